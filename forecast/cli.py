@@ -1,0 +1,182 @@
+"""The command line: thin commands, each of which calls the public function of the same name, and one error boundary."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from forecast import __version__
+from forecast.errors import ForecastError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from forecast.models.fitting import Progress
+    from forecast.runs import Run
+
+
+class _ErrorBoundary(TyperGroup):
+    """A user's mistake becomes a message on stderr and exit code 1; its traceback is shown with --debug only."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ForecastError as error:
+            if ctx.obj:
+                raise
+            typer.echo(str(error), err=True)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=_ErrorBoundary, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings={"max_content_width": 110}
+)
+
+
+def _debug(ctx: typer.Context, value: bool) -> None:
+    ctx.find_root().obj = value
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"forecast {__version__}")
+        raise typer.Exit
+
+
+Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show the traceback of an error.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no tables.")]
+
+
+@app.callback()
+def _forecast(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Forecast time series with recurrent networks, and see whether they beat the obvious.
+
+    Start with:  forecast train configs/airline.yaml
+    """
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file, such as configs/airline.yaml.", show_default=False)],
+    run_dir: Annotated[Path | None, typer.Option(help="Where to write. [default: the next free runs/NAME-N]", show_default=False)] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the run in --run-dir.")] = False,
+    override: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config.")] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train the network of a config and compare it with the baselines.
+
+    Example:  forecast train configs/airline.yaml --set training.epochs=20
+    """
+    from forecast.config import load_config, parse_overrides
+
+    resolved = load_config(config, parse_overrides(override or []))
+    from forecast.training import train as train_network
+
+    with _progress(quiet, resolved.training.epochs) as on_progress:
+        run = train_network(resolved, run_dir, force, on_progress)
+    metrics = run.read_json(run.metrics)
+    if as_json:
+        typer.echo(json.dumps({"run": str(run.directory), **metrics}))
+    elif quiet:
+        typer.echo(str(run.directory))
+    else:
+        _print_scores(run, metrics)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Run directory, such as runs/airline-1.", show_default=False)],
+    data: Annotated[Path | None, typer.Option(help="Newer rows, with the columns of the training data.", show_default=False)] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV to write. [default: forecast.csv in the run]", show_default=False)] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Forecast the steps after the last row of the data.
+
+    Example:  forecast predict runs/airline-1 --data new.csv
+    """
+    from forecast.runs import Run
+
+    opened = Run.open(run)
+    from forecast.prediction import predict as predict_future
+
+    table = predict_future(opened, data)
+    path = output or opened.forecast_of(data)
+    opened.write_table(path, table)
+    if as_json:
+        typer.echo(json.dumps({"file": str(path), "forecast": json.loads(table.to_json(orient="records", date_format="iso"))}))
+    elif not quiet:
+        shown = table.head(12)
+        typer.echo(shown.to_string(index=False, float_format="{:.5g}".format))
+        if len(table) > len(shown):
+            typer.echo(f"... {len(table) - len(shown)} more rows")
+    if not as_json:
+        typer.echo(str(path) if quiet else f"\nWrote {path}")
+
+
+@contextlib.contextmanager
+def _progress(quiet: bool, epochs: int) -> Iterator[Callable[[Progress], None] | None]:
+    """What shows progress on stderr: a bar on a terminal, otherwise a line per epoch."""
+    if quiet:
+        yield None
+    elif not sys.stderr.isatty():
+        yield _print_epoch
+    else:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        text = TextColumn("{task.description}")
+        left = [TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
+        with Progress(text, BarColumn(), *left, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("starting Keras", total=None)
+            yield lambda progress: _update_bar(bar, task, progress)
+
+
+def _print_epoch(progress: Progress) -> None:
+    if progress.done == 1:
+        loss = "" if progress.epoch == 0 else f"  loss {progress.loss:.5f}"
+        typer.echo(f"epoch {progress.epoch}/{progress.epochs}{loss}  val_loss {progress.val_loss:.5f}  {progress.seconds:.1f}s", err=True)
+
+
+def _update_bar(bar: Bar, task: Any, progress: Progress) -> None:
+    text = f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.5f}  val_loss {progress.val_loss:.5f}"
+    bar.update(task, description=text, total=progress.epochs, completed=max(0.0, progress.epoch - 1 + progress.done))
+
+
+def _print_scores(run: Run, metrics: dict) -> None:
+    """The verdict, the table of network and baselines on the test part, and what to do next."""
+    from forecast.evaluation import BASELINES, MODEL
+
+    scores = metrics["test"]
+    typer.echo(f"\n{run.name}: {metrics['verdict']}")
+    typer.echo(f"\n{'test part, ' + str(scores['windows']) + ' windows':<28}{'MAE':>10}{'RMSE':>10}{'MASE':>8}{'sMAPE':>8}{'bias':>10}")
+    for name in (MODEL, *BASELINES):
+        total = scores[name]["total"]
+        label = "this network" if name == MODEL else name.replace("_", " ")
+        mase = "-" if total["mase"] is None else f"{total['mase']:.3f}"
+        typer.echo(f"{label:<28}{total['mae']:>10.4g}{total['rmse']:>10.4g}{mase:>8}{total['smape']:>8.1%}{total['bias']:>+10.3g}")
+    beaten_by = [name for name in BASELINES if metrics["skill"][name] <= 0]
+    if beaten_by:
+        best = min(beaten_by, key=lambda name: metrics["skill"][name])
+        typer.echo(f"\nDo not trust this network yet: {best.replace('_', ' ')} costs nothing and is at least as good.")
+    if metrics["kept_epoch"] == 0:
+        typer.echo("\nNo epoch improved on the start, so the weights before training are kept (with linear_skip: the ridge regression).")
+    typer.echo(f"\nPlots, predictions and metrics: {run.directory}/\nNext: forecast predict {run.directory}")
+
+
+def main() -> None:
+    """Entry point of the `forecast` command."""
+    app()

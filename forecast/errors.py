@@ -1,0 +1,62 @@
+"""Errors that a user can cause: what was found, what was expected, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class ForecastError(Exception):
+    """A user's mistake in three parts: the place, what was found there, and what to do about it.
+
+    >>> print(ForecastError("target has 3 empty cells.", "Fill them.", place="sales.csv:7"))
+    sales.csv:7: target has 3 empty cells.
+      Fill them.
+    """
+
+    def __init__(self, found: str, remedy: str = "", place: str = ""):
+        self.found, self.remedy, self.place = found, remedy, place
+        super().__init__((f"{place}: " if place else "") + found + (f"\n  {remedy}" if remedy else ""))
+
+    @classmethod
+    def together(cls, errors: Sequence[ForecastError]) -> ForecastError:
+        """One error that tells all of `errors`, so that a user mends a file once and not five times."""
+        return errors[0] if len(errors) == 1 else cls("\n".join(str(error) for error in errors))
+
+
+class ConfigError(ForecastError):
+    """The config, or an override of it, cannot be used."""
+
+
+class DataError(ForecastError):
+    """The data cannot be used as the config says."""
+
+
+class RunError(ForecastError):
+    """A run cannot be made, continued or read."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question naming the nearest known name, or all of them where none is near.
+
+    >>> did_you_mean("lokback", ["lookback", "horizon"])
+    'Did you mean `lookback`?'
+    >>> did_you_mean("zzz", ["lookback", "horizon"])
+    'Known are: `lookback`, `horizon`.'
+    """
+    known = list(known)
+    lowered = {choice.lower(): choice for choice in known}
+    near = difflib.get_close_matches(name.lower(), lowered, n=1)
+    if near:
+        return f"Did you mean `{lowered[near[0]]}`?"
+    return f"Known are: {first_few([f'`{choice}`' for choice in known], 20)}."
+
+
+def first_few(offenders: Sequence[object], most: int = 3) -> str:
+    """The first offenders and how many more there are.
+
+    >>> first_few([4, 8, 15, 16, 23])
+    '4, 8, 15 and 2 more'
+    """
+    shown = ", ".join(str(offender) for offender in offenders[:most])
+    return shown + (f" and {len(offenders) - most} more" if len(offenders) > most else "")

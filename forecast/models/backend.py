@@ -1,0 +1,32 @@
+"""The one place that imports Keras, and with it TensorFlow or JAX, without letting their start-up chatter reach the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Native code writes to file descriptor 2 whatever Python does with sys.stderr; TensorFlow obeys no setting while it loads."""
+    try:
+        terminal = os.dup(2)
+    except OSError:  # there is no stderr, so there is nothing to silence
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(nowhere)
+
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # for what TensorFlow and XLA have to say later; read once, below
+with _silent_stderr():
+    import keras
+
+__all__ = ["keras"]

@@ -1,0 +1,183 @@
+"""Training with Keras: batches of windows, the optimizer, and callbacks for what Keras' own do not do."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from forecast.config import TrainingConfig
+from forecast.errors import RunError
+from forecast.models.backend import keras
+from forecast.windows import BATCH, Windows
+
+OPTIMIZERS = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
+LOSSES = {"mse": keras.losses.mean_squared_error, "mae": keras.losses.mean_absolute_error, "huber": keras.losses.huber}
+HALVE_EVERY = 10  # epochs, for schedule: step
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands. Losses are in scaled units and without penalties."""
+
+    epoch: int  # from 1; 0 is the untrained network
+    epochs: int
+    done: float  # fraction of this epoch; 1 once it is validated
+    loss: float  # over this epoch so far; NaN for epoch 0
+    val_loss: float  # of the last validated epoch
+    learning_rate: float
+    seconds: float  # since the epoch began
+
+
+class Batches(keras.utils.PyDataset):
+    """Windows, copied one batch at a time; `rng` draws a new order each epoch, without it they come in time order."""
+
+    def __init__(self, windows: Windows, batch_size: int, rng: np.random.Generator | None = None):
+        super().__init__()
+        self.windows, self.batch_size, self.rng = windows, batch_size, rng
+        self.order = np.arange(len(windows)) if rng is None else rng.permutation(len(windows))
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.windows) / self.batch_size)
+
+    def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        chosen = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        return self.windows.inputs(chosen), self.windows.targets(chosen)
+
+    def on_epoch_end(self) -> None:
+        if self.rng is not None:
+            self.order = self.rng.permutation(len(self.windows))
+
+
+def fit(
+    model: keras.Model,
+    train: Windows,
+    validation: Windows,
+    config: TrainingConfig,
+    seed: int,
+    on_progress: Callable[[Progress], None],
+) -> int:
+    """Train `model` in place and return the epoch whose weights it keeps, 0 being the network as it came.
+
+    `on_progress` is called after each batch and after each validation.
+
+    Raises:
+        RunError: the loss is no longer a number.
+    """
+    # The metric is the bare loss: with an L2 penalty in it, shrinking weights would pass for better forecasts.
+    error = keras.metrics.MeanMetricWrapper(LOSSES[config.loss], name="error")
+    model.compile(_optimizer(config), loss=LOSSES[config.loss], metrics=[error], jit_compile=_jit())
+    rng = np.random.default_rng([seed, 1])  # apart from the stream that drew the initial weights
+    batches = Batches(train, config.batch_size, rng)
+    unseen = Batches(validation, max(config.batch_size, BATCH))
+    untrained = model.evaluate(unseen, verbose=0, return_dict=True)["error"]
+    on_progress(Progress(0, config.epochs, 1.0, math.nan, untrained, 0.0, 0.0))
+    callbacks = [_NumbersOnly(config)]
+    if config.schedule == "plateau":
+        patience = max(1, config.early_stopping.patience // 3) if config.early_stopping else HALVE_EVERY
+        callbacks.append(keras.callbacks.ReduceLROnPlateau(monitor="val_error", factor=0.5, patience=patience, min_delta=0))
+    if config.schedule != "plateau" or config.warmup_epochs:
+        callbacks.append(keras.callbacks.LearningRateScheduler(lambda epoch, current: learning_rate_at(epoch, config, current)))
+    callbacks.append(_Reporter(config.epochs, len(batches), untrained, on_progress))
+    stopping = None
+    if config.early_stopping:
+        stopping = _EarlyStopping(untrained, patience=config.early_stopping.patience, min_delta=config.early_stopping.min_delta)
+        callbacks.append(stopping)
+    history = model.fit(batches, epochs=config.epochs, validation_data=unseen, callbacks=callbacks, verbose=0, shuffle=False)
+    return stopping.best_epoch + 1 if stopping else len(history.epoch)
+
+
+def forecast_windows(model: keras.Model, windows: Windows) -> np.ndarray:
+    """Scaled forecasts of all windows: `(windows, horizon, targets)`."""
+    return np.concatenate([np.asarray(model.predict_on_batch(windows.inputs(batch))) for batch in windows.batches()])
+
+
+def learning_rate_at(epoch: int, config: TrainingConfig, current: float | None = None) -> float:
+    """The learning rate of an epoch, counted from 0; `current` is what a plateau has left of it.
+
+    >>> config = TrainingConfig(learning_rate=0.8, schedule="step", warmup_epochs=2)
+    >>> [learning_rate_at(epoch, config) for epoch in (0, 1, 2, 11, 12, 22)]
+    [0.4, 0.8, 0.8, 0.8, 0.4, 0.2]
+    """
+    if epoch < config.warmup_epochs:
+        return config.learning_rate * (epoch + 1) / config.warmup_epochs
+    after = epoch - config.warmup_epochs
+    if config.schedule == "step":
+        return config.learning_rate * 0.5 ** (after // HALVE_EVERY)
+    if config.schedule == "cosine":
+        left = max(1, config.epochs - config.warmup_epochs)
+        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * after / left))
+    return current if config.schedule == "plateau" and current is not None else config.learning_rate
+
+
+def _optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
+    batches = config.accumulate_gradients if config.accumulate_gradients > 1 else None
+    return OPTIMIZERS[config.optimizer](config.learning_rate, clipnorm=config.clipnorm, gradient_accumulation_steps=batches)
+
+
+def _jit() -> bool | str:
+    """XLA takes 5-10 s to compile on TensorFlow, more than it saves on data of ordinary size; JAX needs it."""
+    return False if keras.backend.backend() == "tensorflow" else "auto"
+
+
+class _EarlyStopping(keras.callbacks.EarlyStopping):
+    """Keras' early stopping, which also counts the network as it came: if no epoch beats it, it is kept."""
+
+    def __init__(self, untrained: float, patience: int, min_delta: float):
+        super().__init__(
+            monitor="val_error", mode="min", patience=patience, min_delta=min_delta, restore_best_weights=True, start_from_epoch=-1
+        )
+        self.untrained = untrained
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        super().on_train_begin(logs)
+        self.on_epoch_end(-1, {self.monitor: self.untrained})
+
+
+class _NumbersOnly(keras.callbacks.Callback):
+    """Stops training when the loss is no longer a number."""
+
+    def __init__(self, config: TrainingConfig):
+        super().__init__()
+        self.config = config
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        if logs and not math.isfinite(logs["loss"]):
+            rate = self.config.learning_rate
+            clip = "" if self.config.clipnorm else " and set training.clipnorm: 1.0"
+            raise RunError(
+                f"the loss is no longer a number in epoch {self.epoch + 1}, batch {batch + 1}: the gradients exploded.",
+                f"Lower training.learning_rate from {rate:g} to {rate / 10:g}{clip}.",
+                "training",
+            )
+
+
+class _Reporter(keras.callbacks.Callback):
+    """Tells the caller of every batch and every epoch."""
+
+    def __init__(self, epochs: int, batches: int, untrained: float, on_progress: Callable[[Progress], None]):
+        super().__init__()
+        self.epochs, self.batches, self.val_loss, self.on_progress = epochs, batches, untrained, on_progress
+        self.epoch, self.rate, self.began = 0, 0.0, 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.epoch, self.began = epoch + 1, time.perf_counter()
+        self.rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self._report((batch + 1) / (self.batches + 1), logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.val_loss = float(logs["val_error"])
+        self._report(1.0, logs)
+
+    def _report(self, done: float, logs: dict | None) -> None:
+        seconds = time.perf_counter() - self.began
+        self.on_progress(Progress(self.epoch, self.epochs, done, float(logs["error"]), self.val_loss, self.rate, seconds))

@@ -1,0 +1,162 @@
+"""The Keras reader of a network's description: one small function for each kind of layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from forecast.config import ModelConfig
+from forecast.models.backend import keras
+from forecast.models.description import PAST, Layer, Network
+
+CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}
+Tensors = list[keras.KerasTensor]
+
+
+def build_keras(network: Network, model: ModelConfig | None = None, seed: int = 0, mixed_precision: bool = False) -> keras.Model:
+    """The Keras model of a description, `(batch, lookback, channels)` -> `(batch, horizon, targets)`, untrained.
+
+    model: brings what matters in training only (recurrent dropout, l2); None builds for inference.
+    seed: every initial weight and dropout mask follows from it.
+    """
+    builder = _Builder(model or ModelConfig(), np.random.default_rng(seed), "mixed_bfloat16" if mixed_precision else "float32")
+    past = keras.Input(tuple(network.past), name=PAST)
+    tensors = {PAST: past}
+    for layer in network.layers:
+        tensors[layer.name] = builder.kinds[layer.kind](layer, [tensors[name] for name in layer.inputs])
+    return keras.Model(past, tensors[network.layers[-1].name])
+
+
+def get_weights(model: keras.Model, network: Network) -> dict[str, np.ndarray]:
+    """All weights by `layer/weight`, as the description names them."""
+    weights = {}
+    for layer in network.layers:
+        if layer.weights:
+            arrays = model.get_layer(layer.name).weights
+            weights |= {f"{layer.name}/{name}": np.asarray(array) for name, array in zip(layer.weights, arrays, strict=True)}
+    return weights
+
+
+def set_weights(model: keras.Model, network: Network, weights: dict[str, np.ndarray]) -> None:
+    """Put arrays, named as `get_weights` names them, into the layers that `weights` speaks of."""
+    for layer in network.layers:
+        arrays = [weights[key] for name in layer.weights if (key := f"{layer.name}/{name}") in weights]
+        if arrays:
+            model.get_layer(layer.name).set_weights(arrays)
+
+
+class _Affine(keras.layers.Layer):
+    """gamma * x + beta per channel, and its inverse for the targets, which are the first channels (RevIN, Kim et al. 2022)."""
+
+    def build(self, shape: tuple[int, ...]) -> None:
+        self.gamma = self.add_weight(shape=(shape[-1],), initializer="ones", name="gamma")
+        self.beta = self.add_weight(shape=(shape[-1],), initializer="zeros", name="beta")
+
+    def call(self, x: keras.KerasTensor, inverse: bool = False) -> keras.KerasTensor:
+        if not inverse:
+            return x * self.gamma + self.beta
+        targets = x.shape[-1]
+        return (x - self.beta[:targets]) / (self.gamma[:targets] + 1e-5)
+
+
+class _Builder:
+    """Makes layers; holds what they share: training options, the source of seeds, and the precision."""
+
+    def __init__(self, model: ModelConfig, rng: np.random.Generator, precision: str):
+        self.model, self.rng, self.precision = model, rng, precision
+        self.affine: dict[str, _Affine] = {}
+        self.kinds: dict[str, Callable[[Layer, Tensors], keras.KerasTensor]] = {
+            "centre": self._centre,
+            "scale": self._scale,
+            "normalize": self._normalize,
+            "denormalize": self._denormalize,
+            "affine": self._affine,
+            "affine_inverse": self._affine_inverse,
+            "recurrent": self._recurrent,
+            "layer_norm": self._layer_norm,
+            "dropout": self._dropout,
+            "head": self._head,
+            "linear_skip": self._linear_skip,
+            "sum": self._sum,
+        }
+
+    def _seed(self) -> int:
+        return int(self.rng.integers(2**31))
+
+    def _l2(self) -> keras.regularizers.Regularizer | None:
+        return keras.regularizers.L2(self.model.l2) if self.model.l2 else None
+
+    def _centre(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        (past,) = inputs  # (batch, lookback, channels)
+        return past[:, -1:] if layer.options["method"] == "last" else keras.ops.mean(past, axis=1, keepdims=True)  # (batch, 1, channels)
+
+    def _scale(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        (past,) = inputs
+        return keras.ops.sqrt(keras.ops.var(past, axis=1, keepdims=True) + 1e-5)  # (batch, 1, channels)
+
+    def _normalize(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        past, centre, *scale = inputs
+        centred = past - centre
+        return centred / scale[0] if scale else centred  # (batch, lookback, channels)
+
+    def _denormalize(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        forecast, *statistics = inputs
+        centre, *scale = [statistic[..., : forecast.shape[-1]] for statistic in statistics]
+        return (forecast * scale[0] if scale else forecast) + centre  # (batch, horizon, targets)
+
+    def _affine(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        self.affine[layer.name] = _Affine(name=layer.name)
+        return self.affine[layer.name](inputs[0])
+
+    def _affine_inverse(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        return self.affine[layer.inputs[1]](inputs[0], inverse=True)
+
+    def _recurrent(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        options = layer.options
+
+        def cell(**more: object) -> keras.layers.Layer:
+            return CELLS[options["cell"]](
+                options["units"],
+                return_sequences=options["sequences"],
+                recurrent_dropout=self.model.recurrent_dropout,
+                kernel_initializer=keras.initializers.GlorotUniform(self._seed()),
+                recurrent_initializer=keras.initializers.Orthogonal(seed=self._seed()),
+                kernel_regularizer=self._l2(),
+                recurrent_regularizer=self._l2(),
+                seed=self._seed(),
+                dtype=self.precision,
+                **more,
+            )
+
+        if not options["bidirectional"]:
+            return cell(name=layer.name)(inputs[0])
+        # Two layers made here, because Bidirectional would make its own copy of one and drop some of its options.
+        return keras.layers.Bidirectional(cell(), backward_layer=cell(go_backwards=True), name=layer.name, dtype=self.precision)(inputs[0])
+
+    def _layer_norm(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        return keras.layers.LayerNormalization(epsilon=layer.options["epsilon"], name=layer.name)(inputs[0])
+
+    def _dropout(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        return keras.layers.Dropout(layer.options["rate"], seed=self._seed(), name=layer.name)(inputs[0])
+
+    def _head(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        zeros = layer.options["start"] == "zeros"
+        return keras.layers.EinsumDense(
+            "bf,fht->bht",
+            output_shape=tuple(layer.shape),
+            bias_axes="ht",
+            kernel_initializer="zeros" if zeros else keras.initializers.GlorotUniform(self._seed()),
+            kernel_regularizer=self._l2(),
+            name=layer.name,
+        )(inputs[0])
+
+    def _linear_skip(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        targets = layer.shape[1]
+        own = inputs[0][..., :targets]  # each target sees its own past
+        return keras.layers.EinsumDense(
+            "blt,lth->bht", output_shape=tuple(layer.shape), bias_axes="ht", kernel_initializer="zeros", name=layer.name
+        )(own)
+
+    def _sum(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        return inputs[0] + inputs[1]

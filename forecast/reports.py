@@ -1,0 +1,118 @@
+"""Pictures of a run, drawn from its files."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from forecast.evaluation import BASELINES, MODEL
+from forecast.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_PANELS = 4  # series and targets drawn in one picture
+ACTUAL, FORECAST, OTHER = "#222222", "#d1495b", "#8d99ae"
+
+
+def write_plots(run: Run) -> None:
+    """Draw every plot of a trained run into its `plots` folder."""
+    predictions = pd.read_csv(run.predictions, parse_dates=["cutoff", "timestamp"])
+    future = pd.read_csv(run.forecast, parse_dates=["timestamp"])
+    metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
+    figures = {
+        "forecast.png": _forecast(predictions, future, metrics["verdict"]),
+        "learning_curve.png": _learning_curve(pd.read_csv(run.history), metrics["kept_epoch"]),
+        "error_per_step.png": _error_per_step(metrics["test"]),
+        "residuals.png": _residuals(predictions),
+    }
+    for name, figure in figures.items():
+        run.write_figure(name, figure)
+
+
+def _figure(rows: int, height: float = 3.4) -> tuple[Figure, list[Axes]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, height * rows), layout="constrained")
+    axes = list(figure.subplots(rows, 1, squeeze=False)[:, 0])
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25)
+    return figure, axes
+
+
+def _panels(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """The first pairs of series and target."""
+    return list(table[["series_id", "target"]].drop_duplicates().itertuples(index=False, name=None))[:MOST_PANELS]
+
+
+def _forecast(predictions: pd.DataFrame, future: pd.DataFrame, verdict: str) -> Figure:
+    """The test part with forecasts from cutoffs that lie one horizon apart, and the real future."""
+    panels = _panels(predictions)
+    figure, axes = _figure(len(panels))
+    for axis, (series_id, target) in zip(axes, panels, strict=True):
+        chosen = predictions[(predictions.series_id == series_id) & (predictions.target == target)]
+        axis.plot(*_actual(chosen), color=ACTUAL, linewidth=1.2, label="actual")
+        cutoffs = chosen.cutoff.drop_duplicates().sort_values(ascending=False).iloc[:: int(chosen.step.max())]
+        for number, cutoff in enumerate(cutoffs):
+            window = chosen[chosen.cutoff == cutoff]
+            axis.plot(window.timestamp, window[MODEL], color=FORECAST, linewidth=1.2, label="forecast" if number == 0 else None)
+            baseline = "seasonal naive" if number == 0 else None
+            axis.plot(window.timestamp, window.seasonal_naive, color=OTHER, linewidth=0.8, linestyle="--", label=baseline)
+        ahead = future[(future.series_id == series_id) & (future.target == target)]
+        axis.plot(ahead.timestamp, ahead.forecast, color=FORECAST, linewidth=2, linestyle=":", label="future")
+        axis.set_title(f"{series_id}: {target}" if series_id != target else target, loc="left")
+    axes[0].legend(ncols=4, frameon=False, fontsize="small", loc="upper left")
+    figure.suptitle(verdict, fontsize="small", color="#555555")
+    return figure
+
+
+def _actual(chosen: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """Each timestamp of the test part once, with its actual value."""
+    once = chosen.drop_duplicates("timestamp").sort_values("timestamp")
+    return once.timestamp, once.actual
+
+
+def _learning_curve(history: pd.DataFrame, kept: int) -> Figure:
+    figure, (axis,) = _figure(1)
+    axis.plot(history.epoch, history.loss, color=OTHER, label="loss (training)")
+    axis.plot(history.epoch, history.val_loss, color=FORECAST, label="val_loss (validation)")
+    axis.axvline(kept, color=ACTUAL, linewidth=0.8, linestyle="--", label=f"kept: epoch {kept}")
+    axis.set(xlabel="epoch", ylabel="loss, scaled units")
+    axis.legend(frameon=False)
+    return figure
+
+
+def _error_per_step(scores: dict) -> Figure:
+    figure, (axis,) = _figure(1)
+    names = (MODEL, *BASELINES)
+    for name in reversed(names):
+        steps = scores[name]["per_step"]["mae"]
+        network = name == MODEL
+        axis.plot(
+            np.arange(1, len(steps) + 1), steps, marker="o", markersize=3, label="this network" if network else name.replace("_", " "),
+            color=FORECAST if network else None, linewidth=2.2 if network else 1, alpha=1 if network else 0.7,
+        )  # fmt: skip
+    axis.set(xlabel="step after the cutoff", ylabel="MAE on the test part", ylim=(0, None))
+    axis.legend(frameon=False, ncols=3, fontsize="small")
+    return figure
+
+
+def _residuals(predictions: pd.DataFrame) -> Figure:
+    """Residuals of the first series and target over time, and how they are distributed."""
+    series_id, target = _panels(predictions)[0]
+    chosen = predictions[(predictions.series_id == series_id) & (predictions.target == target)]
+    residuals = chosen[MODEL] - chosen.actual
+    figure, (over_time, histogram) = _figure(2, height=2.6)
+    over_time.scatter(chosen.timestamp, residuals, s=6, alpha=0.4, color=FORECAST, linewidths=0)
+    over_time.axhline(0, color=ACTUAL, linewidth=0.8)
+    over_time.set(ylabel="forecast - actual", title=f"residuals of {target}, every test window")
+    histogram.hist(residuals, bins=min(50, max(10, len(residuals) // 10)), color=OTHER)
+    histogram.axvline(residuals.mean(), color=FORECAST, label=f"bias {residuals.mean():.3g}")
+    histogram.set(xlabel="forecast - actual", ylabel="count")
+    histogram.legend(frameon=False)
+    return figure

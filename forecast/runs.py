@@ -1,0 +1,218 @@
+"""The run directory: every file name in it stands here and nowhere else. Knows paths, JSON and arrays, not Keras."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import datetime
+import json
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from forecast.errors import RunError, did_you_mean
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from forecast.config import Config
+
+STATES = ("running", "finished", "failed", "interrupted")
+
+
+class Run:
+    """One training and its folder. Files are written to a temporary name first, so that a reader never sees half a file."""
+
+    def __init__(self, directory: str | Path):
+        self.directory = Path(directory)
+        self.config = self.directory / "config.yaml"  # resolved: every default written out
+        self.contract = self.directory / "contract.json"  # what the data was
+        self.status = self.directory / "status.json"  # running, finished, failed or interrupted
+        self.scaler = self.directory / "scaler.json"
+        self.network = self.directory / "model" / "network.json"  # the description that rebuilds the network
+        self.weights = self.directory / "model" / "weights.safetensors"
+        self.recent = self.directory / "recent.csv"  # the last lookback rows, so that a run forecasts without its data
+        self.history = self.directory / "history.csv"  # a row per epoch
+        self.metrics = self.directory / "metrics.json"
+        self.predictions = self.directory / "predictions.csv"  # every test window
+        self.forecast = self.directory / "forecast.csv"  # the future after the last row
+        self.plots = self.directory / "plots"
+        self.environment = self.directory / "environment.json"
+        self.log = self.directory / "log.txt"
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.directory)!r})"
+
+    @property
+    def name(self) -> str:
+        """The folder's name, such as `airline-1`."""
+        return self.directory.name
+
+    @classmethod
+    def create(cls, name: str, directory: str | Path | None = None, force: bool = False) -> Run:
+        """Make a new run directory: `directory`, or the next free `runs/NAME-N`.
+
+        Raises:
+            RunError: the directory exists (unless `force`, which replaces a run and nothing else) or cannot be written.
+        """
+        try:
+            if directory is None:
+                return cls._next_free(Path("runs"), name)
+            run = cls(directory)
+            if run.directory.exists():
+                run._make_way(force)
+            (run.directory / "model").mkdir(parents=True)
+            return run
+        except OSError as error:
+            place = str(error.filename or directory or "runs")
+            raise RunError(f"the run directory cannot be written ({error.strerror}).", "Choose another with --run-dir.", place) from None
+
+    @classmethod
+    def open(cls, directory: str | Path) -> Run:
+        """A finished run that exists already.
+
+        Raises:
+            RunError: there is no run here, or its training did not finish.
+        """
+        run = cls(directory)
+        if not run.status.exists():
+            near = [path.parent.name for path in run.directory.parent.glob("*/" + run.status.name)]
+            hint = did_you_mean(run.name, sorted(near)) if near else "Make one with: forecast train CONFIG"
+            raise RunError("is not a run directory.", hint, str(directory))
+        state = run.read_json(run.status)["state"]
+        if state != "finished":
+            raise RunError(f"the training of this run is {state}, not finished.", f"Its log is {run.log}; train again.", str(directory))
+        return run
+
+    @classmethod
+    def _next_free(cls, root: Path, name: str) -> Run:
+        root.mkdir(parents=True, exist_ok=True)
+        taken = [path.name.removeprefix(f"{name}-") for path in root.iterdir() if path.name.startswith(f"{name}-")]
+        number = max((int(text) for text in taken if text.isdigit()), default=0) + 1
+        while True:  # another process may take the number first
+            try:
+                (root / f"{name}-{number}").mkdir()
+            except FileExistsError:
+                number += 1
+                continue
+            run = cls(root / f"{name}-{number}")
+            (run.directory / "model").mkdir()
+            return run
+
+    def _make_way(self, force: bool) -> None:
+        if not force:
+            raise RunError("this directory exists.", "Choose another --run-dir, or replace the run in it with --force.", str(self.directory))
+        if not self.status.exists() and (not self.directory.is_dir() or any(self.directory.iterdir())):
+            raise RunError("this is not a run, so --force does not replace it.", "Choose another --run-dir.", str(self.directory))
+        shutil.rmtree(self.directory)
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[logging.Logger]:
+        """While open, the package's log goes to the run's log file; at the end, status.json says how it went."""
+        logger = logging.getLogger("forecast")
+        handler = logging.FileHandler(self.log, encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        finished = False
+        try:
+            self.write_status("running")
+            yield logger
+            finished = True
+        finally:
+            error = None if finished else sys.exception()
+            if error is not None:
+                logger.error("%s: %s", type(error).__name__, error)
+            self.write_status("finished" if finished else "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+            logger.removeHandler(handler)
+            handler.close()
+
+    def forecast_of(self, data: Path | None) -> Path:
+        """Where the forecast that continues `data` goes: forecast.csv, or forecast-NAME.csv for newer data."""
+        return self.forecast if data is None else self.directory / f"forecast-{data.stem}.csv"
+
+    def write_status(self, state: str) -> None:
+        """Say where the training stands; one of `STATES`."""
+        self.write_json(self.status, {"state": state, "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")})
+
+    def write_text(self, path: Path, text: str) -> None:
+        """Write a file of this run whole or not at all."""
+        with self._replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    def write_json(self, path: Path, data: object) -> None:
+        """Write plain JSON values."""
+        self.write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+
+    def read_json(self, path: Path) -> Any:
+        """Read a JSON file of this run.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"cannot be read ({error}).", "The run is damaged; train again.", str(path)) from None
+
+    def read_config(self) -> Config:
+        """The resolved config of this run."""
+        from forecast.config import load_config
+
+        return load_config(self.config)
+
+    def write_table(self, path: Path, table: pd.DataFrame) -> None:
+        """Write a table as CSV; floats keep every digit."""
+        with self._replacing(path) as temporary:
+            table.to_csv(temporary, index=False)
+
+    def write_figure(self, name: str, figure: Figure) -> None:
+        """Draw a matplotlib figure into the plots folder as PNG."""
+        with self._replacing(self.plots / name) as temporary:
+            figure.savefig(temporary, format="png", dpi=120)
+
+    def append_history(self, row: dict[str, float]) -> None:
+        """Add an epoch to history.csv; the first row brings the header."""
+        new = not self.history.exists()
+        with self.history.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, row.keys())
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def write_weights(self, weights: dict[str, np.ndarray]) -> None:
+        """Write named arrays, without code."""
+        from safetensors.numpy import save_file
+
+        with self._replacing(self.weights) as temporary:
+            save_file(weights, temporary)
+
+    def read_weights(self) -> dict[str, np.ndarray]:
+        """The named arrays of `write_weights`.
+
+        Raises:
+            RunError: the file is missing or damaged.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            return load_file(self.weights)
+        except (OSError, SafetensorError) as error:
+            raise RunError(f"cannot be read ({error}).", "The run is damaged; train again.", str(self.weights)) from None
+
+    @contextlib.contextmanager
+    def _replacing(self, path: Path) -> Iterator[Path]:
+        temporary = path.with_name(path.name + ".tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            os.replace(temporary, path)
+        except OSError as error:
+            raise RunError(f"cannot be written ({error.strerror}).", "Check the disk and the folder's permissions.", str(path)) from None

@@ -1,0 +1,101 @@
+"""Scalers: one per series and channel, fitted on training rows only, undone in every result, stored as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from forecast.config import ScalingConfig
+from forecast.data import Panel
+from forecast.errors import DataError
+from forecast.splits import Splits
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """scaled = (transform(value) - offset) / scale, with `offset` and `scale` of shape `(series, channels)`."""
+
+    transform: str
+    series_ids: list[str]
+    columns: list[str]
+    offset: np.ndarray
+    scale: np.ndarray
+
+    def apply(self, values: np.ndarray, series: np.ndarray) -> np.ndarray:
+        """Scale `values` of shape `(n, ..., channels)`, where `series[n]` tells whose they are; float32.
+
+        Fewer channels than were fitted mean the first ones, which are the targets.
+        """
+        offset, scale = self._for(values, series)
+        return ((_forward(values, self.transform) - offset) / scale).astype(np.float32)
+
+    def undo(self, scaled: np.ndarray, series: np.ndarray) -> np.ndarray:
+        """The inverse of `apply`, in the units of the file; float64."""
+        offset, scale = self._for(scaled, series)
+        return _backward(scaled.astype(np.float64) * scale + offset, self.transform)
+
+    def to_json(self) -> dict:
+        """Plain JSON values; numbers survive the trip exactly."""
+        arrays = {"offset": self.offset.tolist(), "scale": self.scale.tolist()}
+        return {"transform": self.transform, "series_ids": self.series_ids, "columns": self.columns, **arrays}
+
+    @classmethod
+    def from_json(cls, data: dict) -> Scaler:
+        """The scaler that `to_json` described."""
+        return cls(**{**data, "offset": np.array(data["offset"]), "scale": np.array(data["scale"])})
+
+    def _for(self, values: np.ndarray, series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        shape = (len(values),) + (1,) * (values.ndim - 2) + (values.shape[-1],)
+        channels = slice(0, values.shape[-1])
+        return self.offset[series, channels].reshape(shape), self.scale[series, channels].reshape(shape)
+
+
+def fit_scaler(panel: Panel, splits: Splits, config: ScalingConfig) -> Scaler:
+    """Fit each series' scaler on its training rows, and on nothing after them.
+
+    A channel that is constant over the training rows gets scale 1.
+
+    Raises:
+        DataError: `transform: log1p` meets a value of -1 or less.
+    """
+    check_transform(panel, config.transform)
+    shape = (len(panel.series_ids), panel.values.shape[1])
+    offset, scale = np.zeros(shape), np.ones(shape)
+    for series, (first, end) in enumerate(zip(*splits.part("train"), strict=True)):
+        offset[series], scale[series] = _fit(_forward(panel.values[first:end], config.transform), config)
+    return Scaler(config.transform, panel.series_ids, panel.targets, offset, np.where(scale > 0, scale, 1.0))
+
+
+def check_transform(panel: Panel, transform: str) -> None:
+    """Every value can be transformed."""
+    low = np.argwhere(panel.values <= -1)
+    if transform == "log1p" and len(low):
+        row, column = low[0]
+        raise DataError(
+            f"scaling.transform is log1p, but `{panel.targets[column]}` is {panel.values[row, column]:g} at {panel.timestamps[row]}"
+            f" ({len(low)} values are -1 or less).",
+            "Set scaling.transform: none, or shift the column above -1.",
+        )
+
+
+def _fit(rows: np.ndarray, config: ScalingConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Offset and scale of `(rows, channels)`, each `(channels,)`."""
+    if config.method == "minmax":
+        low, high = config.range
+        scale = np.ptp(rows, axis=0) / (high - low)
+        return rows.min(axis=0) - low * np.where(scale > 0, scale, 1.0), scale
+    if config.method == "standard":
+        return rows.mean(axis=0), rows.std(axis=0)
+    if config.method == "robust":
+        quarter, middle, three_quarters = np.quantile(rows, [0.25, 0.5, 0.75], axis=0)
+        return middle, three_quarters - quarter
+    return np.zeros(rows.shape[1]), np.ones(rows.shape[1])
+
+
+def _forward(values: np.ndarray, transform: str) -> np.ndarray:
+    return np.log1p(values) if transform == "log1p" else values
+
+
+def _backward(values: np.ndarray, transform: str) -> np.ndarray:
+    return np.expm1(values) if transform == "log1p" else values

@@ -1,0 +1,112 @@
+"""Windows: what a model gets to see and what it is scored on. The only place that slices time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from forecast.config import Config
+from forecast.data import Panel
+from forecast.errors import ConfigError
+from forecast.splits import PARTS, Part, Splits
+
+BATCH = 1024  # windows that are copied at once where no optimizer sets the batch
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows as indices into two matrices, so that memory does not grow with lookback or horizon.
+
+        rows           ... | first - lookback ... first - 1 | first ... first + horizon - 1 | ...
+        past                 inputs(window) sees these
+        future                                                targets(window) is scored on these
+
+    past: `(rows, channels)` scaled; future: `(rows, targets)` scaled.
+    first: `(windows,)`, the row of each window's first target step; cutoff = first - 1.
+    series: `(windows,)`, the index of each window's series.
+    """
+
+    past: np.ndarray
+    future: np.ndarray
+    first: np.ndarray
+    series: np.ndarray
+    lookback: int
+    horizon: int
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def inputs(self, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Past values of the chosen windows: `(windows, lookback, channels)`."""
+        return gather(self.past, self.first[chosen] - self.lookback, self.lookback)
+
+    def targets(self, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Future values of the chosen windows: `(windows, horizon, targets)`."""
+        return gather(self.future, self.first[chosen], self.horizon)
+
+    def batches(self) -> Iterator[slice]:
+        """Slices that cover all windows in order, `BATCH` windows at a time."""
+        return (slice(start, start + BATCH) for start in range(0, len(self), BATCH))
+
+
+def gather(rows: np.ndarray, first: np.ndarray, steps: int) -> np.ndarray:
+    """Copy `steps` rows from each row in `first`: `(rows, channels)` -> `(len(first), steps, channels)`.
+
+    >>> gather(np.arange(5)[:, None], np.array([0, 3]), 2)[:, :, 0]
+    array([[0, 1],
+           [3, 4]])
+    """
+    view = np.lib.stride_tricks.sliding_window_view(rows, steps, axis=0)  # (rows - steps + 1, channels, steps)
+    return np.ascontiguousarray(view[first].transpose(0, 2, 1))
+
+
+def make_windows(panel: Panel, scaled: np.ndarray, splits: Splits, part: Part, config: Config) -> Windows:
+    """All windows whose targets lie in `part`; `scaled` is the panel's matrix after scaling.
+
+    Training windows start `windows.stride` steps apart, validation and test windows one step apart.
+    """
+    lookback, horizon = config.windows.lookback, config.windows.horizon
+    stride = config.windows.stride if part == "train" else 1
+    first = [
+        np.arange(max(start, begin + lookback), end - horizon + 1, stride)
+        for begin, start, end in zip(splits.borders[:, 0], *splits.part(part), strict=True)
+    ]
+    series = np.repeat(np.arange(len(first)), [len(rows) for rows in first])
+    return Windows(scaled, scaled[:, : len(panel.targets)], np.concatenate(first), series, lookback, horizon)
+
+
+def check_windows(panel: Panel, splits: Splits, config: Config) -> None:
+    """Every part has at least one window.
+
+    Raises:
+        ConfigError: with the largest lookback, or the smallest part, that would do.
+    """
+    lookback, horizon = config.windows.lookback, config.windows.horizon
+    sizes = np.diff(splits.borders, axis=1).max(axis=0)  # the longest series decides: (train, validation, test)
+    if sizes[0] < lookback + horizon:
+        largest = sizes[0] - horizon
+        series = panel.series_ids[int(np.argmax(np.diff(splits.borders[:, :2])))]
+        raise ConfigError(
+            f"windows.lookback is {lookback}, but series '{series}' has {sizes[0]} training rows.",
+            f"Use at most {largest} ({sizes[0]} - horizon {horizon}), or a longer training part."
+            if largest > 0
+            else f"The horizon of {horizon} alone does not fit: use a shorter horizon, smaller splits, or more data.",
+            config.place("windows.lookback"),
+        )
+    for part, size in zip(PARTS[1:], sizes[1:], strict=True):
+        if size < horizon:
+            raise ConfigError(
+                f"the {part} part has {size} rows, fewer than the horizon of {horizon}, so it holds no window.",
+                f"Set splits.{part} to {horizon} steps or more, or use a shorter horizon.",
+                config.place(f"splits.{part}"),
+            )
+
+
+def window_statistics(past: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
+    """Centre and scale of each window, `(windows, 1, channels)` both, by `model.normalization`; a window's own, so no leak."""
+    centre = {"none": 0 * past[:, -1:], "last": past[:, -1:]}.get(method)
+    centre = past.mean(axis=1, keepdims=True) if centre is None else centre
+    scale = np.sqrt(past.var(axis=1, keepdims=True) + 1e-5) if method == "revin" else np.ones_like(centre)
+    return centre, scale
