@@ -1,4 +1,7 @@
-"""Writes the sample files of this folder from PyPI packages: pip install sktime vega_datasets statsmodels; python data/export.py"""
+"""Writes the sample files of this folder from PyPI packages.
+
+pip install sktime vega_datasets statsmodels; python data/export.py
+"""
 
 from pathlib import Path
 

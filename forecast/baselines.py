@@ -90,7 +90,9 @@ def fit_linear(train: Windows, validation: Windows, normalization: str) -> Linea
     thinned = np.linspace(0, len(train) - 1, min(len(train), RIDGE_WINDOWS)).astype(np.int64)
     solutions = []
     for target in range(train.future.shape[1]):
-        solutions.append(_ridge(_moments(train, thinned, target, normalization), _moments(validation, None, target, normalization)))
+        solutions.append(
+            _ridge(_moments(train, thinned, target, normalization), _moments(validation, None, target, normalization))
+        )
     kernels, biases, strengths = zip(*solutions, strict=True)
     return Linear(np.stack(kernels, axis=1), np.stack(biases, axis=1), list(strengths), normalization)
 

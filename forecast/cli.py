@@ -36,7 +36,11 @@ class _ErrorBoundary(TyperGroup):
 
 
 app = typer.Typer(
-    cls=_ErrorBoundary, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings={"max_content_width": 110}
+    cls=_ErrorBoundary,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 110},
 )
 
 
@@ -68,9 +72,13 @@ def _forecast(
 @app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="YAML file, such as configs/airline.yaml.", show_default=False)],
-    run_dir: Annotated[Path | None, typer.Option(help="Where to write. [default: the next free runs/NAME-N]", show_default=False)] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Where to write. [default: the next free runs/NAME-N]", show_default=False)
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the run in --run-dir.")] = False,
-    override: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config.")] = None,
+    override: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config.")
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -98,8 +106,13 @@ def train(
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="Run directory, such as runs/airline-1.", show_default=False)],
-    data: Annotated[Path | None, typer.Option(help="Newer rows, with the columns of the training data.", show_default=False)] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV to write. [default: forecast.csv in the run]", show_default=False)] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Newer rows, with the columns of the training data.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="CSV to write. [default: forecast.csv in the run]", show_default=False),
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -148,7 +161,10 @@ def _progress(quiet: bool, epochs: int) -> Iterator[Callable[[Progress], None] |
 def _print_epoch(progress: Progress) -> None:
     if progress.done == 1:
         loss = "" if progress.epoch == 0 else f"  loss {progress.loss:.5f}"
-        typer.echo(f"epoch {progress.epoch}/{progress.epochs}{loss}  val_loss {progress.val_loss:.5f}  {progress.seconds:.1f}s", err=True)
+        typer.echo(
+            f"epoch {progress.epoch}/{progress.epochs}{loss}  val_loss {progress.val_loss:.5f}  {progress.seconds:.1f}s",
+            err=True,
+        )
 
 
 def _update_bar(bar: Bar, task: Any, progress: Progress) -> None:
@@ -162,18 +178,24 @@ def _print_scores(run: Run, metrics: dict) -> None:
 
     scores = metrics["test"]
     typer.echo(f"\n{run.name}: {metrics['verdict']}")
-    typer.echo(f"\n{'test part, ' + str(scores['windows']) + ' windows':<28}{'MAE':>10}{'RMSE':>10}{'MASE':>8}{'sMAPE':>8}{'bias':>10}")
+    typer.echo(
+        f"\n{'test part, ' + str(scores['windows']) + ' windows':<28}{'MAE':>10}{'RMSE':>10}{'MASE':>8}{'sMAPE':>8}{'bias':>10}"
+    )
     for name in (MODEL, *BASELINES):
         total = scores[name]["total"]
         label = "this network" if name == MODEL else name.replace("_", " ")
         mase = "-" if total["mase"] is None else f"{total['mase']:.3f}"
-        typer.echo(f"{label:<28}{total['mae']:>10.4g}{total['rmse']:>10.4g}{mase:>8}{total['smape']:>8.1%}{total['bias']:>+10.3g}")
+        typer.echo(
+            f"{label:<28}{total['mae']:>10.4g}{total['rmse']:>10.4g}{mase:>8}{total['smape']:>8.1%}{total['bias']:>+10.3g}"
+        )
     beaten_by = [name for name in BASELINES if metrics["skill"][name] <= 0]
     if beaten_by:
         best = min(beaten_by, key=lambda name: metrics["skill"][name])
         typer.echo(f"\nDo not trust this network yet: {best.replace('_', ' ')} costs nothing and is at least as good.")
     if metrics["kept_epoch"] == 0:
-        typer.echo("\nNo epoch improved on the start, so the weights before training are kept (with linear_skip: the ridge regression).")
+        typer.echo(
+            "\nNo epoch improved on the start, so the weights before training are kept (with linear_skip: the ridge regression)."
+        )
     typer.echo(f"\nPlots, predictions and metrics: {run.directory}/\nNext: forecast predict {run.directory}")
 
 

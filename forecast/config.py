@@ -66,19 +66,29 @@ class DataConfig(Section):
     path: str = Field(min_length=1, description="CSV or Parquet file; a relative path starts at the config file's folder")
     timestamp: str = Field(description="name of the timestamp column")
     target: Columns = Field(description="name of the column to forecast, or a list of names to forecast together")
-    series_id: str | None = Field(None, description="name of the column that tells the series apart; null: the file is one series")
-    freq: str | None = Field(None, description="length of one step as a pandas frequency (h, D, MS, 15min); null: inferred from the spacing")
+    series_id: str | None = Field(
+        None, description="name of the column that tells the series apart; null: the file is one series"
+    )
+    freq: str | None = Field(
+        None, description="length of one step as a pandas frequency (h, D, MS, 15min); null: inferred from the spacing"
+    )
     season_length: int | None = Field(
-        None, ge=1, description="steps in a season, for seasonal naive and MASE; null: from the freq (h: 24, D: 7, W: 52, MS: 12)"
+        None,
+        ge=1,
+        description="steps in a season, for seasonal naive and MASE; null: from the freq (h: 24, D: 7, W: 52, MS: 12)",
     )
 
 
 class SplitsConfig(Section):
     """How the rows are divided in time: train, then validation, then test; what is not in the last two is train."""
 
-    validation: Border = Field(0.15, description="fraction of the rows, number of steps, or first date; chooses epochs and ridge strength")
+    validation: Border = Field(
+        0.15, description="fraction of the rows, number of steps, or first date; chooses epochs and ridge strength"
+    )
     test: Border = Field(0.15, description="fraction of the rows, number of steps, or first date; only ever scored")
-    end: Date | None = Field(None, description="rows at or after this date are left out of all three parts; null: all rows are used")
+    end: Date | None = Field(
+        None, description="rows at or after this date are left out of all three parts; null: all rows are used"
+    )
 
 
 class ScalingConfig(Section):
@@ -88,7 +98,9 @@ class ScalingConfig(Section):
         "minmax", description="minmax: to `range`; standard: mean 0 and deviation 1; robust: median and quartiles; none"
     )
     range: Range = Field([0.0, 1.0], description="where minmax puts the smallest and largest training value")
-    transform: Literal["none", "log1p"] = Field("none", description="log1p turns growth in percent into growth in steps; needs values above -1")
+    transform: Literal["none", "log1p"] = Field(
+        "none", description="log1p turns growth in percent into growth in steps; needs values above -1"
+    )
 
 
 class WindowsConfig(Section):
@@ -110,9 +122,13 @@ class ModelConfig(Section):
     l2: float = Field(0.0, ge=0, description="penalty on the squared weights of the recurrent layers and the head")
     layer_norm: YesNo = Field(False, description="normalise the outputs of each recurrent layer")
     normalization: Literal["none", "last", "mean", "revin"] = Field(
-        "mean", description="subtract the last value or the mean of each window; revin also divides by its deviation and learns an affine map"
+        "mean",
+        description="subtract each window's last value or mean; revin also divides by its deviation and learns an affine map",
     )
-    linear_skip: YesNo = Field(True, description="add a ridge regression beside the recurrent stack, which then starts at zero and learns the rest")
+    linear_skip: YesNo = Field(
+        True,
+        description="add a ridge regression beside the recurrent stack, which then starts at zero and learns the rest",
+    )
 
 
 class EarlyStoppingConfig(Section):
@@ -129,13 +145,14 @@ class TrainingConfig(Section):
     batch_size: int = Field(32, ge=1, description="windows in one step of the optimizer")
     learning_rate: float = Field(1e-3, gt=0, description="step size of the optimizer")
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = Field("adam", description="Keras optimizer")
-    loss: Literal["mse", "mae", "huber"] = Field("mae", description="what training makes small, in scaled units")
+    loss: Literal["mse", "mae", "huber"] = Field("mse", description="what training makes small, in scaled units")
     clipnorm: float | None = Field(1.0, gt=0, description="largest norm of a weight's gradient; null: gradients are not clipped")
     early_stopping: EarlyStoppingConfig | None = Field(
         EarlyStoppingConfig(), description="patience and min_delta; null: all epochs run and the last weights are kept"
     )
     schedule: Literal["constant", "step", "cosine", "plateau"] = Field(
-        "constant", description="step: halved every 10 epochs after warm-up; cosine: to zero; plateau: halved when validation stalls"
+        "constant",
+        description="step: halved every 10 epochs after warm-up; cosine: to zero; plateau: halved when validation stalls",
     )
     warmup_epochs: int = Field(0, ge=0, description="epochs over which the learning rate rises to its value")
     accumulate_gradients: int = Field(1, ge=1, description="batches whose gradients are added up before a step is taken")
@@ -145,7 +162,11 @@ class TrainingConfig(Section):
 class Config(Section):
     """A whole config file."""
 
-    name: str = Field("forecast", pattern=r"^[A-Za-z0-9][\w.-]*$", description="start of the run directory's name; default: the config file's name")
+    name: str = Field(
+        "forecast",
+        pattern=r"^[A-Za-z0-9][\w.-]*$",
+        description="start of the run directory's name; default: the config file's name",
+    )
     seed: int = Field(1, ge=0, description="where every random draw starts: weights, dropout, order of windows")
     data: DataConfig
     splits: SplitsConfig = SplitsConfig()
@@ -207,7 +228,9 @@ def parse_overrides(options: list[str]) -> dict[str, object]:
         try:
             overrides[key.strip()] = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
         except yaml.YAMLError:
-            raise ConfigError(f"--set {option}: the value is not YAML.", "Quote it for the shell: --set model.units='[64, 32]'.") from None
+            raise ConfigError(
+                f"--set {option}: the value is not YAML.", "Quote it for the shell: --set model.units='[64, 32]'."
+            ) from None
     return overrides
 
 
@@ -258,7 +281,9 @@ def _parse(text: str, path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         loader = _Loader(text)
         node = None if any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text)) else loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
-            raise ConfigError("is not a mapping of keys to values, or uses YAML aliases.", "Start from a file in configs/.", str(path))
+            raise ConfigError(
+                "is not a mapping of keys to values, or uses YAML aliases.", "Start from a file in configs/.", str(path)
+            )
         places, repeated = {"": str(path)}, []
         _collect_places(node, "", str(path), places, repeated)
         if repeated:
@@ -303,7 +328,11 @@ def _explain(item: Mapping[str, Any], places: Mapping[str, str]) -> ConfigError:
         section = section_of(field.annotation) if field else Config
         return ConfigError(f"unknown key `{key}`.", did_you_mean(str(location[-1]), section.model_fields), place)
     field = field_at(location)
-    remedy = f"{location[-1] if isinstance(location[-1], str) else location[-2]}: {field.description}." if field and field.description else ""
+    remedy = (
+        f"{location[-1] if isinstance(location[-1], str) else location[-2]}: {field.description}."
+        if field and field.description
+        else ""
+    )
     if item["type"] == "missing":
         return ConfigError(f"`{key}` is missing.", remedy or f"Add the section `{key}:`.", place)
     expected = re.sub(r"^Value error, |^Input should be ", "", item["msg"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +112,20 @@ def season_length_of(freq: str) -> int:
         seasons = [pd.Timedelta(hours=1), pd.Timedelta(days=1), pd.Timedelta(weeks=1), pd.Timedelta(weeks=52)]
         longer = seasons[1:] if step >= pd.Timedelta(minutes=1) else seasons
         return next((int(season / step) for season in longer if season >= 2 * step and season % step == pd.Timedelta(0)), 1)
-    per_year = {"B": 5, "W": 52, "M": 12, "BM": 12, "MS": 12, "ME": 12, "BMS": 12, "BME": 12, "QS": 4, "QE": 4, "BQS": 4, "BQE": 4}
+    per_year = {
+        "B": 5,
+        "W": 52,
+        "M": 12,
+        "BM": 12,
+        "MS": 12,
+        "ME": 12,
+        "BMS": 12,
+        "BME": 12,
+        "QS": 4,
+        "QE": 4,
+        "BQS": 4,
+        "BQE": 4,
+    }
     return max(1, per_year.get(prefix, 1) // offset.n)
 
 
@@ -123,20 +137,38 @@ def _read_table(path: Path, columns: list[str]) -> pd.DataFrame:
             _check_columns(list(table.columns), columns, path)
             return table[columns]
         _check_columns(list(pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns), columns, path)
-        table = pd.read_csv(path, usecols=columns, encoding="utf-8-sig", skip_blank_lines=False, low_memory=False)
+        # All columns are read: with `usecols`, pandas would not notice a row with too many cells.
+        table = pd.read_csv(path, encoding="utf-8-sig", skip_blank_lines=False, low_memory=False)
+        _check_row_width(table, path)
         return table[columns].dropna(how="all")
     except FileNotFoundError:
-        raise DataError("no such data file.", "Check `data.path`; a relative path starts at the config file's folder.", str(path)) from None
+        raise DataError(
+            "no such data file.", "Check `data.path`; a relative path starts at the config file's folder.", str(path)
+        ) from None
     except ImportError:
         raise DataError("Parquet needs pyarrow.", "pip install pyarrow, or give a CSV file.", str(path)) from None
     except pd.errors.EmptyDataError:
         raise DataError("the file is empty.", "Give a CSV file with a header row.", str(path)) from None
     except (pd.errors.ParserError, UnicodeDecodeError, OSError) as error:
-        raise DataError(f"cannot be read ({str(error).strip()}).", "Give a comma-separated text file in UTF-8.", str(path)) from None
+        raise DataError(
+            f"cannot be read ({str(error).strip()}).", "Give a comma-separated text file in UTF-8.", str(path)
+        ) from None
+
+
+def _check_row_width(table: pd.DataFrame, path: Path) -> None:
+    """pandas makes an index of the first cells where rows have more cells than the header."""
+    if not isinstance(table.index, pd.RangeIndex):
+        raise DataError(
+            "the rows have more cells than the header.",
+            "Give each column a name, and write numbers without commas in them.",
+            f"{path}:{HEADER_ROWS}",
+        )
 
 
 def _check_columns(present: list[str], wanted: list[str], path: Path) -> None:
-    errors = [DataError(f"no column `{name}`.", did_you_mean(name, present), f"{path}:1") for name in wanted if name not in present]
+    errors = [
+        DataError(f"no column `{name}`.", did_you_mean(name, present), f"{path}:1") for name in wanted if name not in present
+    ]
     repeated = [name for name in dict.fromkeys(wanted) if wanted.count(name) > 1]
     errors += [DataError(f"column `{name}` is used twice.", "Name each column once in `data:`.", str(path)) for name in repeated]
     if errors:
@@ -190,7 +222,9 @@ def _check_duplicates(table: pd.DataFrame, config: DataConfig, path: Path) -> No
         rows = [f"row {table.index[row] + HEADER_ROWS} ({table[config.timestamp].iloc[row]})" for row in repeated[:3]]
         raise DataError(
             f"{len(repeated)} timestamps are given twice: {', '.join(rows)}.",
-            "Remove them." if config.series_id else "Remove them, or name the column that tells series apart in `data.series_id`.",
+            "Remove them."
+            if config.series_id
+            else "Remove them, or name the column that tells series apart in `data.series_id`.",
             f"{path}:{table.index[repeated[0]] + HEADER_ROWS}",
         )
 
@@ -200,12 +234,24 @@ def _with_freq(panel: Panel, path: Path) -> Panel:
     longest = int(np.argmax(np.diff(panel.offsets)))
     stamps = panel.timestamps[panel.offsets[longest] : panel.offsets[longest + 1]]
     if len(stamps) < 3:
-        raise DataError(f"{len(stamps)} rows are too few to infer the freq.", "Set `data.freq`, such as D or h, or give more rows.", str(path))
-    pieces = [stamps, *(stamps[start : start + 8] for start in range(0, min(len(stamps) - 7, 400), 8))]
-    freq = next((found for piece in pieces if (found := pd.infer_freq(piece))), None)
+        raise DataError(
+            f"{len(stamps)} rows are too few to infer the freq.",
+            "Set `data.freq`, such as D or h, or give more rows.",
+            str(path),
+        )
+    pieces = [stamps, *(stamps[start : start + 5] for start in range(0, min(len(stamps) - 4, 400), 5))]
+    freq = next((found for piece in pieces if (found := _infer_freq(piece))), None)
     if freq is None:
-        freq = pd.tseries.frequencies.to_offset(pd.Series(stamps).diff().mode()[0]).freqstr
-    return Panel(**{**vars(panel), "freq": freq})
+        step = pd.Series(stamps).diff().mode()[0]
+        freq = f"{step.days}D" if step % pd.Timedelta(days=1) == pd.Timedelta(0) else pd.tseries.frequencies.to_offset(step).freqstr
+    return replace(panel, freq=freq)
+
+
+def _infer_freq(stamps: pd.DatetimeIndex) -> str | None:
+    with warnings.catch_warnings():  # pandas 3.1 warns that 4 will give an offset here; both are dealt with
+        warnings.simplefilter("ignore")
+        freq = pd.infer_freq(stamps)
+    return getattr(freq, "freqstr", freq)
 
 
 def _check_spacing(panel: Panel, file_rows: np.ndarray, path: Path) -> None:
@@ -213,7 +259,9 @@ def _check_spacing(panel: Panel, file_rows: np.ndarray, path: Path) -> None:
     try:
         offset = pd.tseries.frequencies.to_offset(panel.freq)
     except ValueError:
-        raise DataError(f"freq {panel.freq!r} is not a pandas frequency.", "Use for example h, 15min, D, W, MS or QS.", "data.freq") from None
+        raise DataError(
+            f"freq {panel.freq!r} is not a pandas frequency.", "Use for example h, 15min, D, W, MS or QS.", "data.freq"
+        ) from None
     follows = np.ones(len(panel.timestamps), dtype=bool)
     follows[panel.offsets[:-1]] = False
     rows = np.flatnonzero(follows)
@@ -222,7 +270,10 @@ def _check_spacing(panel: Panel, file_rows: np.ndarray, path: Path) -> None:
     expected = panel.timestamps[rows - 1] + offset
     wrong = rows[panel.timestamps[rows] != expected]
     if len(wrong):
-        places = [f"row {file_rows[row] + HEADER_ROWS} ({panel.timestamps[row - 1]} is followed by {panel.timestamps[row]})" for row in wrong[:3]]
+        places = [
+            f"row {file_rows[row] + HEADER_ROWS} ({panel.timestamps[row - 1]} is followed by {panel.timestamps[row]})"
+            for row in wrong[:3]
+        ]
         raise DataError(
             f"the spacing is not one step of freq {panel.freq} in {len(wrong)} places: {', '.join(places)}.",
             "Add the missing rows, or set `data.freq` if this is not the spacing.",

@@ -9,6 +9,7 @@ import pandas as pd
 
 from forecast import baselines, metrics
 from forecast.data import Panel
+from forecast.errors import RunError
 from forecast.scaling import Scaler
 from forecast.splits import Splits
 from forecast.windows import Windows, gather
@@ -26,8 +27,14 @@ class Forecasts:
     by: dict[str, np.ndarray]  # MODEL first, then BASELINES
 
 
-def forecast_all(panel: Panel, scaler: Scaler, windows: Windows, network: np.ndarray, linear: np.ndarray, season_length: int) -> Forecasts:
-    """Put the scaled forecasts of the network and of the linear baseline beside those that need no training."""
+def forecast_all(
+    panel: Panel, scaler: Scaler, windows: Windows, network: np.ndarray, linear: np.ndarray, season_length: int
+) -> Forecasts:
+    """Put the scaled forecasts of the network and of the linear baseline beside those that need no training.
+
+    Raises:
+        RunError: the network's forecasts are not finite.
+    """
     seen = (panel.values, panel.offsets[windows.series], windows.first, windows.horizon)
     by = {
         MODEL: scaler.undo(network, windows.series),
@@ -37,6 +44,12 @@ def forecast_all(panel: Panel, scaler: Scaler, windows: Windows, network: np.nda
         "mean": baselines.mean(*seen),
         "linear": scaler.undo(linear, windows.series),
     }
+    if not np.isfinite(by[MODEL]).all():
+        raise RunError(
+            "the network forecasts values too large to be numbers.",
+            "Lower training.learning_rate, or set scaling.transform: none.",
+            "training",
+        )
     return Forecasts(windows, gather(panel.values, windows.first, windows.horizon), by)
 
 
@@ -44,19 +57,25 @@ def score_all(forecasts: Forecasts, panel: Panel, splits: Splits, scaler: Scaler
     """Metrics of every forecaster as plain JSON values: in total, per horizon step and per target."""
     first, end = splits.part("train")
     rows = [panel.values[a:b] for a, b in zip(first, end, strict=True)]
-    scales = np.stack([metrics.seasonal_scales(part, season_length) for part in rows])[forecasts.windows.series]  # (windows, 2, targets)
+    scales = np.stack([metrics.seasonal_scales(part, season_length) for part in rows])[
+        forecasts.windows.series
+    ]  # (windows, 2, targets)
     actual = forecasts.actual
     actual_scaled = scaler.apply(actual, forecasts.windows.series)
     scores = {"windows": len(forecasts.windows)}
     for name, forecast in forecasts.by.items():
         forecast_scaled = scaler.apply(forecast, forecasts.windows.series)
-        scaled = {"mae_scaled": metrics.mae(actual_scaled, forecast_scaled), "mse_scaled": metrics.mse(actual_scaled, forecast_scaled)}
+        scaled = {
+            "mae_scaled": metrics.mae(actual_scaled, forecast_scaled),
+            "mse_scaled": metrics.mse(actual_scaled, forecast_scaled),
+        }
         steps = [metrics.score(actual[:, [step]], forecast[:, [step]], scales) for step in range(actual.shape[1])]
         scores[name] = {
             "total": metrics.score(actual, forecast, scales) | scaled,
             "per_step": {metric: [step[metric] for step in steps] for metric in steps[0]},
             "per_target": {
-                target: metrics.score(actual[..., [i]], forecast[..., [i]], scales[..., [i]]) for i, target in enumerate(panel.targets)
+                target: metrics.score(actual[..., [i]], forecast[..., [i]], scales[..., [i]])
+                for i, target in enumerate(panel.targets)
             },
         }
     return scores

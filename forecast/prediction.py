@@ -47,7 +47,9 @@ def predict(run: Run | str | Path, data: str | Path | None = None) -> pd.DataFra
 
 def recent_rows(panel: Panel, config: DataConfig, lookback: int) -> pd.DataFrame:
     """The last `lookback` rows of each series, with the columns of the data file."""
-    kept = np.concatenate([np.arange(max(first, end - lookback), end) for first, end in zip(panel.offsets[:-1], panel.offsets[1:], strict=True)])
+    kept = np.concatenate(
+        [np.arange(max(first, end - lookback), end) for first, end in zip(panel.offsets[:-1], panel.offsets[1:], strict=True)]
+    )
     columns: dict = {config.timestamp: panel.timestamps[kept]}
     if config.series_id:
         columns[config.series_id] = np.array(panel.series_ids)[panel.series[kept]]
@@ -58,7 +60,9 @@ def _check_continues(panel: Panel, scaler: Scaler, lookback: int, place: str) ->
     """Every series is known to the run and long enough for one window, and its values can be transformed."""
     unknown = [name for name in panel.series_ids if name not in scaler.series_ids]
     if unknown:
-        raise DataError(f"series '{unknown[0]}' was not in the training data.", did_you_mean(unknown[0], scaler.series_ids), place)
+        raise DataError(
+            f"series '{unknown[0]}' was not in the training data.", did_you_mean(unknown[0], scaler.series_ids), place
+        )
     short = int(np.argmin(np.diff(panel.offsets)))
     rows = int(np.diff(panel.offsets)[short])
     if rows < lookback:

@@ -60,7 +60,13 @@ def _forecast(predictions: pd.DataFrame, future: pd.DataFrame, verdict: str) -> 
         cutoffs = chosen.cutoff.drop_duplicates().sort_values(ascending=False).iloc[:: int(chosen.step.max())]
         for number, cutoff in enumerate(cutoffs):
             window = chosen[chosen.cutoff == cutoff]
-            axis.plot(window.timestamp, window[MODEL], color=FORECAST, linewidth=1.2, label="forecast" if number == 0 else None)
+            axis.plot(
+                window.timestamp,
+                window[MODEL],
+                color=FORECAST,
+                linewidth=1.2,
+                label="forecast" if number == 0 else None,
+            )
             baseline = "seasonal naive" if number == 0 else None
             axis.plot(window.timestamp, window.seasonal_naive, color=OTHER, linewidth=0.8, linestyle="--", label=baseline)
         ahead = future[(future.series_id == series_id) & (future.target == target)]
@@ -89,14 +95,13 @@ def _learning_curve(history: pd.DataFrame, kept: int) -> Figure:
 
 def _error_per_step(scores: dict) -> Figure:
     figure, (axis,) = _figure(1)
-    names = (MODEL, *BASELINES)
-    for name in reversed(names):
+    for name in reversed((MODEL, *BASELINES)):
         steps = scores[name]["per_step"]["mae"]
-        network = name == MODEL
-        axis.plot(
-            np.arange(1, len(steps) + 1), steps, marker="o", markersize=3, label="this network" if network else name.replace("_", " "),
-            color=FORECAST if network else None, linewidth=2.2 if network else 1, alpha=1 if network else 0.7,
-        )  # fmt: skip
+        if name == MODEL:
+            style = {"label": "this network", "color": FORECAST, "linewidth": 2.2}
+        else:
+            style = {"label": name.replace("_", " "), "linewidth": 1, "alpha": 0.7}
+        axis.plot(np.arange(1, len(steps) + 1), steps, marker="o", markersize=3, **style)
     axis.set(xlabel="step after the cutoff", ylabel="MAE on the test part", ylim=(0, None))
     axis.legend(frameon=False, ncols=3, fontsize="small")
     return figure

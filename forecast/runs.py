@@ -71,7 +71,9 @@ class Run:
             return run
         except OSError as error:
             place = str(error.filename or directory or "runs")
-            raise RunError(f"the run directory cannot be written ({error.strerror}).", "Choose another with --run-dir.", place) from None
+            raise RunError(
+                f"the run directory cannot be written ({error.strerror}).", "Choose another with --run-dir.", place
+            ) from None
 
     @classmethod
     def open(cls, directory: str | Path) -> Run:
@@ -87,7 +89,11 @@ class Run:
             raise RunError("is not a run directory.", hint, str(directory))
         state = run.read_json(run.status)["state"]
         if state != "finished":
-            raise RunError(f"the training of this run is {state}, not finished.", f"Its log is {run.log}; train again.", str(directory))
+            raise RunError(
+                f"the training of this run is {state}, not finished.",
+                f"Its log is {run.log}; train again.",
+                str(directory),
+            )
         return run
 
     @classmethod
@@ -107,7 +113,11 @@ class Run:
 
     def _make_way(self, force: bool) -> None:
         if not force:
-            raise RunError("this directory exists.", "Choose another --run-dir, or replace the run in it with --force.", str(self.directory))
+            raise RunError(
+                "this directory exists.",
+                "Choose another --run-dir, or replace the run in it with --force.",
+                str(self.directory),
+            )
         if not self.status.exists() and (not self.directory.is_dir() or any(self.directory.iterdir())):
             raise RunError("this is not a run, so --force does not replace it.", "Choose another --run-dir.", str(self.directory))
         shutil.rmtree(self.directory)
@@ -215,4 +225,6 @@ class Run:
             yield temporary
             os.replace(temporary, path)
         except OSError as error:
-            raise RunError(f"cannot be written ({error.strerror}).", "Check the disk and the folder's permissions.", str(path)) from None
+            raise RunError(
+                f"cannot be written ({error.strerror}).", "Check the disk and the folder's permissions.", str(path)
+            ) from None

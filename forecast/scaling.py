@@ -28,7 +28,8 @@ class Scaler:
         Fewer channels than were fitted mean the first ones, which are the targets.
         """
         offset, scale = self._for(values, series)
-        return ((_forward(values, self.transform) - offset) / scale).astype(np.float32)
+        with np.errstate(over="ignore"):  # what does not fit becomes infinite; `check_scaled` finds it
+            return ((_forward(values, self.transform) - offset) / scale).astype(np.float32)
 
     def undo(self, scaled: np.ndarray, series: np.ndarray) -> np.ndarray:
         """The inverse of `apply`, in the units of the file; float64."""
@@ -73,9 +74,21 @@ def check_transform(panel: Panel, transform: str) -> None:
     if transform == "log1p" and len(low):
         row, column = low[0]
         raise DataError(
-            f"scaling.transform is log1p, but `{panel.targets[column]}` is {panel.values[row, column]:g} at {panel.timestamps[row]}"
+            f"scaling.transform is log1p, but `{panel.targets[column]}` is {panel.values[row, column]:g}"
+            f" at {panel.timestamps[row]}"
             f" ({len(low)} values are -1 or less).",
             "Set scaling.transform: none, or shift the column above -1.",
+        )
+
+
+def check_scaled(panel: Panel, scaled: np.ndarray) -> None:
+    """Every scaled value fits into float32, in which networks compute."""
+    large = np.argwhere(~np.isfinite(scaled))
+    if len(large):
+        row, column = large[0]
+        raise DataError(
+            f"`{panel.targets[column]}` is {panel.values[row, column]:g} at {panel.timestamps[row]}, too large for a network.",
+            "Correct the cell, or set scaling.method to minmax or standard.",
         )
 
 

@@ -20,7 +20,7 @@ from forecast.models.description import Network, describe_network
 from forecast.prediction import predict, recent_rows
 from forecast.reports import write_plots
 from forecast.runs import Run
-from forecast.scaling import Scaler, fit_scaler
+from forecast.scaling import Scaler, check_scaled, fit_scaler
 from forecast.splits import PARTS, Part, Splits, make_splits
 from forecast.windows import Windows, check_windows, make_windows
 
@@ -62,7 +62,13 @@ def train(
     with run.recording() as log:
         _record_inputs(run, config, prepared)
         sizes = ", ".join(f"{len(windows)} {part}" for part, windows in prepared.windows.items())
-        log.info("%s: %d rows, %d series; windows: %s", config.data.path, len(prepared.panel.values), len(prepared.panel.series_ids), sizes)
+        log.info(
+            "%s: %d rows, %d series; windows: %s",
+            config.data.path,
+            len(prepared.panel.values),
+            len(prepared.panel.series_ids),
+            sizes,
+        )
         linear = fit_linear(prepared.windows["train"], prepared.windows["validation"], config.model.normalization)
         network, model, kept = _fit_network(config, prepared, linear, run, on_progress)
         log.info("weights of epoch %d are kept; %d parameters", kept, network.parameters)
@@ -88,6 +94,7 @@ def prepare(config: Config) -> Prepared:
     check_windows(panel, splits, config)
     scaler = fit_scaler(panel, splits, config.scaling)
     scaled = scaler.apply(panel.values, panel.series)
+    check_scaled(panel, scaled)
     windows = {part: make_windows(panel, scaled, splits, part, config) for part in PARTS}
     return Prepared(panel, splits, scaler, windows, config.data.season_length or season_length_of(panel.freq))
 
@@ -137,7 +144,12 @@ def _score(run: Run, prepared: Prepared, model: keras.Model, linear: Linear) -> 
     for part in PARTS[1:]:
         windows = prepared.windows[part]
         forecasts = forecast_all(
-            prepared.panel, prepared.scaler, windows, forecast_windows(model, windows), linear.forecast(windows), prepared.season_length
+            prepared.panel,
+            prepared.scaler,
+            windows,
+            forecast_windows(model, windows),
+            linear.forecast(windows),
+            prepared.season_length,
         )
         scores[part] = score_all(forecasts, prepared.panel, prepared.splits, prepared.scaler, prepared.season_length)
     run.write_table(run.predictions, predictions_table(forecasts, prepared.panel))  # of the last part, which is the test part

@@ -78,16 +78,17 @@ def make_windows(panel: Panel, scaled: np.ndarray, splits: Splits, part: Part, c
 
 
 def check_windows(panel: Panel, splits: Splits, config: Config) -> None:
-    """Every part has at least one window.
+    """Every part of every series has at least one window.
 
     Raises:
         ConfigError: with the largest lookback, or the smallest part, that would do.
     """
     lookback, horizon = config.windows.lookback, config.windows.horizon
-    sizes = np.diff(splits.borders, axis=1).max(axis=0)  # the longest series decides: (train, validation, test)
+    lengths = np.diff(splits.borders, axis=1)  # (series, parts)
+    sizes = lengths.min(axis=0)  # the shortest series decides
     if sizes[0] < lookback + horizon:
         largest = sizes[0] - horizon
-        series = panel.series_ids[int(np.argmax(np.diff(splits.borders[:, :2])))]
+        series = panel.series_ids[int(np.argmin(lengths[:, 0]))]
         raise ConfigError(
             f"windows.lookback is {lookback}, but series '{series}' has {sizes[0]} training rows.",
             f"Use at most {largest} ({sizes[0]} - horizon {horizon}), or a longer training part."
@@ -98,7 +99,8 @@ def check_windows(panel: Panel, splits: Splits, config: Config) -> None:
     for part, size in zip(PARTS[1:], sizes[1:], strict=True):
         if size < horizon:
             raise ConfigError(
-                f"the {part} part has {size} rows, fewer than the horizon of {horizon}, so it holds no window.",
+                f"the {part} part of series '{panel.series_ids[int(np.argmin(lengths[:, PARTS.index(part)]))]}' has {size} rows,"
+                f" fewer than the horizon of {horizon}, so it holds no window.",
                 f"Set splits.{part} to {horizon} steps or more, or use a shorter horizon.",
                 config.place(f"splits.{part}"),
             )

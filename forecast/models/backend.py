@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Native code writes to file descriptor 2 whatever Python does with sys.stderr; TensorFlow obeys no setting while it loads."""
+    """Native code writes to file descriptor 2 whatever Python does with sys.stderr; TensorFlow obeys nothing while it loads."""
     try:
         terminal = os.dup(2)
     except OSError:  # there is no stderr, so there is nothing to silence

@@ -13,6 +13,8 @@ All shapes leave out the leading axis of windows.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from forecast.config import ModelConfig
@@ -20,6 +22,7 @@ from forecast.errors import RunError
 
 VERSION = 1
 GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
+Shape = tuple[int, ...]
 PAST = "past"  # the name of the network's input: scaled values of the lookback
 
 
@@ -50,7 +53,7 @@ class Network:
     @property
     def parameters(self) -> int:
         """Number of trainable values."""
-        return sum(_product(shape) for layer in self.layers for shape in layer.weights.values())
+        return sum(math.prod(shape) for layer in self.layers for shape in layer.weights.values())
 
     def to_json(self) -> dict:
         """Plain JSON values."""
@@ -68,62 +71,78 @@ class Network:
         return cls(**{**data, "layers": [Layer(**layer) for layer in data["layers"]]})
 
 
-def describe_network(model: ModelConfig, past: tuple[int, int], forecast: tuple[int, int]) -> Network:
-    """The network that a config asks for, with `past` `(lookback, channels)` and `forecast` `(horizon, targets)`."""
-    layers: list[Layer] = []
+class _Drawing:
+    """Layers in the making; `add` returns the new layer's name, for the layers that take its output."""
 
-    def add(name: str, kind: str, inputs: list[str], shape: tuple[int, ...], weights: dict | None = None, **options: object) -> str:
-        layers.append(Layer(name, kind, inputs, list(shape), options, {key: list(size) for key, size in (weights or {}).items()}))
+    def __init__(self) -> None:
+        self.layers: list[Layer] = []
+
+    def add(
+        self,
+        name: str,
+        kind: str,
+        inputs: list[str],
+        shape: Shape,
+        weights: Mapping[str, Shape] | None = None,
+        **options: object,
+    ) -> str:
+        sizes = {key: list(size) for key, size in (weights or {}).items()}
+        self.layers.append(Layer(name, kind, inputs, list(shape), options, sizes))
         return name
 
-    (lookback, channels), targets = past, forecast[1]
-    normalizes, revin = model.normalization != "none", model.normalization == "revin"
-    seen = PAST
-    if normalizes:
-        centre = add("centre", "centre", [seen], (1, channels), method="last" if model.normalization == "last" else "mean")
-        scale = [add("scale", "scale", [seen], (1, channels))] if revin else []
-        seen = add("normalized", "normalize", [seen, centre, *scale], past)
+
+def describe_network(model: ModelConfig, past: tuple[int, int], forecast: tuple[int, int]) -> Network:
+    """The network that a config asks for, with `past` `(lookback, channels)` and `forecast` `(horizon, targets)`."""
+    drawing = _Drawing()
+    add = drawing.add
+    (lookback, channels), (horizon, targets) = past, forecast
+    seen, statistics, revin = PAST, [], model.normalization == "revin"
+    if model.normalization != "none":
+        statistics = [add("centre", "centre", [PAST], (1, channels), method="last" if model.normalization == "last" else "mean")]
+        statistics += [add("scale", "scale", [PAST], (1, channels))] if revin else []
+        seen = add("normalized", "normalize", [PAST, *statistics], past)
     linear_input = seen
     if revin:
         seen = add("affine", "affine", [seen], past, {"gamma": (channels,), "beta": (channels,)})
-    width = channels
-    for number, units in enumerate(model.units, 1):
-        last = number == len(model.units)
-        width, inputs = units * (2 if model.bidirectional else 1), width
-        shape = (width,) if last else (lookback, width)
-        seen = add(
-            f"recurrent_{number}", "recurrent", [seen], shape, _recurrent_weights(model, inputs, units),
-            cell=model.cell, units=units, bidirectional=model.bidirectional, sequences=not last,
-        )  # fmt: skip
-        if model.layer_norm:
-            seen = add(f"layer_norm_{number}", "layer_norm", [seen], shape, {"gamma": (width,), "beta": (width,)}, epsilon=1e-3)
-        if model.dropout:
-            seen = add(f"dropout_{number}", "dropout", [seen], shape, rate=model.dropout)
+    seen, width = _add_recurrent_stack(drawing, model, seen, past)
     # With a skip beside it the head starts at zero, so that the untrained network is the linear baseline.
     start = "zeros" if model.linear_skip else "glorot_uniform"
     seen = add("head", "head", [seen], forecast, {"kernel": (width, *forecast), "bias": forecast}, start=start)
     if revin:
         seen = add("affine_inverse", "affine_inverse", [seen, "affine"], forecast)
     if model.linear_skip:
-        weights = {"kernel": (lookback, targets, forecast[0]), "bias": forecast}
+        weights = {"kernel": (lookback, targets, horizon), "bias": forecast}
         skip = add("linear_skip", "linear_skip", [linear_input], forecast, weights)
         seen = add("sum", "sum", [seen, skip], forecast)
-    if normalizes:
-        add("forecast", "denormalize", [seen, centre, *scale], forecast)
-    return Network(list(past), layers)
+    if statistics:
+        add("forecast", "denormalize", [seen, *statistics], forecast)
+    return Network(list(past), drawing.layers)
 
 
-def _recurrent_weights(model: ModelConfig, inputs: int, units: int) -> dict[str, tuple[int, ...]]:
+def _add_recurrent_stack(drawing: _Drawing, model: ModelConfig, seen: str, past: tuple[int, int]) -> tuple[str, int]:
+    """Add `model.units` layers on top of `seen`; returns the last one's name and the width of its output."""
+    lookback, width = past
+    for number, units in enumerate(model.units, 1):
+        last = number == len(model.units)
+        weights = _recurrent_weights(model, width, units)
+        width = units * (2 if model.bidirectional else 1)
+        shape = (width,) if last else (lookback, width)
+        seen = drawing.add(
+            f"recurrent_{number}", "recurrent", [seen], shape, weights,
+            cell=model.cell, units=units, bidirectional=model.bidirectional, sequences=not last,
+        )  # fmt: skip
+        if model.layer_norm:
+            gamma_beta = {"gamma": (width,), "beta": (width,)}
+            seen = drawing.add(f"layer_norm_{number}", "layer_norm", [seen], shape, gamma_beta, epsilon=1e-3)
+        if model.dropout:
+            seen = drawing.add(f"dropout_{number}", "dropout", [seen], shape, rate=model.dropout)
+    return seen, width
+
+
+def _recurrent_weights(model: ModelConfig, inputs: int, units: int) -> dict[str, Shape]:
     gates = GATES[model.cell] * units
     bias = (2, gates) if model.cell == "gru" else (gates,)  # reset_after: one bias for the input, one for the state
     one = {"kernel": (inputs, gates), "recurrent_kernel": (units, gates), "bias": bias}
     if not model.bidirectional:
         return one
     return {f"{direction}_{name}": shape for direction in ("forward", "backward") for name, shape in one.items()}
-
-
-def _product(shape: list[int]) -> int:
-    product = 1
-    for size in shape:
-        product *= size
-    return product

@@ -14,7 +14,12 @@ from forecast.errors import RunError
 from forecast.models.backend import keras
 from forecast.windows import BATCH, Windows
 
-OPTIMIZERS = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
+OPTIMIZERS = {
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "rmsprop": keras.optimizers.RMSprop,
+    "sgd": keras.optimizers.SGD,
+}
 LOSSES = {"mse": keras.losses.mean_squared_error, "mae": keras.losses.mean_absolute_error, "huber": keras.losses.huber}
 HALVE_EVERY = 10  # epochs, for schedule: step
 
@@ -48,6 +53,7 @@ class Batches(keras.utils.PyDataset):
         return self.windows.inputs(chosen), self.windows.targets(chosen)
 
     def on_epoch_end(self) -> None:
+        """Keras calls this after each epoch: draw the next one's order."""
         if self.rng is not None:
             self.order = self.rng.permutation(len(self.windows))
 
@@ -128,7 +134,12 @@ class _EarlyStopping(keras.callbacks.EarlyStopping):
 
     def __init__(self, untrained: float, patience: int, min_delta: float):
         super().__init__(
-            monitor="val_error", mode="min", patience=patience, min_delta=min_delta, restore_best_weights=True, start_from_epoch=-1
+            monitor="val_error",
+            mode="min",
+            patience=patience,
+            min_delta=min_delta,
+            restore_best_weights=True,
+            start_from_epoch=-1,
         )
         self.untrained = untrained
 

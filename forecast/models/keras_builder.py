@@ -89,7 +89,9 @@ class _Builder:
 
     def _centre(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         (past,) = inputs  # (batch, lookback, channels)
-        return past[:, -1:] if layer.options["method"] == "last" else keras.ops.mean(past, axis=1, keepdims=True)  # (batch, 1, channels)
+        return (
+            past[:, -1:] if layer.options["method"] == "last" else keras.ops.mean(past, axis=1, keepdims=True)
+        )  # (batch, 1, channels)
 
     def _scale(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         (past,) = inputs
@@ -132,7 +134,9 @@ class _Builder:
         if not options["bidirectional"]:
             return cell(name=layer.name)(inputs[0])
         # Two layers made here, because Bidirectional would make its own copy of one and drop some of its options.
-        return keras.layers.Bidirectional(cell(), backward_layer=cell(go_backwards=True), name=layer.name, dtype=self.precision)(inputs[0])
+        return keras.layers.Bidirectional(cell(), backward_layer=cell(go_backwards=True), name=layer.name, dtype=self.precision)(
+            inputs[0]
+        )
 
     def _layer_norm(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         return keras.layers.LayerNormalization(epsilon=layer.options["epsilon"], name=layer.name)(inputs[0])

@@ -1,0 +1,54 @@
+"""What several test files need: a small project on disk, and the shared data sets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def seasonal_rows(rows: int = 120, seed: int = 0) -> np.ndarray:
+    """A monthly season on a trend with a little noise."""
+    time = np.arange(rows)
+    return 50 + 0.3 * time + 10 * np.sin(2 * np.pi * time / 12) + np.random.default_rng(seed).normal(0, 0.5, rows)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Callable[..., Path]:
+    """Writes data.csv and config.yaml into a folder and returns the config's path; sections given are merged in."""
+
+    def write(table: pd.DataFrame | None = None, **sections: dict) -> Path:
+        if table is None:
+            months = pd.date_range("2010-01-01", periods=120, freq="MS")
+            table = pd.DataFrame({"month": months, "sales": seasonal_rows()})
+        table.to_csv(tmp_path / "data.csv", index=False)
+        config: dict = {
+            "data": {"path": "data.csv", "timestamp": "month", "target": "sales"},
+            "splits": {"validation": 18, "test": 18},
+            "windows": {"lookback": 12, "horizon": 3},
+            "model": {"units": [4]},
+            "training": {"epochs": 2},
+        }
+        for name, section in sections.items():
+            config[name] = {**config[name], **section} if isinstance(section, dict) and name in config else section
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+        return tmp_path / "config.yaml"
+
+    return write
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of shared data sets; absent on a user's machine, never in CI."""
+    if not SHARED.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"{SHARED} is absent in CI")
+        pytest.skip(f"{SHARED} is absent: the shared data sets are only on the project's own machines")
+    return SHARED

@@ -1,0 +1,33 @@
+"""Parts are in time order, touch, and do not overlap."""
+
+from __future__ import annotations
+
+import pytest
+
+from forecast.config import SplitsConfig
+from forecast.splits import make_splits
+from tests.panels import coded_panel
+
+# A daily series of 100 rows from 2020-01-01: row 60 is 2020-03-01, row 80 is 2020-03-21.
+CASES = {
+    "fractions": ({"validation": 0.2, "test": 0.1}, [0, 70, 90, 100]),
+    "steps": ({"validation": 20, "test": 10}, [0, 70, 90, 100]),
+    "dates": ({"validation": "2020-03-01", "test": "2020-03-21"}, [0, 60, 80, 100]),
+    "mixed": ({"validation": 5, "test": "2020-03-21"}, [0, 75, 80, 100]),
+    "end": ({"validation": 10, "test": 10, "end": "2020-03-21"}, [0, 60, 70, 80]),
+    "end and fraction": ({"validation": 0.25, "test": 0.25, "end": "2020-03-21"}, [0, 40, 60, 80]),
+    "too much": ({"validation": 90, "test": 20}, [0, 0, 80, 100]),
+    "dates out of order": ({"validation": "2020-03-21", "test": "2020-03-01"}, [0, 60, 60, 100]),
+}
+
+
+@pytest.mark.parametrize(("config", "borders"), CASES.values(), ids=CASES.keys())
+def test_borders(config, borders):
+    assert make_splits(coded_panel(100), SplitsConfig(**config)).borders.tolist() == [borders]
+
+
+def test_each_series_is_split_by_itself():
+    splits = make_splits(coded_panel(100, 50), SplitsConfig(validation=0.1, test=0.1))
+    assert splits.borders.tolist() == [[0, 80, 90, 100], [100, 140, 145, 150]]
+    assert splits.part("validation")[0].tolist() == [80, 140]
+    assert splits.part("validation")[1].tolist() == [90, 145]

@@ -1,0 +1,94 @@
+"""Windows hold what they say; values encode series and time, so an off-by-one shows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from forecast.config import Config
+from forecast.errors import ConfigError
+from forecast.splits import PARTS, make_splits
+from forecast.windows import check_windows, make_windows, window_statistics
+from tests.panels import coded_panel
+
+
+def config(lookback=4, horizon=2, stride=1, validation=6, test=6) -> Config:
+    return Config.model_validate(
+        {
+            "data": {"path": "x.csv", "timestamp": "t", "target": "y0"},
+            "splits": {"validation": validation, "test": test},
+            "windows": {"lookback": lookback, "horizon": horizon, "stride": stride},
+        }
+    )
+
+
+def windows_of(panel, part, settings):
+    return make_windows(panel, panel.values, make_splits(panel, settings.splits), part, settings)
+
+
+def test_past_ends_where_future_begins():
+    windows = windows_of(coded_panel(30, 20, targets=2), "train", config())
+    assert windows.inputs()[0, :, 0].tolist() == [0, 1, 2, 3]
+    assert windows.targets()[0].tolist() == [[4, 4.1], [5, 5.1]]
+    assert windows.inputs().shape == (len(windows), 4, 2)
+    assert windows.targets().shape == (len(windows), 2, 2)
+    second = windows.series == 1
+    assert windows.inputs()[second][0, :, 0].tolist() == [1000, 1001, 1002, 1003]
+    np.testing.assert_array_equal(windows.targets()[:, 0, 0], windows.inputs()[:, -1, 0] + 1)
+
+
+def test_parts_share_no_target_and_look_back_into_each_other():
+    panel, settings = coded_panel(30, 24), config()
+    targets = {part: set(windows_of(panel, part, settings).targets().ravel()) for part in PARTS}
+    assert not targets["train"] & targets["validation"]
+    assert not targets["validation"] & targets["test"]
+    assert not targets["train"] & targets["test"]
+    assert set.union(*targets.values()) == set(panel.values.ravel()) - {0, 1, 2, 3, 1000, 1001, 1002, 1003}
+    first_test = windows_of(panel, "test", settings)
+    assert first_test.inputs()[0].ravel().tolist() == [20, 21, 22, 23]
+    assert first_test.targets()[0].ravel().tolist() == [24, 25]
+
+
+def test_stride_is_for_training_windows():
+    panel, settings = coded_panel(30), config(stride=3)
+    assert windows_of(panel, "train", settings).first.tolist() == [4, 7, 10, 13, 16]
+    assert windows_of(panel, "test", settings).first.tolist() == [24, 25, 26, 27, 28]
+
+
+def test_windows_copy_nothing_until_asked():
+    panel = coded_panel(1000)
+    windows = windows_of(panel, "train", config(lookback=500))
+    assert windows.past is panel.values
+    assert np.shares_memory(windows.future, panel.values)
+    assert windows.inputs(np.array([3, 1]))[:, 0, 0].tolist() == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"lookback": 17}, r"windows.lookback is 17, but series 's1' has 18 training rows.\n  Use at most 16 \(18 - horizon 2\)"),
+        ({"horizon": 30, "test": 30, "validation": 1}, "series 's1' has 0 training rows.\n  The horizon of 30 alone does not fit"),
+        ({"test": 1}, "the test part of series 's0' has 1 rows, fewer than the horizon of 2"),
+        ({"validation": 1}, "the validation part of series 's0' has 1 rows"),
+    ],
+    ids=["lookback", "horizon", "test", "validation"],
+)
+def test_parts_without_a_window(keys, message):
+    panel, settings = coded_panel(40, 30), config(**keys)
+    with pytest.raises(ConfigError, match=message):
+        check_windows(panel, make_splits(panel, settings.splits), settings)
+
+
+def test_the_largest_lookback_named_does_fit():
+    panel, settings = coded_panel(40, 30), config(lookback=16)
+    check_windows(panel, make_splits(panel, settings.splits), settings)
+    assert len(windows_of(panel, "train", settings)) == 12
+
+
+@pytest.mark.parametrize(
+    ("method", "centre", "scale"), [("none", 0, 1), ("last", 3, 1), ("mean", 2, 1), ("revin", 2, np.sqrt(2 / 3 + 1e-5))]
+)
+def test_window_statistics(method, centre, scale):
+    centres, scales = window_statistics(np.array([[[1.0], [2.0], [3.0]]]), method)
+    assert centres.shape == scales.shape == (1, 1, 1)
+    assert (centres.item(), scales.item()) == (centre, scale)
