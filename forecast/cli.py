@@ -188,15 +188,26 @@ def _print_scores(run: Run, metrics: dict) -> None:
         typer.echo(
             f"{label:<28}{total['mae']:>10.4g}{total['rmse']:>10.4g}{mase:>8}{total['smape']:>8.1%}{total['bias']:>+10.3g}"
         )
+    if len(scores[MODEL]["per_target"]) > 1:
+        _print_targets(scores, (MODEL, *BASELINES))
     beaten_by = [name for name in BASELINES if metrics["skill"][name] <= 0]
     if beaten_by:
         best = min(beaten_by, key=lambda name: metrics["skill"][name])
-        typer.echo(f"\nDo not trust this network yet: {best.replace('_', ' ')} costs nothing and is at least as good.")
+        typer.echo(f"\nDo not trust this network yet: {best.replace('_', ' ')} is simpler and at least as good.")
     if metrics["kept_epoch"] == 0:
         typer.echo(
             "\nNo epoch improved on the start, so the weights before training are kept (with linear_skip: the ridge regression)."
         )
     typer.echo(f"\nPlots, predictions and metrics: {run.directory}/\nNext: forecast predict {run.directory}")
+
+
+def _print_targets(scores: dict, names: tuple[str, ...]) -> None:
+    """MAE of each target in its own units."""
+    labels = ["this network", *(name.replace("_", " ") for name in names[1:])]
+    typer.echo(f"\n{'MAE by target':<16}" + "".join(f"{label:>15}" for label in labels))
+    for target in scores[names[0]]["per_target"]:
+        errors = [scores[name]["per_target"][target]["mae"] for name in names]
+        typer.echo(f"{target:<16}" + "".join(f"{error:>15.4g}" for error in errors))
 
 
 def main() -> None:

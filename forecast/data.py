@@ -243,7 +243,9 @@ def _with_freq(panel: Panel, path: Path) -> Panel:
     freq = next((found for piece in pieces if (found := _infer_freq(piece))), None)
     if freq is None:
         step = pd.Series(stamps).diff().mode()[0]
-        freq = f"{step.days}D" if step % pd.Timedelta(days=1) == pd.Timedelta(0) else pd.tseries.frequencies.to_offset(step).freqstr
+        freq = (
+            f"{step.days}D" if step % pd.Timedelta(days=1) == pd.Timedelta(0) else pd.tseries.frequencies.to_offset(step).freqstr
+        )
     return replace(panel, freq=freq)
 
 

@@ -69,7 +69,11 @@ PROBLEMS = {
     "no units": ("model: {units: []}", "`model.units` is []", 5),
     "zero units": ("model: {units: [4, 0]}", "`model.units` is 0; it should be greater than or equal to 1.", 5),
     "dropout of 1": ("model: {dropout: 1.0}", "`model.dropout` is 1.0; it should be less than 1.", 5),
-    "border above 1": ("splits: {test: 1.5}", "`splits.test` is 1.5; it must be a fraction between 0 and 1, a number of steps", 5),
+    "border above 1": (
+        "splits: {test: 1.5}",
+        "`splits.test` is 1.5; it must be a fraction between 0 and 1, a number of steps",
+        5,
+    ),
     "border is no date": ("splits: {test: spring}", "`splits.test` is 'spring'; it must be a fraction", 5),
     "end is no date": ("splits: {end: 12}", "`splits.end` is 12; it must be a date such as 2015-01-31", 5),
     "range upside down": ("scaling: {range: [1, 0]}", "`scaling.range` is [1, 0]; the first number must be below the second.", 5),

@@ -72,7 +72,9 @@ def test_contract(keys, tmp_path):
 
 @pytest.mark.backend
 def test_same_seed_same_network():
-    weights = [get_weights(model, network) for network, model in (built({"dropout": 0.1}), built({"dropout": 0.1}), built({}, seed=2))]
+    weights = [
+        get_weights(model, network) for network, model in (built({"dropout": 0.1}), built({"dropout": 0.1}), built({}, seed=2))
+    ]
     for name in weights[0]:
         np.testing.assert_array_equal(weights[0][name], weights[1][name])
     assert not np.array_equal(weights[0]["recurrent_1/kernel"], weights[2]["recurrent_1/kernel"])

@@ -67,7 +67,10 @@ def test_windows_copy_nothing_until_asked():
     ("keys", "message"),
     [
         ({"lookback": 17}, r"windows.lookback is 17, but series 's1' has 18 training rows.\n  Use at most 16 \(18 - horizon 2\)"),
-        ({"horizon": 30, "test": 30, "validation": 1}, "series 's1' has 0 training rows.\n  The horizon of 30 alone does not fit"),
+        (
+            {"horizon": 30, "test": 30, "validation": 1},
+            "series 's1' has 0 training rows.\n  The horizon of 30 alone does not fit",
+        ),
         ({"test": 1}, "the test part of series 's0' has 1 rows, fewer than the horizon of 2"),
         ({"validation": 1}, "the validation part of series 's0' has 1 rows"),
     ],

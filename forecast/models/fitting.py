@@ -98,7 +98,7 @@ def fit(
 
 def forecast_windows(model: keras.Model, windows: Windows) -> np.ndarray:
     """Scaled forecasts of all windows: `(windows, horizon, targets)`."""
-    return np.concatenate([np.asarray(model.predict_on_batch(windows.inputs(batch))) for batch in windows.batches()])
+    return np.concatenate([model.predict_on_batch(windows.inputs(batch)) for batch in windows.batches()])
 
 
 def learning_rate_at(epoch: int, config: TrainingConfig, current: float | None = None) -> float:

@@ -34,7 +34,8 @@ def get_weights(model: keras.Model, network: Network) -> dict[str, np.ndarray]:
     for layer in network.layers:
         if layer.weights:
             arrays = model.get_layer(layer.name).weights
-            weights |= {f"{layer.name}/{name}": np.asarray(array) for name, array in zip(layer.weights, arrays, strict=True)}
+            for name, array in zip(layer.weights, arrays, strict=True):
+                weights[f"{layer.name}/{name}"] = keras.ops.convert_to_numpy(array)
     return weights
 
 

@@ -1,0 +1,63 @@
+"""Writes docs/config.md, the reference of every config key, from the code: python docs/make_reference.py"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from forecast.config import Config, Section, section_of
+
+TARGET = Path(__file__).with_name("config.md")
+INTRODUCTION = """# Every key of a config
+
+Made from `forecast/config.py` by `docs/make_reference.py`. Keys without a default must be given. Any key can be set on the
+command line, as in `forecast train config.yaml --set training.epochs=5`.
+"""
+
+
+def reference() -> str:
+    """The whole page as Markdown: a table per section."""
+    top = {name: field for name, field in Config.model_fields.items() if section_of(field.annotation) is None}
+    pages = [INTRODUCTION, _table("Top level", "", top)]
+    pages += [_section(name, section) for name, field in Config.model_fields.items() if (section := section_of(field.annotation))]
+    return "\n".join(pages)
+
+
+def _section(name: str, section: type[Section]) -> str:
+    return _table(f"`{name}:`", section.__doc__ or "", section.model_fields)
+
+
+def _table(title: str, text: str, fields: dict[str, FieldInfo]) -> str:
+    rows = []
+    for name, field in fields.items():
+        inner = section_of(field.annotation)
+        rows.append(f"| `{name}` | {_default(field)} | {field.description}{_choices(field)} |")
+        rows += [
+            f"| `{name}.{key}` | {_default(sub)} | {sub.description} |"
+            for key, sub in (inner.model_fields if inner else {}).items()
+        ]
+    introduction = f"{text}\n\n" if text else ""
+    return f"## {title}\n\n{introduction}| key | default | meaning |\n| --- | --- | --- |\n" + "\n".join(rows) + "\n"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    if isinstance(field.default, Section):
+        return "as below"
+    return (
+        "null"
+        if field.default is None
+        else f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
+    )
+
+
+def _choices(field: FieldInfo) -> str:
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    return f" ({', '.join(f'`{choice}`' for choice in choices)})" if choices else ""
+
+
+if __name__ == "__main__":
+    TARGET.write_text(reference(), encoding="utf-8")

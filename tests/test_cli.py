@@ -1,0 +1,138 @@
+"""The command line: exact messages, exit codes, one JSON document, and no heavy imports where none are needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from forecast.cli import app
+
+HEAVY = {"tensorflow", "keras", "jax", "pandas", "matplotlib", "sklearn", "numpy"}
+ROOT = Path(__file__).parents[1]
+
+
+def call(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def loaded_by(code: str) -> set[str]:
+    """Which heavy modules a fresh interpreter has loaded after `code`."""
+    script = f"{code}\nimport sys\nprint('LOADED', *[m for m in {sorted(HEAVY)} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603
+    return set(done.stdout.split("LOADED")[1].split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["predict", "--help"], ["--version"]], ids=" ".join)
+def test_help_loads_nothing_heavy(arguments):
+    code = f"from typer.testing import CliRunner\nfrom forecast.cli import app\nassert CliRunner().invoke(app, {arguments}).exit_code == 0"
+    assert loaded_by(code) == set()
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    assert loaded_by("import forecast; dir(forecast)") == set()
+
+
+def test_a_config_error_loads_nothing_heavy(project):
+    config = project(model={"cell": "lstmm"})
+    call_it = f"CliRunner().invoke(app, ['train', {str(config)!r}])"
+    code = f"from typer.testing import CliRunner\nfrom forecast.cli import app\nassert {call_it}.exit_code == 1"
+    assert loaded_by(code) == set()
+
+
+def test_a_data_error_loads_no_keras(project):
+    config = project(data={"target": "sale"})
+    code = (
+        f"from typer.testing import CliRunner\nfrom forecast.cli import app\nCliRunner().invoke(app, ['train', {str(config)!r}])"
+    )
+    assert loaded_by(code) == {"numpy", "pandas"}
+
+
+@pytest.mark.parametrize("command", ["train", "predict"])
+def test_help_has_an_example(command):
+    assert f"Example:  forecast {command}" in call(command, "--help").stdout
+
+
+def test_a_users_mistake_is_a_message_and_exit_code_1(project):
+    config = project(model={"cell": "lstmm"})
+    done = call("train", config)
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    line = config.read_text().splitlines().index("  cell: lstmm") + 1
+    assert done.stderr == (
+        f"{config}:{line}:3: `model.cell` is 'lstmm'; it should be 'lstm', 'gru' or 'simple_rnn'.\n  cell: recurrent cell.\n"
+    )
+
+
+def test_debug_shows_the_traceback(project):
+    from forecast.errors import ConfigError
+
+    assert isinstance(call("train", project(model={"cell": "x"}), "--debug").exception, ConfigError)
+
+
+@pytest.mark.parametrize("arguments", [["train"], ["trian"], ["train", "a.yaml", "--epochs", "3"]], ids=" ".join)
+def test_wrong_usage_is_exit_code_2(arguments):
+    assert call(*arguments).exit_code == 2
+
+
+def test_no_arguments_show_the_help():
+    assert "Commands:" in call().output
+
+
+def test_a_missing_run_and_a_missing_config():
+    assert "nowhere: is not a run directory." in call("predict", "nowhere").stderr
+    assert "nowhere.yaml: no such config file." in call("train", "nowhere.yaml").stderr
+
+
+@pytest.mark.slow
+def test_train_then_predict(project, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trained = call("train", project(name="shop"), "--set", "training.epochs=1")
+    assert trained.exit_code == 0
+    lines = trained.stdout.strip().splitlines()
+    assert lines[0].startswith("shop-1: ")
+    assert "naive by" in lines[0]
+    assert [line.split("  ")[0] for line in lines[3:9]] == ["this network", "naive", "seasonal naive", "drift", "mean", "linear"]
+    assert lines[-1] == "Next: forecast predict runs/shop-1"
+    assert [line.split()[1] for line in trained.stderr.strip().splitlines()] == ["0/1", "1/1"]
+
+    predicted = call("predict", "runs/shop-1")
+    assert predicted.stdout.strip().endswith("Wrote runs/shop-1/forecast.csv")
+    newer = tmp_path / "newer.csv"
+    newer.write_bytes((tmp_path / "data.csv").read_bytes())
+    assert call("predict", "runs/shop-1", "--data", newer, "--quiet").stdout == "runs/shop-1/forecast-newer.csv\n"
+    assert call("predict", "runs/shop-1", "-o", "mine.csv").exit_code == 0
+    left, right = (pd.read_csv(path) for path in ("mine.csv", "runs/shop-1/forecast-newer.csv"))
+    pd.testing.assert_frame_equal(left, right)
+    document = json.loads(call("predict", "runs/shop-1", "--json").stdout)
+    assert [row["step"] for row in document["forecast"]] == [1, 2, 3]
+
+
+@pytest.mark.slow
+def test_train_json_and_quiet(project, tmp_path):
+    as_json = call("train", project(), "--json", "--run-dir", tmp_path / "x")
+    document = json.loads(as_json.stdout)
+    assert document["run"] == str(tmp_path / "x")
+    assert set(document["skill"]) == {"naive", "seasonal_naive", "drift", "mean", "linear"}
+    again = call("train", project(), "--run-dir", tmp_path / "x")
+    assert again.exit_code == 1
+    assert (
+        again.stderr
+        == f"{tmp_path / 'x'}: this directory exists.\n  Choose another --run-dir, or replace the run in it with --force.\n"
+    )
+    forced = call("train", project(), "--run-dir", tmp_path / "x", "--force", "--quiet")
+    assert (forced.stdout, forced.stderr) == (f"{tmp_path / 'x'}\n", "")
+
+
+@pytest.mark.slow
+def test_nothing_but_ours_reaches_the_terminal(project, tmp_path):
+    command = [sys.executable, "-m", "forecast", "train", str(project()), "--run-dir", str(tmp_path / "x"), "--quiet"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)  # noqa: S603
+    assert (done.stdout, done.stderr) == (f"{tmp_path / 'x'}\n", "")

@@ -1,0 +1,89 @@
+"""The documentation is true: keys, commands, files and configs that it names exist, and the other way round."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from forecast.cli import app
+from forecast.config import load_config
+from forecast.runs import Run
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+COMMANDS = {command.callback.__name__ for command in app.registered_commands}
+
+
+def test_config_reference_is_current():
+    spec = importlib.util.spec_from_file_location("make_reference", ROOT / "docs" / "make_reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.TARGET.read_text() == module.reference(), "run: python docs/make_reference.py"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_shipped_configs_load_and_say_what_to_expect(path):
+    config = load_config(path)
+    assert Path(config.data.path).exists()
+    header = path.read_text().split("\n\n")[0]
+    assert f"forecast train configs/{path.name}" in header
+    assert re.search(r"Expected: test MAE [\d.]+", header)
+    assert re.search(r"About \d+ s on 2 cores", header)
+    assert f"configs/{path.name}" in README
+
+
+def command_lines() -> list[str]:
+    blocks = re.findall(r"```\n(.*?)```", README, re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.startswith(("forecast ", "make "))]
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_readme_commands_exist(line):
+    program, command, *arguments = shlex.split(line, comments=True)
+    if program == "make":
+        assert f"\n{command}:" in (ROOT / "Makefile").read_text()
+    else:
+        assert command in COMMANDS
+        assert all((ROOT / argument).exists() for argument in arguments if argument.startswith("configs/"))
+
+
+def test_readme_names_every_command():
+    assert all(f"forecast {command} " in README for command in COMMANDS)
+
+
+def test_readme_names_every_file_of_a_run():
+    paths = {name: path for name, path in vars(Run("x")).items() if name != "directory"}
+    for path in paths.values():
+        named = path.relative_to("x").parts[0]
+        assert f"`{named}" in README, named
+
+
+def test_readme_config_loads(tmp_path):
+    (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "config.yaml").write_text(block)
+    assert load_config(tmp_path / "config.yaml").windows.model_dump() == yaml.safe_load(block)["windows"] | {"stride": 1}
+
+
+def test_links_lead_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "data" / "README.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_dependencies_have_reasons():
+    text = (ROOT / "pyproject.toml").read_text()
+    named = re.findall(r'^\s+"([a-z-]+)[>=]', text.split("[project.optional")[0].split("dependencies = [")[1], re.MULTILINE)
+    table = (ROOT / "docs" / "dependencies.md").read_text()
+    assert named
+    assert all(f"| {name} |" in table for name in named)
+
+
+def test_constraints_hold_names_and_versions_only():
+    lines = (ROOT / "constraints.txt").read_text().split()
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9a-zA-Z.+]+", line) for line in lines)

@@ -1,0 +1,241 @@
+"""`train` writes a run that is whole, honest and free of leaks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast.config import TrainingConfig, load_config
+from forecast.errors import ConfigError, DataError, RunError
+from forecast.evaluation import BASELINES, MODEL
+from forecast.models.fitting import Batches, learning_rate_at
+from forecast.prediction import predict
+from forecast.runs import Run
+from forecast.training import prepare, train
+from forecast.windows import Windows
+from tests.conftest import seasonal_rows
+
+
+def two_series() -> pd.DataFrame:
+    months = pd.date_range("2010-01-01", periods=120, freq="MS")
+    columns = {"month": months, "sales": seasonal_rows(seed=1), "visits": 3 * seasonal_rows(seed=2)}
+    return pd.concat([pd.DataFrame(columns | {"shop": name}) for name in ("a", "b")])
+
+
+# --- leakage
+
+
+@pytest.mark.parametrize("method", ["minmax", "standard", "robust"])
+@pytest.mark.parametrize("transform", ["none", "log1p"])
+@pytest.mark.parametrize("row", [84, 85, 102, 119], ids=lambda row: f"row {row}")
+def test_values_after_the_training_cutoff_change_nothing_before(project, method, transform, row):
+    table = two_series()
+    data = {"series_id": "shop", "target": ["sales", "visits"]}
+    sections = {"data": data, "scaling": {"method": method, "transform": transform}}
+    before = prepare(load_config(project(table, **sections)))
+    assert before.splits.borders[0, 1] == 84  # the first row after the training cutoff
+    table.loc[table.index == row, ["sales", "visits"]] = 1e6
+    after = prepare(load_config(project(table, **sections)))
+    assert not np.array_equal(before.panel.values, after.panel.values)
+    np.testing.assert_array_equal(before.scaler.offset, after.scaler.offset)
+    np.testing.assert_array_equal(before.scaler.scale, after.scaler.scale)
+    for name in ("inputs", "targets"):
+        np.testing.assert_array_equal(*(getattr(side.windows["train"], name)() for side in (before, after)))
+
+
+def test_values_inside_the_training_part_do_change_it(project):
+    table = two_series()
+    data = {"series_id": "shop", "target": ["sales", "visits"]}
+    before = prepare(load_config(project(table, data=data)))
+    table.loc[table.index == 83, ["sales", "visits"]] = 1e6
+    after = prepare(load_config(project(table, data=data)))
+    assert not np.array_equal(before.scaler.scale, after.scaler.scale)
+
+
+# --- a whole run
+
+
+@pytest.mark.slow
+@pytest.mark.backend
+def test_a_run_is_whole(project, tmp_path):
+    seen = []
+    config = project(two_series(), data={"series_id": "shop", "target": ["sales", "visits"]}, splits={"test": 20})
+    run = train(config, tmp_path / "run", on_progress=seen.append)
+    files = {str(path.relative_to(run.directory)) for path in run.directory.rglob("*") if path.is_file()}
+    assert files == {
+        "config.yaml", "contract.json", "status.json", "scaler.json", "recent.csv", "history.csv", "metrics.json",
+        "predictions.csv", "forecast.csv", "environment.json", "log.txt", "model/network.json", "model/weights.safetensors",
+        "plots/forecast.png", "plots/learning_curve.png", "plots/error_per_step.png", "plots/residuals.png",
+    }  # fmt: skip
+    assert run.read_json(run.status)["state"] == "finished"
+    assert [progress.epoch for progress in seen if progress.done == 1] == [0, 1, 2]
+
+    history = pd.read_csv(run.history)
+    assert list(history.columns) == ["epoch", "loss", "val_loss", "learning_rate", "seconds"]
+    assert history.epoch.tolist() == [0, 1, 2]
+
+    predictions = pd.read_csv(run.predictions, parse_dates=["cutoff", "timestamp"])
+    assert list(predictions.columns) == ["series_id", "cutoff", "timestamp", "step", "target", "actual", MODEL, *BASELINES]
+    assert len(predictions) == 2 * 18 * 3 * 2  # series, windows, steps, targets
+    assert predictions.cutoff.min() == pd.Timestamp("2018-04-01")  # the last row before the 20 test months
+    months = (predictions.timestamp.dt.to_period("M").astype("int64")) - (predictions.cutoff.dt.to_period("M").astype("int64"))
+    assert (months == predictions.step).all()
+    truth = two_series().melt(["month", "shop"]).set_index(["shop", "variable", "month"]).value
+    found = predictions.set_index(["series_id", "target", "timestamp"]).actual
+    np.testing.assert_allclose(found, truth.reindex(found.index))
+
+    metrics = run.read_json(run.metrics)
+    errors = (predictions[MODEL] - predictions.actual).abs()
+    assert metrics["test"][MODEL]["total"]["mae"] == pytest.approx(errors.mean())
+    per_step = errors.groupby(predictions.step).mean()
+    assert metrics["test"][MODEL]["per_step"]["mae"] == pytest.approx(per_step.tolist())
+    per_target = errors.groupby(predictions.target).mean()
+    assert metrics["test"][MODEL]["per_target"]["visits"]["mae"] == pytest.approx(per_target["visits"])
+    assert set(metrics["test"]) == set(metrics["validation"]) == {"windows", MODEL, *BASELINES}
+
+    contract = run.read_json(run.contract)
+    assert (contract["rows"], contract["freq"], contract["gaps"]) == (240, "MS", 0)
+    assert contract["parts"]["test"] == {"windows": 36}
+
+
+@pytest.mark.slow
+def test_a_run_predicts_after_its_config_and_data_are_gone(project, tmp_path):
+    config = project()
+    run = train(config, tmp_path / "run")
+    newer = pd.read_csv(config.parent / "data.csv")
+    (config.parent / "data.csv").unlink()
+    config.unlink()
+    moved = tmp_path / "elsewhere"
+    shutil.move(run.directory, moved)
+    forecast = predict(moved)
+    assert forecast.timestamp.tolist() == pd.date_range("2020-01-01", periods=3, freq="MS").tolist()
+    pd.testing.assert_frame_equal(forecast, pd.read_csv(moved / "forecast.csv", parse_dates=["timestamp"]), check_dtype=False)
+
+    newer["sales"] += 100  # the network centres each window, so its forecast follows the level
+    newer["month"] = pd.date_range("2011-01-01", periods=120, freq="MS")
+    newer.to_csv(tmp_path / "new.csv", index=False)
+    shifted = predict(moved, tmp_path / "new.csv")
+    np.testing.assert_allclose(shifted.forecast, forecast.forecast + 100, rtol=1e-4)
+    assert shifted.timestamp.min() == pd.Timestamp("2021-01-01")
+
+
+@pytest.mark.slow
+def test_epoch_zero_is_the_linear_baseline_and_is_kept_if_nothing_beats_it(project, tmp_path):
+    run = train(project(training={"learning_rate": 10.0, "optimizer": "sgd", "clipnorm": None, "epochs": 1}), tmp_path / "run")
+    metrics = run.read_json(run.metrics)
+    assert metrics["kept_epoch"] == 0
+    predictions = pd.read_csv(run.predictions)
+    np.testing.assert_allclose(predictions[MODEL], predictions.linear, rtol=1e-4)
+    assert metrics["verdict"].endswith("equals linear.")
+
+
+@pytest.mark.slow
+def test_best_epoch_is_kept(project, tmp_path):
+    keys = {"epochs": 12, "learning_rate": 0.05, "early_stopping": {"patience": 3}}
+    run = train(project(model={"linear_skip": False}, training=keys), tmp_path / "run")
+    history = pd.read_csv(run.history)
+    kept = run.read_json(run.metrics)["kept_epoch"]
+    assert kept == history.epoch[history.val_loss.argmin()]
+    scored = run.read_json(run.metrics)["validation"][MODEL]["total"]["mse_scaled"]
+    assert scored == pytest.approx(history.val_loss.min(), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_same_seed_same_run(project, tmp_path):
+    config = project(model={"dropout": 0.2, "recurrent_dropout": 0.1, "linear_skip": False})
+    seeds = {"a": 1, "b": 1, "c": 2}
+    first, second, other = (train(load_config(config, {"seed": seed}), tmp_path / name) for name, seed in seeds.items())
+    assert first.predictions.read_bytes() == second.predictions.read_bytes()
+    assert first.predictions.read_bytes() != other.predictions.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"optimizer": "adamw", "schedule": "cosine", "loss": "huber"},
+        {"optimizer": "rmsprop", "schedule": "plateau", "warmup_epochs": 1, "loss": "mae"},
+        {"optimizer": "adam", "schedule": "step", "accumulate_gradients": 2, "mixed_precision": True},
+        {"early_stopping": None},
+    ],
+    ids=lambda keys: "-".join(keys),
+)
+def test_training_options_train(project, tmp_path, keys):
+    run = train(project(training=keys), tmp_path / "run")
+    assert len(pd.read_csv(run.history)) == 3
+    if "warmup_epochs" in keys:
+        assert pd.read_csv(run.history).learning_rate.tolist() == pytest.approx([0, 1e-3, 1e-3])
+
+
+def test_penalties_are_not_counted_as_loss(project, tmp_path):
+    plain, penalised = (train(project(model={"l2": l2}), tmp_path / str(l2)) for l2 in (0.0, 10.0))
+    first = [pd.read_csv(run.history).val_loss[0] for run in (plain, penalised)]
+    assert first[0] == pytest.approx(first[1], rel=1e-6)
+
+
+# --- failures
+
+
+def test_loss_that_is_no_number_stops_the_run(project, tmp_path):
+    keys = {"learning_rate": 1e30, "optimizer": "sgd", "clipnorm": None, "epochs": 9}
+    config = project(training=keys, model={"linear_skip": False})
+    message = (
+        r"the loss is no longer a number in epoch \d, batch \d.*\n  Lower training.learning_rate from 1e\+30 to 1e\+29 and set"
+    )
+    with pytest.raises(RunError, match=message):
+        train(config, tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
+    assert "no longer a number" in (tmp_path / "run" / "log.txt").read_text()
+    with pytest.raises(RunError, match="the training of this run is failed, not finished"):
+        Run.open(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("sections", "error", "message"),
+    [
+        (
+            {"windows": {"lookback": 90}},
+            ConfigError,
+            r"config.yaml:\d+:3: windows.lookback is 90, but series 'data' has 84 training",
+        ),
+        ({"splits": {"test": 2}}, ConfigError, r"config.yaml:\d+:3: the test part of series 'data' has 2 rows"),
+        ({"splits": {"test": 0.5, "validation": 0.5}}, ConfigError, "has 0 training rows"),
+        ({"data": {"target": "sale"}}, DataError, "no column `sale`"),
+    ],
+    ids=["lookback", "test part", "no training part", "column"],
+)
+def test_nothing_is_written_when_inputs_are_wrong(project, tmp_path, sections, error, message):
+    with pytest.raises(error, match=message):
+        train(project(**sections), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+# --- parts of training
+
+
+def test_batches_cover_every_window_once_in_a_new_order_each_epoch():
+    rows = np.arange(60, dtype=np.float32)[:, None]
+    windows = Windows(rows, rows, np.arange(5, 55), np.zeros(50, int), lookback=5, horizon=2)
+    batches = Batches(windows, 16, np.random.default_rng(0))
+    orders = []
+    for _ in range(2):
+        parts = [batches[number] for number in range(len(batches))]
+        assert [len(inputs) for inputs, _ in parts] == [16, 16, 16, 2]
+        assert all((targets[:, 0] == inputs[:, -1] + 1).all() for inputs, targets in parts)
+        orders.append(np.concatenate([targets[:, 0, 0] for _, targets in parts]))
+        batches.on_epoch_end()
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(5, 55))
+    assert orders[0].tolist() != orders[1].tolist()
+
+
+def test_cosine_ends_near_zero_and_plateau_keeps_what_is_left():
+    cosine = TrainingConfig(schedule="cosine", epochs=10, learning_rate=1.0)
+    rates = [learning_rate_at(epoch, cosine) for epoch in range(10)]
+    assert rates[0] == 1.0
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.03
+    assert learning_rate_at(5, TrainingConfig(schedule="plateau"), current=0.25) == 0.25
