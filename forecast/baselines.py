@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecast.windows import Windows, window_statistics
+from forecast.windows import BATCH, Windows, window_statistics
 
-RIDGE_WINDOWS = 50_000  # more training windows than this change the ridge solution less than they cost
+RIDGE_WINDOWS = 50_000  # more windows than this change the ridge solution less than they cost
 STRENGTHS = np.logspace(-6, 3, 28)  # of the ridge penalty, relative to the mean variance of its inputs
 
 
@@ -87,12 +87,9 @@ def fit_linear(train: Windows, validation: Windows, normalization: str) -> Linea
 
     Windows are read in batches into the normal equations, so memory grows with lookback squared and not with the data.
     """
-    thinned = np.linspace(0, len(train) - 1, min(len(train), RIDGE_WINDOWS)).astype(np.int64)
-    solutions = []
-    for target in range(train.future.shape[1]):
-        solutions.append(
-            _ridge(_moments(train, thinned, target, normalization), _moments(validation, None, target, normalization))
-        )
+    targets = range(train.future.shape[1])
+    moments = [[_moments(windows.of_target(target), normalization) for windows in (train, validation)] for target in targets]
+    solutions = [_ridge(*pair) for pair in moments]
     kernels, biases, strengths = zip(*solutions, strict=True)
     return Linear(np.stack(kernels, axis=1), np.stack(biases, axis=1), list(strengths), normalization)
 
@@ -106,16 +103,17 @@ class _Moments:
     count: int
 
 
-def _moments(windows: Windows, chosen: np.ndarray | None, target: int, normalization: str) -> _Moments:
-    chosen = np.arange(len(windows)) if chosen is None else chosen
+def _moments(windows: Windows, normalization: str) -> _Moments:
+    """The sums of a single target's windows, or of `RIDGE_WINDOWS` evenly spaced ones where there are more."""
+    chosen = np.linspace(0, len(windows) - 1, min(len(windows), RIDGE_WINDOWS)).astype(np.int64)
     xx = np.zeros((windows.lookback + 1,) * 2)
     xy = np.zeros((windows.lookback + 1, windows.horizon))
-    for start in range(0, len(chosen), 1024):
-        batch = chosen[start : start + 1024]
-        past = windows.inputs(batch)[..., target : target + 1].astype(np.float64)
+    for start in range(0, len(chosen), BATCH):
+        batch = chosen[start : start + BATCH]
+        past = windows.inputs(batch).astype(np.float64)
         centre, scale = window_statistics(past, normalization)
         x = np.concatenate([((past - centre) / scale)[..., 0], np.ones((len(batch), 1))], axis=1)  # (batch, lookback + 1)
-        y = ((windows.targets(batch)[..., target : target + 1] - centre) / scale)[..., 0]  # (batch, horizon)
+        y = ((windows.targets(batch) - centre) / scale)[..., 0]  # (batch, horizon)
         xx += x.T @ x
         xy += x.T @ y
     return _Moments(xx, xy, len(chosen))

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from forecast import __version__
-from forecast.errors import ForecastError
+from forecast.errors import ForecastError, RunError
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -40,7 +40,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"max_content_width": 110},
+    context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]},
 )
 
 
@@ -111,7 +111,9 @@ def predict(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="CSV to write. [default: forecast.csv in the run]", show_default=False),
+        typer.Option(
+            "--output", "-o", help="CSV to write. [default: in the run, forecast.csv or forecast-DATA.csv]", show_default=False
+        ),
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -126,11 +128,19 @@ def predict(
     opened = Run.open(run)
     from forecast.prediction import predict as predict_future
 
-    table = predict_future(opened, data)
     path = output or opened.forecast_of(data)
+    _check_output(path, opened, data)
+    table = predict_future(opened, data)
     opened.write_table(path, table)
     if as_json:
-        typer.echo(json.dumps({"file": str(path), "forecast": json.loads(table.to_json(orient="records", date_format="iso"))}))
+        typer.echo(
+            json.dumps(
+                {
+                    "file": str(path),
+                    "forecast": json.loads(table.to_json(orient="records", date_format="iso", double_precision=15)),
+                }
+            )
+        )
     elif not quiet:
         shown = table.head(12)
         typer.echo(shown.to_string(index=False, float_format="{:.5g}".format))
@@ -138,6 +148,17 @@ def predict(
             typer.echo(f"... {len(table) - len(shown)} more rows")
     if not as_json:
         typer.echo(str(path) if quiet else f"\nWrote {path}")
+
+
+def _check_output(path: Path, run: Run, data: Path | None) -> None:
+    """The forecast replaces no data, no file of the run but its forecasts, and nothing that is not a file."""
+    target = path.resolve()
+    if data and target == data.resolve():
+        raise RunError("--output would replace --data.", "Choose another file.", str(path))
+    if target.parent == run.directory.resolve() and path != run.forecast_of(data):
+        raise RunError("--output would lie among the files of the run.", "Choose another folder.", str(path))
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise RunError("--output is not a file.", "Choose another name.", str(path))
 
 
 @contextlib.contextmanager
@@ -178,36 +199,29 @@ def _print_scores(run: Run, metrics: dict) -> None:
 
     scores = metrics["test"]
     typer.echo(f"\n{run.name}: {metrics['verdict']}")
-    typer.echo(
-        f"\n{'test part, ' + str(scores['windows']) + ' windows':<28}{'MAE':>10}{'RMSE':>10}{'MASE':>8}{'sMAPE':>8}{'bias':>10}"
-    )
-    for name in (MODEL, *BASELINES):
+    labels = {MODEL: "this network"} | {name: name.replace("_", " ") for name in BASELINES}
+    part = f"test part, {scores['windows']} windows"
+    typer.echo(f"\n{part:<28}{'MAE':>10}{'RMSE':>10}{'MASE':>8}{'WAPE':>8}{'bias':>10}")
+    for name, label in labels.items():
         total = scores[name]["total"]
-        label = "this network" if name == MODEL else name.replace("_", " ")
-        mase = "-" if total["mase"] is None else f"{total['mase']:.3f}"
-        typer.echo(
-            f"{label:<28}{total['mae']:>10.4g}{total['rmse']:>10.4g}{mase:>8}{total['smape']:>8.1%}{total['bias']:>+10.3g}"
+        label += f" ({metrics['season_length']})" if name == "seasonal_naive" else ""
+        mase, wape = (
+            format(total[key], style) if total[key] is not None else "-" for key, style in (("mase", ".3f"), ("wape", ".1%"))
         )
+        typer.echo(f"{label:<28}{total['mae']:>10.4g}{total['rmse']:>10.4g}{mase:>8}{wape:>8}{total['bias']:>+10.3g}")
     if len(scores[MODEL]["per_target"]) > 1:
-        _print_targets(scores, (MODEL, *BASELINES))
-    beaten_by = [name for name in BASELINES if metrics["skill"][name] <= 0]
-    if beaten_by:
-        best = min(beaten_by, key=lambda name: metrics["skill"][name])
-        typer.echo(f"\nDo not trust this network yet: {best.replace('_', ' ')} is simpler and at least as good.")
-    if metrics["kept_epoch"] == 0:
-        typer.echo(
-            "\nNo epoch improved on the start, so the weights before training are kept (with linear_skip: the ridge regression)."
-        )
-    typer.echo(f"\nPlots, predictions and metrics: {run.directory}/\nNext: forecast predict {run.directory}")
+        _print_targets(scores, labels)
+    if metrics["advice"]:
+        typer.echo(f"\n{metrics['advice']}")
+    typer.echo(f"\nKept the weights of epoch {metrics['kept_epoch']}. Plots, predictions and metrics: {run.directory}/")
+    typer.echo(f"Next: forecast predict {run.directory}")
 
 
-def _print_targets(scores: dict, names: tuple[str, ...]) -> None:
+def _print_targets(scores: dict, labels: dict[str, str]) -> None:
     """MAE of each target in its own units."""
-    labels = ["this network", *(name.replace("_", " ") for name in names[1:])]
-    typer.echo(f"\n{'MAE by target':<16}" + "".join(f"{label:>15}" for label in labels))
-    for target in scores[names[0]]["per_target"]:
-        errors = [scores[name]["per_target"][target]["mae"] for name in names]
-        typer.echo(f"{target:<16}" + "".join(f"{error:>15.4g}" for error in errors))
+    typer.echo(f"\n{'MAE by target':<16}" + "".join(f"{label:>16}" for label in labels.values()))
+    for target in scores[next(iter(labels))]["per_target"]:
+        typer.echo(f"{target:<16}" + "".join(f"{scores[name]['per_target'][target]['mae']:>16.4g}" for name in labels))
 
 
 def main() -> None:

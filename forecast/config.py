@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from forecast.errors import ConfigError, did_you_mean
 
@@ -34,14 +35,23 @@ def _border(value: object) -> object:
 
 def _date(value: object, expected: str = "a date such as 2015-01-31 or 2015-01-31 06:00") -> str:
     try:
-        return str(datetime.datetime.fromisoformat(value))
+        moment = datetime.datetime.fromisoformat(value)
     except (TypeError, ValueError):
         raise ValueError(f"it must be {expected}") from None
+    if moment.tzinfo:
+        raise ValueError("it must be a local time, without a UTC offset")
+    return str(moment)
 
 
-def _low_high(value: object) -> object:
-    if isinstance(value, list) and len(value) == 2 and not value[0] < value[1]:
+def _low_high(value: list[float]) -> list[float]:
+    if not value[0] < value[1]:
         raise ValueError("the first number must be below the second")
+    return value
+
+
+def _name(value: object) -> object:
+    if isinstance(value, str) and not re.fullmatch(r"\w[\w.-]*", value):
+        raise ValueError("it must start with a letter or digit and hold only letters, digits, '.', '_' and '-'")
     return value
 
 
@@ -49,8 +59,11 @@ Columns = Annotated[list[str], BeforeValidator(_one_or_list), Field(min_length=1
 YesNo = Annotated[bool, BeforeValidator(_yes_or_no)]
 Border = Annotated[float | int | str, BeforeValidator(_border)]
 Date = Annotated[str, BeforeValidator(_date)]
-Units = Annotated[list[Annotated[int, Field(ge=1)]], BeforeValidator(_one_or_list), Field(min_length=1)]
-Range = Annotated[list[float], BeforeValidator(_low_high), Field(min_length=2, max_length=2)]
+Units = Annotated[list[Annotated[int, Field(ge=1, le=10**5)]], BeforeValidator(_one_or_list), Field(min_length=1)]
+Range = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_low_high)]
+Name = Annotated[str, BeforeValidator(_name)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Text = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -63,16 +76,19 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Where the numbers are."""
 
-    path: str = Field(min_length=1, description="CSV or Parquet file; a relative path starts at the config file's folder")
-    timestamp: str = Field(description="name of the timestamp column")
+    path: str = Field(
+        min_length=1,
+        description="CSV or Parquet file; a relative path starts at the config file's folder, or with --set at the current one",
+    )
+    timestamp: Text = Field(description="name of the timestamp column")
     target: Columns = Field(description="name of the column to forecast, or a list of names to forecast together")
-    series_id: str | None = Field(
+    series_id: Text | None = Field(
         None, description="name of the column that tells the series apart; null: the file is one series"
     )
-    freq: str | None = Field(
+    freq: Text | None = Field(
         None, description="length of one step as a pandas frequency (h, D, MS, 15min); null: inferred from the spacing"
     )
-    season_length: int | None = Field(
+    season_length: Count | None = Field(
         None,
         ge=1,
         description="steps in a season, for seasonal naive and MASE; null: from the freq (h: 24, D: 7, W: 52, MS: 12)",
@@ -106,9 +122,9 @@ class ScalingConfig(Section):
 class WindowsConfig(Section):
     """What a training sample looks like."""
 
-    lookback: int = Field(ge=1, description="past steps given to the network")
-    horizon: int = Field(ge=1, description="steps to predict")
-    stride: int = Field(1, ge=1, description="steps between the starts of training windows; validation and test use every window")
+    lookback: Count = Field(description="past steps given to the network")
+    horizon: Count = Field(description="steps to predict")
+    stride: Count = Field(1, description="steps between the starts of the network's training windows; all else uses every window")
 
 
 class ModelConfig(Section):
@@ -119,7 +135,7 @@ class ModelConfig(Section):
     units: Units = Field([64], description="size of each stacked recurrent layer, first to last")
     dropout: Share = Field(0.0, description="fraction of each recurrent layer's outputs dropped in training")
     recurrent_dropout: Share = Field(0.0, description="fraction of the recurrent state dropped in training; turns cuDNN off")
-    l2: float = Field(0.0, ge=0, description="penalty on the squared weights of the recurrent layers and the head")
+    l2: float = Field(0.0, ge=0, le=1e6, description="penalty on the squared weights of the recurrent layers and the head")
     layer_norm: YesNo = Field(False, description="normalise the outputs of each recurrent layer")
     normalization: Literal["none", "last", "mean", "revin"] = Field(
         "mean",
@@ -134,16 +150,16 @@ class ModelConfig(Section):
 class EarlyStoppingConfig(Section):
     """When to stop, and that the best epoch's weights are kept."""
 
-    patience: int = Field(20, ge=1, description="epochs without improvement of the validation loss before stopping")
-    min_delta: float = Field(0.0, ge=0, description="smallest fall of the validation loss that counts, in scaled units")
+    patience: Count = Field(20, description="epochs without improvement of the validation loss before stopping")
+    min_delta: float = Field(0.0, ge=0, le=1e6, description="smallest fall of the validation loss that counts, in scaled units")
 
 
 class TrainingConfig(Section):
     """How the network learns."""
 
-    epochs: int = Field(100, ge=1, description="passes over the training windows, at most")
-    batch_size: int = Field(32, ge=1, description="windows in one step of the optimizer")
-    learning_rate: float = Field(1e-3, gt=0, description="step size of the optimizer")
+    epochs: Count = Field(100, description="passes over the training windows, at most")
+    batch_size: Count = Field(32, description="windows in one step of the optimizer")
+    learning_rate: float = Field(1e-3, gt=0, le=1e6, description="step size of the optimizer")
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = Field("adam", description="Keras optimizer")
     loss: Literal["mse", "mae", "huber"] = Field("mse", description="what training makes small, in scaled units")
     clipnorm: float | None = Field(1.0, gt=0, description="largest norm of a weight's gradient; null: gradients are not clipped")
@@ -154,20 +170,16 @@ class TrainingConfig(Section):
         "constant",
         description="step: halved every 10 epochs after warm-up; cosine: to zero; plateau: halved when validation stalls",
     )
-    warmup_epochs: int = Field(0, ge=0, description="epochs over which the learning rate rises to its value")
-    accumulate_gradients: int = Field(1, ge=1, description="batches whose gradients are added up before a step is taken")
+    warmup_epochs: int = Field(0, ge=0, le=10**9, description="epochs over which the learning rate rises to its value")
+    accumulate_gradients: Count = Field(1, description="batches over which gradients are averaged before a step is taken")
     mixed_precision: YesNo = Field(False, description="recurrent layers compute in bfloat16; for GPUs")
 
 
 class Config(Section):
     """A whole config file."""
 
-    name: str = Field(
-        "forecast",
-        pattern=r"^[A-Za-z0-9][\w.-]*$",
-        description="start of the run directory's name; default: the config file's name",
-    )
-    seed: int = Field(1, ge=0, description="where every random draw starts: weights, dropout, order of windows")
+    name: Name = Field("run", description="start of the run directory's name; when not given, the config file's name")
+    seed: int = Field(1, ge=0, le=2**32 - 1, description="where every random draw starts: weights, dropout, order of windows")
     data: DataConfig
     splits: SplitsConfig = SplitsConfig()
     scaling: ScalingConfig = ScalingConfig()
@@ -183,7 +195,7 @@ class Config(Section):
 
     def to_yaml(self) -> str:
         """The resolved config, every default written out."""
-        return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
+        return yaml.dump(self.model_dump(), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def load_config(path: str | Path, overrides: Mapping[str, object] | None = None) -> Config:
@@ -201,17 +213,23 @@ def load_config(path: str | Path, overrides: Mapping[str, object] | None = None)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot be read ({error}).", "Give a YAML text file in UTF-8.", str(path)) from None
     values, places = _parse(text, path)
-    values.setdefault("name", re.sub(r"[^\w.-]", "-", path.stem))
-    if isinstance(data := values.get("data"), dict) and isinstance(data.get("path"), str) and data["path"]:
-        data["path"] = str((path.parent / data["path"]).resolve())
+    values.setdefault("name", re.sub(r"[^\w.-]", "-", path.stem).lstrip("-.") or "run")
+    _resolve_path(values, path.parent)
     for key, value in (overrides or {}).items():
         _override(values, places, key, value)
+    _resolve_path(values, Path())
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError.together([_explain(item, places) for item in error.errors()]) from None
     config._places.update(places)
     return config
+
+
+def _resolve_path(values: dict[str, Any], folder: Path) -> None:
+    """Make `data.path` absolute: what the file says starts at its folder, what the command line says at the current one."""
+    if isinstance(data := values.get("data"), dict) and isinstance(data.get("path"), str) and data["path"]:
+        data["path"] = os.path.abspath(folder / Path(data["path"]).expanduser())
 
 
 def parse_overrides(options: list[str]) -> dict[str, object]:
@@ -261,18 +279,26 @@ class _Loader(yaml.SafeLoader):
 
 
 def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | float:
-    text = node.value
-    return int(text) if re.fullmatch(r"[-+]?[0-9]+", text) else float(text.replace(".inf", "inf").replace(".nan", "nan"))
+    whole = re.fullmatch(r"[-+]?[0-9]{1,300}", node.value)
+    return int(node.value) if whole else float(node.value.replace(".inf", "inf").replace(".nan", "nan"))
 
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(~|null|Null|NULL|)$"), ["~", "n", "N", ""])
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
-    "tag:forecast,number",
-    re.compile(r"^[-+]?([0-9]+|(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|\.(inf|nan))$"),
+    "tag:yaml.org,2002:float",
+    re.compile(r"^([-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan)$"),
     list("-+.0123456789"),
 )
-_Loader.add_constructor("tag:forecast,number", _number)
+_Loader.add_constructor("tag:yaml.org,2002:int", _number)
+_Loader.add_constructor("tag:yaml.org,2002:float", _number)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes exactly the text that `_Loader` would take for something else."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
 
 def _parse(text: str, path: Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -284,10 +310,10 @@ def _parse(text: str, path: Path) -> tuple[dict[str, Any], dict[str, str]]:
             raise ConfigError(
                 "is not a mapping of keys to values, or uses YAML aliases.", "Start from a file in configs/.", str(path)
             )
-        places, repeated = {"": str(path)}, []
-        _collect_places(node, "", str(path), places, repeated)
-        if repeated:
-            raise ConfigError.together(repeated)
+        places, wrong = {"": str(path)}, []
+        _collect_places(node, "", str(path), places, wrong)
+        if wrong:
+            raise ConfigError.together(wrong)
         return loader.construct_document(node), places
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -296,14 +322,16 @@ def _parse(text: str, path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         raise ConfigError(f"is not YAML: {problem}.", "Check indentation, colons and quotes near this place.", place) from None
 
 
-def _collect_places(node: yaml.Node, prefix: str, file: str, places: dict[str, str], repeated: list[ConfigError]) -> None:
+def _collect_places(node: yaml.Node, prefix: str, file: str, places: dict[str, str], wrong: list[ConfigError]) -> None:
     for key, value in node.value if isinstance(node, yaml.MappingNode) else []:
         name = f"{prefix}{key.value}"
         place = f"{file}:{key.start_mark.line + 1}:{key.start_mark.column + 1}"
+        if not isinstance(key, yaml.ScalarNode) or not key.tag.endswith(":str"):
+            wrong.append(ConfigError(f"the key `{key.value}` is not text.", "Keys are names such as `windows`.", place))
         if name in places:
-            repeated.append(ConfigError(f"`{name}` is given twice, first at {places[name]}.", "Remove one of the two.", place))
+            wrong.append(ConfigError(f"`{name}` is given twice, first at {places[name]}.", "Remove one of the two.", place))
         places[name] = place
-        _collect_places(value, name + ".", file, places, repeated)
+        _collect_places(value, name + ".", file, places, wrong)
 
 
 def _override(values: dict[str, Any], places: dict[str, str], key: str, value: object) -> None:
@@ -317,6 +345,17 @@ def _override(values: dict[str, Any], places: dict[str, str], key: str, value: o
     places[key] = f"--set {key}={value}"
 
 
+def _nearest_key(location: tuple[str | int, ...]) -> str:
+    """A hint for an unknown key: a near name in its section, or the same name in another section."""
+    field = field_at(location[:-1])
+    section = section_of(field.annotation) if field else Config
+    name = str(location[-1])
+    hint = did_you_mean(name, section.model_fields)
+    sections = {home: section_of(field.annotation) for home, field in Config.model_fields.items()}
+    elsewhere = [f"{home}.{name}" for home, inner in sections.items() if inner and name in inner.model_fields]
+    return did_you_mean(elsewhere[0], elsewhere) if elsewhere and not hint.startswith("Did") else hint
+
+
 def _explain(item: Mapping[str, Any], places: Mapping[str, str]) -> ConfigError:
     """One pydantic error in this project's words."""
     location = tuple(part for part in item["loc"])
@@ -324,17 +363,22 @@ def _explain(item: Mapping[str, Any], places: Mapping[str, str]) -> ConfigError:
     parent = ".".join(str(part) for part in location[:-1])
     place = places.get(key) or places.get(parent) or places.get("", "")
     if item["type"] == "extra_forbidden":
-        field = field_at(location[:-1])
-        section = section_of(field.annotation) if field else Config
-        return ConfigError(f"unknown key `{key}`.", did_you_mean(str(location[-1]), section.model_fields), place)
+        return ConfigError(f"unknown key `{key}`.", _nearest_key(location), place)
     field = field_at(location)
-    remedy = (
-        f"{location[-1] if isinstance(location[-1], str) else location[-2]}: {field.description}."
-        if field and field.description
-        else ""
-    )
+    section = section_of(field.annotation) if field else None
+    meaning = (field.description if field else None) or (section.__doc__.rstrip(".") if section else "")
+    remedy = f"{location[-1] if isinstance(location[-1], str) else location[-2]}: {meaning}." if meaning else ""
     if item["type"] == "missing":
-        return ConfigError(f"`{key}` is missing.", remedy or f"Add the section `{key}:`.", place)
-    expected = re.sub(r"^Value error, |^Input should be ", "", item["msg"])
-    expected = expected if item["type"] == "value_error" else f"it should be {expected}"
-    return ConfigError(f"`{key}` is {item['input']!r}; {expected}.", remedy, place)
+        return ConfigError(f"`{key}` is missing.", remedy, place)
+    return ConfigError(f"`{key}` is {item['input']!r}; {_expected(item)}.", remedy, place)
+
+
+def _expected(item: Mapping[str, Any]) -> str:
+    kind, message = item["type"], item["msg"].removeprefix("Value error, ")
+    if kind == "value_error":
+        return message
+    if kind in {"too_short", "too_long", "string_too_short"}:
+        return f"it should have {message.split(' should have ')[-1].split(' after ')[0]}"
+    if kind in {"model_type", "model_attributes_type", "dict_type"}:
+        return "it should be a section with keys of its own"
+    return f"it should be {message.removeprefix('Input should be ')}"

@@ -54,59 +54,81 @@ def forecast_all(
 
 
 def score_all(forecasts: Forecasts, panel: Panel, splits: Splits, scaler: Scaler, season_length: int) -> dict:
-    """Metrics of every forecaster as plain JSON values: in total, per horizon step and per target."""
+    """Metrics of every forecaster as plain JSON values, None where undefined: in total, per horizon step and per target."""
     first, end = splits.part("train")
     rows = [panel.values[a:b] for a, b in zip(first, end, strict=True)]
-    scales = np.stack([metrics.seasonal_scales(part, season_length) for part in rows])[
-        forecasts.windows.series
-    ]  # (windows, 2, targets)
-    actual = forecasts.actual
-    actual_scaled = scaler.apply(actual, forecasts.windows.series)
-    scores = {"windows": len(forecasts.windows)}
+    windows, actual = forecasts.windows, forecasts.actual
+    scales = np.stack([metrics.seasonal_scales(part, season_length) for part in rows])[windows.series]  # (windows, 2, targets)
+    actual_scaled = scaler.apply(actual, windows.series)
+    scores: dict = {"windows": len(windows)}
     for name, forecast in forecasts.by.items():
-        forecast_scaled = scaler.apply(forecast, forecasts.windows.series)
+        forecast_scaled = scaler.apply(forecast, windows.series)
         scaled = {
             "mae_scaled": metrics.mae(actual_scaled, forecast_scaled),
             "mse_scaled": metrics.mse(actual_scaled, forecast_scaled),
         }
-        steps = [metrics.score(actual[:, [step]], forecast[:, [step]], scales) for step in range(actual.shape[1])]
+        per_target = _plain(metrics.score(actual, forecast, scales, (0, 1)))
         scores[name] = {
-            "total": metrics.score(actual, forecast, scales) | scaled,
-            "per_step": {metric: [step[metric] for step in steps] for metric in steps[0]},
+            "total": _plain(metrics.score(actual, forecast, scales) | scaled),
+            "per_step": _plain(metrics.score(actual, forecast, scales, (0, 2))),
             "per_target": {
-                target: metrics.score(actual[..., [i]], forecast[..., [i]], scales[..., [i]])
-                for i, target in enumerate(panel.targets)
+                target: {metric: values[i] for metric, values in per_target.items()} for i, target in enumerate(panel.targets)
             },
         }
     return scores
 
 
-def skill(scores: dict) -> dict[str, float]:
+def _plain(values: dict[str, np.ndarray]) -> dict:
+    """NumPy numbers as JSON knows them, with None for what is undefined."""
+    return {name: np.where(np.isfinite(value), value.astype(object), None).tolist() for name, value in values.items()}
+
+
+def skill(scores: dict) -> dict[str, float | None]:
     """By which fraction the network's error is below each baseline's: 1 is perfect, 0 no better, negative worse.
 
-    The error is MASE, which weighs series and targets of any size alike; for one series it is the same as MAE.
+    The error is MASE, which weighs series and targets of any size alike, or MAE where MASE is undefined; for one series and
+    target both give the same. None means that the baseline is exact and the network is not.
     """
-    errors = {name: scores[name]["total"]["mase"] or scores[name]["total"]["mae"] for name in (MODEL, *BASELINES)}
-    return {name: 1 - errors[MODEL] / errors[name] if errors[name] > 0 else 0.0 for name in BASELINES}
+    metric = "mae" if scores[MODEL]["total"]["mase"] is None else "mase"
+    errors = {name: scores[name]["total"][metric] for name in (MODEL, *BASELINES)}
+    exact = 0.0 if errors[MODEL] == 0 else None
+    return {name: 1 - errors[MODEL] / errors[name] if errors[name] > 0 else exact for name in BASELINES}
 
 
-def verdict(skills: dict[str, float]) -> str:
+def outcomes(skills: dict[str, float | None]) -> dict[str, list[str]]:
+    """The baselines that the network beats, equals (within half a percent) and loses to."""
+    beaten = [name for name, value in skills.items() if value is not None and value >= 0.005]
+    equal = [name for name, value in skills.items() if value is not None and abs(value) < 0.005]
+    return {"beats": beaten, "equals": equal, "loses to": [name for name in skills if name not in beaten + equal]}
+
+
+def verdict(skills: dict[str, float | None]) -> str:
     """Whether the network beats each baseline, and by how much, in one line.
 
-    >>> verdict({"naive": 0.5, "seasonal_naive": 0.25, "linear": -0.1})
-    'Beats naive by 50%, seasonal naive by 25%; loses to linear by 10%.'
+    >>> verdict({"naive": 0.5, "seasonal_naive": 0.25, "drift": 0.001, "mean": None, "linear": -0.1})
+    'Beats naive by 50%, seasonal naive by 25%; equals drift; loses to mean (which is exact), linear by 10%.'
     """
 
-    def told(verb: str, chosen: dict[str, float]) -> list[str]:
-        amounts = [f"{name.replace('_', ' ')} by {abs(value):.0%}" for name, value in chosen.items()]
-        return [f"{verb} {', '.join(amounts)}"] if amounts else []
+    def told(name: str) -> str:
+        value = skills[name]
+        amount = " (which is exact)" if value is None else "" if abs(value) < 0.005 else f" by {abs(value):.0%}"
+        return name.replace("_", " ") + amount
 
-    equal = [name.replace("_", " ") for name, value in skills.items() if abs(value) < 0.005]
-    sentences = told("beats", {name: value for name, value in skills.items() if value >= 0.005})
-    sentences += [f"equals {', '.join(equal)}"] if equal else []
-    sentences += told("loses to", {name: value for name, value in skills.items() if value <= -0.005})
-    text = "; ".join(sentences)
+    text = "; ".join(f"{verb} {', '.join(told(name) for name in names)}" for verb, names in outcomes(skills).items() if names)
     return text[0].upper() + text[1:] + "."
+
+
+def advice(skills: dict[str, float | None], kept_epoch: int, linear_skip: bool) -> str:
+    """What to make of the verdict, in one line; empty where the network beats everything."""
+    ended = outcomes(skills)
+    free = [name.replace("_", " ") for name in ended["loses to"] + ended["equals"] if name != "linear"]
+    if free:
+        return f"Do not trust this network yet: {free[0]} costs nothing and is at least as good."
+    if kept_epoch == 0 and linear_skip:
+        return "The recurrent part added nothing on the validation part: this forecast is the linear one (ridge regression)."
+    if "linear" in ended["loses to"]:
+        return "A ridge regression does better" + ("." if linear_skip else ": set model.linear_skip: true to start from it.")
+    return ""
 
 
 def predictions_table(forecasts: Forecasts, panel: Panel) -> pd.DataFrame:

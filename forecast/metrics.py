@@ -1,86 +1,99 @@
 """Metrics on `(windows, horizon, targets)`, in the units of the file. Error = forecast - actual, so positive bias is too high.
 
-Each returns one number; a metric that is undefined on the given values is None.
+Each averages over `axis`: None gives one number for everything, (0, 2) one per horizon step, (0, 1) one per target.
+A metric that is undefined on the given values is NaN.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-
-def mae(y_true: np.ndarray, y_pred: np.ndarray) -> float:
-    """Mean absolute error."""
-    from sklearn.metrics import mean_absolute_error
-
-    return float(mean_absolute_error(y_true.ravel(), y_pred.ravel()))
+Axis = tuple[int, ...] | None
 
 
-def rmse(y_true: np.ndarray, y_pred: np.ndarray) -> float:
-    """Root mean squared error."""
-    from sklearn.metrics import root_mean_squared_error
+def mae(y_true: np.ndarray, y_pred: np.ndarray, axis: Axis = None) -> np.ndarray:
+    """Mean absolute error.
 
-    return float(root_mean_squared_error(y_true.ravel(), y_pred.ravel()))
+    >>> float(mae(np.array([1.0, 2.0]), np.array([2.0, 4.0])))
+    1.5
+    """
+    return np.mean(np.abs(y_pred - y_true), axis)
 
 
-def mape(y_true: np.ndarray, y_pred: np.ndarray) -> float | None:
-    """Mean absolute percentage error as a fraction; None where an actual is 0.
+def mse(y_true: np.ndarray, y_pred: np.ndarray, axis: Axis = None) -> np.ndarray:
+    """Mean squared error; on scaled values it is what papers report.
 
-    >>> mape(np.array([2.0, 4.0]), np.array([1.0, 4.0]))
+    >>> float(mse(np.array([1.0, 2.0]), np.array([2.0, 4.0])))
+    2.5
+    """
+    return np.mean(np.square(y_pred - y_true), axis)
+
+
+def rmse(y_true: np.ndarray, y_pred: np.ndarray, axis: Axis = None) -> np.ndarray:
+    """Root mean squared error.
+
+    >>> float(rmse(np.array([1.0, 2.0]), np.array([4.0, 5.0])))
+    3.0
+    """
+    return np.sqrt(mse(y_true, y_pred, axis))
+
+
+def mape(y_true: np.ndarray, y_pred: np.ndarray, axis: Axis = None) -> np.ndarray:
+    """Mean absolute percentage error as a fraction; NaN where an actual is 0.
+
+    >>> float(mape(np.array([2.0, 4.0]), np.array([1.0, 4.0])))
     0.25
     """
-    from sklearn.metrics import mean_absolute_percentage_error
-
-    return float(mean_absolute_percentage_error(y_true.ravel(), y_pred.ravel())) if np.all(y_true != 0) else None
+    return np.mean(np.abs(y_pred - y_true) / np.where(y_true == 0, np.nan, np.abs(y_true)), axis)
 
 
-def smape(y_true: np.ndarray, y_pred: np.ndarray) -> float:
-    """Symmetric mean absolute percentage error, mean of |e| / (|actual| + |forecast|), a fraction in [0, 1]; 0 / 0 counts as 0.
+def smape(y_true: np.ndarray, y_pred: np.ndarray, axis: Axis = None) -> np.ndarray:
+    """Symmetric mean absolute percentage error: mean of |e| / (|actual| + |forecast|), from 0 to 1; 0 / 0 counts as 0.
 
-    >>> smape(np.array([0.0, 1.0]), np.array([0.0, 3.0]))
+    >>> float(smape(np.array([0.0, 1.0]), np.array([0.0, 3.0])))
     0.25
     """
     size = np.abs(y_true) + np.abs(y_pred)
-    return float(np.mean(np.abs(y_pred - y_true) / np.where(size > 0, size, 1.0)))
+    return np.mean(np.abs(y_pred - y_true) / np.where(size > 0, size, 1.0), axis)
 
 
-def wape(y_true: np.ndarray, y_pred: np.ndarray) -> float | None:
-    """Weighted absolute percentage error, sum |e| / sum |actual|, as a fraction; None where all actuals are 0.
+def wape(y_true: np.ndarray, y_pred: np.ndarray, axis: Axis = None) -> np.ndarray:
+    """Weighted absolute percentage error, sum |e| / sum |actual|, as a fraction; NaN where all actuals are 0.
 
-    >>> wape(np.array([0.0, 4.0]), np.array([1.0, 4.0]))
+    >>> float(wape(np.array([0.0, 4.0]), np.array([1.0, 4.0])))
     0.25
     """
-    total = np.abs(y_true).sum()
-    return float(np.abs(y_pred - y_true).sum() / total) if total > 0 else None
+    total = np.sum(np.abs(y_true), axis)
+    return np.sum(np.abs(y_pred - y_true), axis) / np.where(total == 0, np.nan, total)
 
 
-def bias(y_true: np.ndarray, y_pred: np.ndarray) -> float:
+def bias(y_true: np.ndarray, y_pred: np.ndarray, axis: Axis = None) -> np.ndarray:
     """Mean error; positive means that the forecast is too high.
 
-    >>> bias(np.array([1.0, 2.0]), np.array([2.0, 4.0]))
+    >>> float(bias(np.array([1.0, 2.0]), np.array([2.0, 4.0])))
     1.5
     """
-    return float(np.mean(y_pred - y_true))
+    return np.mean(y_pred - y_true, axis)
 
 
-def mse(y_true: np.ndarray, y_pred: np.ndarray) -> float:
-    """Mean squared error; on scaled values it is what papers report."""
-    return float(np.mean(np.square(y_pred - y_true)))
+def mase(y_true: np.ndarray, y_pred: np.ndarray, seasonal_mae: np.ndarray, axis: Axis = None) -> np.ndarray:
+    """Mean absolute scaled error (Hyndman & Koehler 2006): mean of |e| / seasonal_mae; NaN where a scale is 0.
 
+    seasonal_mae: the scale of each value, broadcast against the errors.
 
-def mase(y_true: np.ndarray, y_pred: np.ndarray, seasonal_mae: np.ndarray) -> float | None:
-    """Mean absolute scaled error (Hyndman & Koehler 2006): mean of |e| / seasonal_mae.
-
-    seasonal_mae: the scale of each value, broadcast against the errors; None is returned where one is 0.
-
-    >>> mase(np.array([1.0, 2.0]), np.array([2.0, 4.0]), np.array(3.0))
+    >>> float(mase(np.array([1.0, 2.0]), np.array([2.0, 4.0]), np.array(3.0)))
     0.5
     """
-    return float(np.mean(np.abs(y_pred - y_true) / seasonal_mae)) if np.all(seasonal_mae > 0) else None
+    return np.mean(np.abs(y_pred - y_true) / np.where(seasonal_mae == 0, np.nan, seasonal_mae), axis)
 
 
-def rmsse(y_true: np.ndarray, y_pred: np.ndarray, seasonal_rmse: np.ndarray) -> float | None:
-    """Root mean squared scaled error: root of the mean of (e / seasonal_rmse)^2; None where a scale is 0."""
-    return float(np.sqrt(np.mean(np.square((y_pred - y_true) / seasonal_rmse)))) if np.all(seasonal_rmse > 0) else None
+def rmsse(y_true: np.ndarray, y_pred: np.ndarray, seasonal_rmse: np.ndarray, axis: Axis = None) -> np.ndarray:
+    """Root mean squared scaled error: root of the mean of (e / seasonal_rmse)^2; NaN where a scale is 0.
+
+    >>> float(rmsse(np.array([1.0, 2.0]), np.array([4.0, 5.0]), np.array(3.0)))
+    1.0
+    """
+    return np.sqrt(np.mean(np.square((y_pred - y_true) / np.where(seasonal_rmse == 0, np.nan, seasonal_rmse)), axis))
 
 
 def seasonal_scales(rows: np.ndarray, season_length: int) -> np.ndarray:
@@ -98,15 +111,8 @@ def seasonal_scales(rows: np.ndarray, season_length: int) -> np.ndarray:
     return np.stack([np.abs(differences).mean(axis=0), np.sqrt(np.square(differences).mean(axis=0))])
 
 
-def score(y_true: np.ndarray, y_pred: np.ndarray, scales: np.ndarray) -> dict[str, float | None]:
+def score(y_true: np.ndarray, y_pred: np.ndarray, scales: np.ndarray, axis: Axis = None) -> dict[str, np.ndarray]:
     """All metrics in file units of `(windows, horizon, targets)`; `scales` is `(windows, 2, targets)` from `seasonal_scales`."""
-    return {
-        "mae": mae(y_true, y_pred),
-        "rmse": rmse(y_true, y_pred),
-        "mape": mape(y_true, y_pred),
-        "smape": smape(y_true, y_pred),
-        "mase": mase(y_true, y_pred, scales[:, :1]),
-        "rmsse": rmsse(y_true, y_pred, scales[:, 1:]),
-        "wape": wape(y_true, y_pred),
-        "bias": bias(y_true, y_pred),
-    }
+    unscaled = {metric.__name__: metric(y_true, y_pred, axis) for metric in (mae, rmse, mape, smape, wape, bias)}
+    scaled = {"mase": mase(y_true, y_pred, scales[:, :1], axis), "rmsse": rmsse(y_true, y_pred, scales[:, 1:], axis)}
+    return unscaled | scaled

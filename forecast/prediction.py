@@ -12,7 +12,7 @@ from forecast.data import Panel, read_panel
 from forecast.errors import DataError, did_you_mean
 from forecast.models.description import Network
 from forecast.runs import Run
-from forecast.scaling import Scaler, check_transform
+from forecast.scaling import Scaler, check_scaled, check_transform
 from forecast.windows import Windows
 
 
@@ -30,18 +30,17 @@ def predict(run: Run | str | Path, data: str | Path | None = None) -> pd.DataFra
     """
     run = run if isinstance(run, Run) else Run.open(run)
     config = run.read_config()
-    freq = run.read_json(run.contract)["freq"]
+    freq = run.read_freq()
     scaler = Scaler.from_json(run.read_json(run.scaler))
     network = Network.from_json(run.read_json(run.network))
     panel = read_panel(DataConfig(**{**config.data.model_dump(), "freq": freq}), data or run.recent)
     _check_continues(panel, scaler, network.past[0], str(data or run.recent))
     windows, series = _last_windows(panel, scaler, network)
+    weights = run.read_weights()
     from forecast.models.fitting import forecast_windows
-    from forecast.models.keras_builder import build_keras, set_weights
+    from forecast.models.keras_builder import load_keras
 
-    model = build_keras(network)
-    set_weights(model, network, run.read_weights())
-    forecasts = scaler.undo(forecast_windows(model, windows), series)  # (series, horizon, targets)
+    forecasts = scaler.undo(forecast_windows(load_keras(network, weights), windows), series)  # (series, horizon, targets)
     return _table(panel, forecasts)
 
 
@@ -58,7 +57,8 @@ def recent_rows(panel: Panel, config: DataConfig, lookback: int) -> pd.DataFrame
 
 def _check_continues(panel: Panel, scaler: Scaler, lookback: int, place: str) -> None:
     """Every series is known to the run and long enough for one window, and its values can be transformed."""
-    unknown = [name for name in panel.series_ids if name not in scaler.series_ids]
+    known = set(scaler.series_ids)
+    unknown = [name for name in panel.series_ids if name not in known]
     if unknown:
         raise DataError(
             f"series '{unknown[0]}' was not in the training data.", did_you_mean(unknown[0], scaler.series_ids), place
@@ -76,8 +76,10 @@ def _check_continues(panel: Panel, scaler: Scaler, lookback: int, place: str) ->
 
 def _last_windows(panel: Panel, scaler: Scaler, network: Network) -> tuple[Windows, np.ndarray]:
     """The window that ends each series, without targets; and the scaler's index of each series."""
-    known = np.array([scaler.series_ids.index(name) for name in panel.series_ids])
+    index = {name: number for number, name in enumerate(scaler.series_ids)}
+    known = np.array([index[name] for name in panel.series_ids])
     scaled = scaler.apply(panel.values, known[panel.series])
+    check_scaled(panel, scaled)
     lookback, horizon = network.past[0], network.layers[-1].shape[0]
     future = np.full((0, len(panel.targets)), np.nan, dtype=np.float32)
     return Windows(scaled, future, panel.offsets[1:], np.arange(len(known)), lookback, horizon), known

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,14 +15,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_PANELS = 4  # series and targets drawn in one picture
+MOST_WINDOWS = 12  # horizons drawn in one picture; more cannot be told apart
 ACTUAL, FORECAST, OTHER = "#222222", "#d1495b", "#8d99ae"
 
 
 def write_plots(run: Run) -> None:
     """Draw every plot of a trained run into its `plots` folder."""
-    predictions = pd.read_csv(run.predictions, parse_dates=["cutoff", "timestamp"])
-    future = pd.read_csv(run.forecast, parse_dates=["timestamp"])
-    metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
+    as_text = {"series_id": str, "target": str}
+    predictions = pd.read_csv(run.predictions, parse_dates=["cutoff", "timestamp"], converters=as_text)
+    future = pd.read_csv(run.forecast, parse_dates=["timestamp"], converters=as_text)
+    metrics = run.read_json(run.metrics)
     figures = {
         "forecast.png": _forecast(predictions, future, metrics["verdict"]),
         "learning_curve.png": _learning_curve(pd.read_csv(run.history), metrics["kept_epoch"]),
@@ -51,15 +52,15 @@ def _panels(table: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _forecast(predictions: pd.DataFrame, future: pd.DataFrame, verdict: str) -> Figure:
-    """The test part with forecasts from cutoffs that lie one horizon apart, and the real future."""
+    """The last `MOST_WINDOWS` test windows whose cutoffs lie one horizon apart, and the real future."""
     panels = _panels(predictions)
     figure, axes = _figure(len(panels))
     for axis, (series_id, target) in zip(axes, panels, strict=True):
         chosen = predictions[(predictions.series_id == series_id) & (predictions.target == target)]
-        axis.plot(*_actual(chosen), color=ACTUAL, linewidth=1.2, label="actual")
         cutoffs = chosen.cutoff.drop_duplicates().sort_values(ascending=False).iloc[:: int(chosen.step.max())]
-        for number, cutoff in enumerate(cutoffs):
-            window = chosen[chosen.cutoff == cutoff]
+        chosen = chosen[chosen.cutoff.isin(cutoffs.iloc[:MOST_WINDOWS])].sort_values("timestamp")
+        axis.plot(chosen.timestamp, chosen.actual, color=ACTUAL, linewidth=1.2, label="actual")
+        for number, (_, window) in enumerate(chosen.groupby("cutoff")):
             axis.plot(
                 window.timestamp,
                 window[MODEL],
@@ -71,16 +72,10 @@ def _forecast(predictions: pd.DataFrame, future: pd.DataFrame, verdict: str) -> 
             axis.plot(window.timestamp, window.seasonal_naive, color=OTHER, linewidth=0.8, linestyle="--", label=baseline)
         ahead = future[(future.series_id == series_id) & (future.target == target)]
         axis.plot(ahead.timestamp, ahead.forecast, color=FORECAST, linewidth=2, linestyle=":", label="future")
-        axis.set_title(f"{series_id}: {target}" if series_id != target else target, loc="left")
+        axis.set_title(f"{series_id}: {target}", loc="left", parse_math=False)
     axes[0].legend(ncols=4, frameon=False, fontsize="small", loc="upper left")
     figure.suptitle(verdict, fontsize="small", color="#555555")
     return figure
-
-
-def _actual(chosen: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    """Each timestamp of the test part once, with its actual value."""
-    once = chosen.drop_duplicates("timestamp").sort_values("timestamp")
-    return once.timestamp, once.actual
 
 
 def _learning_curve(history: pd.DataFrame, kept: int) -> Figure:
@@ -115,7 +110,8 @@ def _residuals(predictions: pd.DataFrame) -> Figure:
     figure, (over_time, histogram) = _figure(2, height=2.6)
     over_time.scatter(chosen.timestamp, residuals, s=6, alpha=0.4, color=FORECAST, linewidths=0)
     over_time.axhline(0, color=ACTUAL, linewidth=0.8)
-    over_time.set(ylabel="forecast - actual", title=f"residuals of {target}, every test window")
+    over_time.set(ylabel="forecast - actual")
+    over_time.set_title(f"residuals of {series_id}: {target}, every test window", parse_math=False)
     histogram.hist(residuals, bins=min(50, max(10, len(residuals) // 10)), color=OTHER)
     histogram.axvline(residuals.mean(), color=FORECAST, label=f"bias {residuals.mean():.3g}")
     histogram.set(xlabel="forecast - actual", ylabel="count")

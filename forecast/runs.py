@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,20 +88,18 @@ class Run:
             near = [path.parent.name for path in run.directory.parent.glob("*/" + run.status.name)]
             hint = did_you_mean(run.name, sorted(near)) if near else "Make one with: forecast train CONFIG"
             raise RunError("is not a run directory.", hint, str(directory))
-        state = run.read_json(run.status)["state"]
+        state = run._state()
         if state != "finished":
-            raise RunError(
-                f"the training of this run is {state}, not finished.",
-                f"Its log is {run.log}; train again.",
-                str(directory),
-            )
+            found = {"running": "is still running, or was killed", "failed": "failed", "interrupted": "was interrupted"}
+            told = found.get(state, f"has the unknown state {state!r}")
+            raise RunError(f"the training of this run {told}.", f"Its log is {run.log}; train again.", str(directory))
         return run
 
     @classmethod
     def _next_free(cls, root: Path, name: str) -> Run:
         root.mkdir(parents=True, exist_ok=True)
         taken = [path.name.removeprefix(f"{name}-") for path in root.iterdir() if path.name.startswith(f"{name}-")]
-        number = max((int(text) for text in taken if text.isdigit()), default=0) + 1
+        number = max((int(text) for text in taken if text.isdecimal()), default=0) + 1
         while True:  # another process may take the number first
             try:
                 (root / f"{name}-{number}").mkdir()
@@ -118,15 +117,24 @@ class Run:
                 "Choose another --run-dir, or replace the run in it with --force.",
                 str(self.directory),
             )
-        if not self.status.exists() and (not self.directory.is_dir() or any(self.directory.iterdir())):
+        empty = self.directory.is_dir() and not any(self.directory.iterdir())
+        if self.directory.is_symlink() or not (empty or self._is_run()):
             raise RunError("this is not a run, so --force does not replace it.", "Choose another --run-dir.", str(self.directory))
         shutil.rmtree(self.directory)
+
+    def _is_run(self) -> bool:
+        return self.status.is_file() and self.config.is_file() and self._state() in STATES
+
+    def _state(self) -> str | None:
+        status = self.read_json(self.status)
+        return status.get("state") if isinstance(status, dict) else None
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[logging.Logger]:
         """While open, the package's log goes to the run's log file; at the end, status.json says how it went."""
         logger = logging.getLogger("forecast")
-        handler = logging.FileHandler(self.log, encoding="utf-8")
+        with self._writing(self.log):
+            handler = logging.FileHandler(self.log, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
@@ -139,9 +147,9 @@ class Run:
             error = None if finished else sys.exception()
             if error is not None:
                 logger.error("%s: %s", type(error).__name__, error)
-            self.write_status("finished" if finished else "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             logger.removeHandler(handler)
             handler.close()
+            self.write_status("finished" if finished else "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
 
     def forecast_of(self, data: Path | None) -> Path:
         """Where the forecast that continues `data` goes: forecast.csv, or forecast-NAME.csv for newer data."""
@@ -171,6 +179,13 @@ class Run:
         except (OSError, ValueError) as error:
             raise RunError(f"cannot be read ({error}).", "The run is damaged; train again.", str(path)) from None
 
+    def read_freq(self) -> str:
+        """The freq of the training data."""
+        contract = self.read_json(self.contract)
+        if not isinstance(contract, dict) or not isinstance(contract.get("freq"), str):
+            raise RunError("the data contract names no freq.", "The run is damaged; train again.", str(self.contract))
+        return contract["freq"]
+
     def read_config(self) -> Config:
         """The resolved config of this run."""
         from forecast.config import load_config
@@ -190,7 +205,7 @@ class Run:
     def append_history(self, row: dict[str, float]) -> None:
         """Add an epoch to history.csv; the first row brings the header."""
         new = not self.history.exists()
-        with self.history.open("a", newline="", encoding="utf-8") as file:
+        with self._writing(self.history), self.history.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, row.keys())
             if new:
                 writer.writeheader()
@@ -198,10 +213,10 @@ class Run:
 
     def write_weights(self, weights: dict[str, np.ndarray]) -> None:
         """Write named arrays, without code."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         with self._replacing(self.weights) as temporary:
-            save_file(weights, temporary)
+            temporary.write_bytes(save(weights))
 
     def read_weights(self) -> dict[str, np.ndarray]:
         """The named arrays of `write_weights`.
@@ -219,12 +234,25 @@ class Run:
 
     @contextlib.contextmanager
     def _replacing(self, path: Path) -> Iterator[Path]:
-        temporary = path.with_name(path.name + ".tmp")
+        """A temporary file beside `path` that takes its place when all went well, and is gone when not."""
+        with self._writing(path):
+            if self.directory in path.parents:
+                path.parent.mkdir(exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=path.name, suffix=".tmp", dir=path.parent)
+            os.close(handle)
+            temporary = Path(name)
+            try:
+                yield temporary
+                temporary.chmod(0o644)  # mkstemp lets only its owner read
+                os.replace(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _writing(self, path: Path) -> Iterator[None]:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            os.replace(temporary, path)
+            yield
         except OSError as error:
             raise RunError(
-                f"cannot be written ({error.strerror}).", "Check the disk and the folder's permissions.", str(path)
+                f"cannot be written ({error.strerror}).", "Check the folder, its permissions and the disk.", str(path)
             ) from None

@@ -8,7 +8,7 @@ import numpy as np
 
 from forecast.config import ScalingConfig
 from forecast.data import Panel
-from forecast.errors import DataError
+from forecast.errors import DataError, RunError
 from forecast.splits import Splits
 
 
@@ -43,8 +43,19 @@ class Scaler:
 
     @classmethod
     def from_json(cls, data: dict) -> Scaler:
-        """The scaler that `to_json` described."""
-        return cls(**{**data, "offset": np.array(data["offset"]), "scale": np.array(data["scale"])})
+        """The scaler that `to_json` described.
+
+        Raises:
+            RunError: `data` is something else.
+        """
+        try:
+            scaler = cls(**{**data, "offset": np.array(data["offset"], float), "scale": np.array(data["scale"], float)})
+            shape = (len(scaler.series_ids), len(scaler.columns))
+        except (TypeError, ValueError, KeyError):
+            raise RunError("the scaler is damaged.", "Train again.") from None
+        if scaler.transform not in ("none", "log1p") or {scaler.offset.shape, scaler.scale.shape} != {shape}:
+            raise RunError("the scaler is damaged.", "Train again.")
+        return scaler
 
     def _for(self, values: np.ndarray, series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         shape = (len(values),) + (1,) * (values.ndim - 2) + (values.shape[-1],)
@@ -65,7 +76,7 @@ def fit_scaler(panel: Panel, splits: Splits, config: ScalingConfig) -> Scaler:
     offset, scale = np.zeros(shape), np.ones(shape)
     for series, (first, end) in enumerate(zip(*splits.part("train"), strict=True)):
         offset[series], scale[series] = _fit(_forward(panel.values[first:end], config.transform), config)
-    return Scaler(config.transform, panel.series_ids, panel.targets, offset, np.where(scale > 0, scale, 1.0))
+    return Scaler(config.transform, panel.series_ids, panel.targets, offset, scale)
 
 
 def check_transform(panel: Panel, transform: str) -> None:
@@ -78,6 +89,7 @@ def check_transform(panel: Panel, transform: str) -> None:
             f" at {panel.timestamps[row]}"
             f" ({len(low)} values are -1 or less).",
             "Set scaling.transform: none, or shift the column above -1.",
+            panel.source,
         )
 
 
@@ -89,21 +101,28 @@ def check_scaled(panel: Panel, scaled: np.ndarray) -> None:
         raise DataError(
             f"`{panel.targets[column]}` is {panel.values[row, column]:g} at {panel.timestamps[row]}, too large for a network.",
             "Correct the cell, or set scaling.method to minmax or standard.",
+            panel.source,
         )
 
 
 def _fit(rows: np.ndarray, config: ScalingConfig) -> tuple[np.ndarray, np.ndarray]:
     """Offset and scale of `(rows, channels)`, each `(channels,)`."""
+    spread = np.ptp(rows, axis=0)
     if config.method == "minmax":
         low, high = config.range
-        scale = np.ptp(rows, axis=0) / (high - low)
-        return rows.min(axis=0) - low * np.where(scale > 0, scale, 1.0), scale
+        scale = _or_one(spread / (high - low), spread)
+        return rows.min(axis=0) - low * scale, scale
     if config.method == "standard":
-        return rows.mean(axis=0), rows.std(axis=0)
+        return rows.mean(axis=0), _or_one(rows.std(axis=0), spread)
     if config.method == "robust":
         quarter, middle, three_quarters = np.quantile(rows, [0.25, 0.5, 0.75], axis=0)
-        return middle, three_quarters - quarter
+        return middle, _or_one(three_quarters - quarter, spread)
     return np.zeros(rows.shape[1]), np.ones(rows.shape[1])
+
+
+def _or_one(scale: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """The scale, or 1 for a channel that is constant (whose deviation is not always 0 to the last bit) or has scale 0."""
+    return np.where((spread > 0) & (scale > 0), scale, 1.0)
 
 
 def _forward(values: np.ndarray, transform: str) -> np.ndarray:

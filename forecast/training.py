@@ -15,7 +15,8 @@ from forecast import __version__
 from forecast.baselines import Linear, fit_linear
 from forecast.config import Config, load_config
 from forecast.data import Panel, check_moves, contract, read_panel, season_length_of
-from forecast.evaluation import forecast_all, predictions_table, score_all, skill, verdict
+from forecast.errors import ConfigError, RunError
+from forecast.evaluation import advice, forecast_all, predictions_table, score_all, skill, verdict
 from forecast.models.description import Network, describe_network
 from forecast.prediction import predict, recent_rows
 from forecast.reports import write_plots
@@ -25,8 +26,6 @@ from forecast.splits import PARTS, Part, Splits, make_splits
 from forecast.windows import Windows, check_windows, make_windows
 
 if TYPE_CHECKING:
-    import keras
-
     from forecast.models.fitting import Progress
 
 
@@ -38,7 +37,8 @@ class Prepared:
     splits: Splits
     scaler: Scaler
     windows: dict[Part, Windows]
-    season_length: int
+    ridge_windows: Windows  # of the training part, whatever `windows.stride` leaves to the network
+    season_length: int  # in steps; 1 where the training part holds no whole season
 
 
 def train(
@@ -58,6 +58,8 @@ def train(
     """
     config = config if isinstance(config, Config) else load_config(config)
     prepared = prepare(config)
+    if run_dir is not None and Path(run_dir).resolve() in Path(config.data.path).resolve().parents:
+        raise RunError("the run directory holds the data.", "Choose another --run-dir.", str(run_dir))
     run = Run.create(config.name, run_dir, force)
     with run.recording() as log:
         _record_inputs(run, config, prepared)
@@ -69,16 +71,30 @@ def train(
             len(prepared.panel.series_ids),
             sizes,
         )
-        linear = fit_linear(prepared.windows["train"], prepared.windows["validation"], config.model.normalization)
-        network, model, kept = _fit_network(config, prepared, linear, run, on_progress)
+        linear = fit_linear(prepared.ridge_windows, prepared.windows["validation"], config.model.normalization)
+        network, kept = _fit_network(config, prepared, linear, run, on_progress)
         log.info("weights of epoch %d are kept; %d parameters", kept, network.parameters)
-        scores = _score(run, prepared, model, linear)
-        scores |= {"kept_epoch": kept, "parameters": network.parameters, "season_length": prepared.season_length}
-        scores["linear_strength"] = dict(zip(prepared.panel.targets, linear.strength, strict=True))
-        run.write_json(run.metrics, scores)
+        scores = _score(run, prepared, network, linear)
+        skills = skill(scores["test"])
+        run.write_json(
+            run.metrics,
+            {
+                "verdict": verdict(skills),
+                "advice": advice(skills, kept, config.model.linear_skip),
+                "skill": skills,
+                "kept_epoch": kept,
+                "parameters": network.parameters,
+                "season_length": prepared.season_length,
+                "linear_strength": dict(zip(prepared.panel.targets, linear.strength, strict=True)),
+                **scores,
+            },
+        )
         run.write_table(run.forecast, predict(run))
-        write_plots(run)
-        log.info("test: %s", scores["verdict"])
+        try:
+            write_plots(run)
+        except (TypeError, ValueError, OverflowError) as error:  # a picture that cannot be drawn costs no trained run
+            log.warning("the plots are not complete: %s", error)
+        log.info("test: %s", verdict(skills))
     return run
 
 
@@ -89,14 +105,43 @@ def prepare(config: Config) -> Prepared:
         ConfigError, DataError
     """
     panel = read_panel(config.data)
-    check_moves(panel, config.data.path)
+    check_moves(panel)
     splits = make_splits(panel, config.splits)
     check_windows(panel, splits, config)
     scaler = fit_scaler(panel, splits, config.scaling)
     scaled = scaler.apply(panel.values, panel.series)
     check_scaled(panel, scaled)
-    windows = {part: make_windows(panel, scaled, splits, part, config) for part in PARTS}
-    return Prepared(panel, splits, scaler, windows, config.data.season_length or season_length_of(panel.freq))
+    windows = {part: make_windows(panel, scaled, splits, part, config.windows) for part in PARTS}
+    every = windows["train"]
+    windows["train"] = make_windows(panel, scaled, splits, "train", config.windows, config.windows.stride)
+    _check_accumulation(config, len(windows["train"]))
+    return Prepared(panel, splits, scaler, windows, every, _season_length(panel, splits, config))
+
+
+def _season_length(panel: Panel, splits: Splits, config: Config) -> int:
+    """The config's season, or that of the freq; a season that the training part cannot hold is 1 if nobody asked for it."""
+    rows = int(np.diff(splits.borders[:, :2]).min())
+    season_length = config.data.season_length or season_length_of(panel.freq)
+    if season_length < rows:
+        return season_length
+    if config.data.season_length:
+        raise ConfigError(
+            f"data.season_length is {season_length}, but the training part has {rows} rows.",
+            f"Use at most {rows - 1}, or a longer training part.",
+            config.place("data.season_length"),
+        )
+    return 1
+
+
+def _check_accumulation(config: Config, windows: int) -> None:
+    """An epoch holds at least one step of the optimizer."""
+    batches = -(-windows // config.training.batch_size)
+    if config.training.accumulate_gradients > batches:
+        raise ConfigError(
+            f"training.accumulate_gradients is {config.training.accumulate_gradients}, but an epoch has {batches} batches.",
+            f"Use at most {batches}, or a smaller training.batch_size.",
+            config.place("training.accumulate_gradients"),
+        )
 
 
 def _record_inputs(run: Run, config: Config, prepared: Prepared) -> None:
@@ -104,18 +149,20 @@ def _record_inputs(run: Run, config: Config, prepared: Prepared) -> None:
     run.write_text(run.config, config.to_yaml())
     panel = prepared.panel
     parts = {part: {"windows": len(windows)} for part, windows in prepared.windows.items()}
-    run.write_json(run.contract, contract(panel, config.data.path) | {"parts": parts})
+    run.write_json(run.contract, contract(panel) | {"parts": parts})
     run.write_json(run.scaler, prepared.scaler.to_json())
-    run.write_json(run.environment, _environment())
     run.write_table(run.recent, recent_rows(panel, config.data, config.windows.lookback))
 
 
 def _fit_network(
     config: Config, prepared: Prepared, linear: Linear, run: Run, on_progress: Callable[[Progress], None] | None
-) -> tuple[Network, keras.Model, int]:
-    """Build, train and save the network; returns its description, the Keras model, and the epoch that it keeps."""
+) -> tuple[Network, int]:
+    """Build, train and save the network; returns its description and the epoch that it keeps."""
+    from forecast.models.backend import keras
     from forecast.models.fitting import fit
     from forecast.models.keras_builder import build_keras, get_weights, set_weights
+
+    run.write_json(run.environment, _environment(keras.backend.backend()))
 
     def report(progress: Progress) -> None:
         if progress.done == 1:
@@ -129,17 +176,22 @@ def _fit_network(
     model = build_keras(network, config.model, config.seed, config.training.mixed_precision)
     if config.model.linear_skip:
         skip = {"linear_skip/kernel": linear.kernel, "linear_skip/bias": linear.bias}
-        set_weights(model, network, {name: values.astype(np.float32) for name, values in skip.items()})
+        set_weights(model, network, get_weights(model, network) | skip)
     kept = fit(model, train, validation, config.training, config.seed, report)
     run.write_json(run.network, network.to_json())
     run.write_weights(get_weights(model, network))
-    return network, model, kept
+    return network, kept
 
 
-def _score(run: Run, prepared: Prepared, model: keras.Model, linear: Linear) -> dict:
-    """Metrics of network and baselines on validation and test; the test forecasts go into the run."""
+def _score(run: Run, prepared: Prepared, network: Network, linear: Linear) -> dict:
+    """Metrics of network and baselines on validation and test; the test forecasts go into the run.
+
+    The network is the one that the run holds, so that what is scored is what will forecast.
+    """
     from forecast.models.fitting import forecast_windows
+    from forecast.models.keras_builder import load_keras
 
+    model = load_keras(network, run.read_weights())
     scores: dict = {}
     for part in PARTS[1:]:
         windows = prepared.windows[part]
@@ -153,20 +205,19 @@ def _score(run: Run, prepared: Prepared, model: keras.Model, linear: Linear) -> 
         )
         scores[part] = score_all(forecasts, prepared.panel, prepared.splits, prepared.scaler, prepared.season_length)
     run.write_table(run.predictions, predictions_table(forecasts, prepared.panel))  # of the last part, which is the test part
-    skills = skill(scores["test"])
-    return {"verdict": verdict(skills), "skill": skills} | scores
+    return scores
 
 
-def _environment() -> dict:
+def _environment(backend: str) -> dict:
     from importlib import metadata
 
-    packages = ("tensorflow", "jax", "keras", "numpy", "pandas", "scikit-learn", "safetensors")
+    packages = ("tensorflow", "jax", "keras", "numpy", "pandas", "safetensors")
     found = {dist.metadata["Name"].lower(): dist.version for dist in metadata.distributions() if dist.metadata["Name"]}
     return {
         "forecast": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        "backend": backend,
         "packages": {name: found[name] for name in packages if name in found},
     }

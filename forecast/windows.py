@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from forecast.config import Config
+from forecast.config import Config, WindowsConfig
 from forecast.data import Panel
 from forecast.errors import ConfigError
 from forecast.splits import PARTS, Part, Splits
 
+EPSILON = 1e-5  # added to a window's variance by `revin`, as Kim et al. (2022) do
 BATCH = 1024  # windows that are copied at once where no optimizer sets the batch
 
 
@@ -46,6 +47,10 @@ class Windows:
         """Future values of the chosen windows: `(windows, horizon, targets)`."""
         return gather(self.future, self.first[chosen], self.horizon)
 
+    def of_target(self, target: int) -> Windows:
+        """The same windows with one target only, as input and as truth."""
+        return replace(self, past=self.past[:, [target]], future=self.future[:, [target]])
+
     def batches(self) -> Iterator[slice]:
         """Slices that cover all windows in order, `BATCH` windows at a time."""
         return (slice(start, start + BATCH) for start in range(0, len(self), BATCH))
@@ -62,13 +67,9 @@ def gather(rows: np.ndarray, first: np.ndarray, steps: int) -> np.ndarray:
     return np.ascontiguousarray(view[first].transpose(0, 2, 1))
 
 
-def make_windows(panel: Panel, scaled: np.ndarray, splits: Splits, part: Part, config: Config) -> Windows:
-    """All windows whose targets lie in `part`; `scaled` is the panel's matrix after scaling.
-
-    Training windows start `windows.stride` steps apart, validation and test windows one step apart.
-    """
-    lookback, horizon = config.windows.lookback, config.windows.horizon
-    stride = config.windows.stride if part == "train" else 1
+def make_windows(panel: Panel, scaled: np.ndarray, splits: Splits, part: Part, config: WindowsConfig, stride: int = 1) -> Windows:
+    """The windows whose targets lie in `part`, `stride` steps apart; `scaled` is the panel's matrix after scaling."""
+    lookback, horizon = config.lookback, config.horizon
     first = [
         np.arange(max(start, begin + lookback), end - horizon + 1, stride)
         for begin, start, end in zip(splits.borders[:, 0], *splits.part(part), strict=True)
@@ -89,19 +90,26 @@ def check_windows(panel: Panel, splits: Splits, config: Config) -> None:
     if sizes[0] < lookback + horizon:
         largest = sizes[0] - horizon
         series = panel.series_ids[int(np.argmin(lengths[:, 0]))]
+        if largest > 0:
+            raise ConfigError(
+                f"windows.lookback is {lookback}, but series '{series}' has {sizes[0]} training rows.",
+                f"Use at most {largest} ({sizes[0]} - horizon {horizon}), or a longer training part.",
+                config.place("windows.lookback"),
+            )
         raise ConfigError(
-            f"windows.lookback is {lookback}, but series '{series}' has {sizes[0]} training rows.",
-            f"Use at most {largest} ({sizes[0]} - horizon {horizon}), or a longer training part."
-            if largest > 0
-            else f"The horizon of {horizon} alone does not fit: use a shorter horizon, smaller splits, or more data.",
-            config.place("windows.lookback"),
+            f"splits.validation ({config.splits.validation}) and splits.test ({config.splits.test}) leave series '{series}'"
+            f" {sizes[0]} training rows, too few for a horizon of {horizon}.",
+            "Make these parts smaller, the horizon shorter, or give more data.",
+            config.place("splits.test"),
         )
     for part, size in zip(PARTS[1:], sizes[1:], strict=True):
         if size < horizon:
+            series = int(np.argmin(lengths[:, PARTS.index(part)]))
+            last = panel.timestamps[splits.borders[series, 3] - 1]
             raise ConfigError(
-                f"the {part} part of series '{panel.series_ids[int(np.argmin(lengths[:, PARTS.index(part)]))]}' has {size} rows,"
-                f" fewer than the horizon of {horizon}, so it holds no window.",
-                f"Set splits.{part} to {horizon} steps or more, or use a shorter horizon.",
+                f"the {part} part of series '{panel.series_ids[series]}' has {size} rows, fewer than the horizon of {horizon},"
+                f" so it holds no window; the series ends at {last}.",
+                f"Set splits.{part} to {horizon} steps or more, an earlier date than the next part's, or use a shorter horizon.",
                 config.place(f"splits.{part}"),
             )
 
@@ -110,5 +118,5 @@ def window_statistics(past: np.ndarray, method: str) -> tuple[np.ndarray, np.nda
     """Centre and scale of each window, `(windows, 1, channels)` both, by `model.normalization`; a window's own, so no leak."""
     centre = {"none": 0 * past[:, -1:], "last": past[:, -1:]}.get(method)
     centre = past.mean(axis=1, keepdims=True) if centre is None else centre
-    scale = np.sqrt(past.var(axis=1, keepdims=True) + 1e-5) if method == "revin" else np.ones_like(centre)
+    scale = np.sqrt(past.var(axis=1, keepdims=True) + EPSILON) if method == "revin" else np.ones_like(centre)
     return centre, scale

@@ -19,4 +19,5 @@ def coded_panel(*lengths: int, targets: int = 1) -> Panel:
         values=codes[:, None] + 0.1 * np.arange(targets),
         targets=[f"y{target}" for target in range(targets)],
         freq="D",
+        source="coded.csv",
     )

@@ -94,7 +94,9 @@ def test_train_then_predict(project, tmp_path, monkeypatch):
     lines = trained.stdout.strip().splitlines()
     assert lines[0].startswith("shop-1: ")
     assert "naive by" in lines[0]
-    assert [line.split("  ")[0] for line in lines[3:9]] == ["this network", "naive", "seasonal naive", "drift", "mean", "linear"]
+    names = ["this network", "naive", "seasonal naive (12)", "drift", "mean", "linear"]
+    assert [line.split("  ")[0] for line in lines[3:9]] == names
+    assert "Kept the weights of epoch" in lines[-2]
     assert lines[-1] == "Next: forecast predict runs/shop-1"
     assert [line.split()[1] for line in trained.stderr.strip().splitlines()] == ["0/1", "1/1"]
 
@@ -104,6 +106,15 @@ def test_train_then_predict(project, tmp_path, monkeypatch):
     newer.write_bytes((tmp_path / "data.csv").read_bytes())
     assert call("predict", "runs/shop-1", "--data", newer, "--quiet").stdout == "runs/shop-1/forecast-newer.csv\n"
     assert call("predict", "runs/shop-1", "-o", "mine.csv").exit_code == 0
+    for output, told in {
+        newer: "replace --data",
+        "runs/shop-1/metrics.json": "among the files",
+        tmp_path: "is not a file",
+    }.items():
+        refused = call("predict", "runs/shop-1", "--data", newer, "-o", output)
+        assert refused.exit_code == 1
+        assert told in refused.stderr
+    assert call("predict", "runs/shop-1", "-o", "no/such/folder.csv").exit_code == 1
     left, right = (pd.read_csv(path) for path in ("mine.csv", "runs/shop-1/forecast-newer.csv"))
     pd.testing.assert_frame_equal(left, right)
     document = json.loads(call("predict", "runs/shop-1", "--json").stdout)

@@ -66,7 +66,7 @@ PROBLEMS = {
     "quoted number": ("training: {epochs: '3'}", "`training.epochs` is '3'; it should be a valid integer.", 5),
     "infinite": ("training: {learning_rate: .inf}", "`training.learning_rate` is inf; it should be a finite number.", 5),
     "no such choice": ("model: {cell: lstmm}", "`model.cell` is 'lstmm'; it should be 'lstm', 'gru' or 'simple_rnn'.", 5),
-    "no units": ("model: {units: []}", "`model.units` is []", 5),
+    "no units": ("model: {units: []}", "`model.units` is []; it should have at least 1 item.", 5),
     "zero units": ("model: {units: [4, 0]}", "`model.units` is 0; it should be greater than or equal to 1.", 5),
     "dropout of 1": ("model: {dropout: 1.0}", "`model.dropout` is 1.0; it should be less than 1.", 5),
     "border above 1": (
@@ -79,8 +79,13 @@ PROBLEMS = {
     "range upside down": ("scaling: {range: [1, 0]}", "`scaling.range` is [1, 0]; the first number must be below the second.", 5),
     "range of three": ("scaling: {range: [0, 1, 2]}", "`scaling.range` is [0, 1, 2]", 5),
     "section is a number": ("model: 5", "`model` is 5", 5),
-    "bad name": ("name: a/b", "`name` is 'a/b'", 5),
-    "nothing in a section": ("model:", "`model` is None", 5),
+    "bad name": ("name: a/b", "`name` is 'a/b'; it must start with a letter", 5),
+    "range of text": ("scaling: {range: [a, 1]}", "`scaling.range` is 'a'; it should be a valid number.", 5),
+    "date with offset": ("splits: {test: 2020-01-01T00:00+01:00}", "it must be a local time, without a UTC offset", 5),
+    "key is a number": ("5: 3", "the key `5` is not text", 5),
+    "name of another section": ("epochs: 3", "unknown key `epochs`.\n  Did you mean `training.epochs`?", 5),
+    "huge": ("training: {epochs: 1" + "0" * 30 + "}", "it should be less than or equal to 1000000000", 5),
+    "nothing in a section": ("model:", "`model` is None; it should be a section with keys of its own.\n  model: The network.", 5),
 }
 
 
@@ -135,6 +140,7 @@ def test_overrides_win_and_are_named_in_errors(tmp_path):
 
 
 def test_resolved_config_reads_back_equal(tmp_path):
-    config = load_config(write(tmp_path, GOOD + "splits: {test: 2015-01-31}\n"))
+    names = ["09", "1e5", "1e-3", "yes", "null", "2015-01-31", "~", "a: b", "é"]
+    config = load_config(write(tmp_path, GOOD + "splits: {test: 2015-01-31}\n"), {"data.target": names})
     again = load_config(write(tmp_path, config.to_yaml()))
     assert again.model_dump() == config.model_dump()

@@ -71,8 +71,14 @@ ERRORS = {
     "not a timestamp": (days([1, 2, 3]) + "soon,4\n", r"a.csv:5: `t` is not a timestamp in 1 rows: row 5 'soon'"),
     "no timestamp": (days([1, 2, 3]) + ",4\n", r"`t` is not a timestamp in 1 rows: row 5 nan"),
     "text cell": (days([1, "two", 3]), r"a.csv:3: `y` is not a number in 1 rows: row 3 'two'"),
-    "empty cell": (days([1, "", "", 3]), r"a.csv:3: `y` is empty or infinite in 2 of 4 rows: 3, 4"),
-    "infinite cell": (days([1, "inf", 3]), r"a.csv:3: `y` is empty or infinite in 1 of 3 rows"),
+    "empty cell": (days([1, "", "", 3]), r"a.csv:3: `y` is empty, infinite or beyond 1e\+30 in 2 of 4 rows: 3, 4"),
+    "infinite cell": (days([1, "inf", 3]), "`y` is empty, infinite or beyond"),
+    "huge cell": (days([1, "1e31", 3]), "`y` is empty, infinite or beyond"),
+    "header twice": ("t,y,y\n2020-01-01,1,2\n", "a.csv:1: the header names `y` twice"),
+    "too wide": ("t,y\n2020-01-01,1,5\n2020-01-02,1,5\n", "a.csv:2: the rows have more cells than the header"),
+    "off the tick": ("t,y\n2020-01-17,1\n2020-02-17,2\n", "2020-01-17 00:00:00 is no tick of freq MS"),
+    "true and false": (days(["True", "False", "True"]), "`y` holds bool values"),
+    "mixed offsets": ("t,y\n2020-01-01T00:00+01:00,1\n2020-01-01T01:00+02:00,2\n", "mixes several UTC offsets"),
     "no values": (days(["", "", ""]), "`y` has no values at all"),
     "duplicate": (days([1, 2, 3]) + "2020-01-02,9\n", r"1 timestamps are given twice: row 5 \(2020-01-02 00:00:00\)"),
     "gap": (
@@ -88,7 +94,14 @@ ERRORS = {
 @pytest.mark.parametrize(("text", "message"), ERRORS.values(), ids=ERRORS.keys())
 def test_bad_files(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
-        read(tmp_path, text)
+        read(tmp_path, text, freq="MS" if "MS" in message else None)
+
+
+def test_ids_are_text(tmp_path):
+    text = "t,s,y\n" + "".join(f"2020-01-0{day},{name},{day}\n" for name in ("NA", "007", "7", "1e3") for day in (1, 2, 3))
+    assert read(tmp_path, text, series_id="s").series_ids == ["007", "1e3", "7", "NA"]
+    with pytest.raises(DataError, match="a.csv:3: `s` is empty in 1 rows: 3"):
+        read(tmp_path, "t,s,y\n2020-01-01,a,1\n2020-01-02,,2\n", series_id="s")
 
 
 def test_missing_file_and_folder(tmp_path):
@@ -102,7 +115,7 @@ def test_missing_file_and_folder(tmp_path):
 def test_freq_that_does_not_fit(tmp_path):
     with pytest.raises(DataError, match="the spacing is not one step of freq h in 2 places"):
         read(tmp_path, days([1, 2, 3]), freq="h")
-    with pytest.raises(DataError, match="freq 'hourly' is not a pandas frequency"):
+    with pytest.raises(DataError, match="data.freq 'hourly' is not a pandas frequency"):
         read(tmp_path, days([1, 2, 3]), freq="hourly")
 
 
@@ -114,12 +127,12 @@ def test_same_column_twice(tmp_path):
 def test_constant_target(tmp_path):
     panel = read(tmp_path, days([7, 7, 7]))
     with pytest.raises(DataError, match="`y` is 7 in every row"):
-        check_moves(panel, "a.csv")
+        check_moves(panel)
 
 
 def test_contract(tmp_path):
     panel = read(tmp_path, days([1, 2, 6]))
-    told = contract(panel, tmp_path / "a.csv")
+    told = contract(panel)
     assert told["sha256"] == hashlib.sha256((tmp_path / "a.csv").read_bytes()).hexdigest()
     assert (told["rows"], told["freq"], told["last_timestamp"]) == (3, "D", "2020-01-03 00:00:00")
     assert told["columns"]["y"] == {"min": 1.0, "max": 6.0, "mean": 3.0}

@@ -1,10 +1,16 @@
-"""Metrics equal those of utilsforecast, per series and in total."""
+"""Metrics equal those of scikit-learn and utilsforecast, and average over the axes they are told to."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import (
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    root_mean_squared_error,
+)
 from utilsforecast import losses
 
 from forecast import metrics
@@ -23,7 +29,7 @@ def peer(name: str, **more: object) -> float:
 def test_equals_utilsforecast():
     train = pd.DataFrame({"unique_id": 1, "ds": range(60), "y": TRAIN.ravel()})
     scales = metrics.seasonal_scales(TRAIN, SEASON)[None].repeat(5, axis=0)  # (windows, 2, targets)
-    ours = metrics.score(TRUE, PRED, scales)
+    ours = {name: value.item() for name, value in metrics.score(TRUE, PRED, scales).items()}
     seasonal = {"seasonality": SEASON, "train_df": train}
     expected = {name: peer(name) for name in ("mae", "rmse", "mape", "smape", "bias")}
     expected |= {"mase": peer("mase", **seasonal), "rmsse": peer("rmsse", **seasonal)}
@@ -31,14 +37,41 @@ def test_equals_utilsforecast():
     assert ours == pytest.approx(expected, abs=1e-10)
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (metrics.mae, mean_absolute_error),
+        (metrics.mse, mean_squared_error),
+        (metrics.rmse, root_mean_squared_error),
+        (metrics.mape, mean_absolute_percentage_error),
+    ],
+)
+def test_equals_scikit_learn_per_step(ours, theirs):
+    true, pred = RNG.gamma(3, 10, (2, 6, 4, 3))
+    flat = [values.transpose(0, 2, 1).reshape(18, 4) for values in (true, pred)]  # (windows * targets, horizon)
+    np.testing.assert_allclose(ours(true, pred, (0, 2)), theirs(*flat, multioutput="raw_values"), rtol=1e-12)
+
+
+def test_axes():
+    true, pred = RNG.gamma(3, 10, (2, 6, 4, 3))
+    scales = RNG.gamma(3, 10, (6, 2, 3))
+    per_step, per_target = (metrics.score(true, pred, scales, axis) for axis in ((0, 2), (0, 1)))
+    for step in range(4):
+        only = metrics.score(true[:, [step]], pred[:, [step]], scales)
+        assert {name: value[step] for name, value in per_step.items()} == pytest.approx(only)
+    for target in range(3):
+        only = metrics.score(true[..., [target]], pred[..., [target]], scales[..., [target]])
+        assert {name: value[target] for name, value in per_target.items()} == pytest.approx(only)
+
+
 def test_positive_bias_is_over_forecasting():
     assert metrics.bias(np.zeros(3), np.ones(3)) == 1.0
 
 
-def test_undefined_metrics_are_none():
+def test_undefined_metrics_are_nan():
     zeros = np.zeros((1, 2, 1))
     scores = metrics.score(zeros, zeros + 1, np.zeros((1, 2, 1)))
-    assert [scores[name] for name in ("mape", "wape", "mase", "rmsse")] == [None] * 4
+    assert np.isnan([scores[name] for name in ("mape", "wape", "mase", "rmsse")]).all()
     assert scores["smape"] == 1.0
     assert metrics.smape(zeros, zeros) == 0.0
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
+import numpy as np
 import pandas as pd
 import pytest
 
 from forecast.errors import DataError, RunError
 from forecast.prediction import predict
+from forecast.runs import Run
 from forecast.training import train
 from tests.conftest import seasonal_rows
 
@@ -46,9 +50,10 @@ def test_some_series_in_any_order(run, tmp_path):
         (newer(shop="soth"), r"series 'soth' was not in the training data.\n  Did you mean `south`\?"),
         (newer().rename(columns={"sales": "sale"}), r"no column `sales`.\n  Did you mean `sale`\?"),
         (newer(sales=-2.0), "log1p, but `sales` is -2"),
+        (newer(sales=1e31), "`sales` is empty, infinite or beyond"),
         (newer().drop(index=3), "the spacing is not one step of freq MS in 1 places"),
     ],
-    ids=["short", "unknown series", "column", "log1p", "gap"],
+    ids=["short", "unknown series", "column", "log1p", "huge", "gap"],
 )
 def test_rows_that_cannot_be_continued(run, tmp_path, table, message):
     table.to_csv(tmp_path / "new.csv", index=False)
@@ -63,14 +68,50 @@ def test_not_a_run(run, tmp_path):
         predict(run.directory.with_name("rum"))
 
 
-@pytest.mark.parametrize("name", ["weights", "network", "scaler"])
-def test_a_damaged_file_is_named(run, tmp_path, name):
-    import shutil
+DAMAGES = {
+    "weights cut": ("weights", lambda data: data[:40], "weights.safetensors: cannot be read"),
+    "network cut": ("network", lambda data: data[:40], "network.json: cannot be read"),
+    "scaler cut": ("scaler", lambda data: data[:40], "scaler.json: cannot be read"),
+    "scaler empty": ("scaler", lambda data: b"{}", "the scaler is damaged"),
+    "scaler of another run": ("scaler", lambda data: data.replace(b'"south"', b'"south", "west"'), "the scaler is damaged"),
+    "no layers": (
+        "network",
+        lambda data: b'{"version": 1, "past": [12, 1], "layers": [{}]}',
+        "the description of the network is damaged",
+    ),
+    "network of another kind": ("network", lambda data: data.replace(b'"recurrent"', b'"magic"'), "network is damaged"),
+    "a layer without weights": (
+        "network",
+        lambda data: data.replace(b'"kernel"', b'"colonel"'),
+        "differ in `recurrent_1/colonel`",
+    ),
+    "no freq": ("contract", lambda data: b"[]", "the data contract names no freq"),
+    "no state": ("status", lambda data: b"[]", "has the unknown state None"),
+}
 
-    from forecast.runs import Run
 
+@pytest.mark.parametrize(("name", "damage", "message"), DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_run_is_refused(run, tmp_path, name, damage, message):
     shutil.copytree(run.directory, tmp_path / "copy")
     path = getattr(Run(tmp_path / "copy"), name)
-    path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(RunError, match=f"{path.name}: cannot be read"):
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(RunError, match=message):
         predict(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("change", ["missing", "unknown", "shape", "nan", "integers"])
+def test_foreign_weights_are_refused(run, tmp_path, change):
+    shutil.copytree(run.directory, tmp_path / "copy")
+    copy = Run(tmp_path / "copy")
+    weights = copy.read_weights()
+    bias = weights.pop("linear_skip/bias")
+    weights |= {
+        "missing": {},
+        "unknown": {"linear_skip/bias": bias, "extra/bias": bias},
+        "shape": {"linear_skip/bias": bias.T.copy()},
+        "nan": {"linear_skip/bias": bias * np.nan},
+        "integers": {"linear_skip/bias": bias.astype(np.int32)},
+    }[change]
+    copy.write_weights(weights)
+    with pytest.raises(RunError, match="differ in `|is not .* finite numbers"):
+        predict(copy)

@@ -12,12 +12,14 @@ def test_the_next_free_number(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "a-7").mkdir(parents=True)
     (tmp_path / "runs" / "a-b-9").mkdir()
+    (tmp_path / "runs" / "a-²").mkdir()
     assert [Run.create(name).name for name in ("a", "a", "b")] == ["a-8", "a-9", "b-1"]
 
 
 def test_an_existing_directory_is_refused_without_force(tmp_path):
     run = Run.create("a", tmp_path / "x")
     run.write_status("finished")
+    run.write_text(run.config, "")
     (run.directory / "kept.txt").write_text("precious")
     with pytest.raises(RunError, match=r"x: this directory exists.\n  Choose another --run-dir"):
         Run.create("a", tmp_path / "x")
@@ -29,6 +31,7 @@ def test_an_existing_directory_is_refused_without_force(tmp_path):
 def test_force_replaces_runs_only(tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.txt").write_text("precious")
+    (tmp_path / "home" / "status.json").write_text('{"ok": true}')
     with pytest.raises(RunError, match="this is not a run, so --force does not replace it"):
         Run.create("a", tmp_path / "home", force=True)
     assert (tmp_path / "home" / "thesis.txt").read_text() == "precious"

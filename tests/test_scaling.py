@@ -43,12 +43,13 @@ def test_undo_is_the_inverse_after_json(method, transform):
     np.testing.assert_allclose(scaler.undo(scaler.apply(windows, series), series), windows, rtol=1e-5, atol=1e-4)
 
 
-def test_constant_training_rows_are_only_shifted():
-    PANEL.values[:20, 1], kept = 5.0, PANEL.values[:20, 1].copy()
-    scaler = fit_scaler(PANEL, SPLITS, ScalingConfig())
-    PANEL.values[:20, 1] = kept
+@pytest.mark.parametrize("method", ["minmax", "standard", "robust"])
+def test_constant_training_rows_are_only_shifted(method):
+    panel = coded_panel(40, 60, targets=2)
+    panel.values[:20, 1] = 0.1  # whose standard deviation over 20 rows is not 0 but 1e-17
+    scaler = fit_scaler(panel, SPLITS, ScalingConfig(method=method))
     assert scaler.scale[0, 1] == 1.0
-    assert scaler.apply(np.array([[0.0, 6.0]]), np.array([0]))[0, 1] == 1.0
+    assert scaler.apply(np.array([[0.0, 1.1]]), np.array([0]))[0, 1] == pytest.approx(1.0)
 
 
 def test_log1p_needs_values_above_minus_one():
@@ -60,7 +61,7 @@ def test_log1p_needs_values_above_minus_one():
 
 def test_values_beyond_float32_are_refused():
     panel = coded_panel(30)
-    panel.values[3] = 1e300
+    panel.values[3] = 1e300  # `read_panel` would refuse it
     scaler = fit_scaler(panel, make_splits(panel, SplitsConfig()), ScalingConfig(method="none"))
     with pytest.raises(DataError, match=r"`y0` is 1e\+300 at 2020-01-04 00:00:00, too large for a network"):
         check_scaled(panel, scaler.apply(panel.values, panel.series))

@@ -38,7 +38,7 @@ def test_values_after_the_training_cutoff_change_nothing_before(project, method,
     sections = {"data": data, "scaling": {"method": method, "transform": transform}}
     before = prepare(load_config(project(table, **sections)))
     assert before.splits.borders[0, 1] == 84  # the first row after the training cutoff
-    table.loc[table.index == row, ["sales", "visits"]] = 1e6
+    table.loc[table.index >= row, ["sales", "visits"]] *= 1e3  # this value and every later one
     after = prepare(load_config(project(table, **sections)))
     assert not np.array_equal(before.panel.values, after.panel.values)
     np.testing.assert_array_equal(before.scaler.offset, after.scaler.offset)
@@ -133,6 +133,25 @@ def test_epoch_zero_is_the_linear_baseline_and_is_kept_if_nothing_beats_it(proje
     assert metrics["verdict"].endswith("equals linear.")
 
 
+@pytest.mark.parametrize("stride", [1, 12])
+def test_the_linear_baseline_sees_every_training_window(project, stride):
+    prepared = prepare(load_config(project(windows={"stride": stride})))
+    assert len(prepared.ridge_windows) == 70
+    assert len(prepared.windows["train"]) == (70 if stride == 1 else 6)
+    assert (len(prepared.windows["validation"]), len(prepared.windows["test"])) == (16, 16)
+
+
+def test_a_season_longer_than_the_training_part(project):
+    with pytest.raises(ConfigError, match="data.season_length is 100, but the training part has 84 rows"):
+        prepare(load_config(project(data={"season_length": 100})))
+    assert prepare(load_config(project(splits={"validation": 50, "test": 60}, windows={"lookback": 3}))).season_length == 1
+
+
+def test_accumulation_beyond_an_epoch(project):
+    with pytest.raises(ConfigError, match="training.accumulate_gradients is 9, but an epoch has 3 batches"):
+        prepare(load_config(project(training={"accumulate_gradients": 9})))
+
+
 @pytest.mark.slow
 def test_best_epoch_is_kept(project, tmp_path):
     keys = {"epochs": 12, "learning_rate": 0.05, "early_stopping": {"patience": 3}}
@@ -181,16 +200,16 @@ def test_penalties_are_not_counted_as_loss(project, tmp_path):
 
 
 def test_loss_that_is_no_number_stops_the_run(project, tmp_path):
-    keys = {"learning_rate": 1e30, "optimizer": "sgd", "clipnorm": None, "epochs": 9}
+    keys = {"learning_rate": 1e6, "optimizer": "sgd", "clipnorm": None, "epochs": 99}
     config = project(training=keys, model={"linear_skip": False})
     message = (
-        r"the loss is no longer a number in epoch \d, batch \d.*\n  Lower training.learning_rate from 1e\+30 to 1e\+29 and set"
+        r"the loss is no longer a number in epoch \d, batch \d.*\n  Lower training.learning_rate from 1e\+06 to 100000 and set"
     )
     with pytest.raises(RunError, match=message):
         train(config, tmp_path / "run")
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
     assert "no longer a number" in (tmp_path / "run" / "log.txt").read_text()
-    with pytest.raises(RunError, match="the training of this run is failed, not finished"):
+    with pytest.raises(RunError, match="the training of this run failed"):
         Run.open(tmp_path / "run")
 
 
@@ -203,7 +222,7 @@ def test_loss_that_is_no_number_stops_the_run(project, tmp_path):
             r"config.yaml:\d+:3: windows.lookback is 90, but series 'data' has 84 training",
         ),
         ({"splits": {"test": 2}}, ConfigError, r"config.yaml:\d+:3: the test part of series 'data' has 2 rows"),
-        ({"splits": {"test": 0.5, "validation": 0.5}}, ConfigError, "has 0 training rows"),
+        ({"splits": {"test": 0.5, "validation": 0.5}}, ConfigError, "leave series 'data' 0 training rows"),
         ({"data": {"target": "sale"}}, DataError, "no column `sale`"),
     ],
     ids=["lookback", "test part", "no training part", "column"],
@@ -239,3 +258,9 @@ def test_cosine_ends_near_zero_and_plateau_keeps_what_is_left():
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] < 0.03
     assert learning_rate_at(5, TrainingConfig(schedule="plateau"), current=0.25) == 0.25
+
+
+def test_force_does_not_delete_the_data(project, tmp_path):
+    with pytest.raises(RunError, match="the run directory holds the data"):
+        train(project(), tmp_path, force=True)
+    assert (tmp_path / "data.csv").exists()

@@ -23,7 +23,8 @@ def config(lookback=4, horizon=2, stride=1, validation=6, test=6) -> Config:
 
 
 def windows_of(panel, part, settings):
-    return make_windows(panel, panel.values, make_splits(panel, settings.splits), part, settings)
+    stride = settings.windows.stride if part == "train" else 1
+    return make_windows(panel, panel.values, make_splits(panel, settings.splits), part, settings.windows, stride)
 
 
 def test_past_ends_where_future_begins():
@@ -49,10 +50,9 @@ def test_parts_share_no_target_and_look_back_into_each_other():
     assert first_test.targets()[0].ravel().tolist() == [24, 25]
 
 
-def test_stride_is_for_training_windows():
+def test_stride():
     panel, settings = coded_panel(30), config(stride=3)
     assert windows_of(panel, "train", settings).first.tolist() == [4, 7, 10, 13, 16]
-    assert windows_of(panel, "test", settings).first.tolist() == [24, 25, 26, 27, 28]
 
 
 def test_windows_copy_nothing_until_asked():
@@ -69,7 +69,7 @@ def test_windows_copy_nothing_until_asked():
         ({"lookback": 17}, r"windows.lookback is 17, but series 's1' has 18 training rows.\n  Use at most 16 \(18 - horizon 2\)"),
         (
             {"horizon": 30, "test": 30, "validation": 1},
-            "series 's1' has 0 training rows.\n  The horizon of 30 alone does not fit",
+            r"splits.validation \(1\) and splits.test \(30\) leave series 's1' 0 training rows, too few for a horizon of 30",
         ),
         ({"test": 1}, "the test part of series 's0' has 1 rows, fewer than the horizon of 2"),
         ({"validation": 1}, "the validation part of series 's0' has 1 rows"),

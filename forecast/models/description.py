@@ -17,8 +17,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+import numpy as np
+
 from forecast.config import ModelConfig
 from forecast.errors import RunError
+from forecast.windows import EPSILON
 
 VERSION = 1
 GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
@@ -51,9 +54,30 @@ class Network:
     version: int = VERSION
 
     @property
+    def weights(self) -> dict[str, Shape]:
+        """The shape of every weight, by `layer/weight`."""
+        return {f"{layer.name}/{name}": tuple(shape) for layer in self.layers for name, shape in layer.weights.items()}
+
+    @property
     def parameters(self) -> int:
         """Number of trainable values."""
-        return sum(math.prod(shape) for layer in self.layers for shape in layer.weights.values())
+        return sum(math.prod(shape) for shape in self.weights.values())
+
+    def check_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """The arrays are exactly those that the description names.
+
+        Raises:
+            RunError: one is missing, unknown, of another shape, or holds something that is no number.
+        """
+        known = self.weights
+        for name in [*known, *weights]:
+            if name not in weights or name not in known:
+                raise RunError(
+                    f"the weights and the description of the network differ in `{name}`.", "The run is damaged; train again."
+                )
+            array = weights[name]
+            if array.shape != known[name] or array.dtype.kind != "f" or not np.isfinite(array).all():
+                raise RunError(f"weight `{name}` is not {known[name]} finite numbers.", "The run is damaged; train again.")
 
     def to_json(self) -> dict:
         """Plain JSON values."""
@@ -64,11 +88,17 @@ class Network:
         """The network that `to_json` described.
 
         Raises:
-            RunError: it was written by a version of this program that is not known here.
+            RunError: `data` is something else, or of a version that is not known here.
         """
-        if data.get("version") != VERSION:
-            raise RunError(f"the network has version {data.get('version')!r}, known here is {VERSION}.", "Update this program.")
-        return cls(**{**data, "layers": [Layer(**layer) for layer in data["layers"]]})
+        version = data.get("version") if isinstance(data, dict) else None
+        if version != VERSION:
+            raise RunError(
+                f"the network has version {version!r}, known here is {VERSION}.", "Update this program, or train again."
+            )
+        try:
+            return cls(**{**data, "layers": [Layer(**layer) for layer in data["layers"]]})
+        except (KeyError, TypeError):
+            raise RunError("the description of the network is damaged.", "Train again.") from None
 
 
 class _Drawing:
@@ -99,7 +129,7 @@ def describe_network(model: ModelConfig, past: tuple[int, int], forecast: tuple[
     seen, statistics, revin = PAST, [], model.normalization == "revin"
     if model.normalization != "none":
         statistics = [add("centre", "centre", [PAST], (1, channels), method="last" if model.normalization == "last" else "mean")]
-        statistics += [add("scale", "scale", [PAST], (1, channels))] if revin else []
+        statistics += [add("scale", "scale", [PAST], (1, channels), epsilon=EPSILON)] if revin else []
         seen = add("normalized", "normalize", [PAST, *statistics], past)
     linear_input = seen
     if revin:

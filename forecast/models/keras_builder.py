@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from forecast.config import ModelConfig
+from forecast.errors import RunError
 from forecast.models.backend import keras
 from forecast.models.description import PAST, Layer, Network
 
@@ -40,11 +41,29 @@ def get_weights(model: keras.Model, network: Network) -> dict[str, np.ndarray]:
 
 
 def set_weights(model: keras.Model, network: Network, weights: dict[str, np.ndarray]) -> None:
-    """Put arrays, named as `get_weights` names them, into the layers that `weights` speaks of."""
+    """Put arrays, named as `get_weights` names them, into the model.
+
+    Raises:
+        RunError: they are not the arrays that the description names.
+    """
+    network.check_weights(weights)
     for layer in network.layers:
-        arrays = [weights[key] for name in layer.weights if (key := f"{layer.name}/{name}") in weights]
-        if arrays:
-            model.get_layer(layer.name).set_weights(arrays)
+        if layer.weights:
+            model.get_layer(layer.name).set_weights([weights[f"{layer.name}/{name}"] for name in layer.weights])
+
+
+def load_keras(network: Network, weights: dict[str, np.ndarray]) -> keras.Model:
+    """The trained Keras model of a description and its weights, ready to forecast in float32.
+
+    Raises:
+        RunError: the description makes no network, or the weights are not its own.
+    """
+    try:
+        model = build_keras(network)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"the description of the network is damaged ({error}).", "Train again.") from None
+    set_weights(model, network, weights)
+    return model
 
 
 class _Affine(keras.layers.Layer):
@@ -58,7 +77,7 @@ class _Affine(keras.layers.Layer):
         if not inverse:
             return x * self.gamma + self.beta
         targets = x.shape[-1]
-        return (x - self.beta[:targets]) / (self.gamma[:targets] + 1e-5)
+        return (x - self.beta[:targets]) / self.gamma[:targets]
 
 
 class _Builder:
@@ -96,7 +115,7 @@ class _Builder:
 
     def _scale(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         (past,) = inputs
-        return keras.ops.sqrt(keras.ops.var(past, axis=1, keepdims=True) + 1e-5)  # (batch, 1, channels)
+        return keras.ops.sqrt(keras.ops.var(past, axis=1, keepdims=True) + layer.options["epsilon"])  # (batch, 1, channels)
 
     def _normalize(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         past, centre, *scale = inputs
@@ -118,7 +137,7 @@ class _Builder:
     def _recurrent(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         options = layer.options
 
-        def cell(**more: object) -> keras.layers.Layer:
+        def cell(name: str | None = None, go_backwards: bool = False) -> keras.layers.Layer:
             return CELLS[options["cell"]](
                 options["units"],
                 return_sequences=options["sequences"],
@@ -129,11 +148,12 @@ class _Builder:
                 recurrent_regularizer=self._l2(),
                 seed=self._seed(),
                 dtype=self.precision,
-                **more,
+                name=name,
+                go_backwards=go_backwards,
             )
 
         if not options["bidirectional"]:
-            return cell(name=layer.name)(inputs[0])
+            return cell(layer.name)(inputs[0])
         # Two layers made here, because Bidirectional would make its own copy of one and drop some of its options.
         return keras.layers.Bidirectional(cell(), backward_layer=cell(go_backwards=True), name=layer.name, dtype=self.precision)(
             inputs[0]
