@@ -1,19 +1,23 @@
-"""Writes docs/config.md, the reference of every config key, from the code: python docs/make_reference.py"""
+"""Writes docs/config.md and docs/config.schema.json from the code: python docs/make_reference.py"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from forecast.config import Config, Section, section_of
+from forecast.config import Config, Section, schema, section_of
 
-TARGET = Path(__file__).with_name("config.md")
+PAGE = Path(__file__).with_name("config.md")
+SCHEMA = Path(__file__).with_name("config.schema.json")
 INTRODUCTION = """# Every key of a config
 
 Made from `forecast/config.py` by `docs/make_reference.py`. Keys without a default must be given. Any key can be set on the
-command line, as in `forecast train config.yaml --set training.epochs=5`.
+command line, as in `forecast train config.yaml --set training.epochs=5`. Sizes in steps may be written as durations: with hourly
+data `horizon: 7d` is 168. Editors complete the keys with [config.schema.json](config.schema.json): in VS Code, begin the file with
+`# yaml-language-server: $schema=config.schema.json`.
 """
 
 
@@ -23,6 +27,11 @@ def reference() -> str:
     pages = [INTRODUCTION, _table("Top level", "", top)]
     pages += [_section(name, section) for name, field in Config.model_fields.items() if (section := section_of(field.annotation))]
     return "\n".join(pages)
+
+
+def schema_text() -> str:
+    """What `forecast schema` prints."""
+    return json.dumps(schema(), indent=2) + "\n"
 
 
 def _section(name: str, section: type[Section]) -> str:
@@ -60,4 +69,5 @@ def _choices(field: FieldInfo) -> str:
 
 
 if __name__ == "__main__":
-    TARGET.write_text(reference(), encoding="utf-8")
+    PAGE.write_text(reference(), encoding="utf-8")
+    SCHEMA.write_text(schema_text(), encoding="utf-8")

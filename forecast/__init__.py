@@ -16,9 +16,12 @@ _HOMES = {
     "ForecastError": "errors",
     "Run": "runs",
     "RunError": "errors",
+    "init": "drafting",
     "load_config": "config",
     "predict": "prediction",
+    "schema": "config",
     "train": "training",
+    "validate": "validation",
 }
 __all__ = sorted(_HOMES)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,6 +45,14 @@ app = typer.Typer(
 )
 
 
+class _Warnings(logging.Handler):
+    """Shows what the library warns of on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.WARNING:
+            typer.echo(f"warning: {record.getMessage()}", err=True)
+
+
 def _debug(ctx: typer.Context, value: bool) -> None:
     ctx.find_root().obj = value
 
@@ -54,6 +63,8 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
+ConfigFile = Annotated[Path, typer.Argument(help="YAML file, such as configs/airline.yaml.", show_default=False)]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config.")]
 Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no tables.")]
@@ -65,20 +76,19 @@ def _forecast(
 ) -> None:
     """Forecast time series with recurrent networks, and see whether they beat the obvious.
 
-    Start with:  forecast train configs/airline.yaml
+    Start with:  forecast init sales.csv
     """
+    logging.getLogger("forecast").handlers = [_Warnings()]
 
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="YAML file, such as configs/airline.yaml.", show_default=False)],
+    config: ConfigFile,
     run_dir: Annotated[
         Path | None, typer.Option(help="Where to write. [default: the next free runs/NAME-N]", show_default=False)
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the run in --run-dir.")] = False,
-    override: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config.")
-    ] = None,
+    override: Overrides = None,
     quiet: Quiet = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -159,6 +169,84 @@ def _check_output(path: Path, run: Run, data: Path | None) -> None:
         raise RunError("--output would lie among the files of the run.", "Choose another folder.", str(path))
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise RunError("--output is not a file.", "Choose another name.", str(path))
+
+
+@app.command()
+def init(
+    data: Annotated[Path, typer.Argument(help="CSV or Parquet file.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="YAML to write. [default: DATA.yaml]", show_default=False)
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Column to forecast. [default: the first numeric one]", show_default=False)
+    ] = None,
+    horizon: Annotated[int | None, typer.Option(min=1, help="Steps to forecast. [default: a season]", show_default=False)] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Look at a data file and write a commented config that trains as it is.
+
+    Example:  forecast init sales.csv -o sales.yaml --target revenue --horizon 14
+    """
+    from forecast.drafting import init as draft
+
+    path = draft(data, output, target, horizon, force)
+    typer.echo(f"Wrote {path}; its comments say what was chosen and why.\nNext: forecast train {path}")
+
+
+@app.command()
+def validate(config: ConfigFile, override: Overrides = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Check a config and its data, without training.
+
+    Example:  forecast validate configs/airline.yaml
+    """
+    from dataclasses import asdict
+
+    from forecast.config import parse_overrides
+    from forecast.validation import validate as check
+
+    findings = check(config, parse_overrides(override or []))
+    failed = any(finding.level == "error" for finding in findings)
+    if as_json:
+        typer.echo(json.dumps({"valid": not failed, "findings": [asdict(finding) for finding in findings]}))
+    else:
+        for finding in findings:
+            mark = {"ok": "✔", "warning": "⚠", "error": "✘"}[finding.level]
+            remedy = f"\n      {finding.remedy}" if finding.remedy else ""
+            typer.echo(f"{mark} {finding.subject:<8} {finding.text}{remedy}")
+    if failed:
+        raise typer.Exit(1)
+    if not as_json:
+        typer.echo(f"\nNext: forecast train {config}")
+
+
+@app.command()
+def config(
+    config: ConfigFile,
+    diff: Annotated[bool, typer.Option("--diff", help="Only what differs from the defaults.")] = False,
+    override: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Print a config with every default written out.
+
+    Example:  forecast config configs/airline.yaml --diff
+    """
+    from forecast.config import differences, load_config, parse_overrides
+
+    loaded = load_config(config, parse_overrides(override or []))
+    text = "".join(f"{key}: {value}\n" for key, value in differences(loaded).items()) if diff else loaded.to_yaml()
+    typer.echo(text, nl=False)
+
+
+@app.command()
+def schema(debug: Debug = False) -> None:
+    """Print the JSON Schema of a config, for completion in editors.
+
+    Example:  forecast schema > config.schema.json
+    """
+    from forecast.config import schema as json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
 
 
 @contextlib.contextmanager

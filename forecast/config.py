@@ -14,6 +14,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from forecast.errors import ConfigError, did_you_mean
 
+DURATION = re.compile(r"([1-9][0-9]{0,8})\s*(s|min|h|d|w|mo|y)")
+
 
 def _one_or_list(value: object) -> object:
     """`target: sales` and `units: 50` may be written without brackets."""
@@ -30,7 +32,20 @@ def _border(value: object) -> object:
     """A part's size: a fraction of the rows, a number of steps, or the date at which it starts."""
     if isinstance(value, float) and 0 < value < 1 or type(value) is int and value >= 1:
         return value
-    return _date(value, "a fraction between 0 and 1, a number of steps (1 or more), or the date it starts, such as 2015-01-31")
+    if isinstance(value, str) and DURATION.fullmatch(value):
+        return value
+    return _date(
+        value,
+        "a fraction between 0 and 1, a number of steps (1 or more), a duration such as 30d, or a first date such as 2015-01-31",
+    )
+
+
+def _steps(value: object) -> object:
+    """A number of steps, or a duration that becomes one when the freq is known."""
+    duration = isinstance(value, str) and DURATION.fullmatch(value)
+    if duration or type(value) is int and 1 <= value <= 10**9:
+        return value
+    raise ValueError("it must be a number of steps (1 or more) or a duration such as 7d, 36h, 6mo or 1y")
 
 
 def _date(value: object, expected: str = "a date such as 2015-01-31 or 2015-01-31 06:00") -> str:
@@ -64,6 +79,7 @@ Range = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator
 Name = Annotated[str, BeforeValidator(_name)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Text = Annotated[str, Field(min_length=1)]
+Steps = Annotated[int | str, BeforeValidator(_steps)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -73,14 +89,23 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+class ResampleConfig(Section):
+    """One row per tick, made of all rows within it."""
+
+    freq: Text = Field(description="length of the new step as a pandas frequency")
+    how: Literal["mean", "sum", "first", "last", "min", "max"] = Field(description="what becomes of the rows within a step")
+
+
 class DataConfig(Section):
-    """Where the numbers are."""
+    """Where the numbers are, how the file writes them, and what to do where it is not as it should be."""
 
     path: str = Field(
         min_length=1,
         description="CSV or Parquet file; a relative path starts at the config file's folder, or with --set at the current one",
     )
-    timestamp: Text = Field(description="name of the timestamp column")
+    timestamp: Columns = Field(
+        description="name of the timestamp column, or those of year, month, day, hour, minute, second (as many as there are)"
+    )
     target: Columns = Field(description="name of the column to forecast, or a list of names to forecast together")
     series_id: Text | None = Field(
         None, description="name of the column that tells the series apart; null: the file is one series"
@@ -88,20 +113,46 @@ class DataConfig(Section):
     freq: Text | None = Field(
         None, description="length of one step as a pandas frequency (h, D, MS, 15min); null: inferred from the spacing"
     )
-    season_length: Count | None = Field(
-        None,
-        ge=1,
-        description="steps in a season, for seasonal naive and MASE; null: from the freq (h: 24, D: 7, W: 52, MS: 12)",
+    season_length: Steps | None = Field(
+        None, description="season in steps, or 7d; for seasonal naive and MASE; null: from the freq (h: 24, D: 7, W: 52, MS: 12)"
     )
+    delimiter: Text | None = Field(None, description="what separates the columns; null: the comma, semicolon, tab or | that fits")
+    encoding: Text = Field("utf-8", description="of the text, such as utf-8, latin-1 or utf-16")
+    decimal: Literal[".", ","] = Field(".", description="decimal point of the target columns")
+    thousands: Literal[",", ".", " ", "'"] | None = Field(
+        None, description="what groups digits in the target columns; null: nothing"
+    )
+    date_format: Text | None = Field(
+        None,
+        description="strptime format such as '%d/%m/%Y', unix or unix_ms; null: ISO, or day and month where no doubt is possible",
+    )
+    timezone: Text | None = Field(
+        None, description="zone of the timestamps, such as Europe/London; null: none, or their one UTC offset"
+    )
+    resample: ResampleConfig | None = Field(
+        None, description="`freq` and `how`, for rows at irregular times; null: rows stay as they are"
+    )
+    duplicates: Literal["error", "first", "last", "mean", "sum"] = Field("error", description="rows with the same timestamp")
+    missing_timestamps: Literal["error", "fill"] = Field("error", description="fill: adds the rows, without values")
+    missing_values: Literal["error", "interpolate", "forward", "season"] = Field(
+        "error",
+        description="empty cells; season: the value one season before. Windows are not trained or scored on filled values",
+    )
+    max_gap: Steps = Field(24, description="longest run of empty cells that is filled, in steps")
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column that is read."""
+        return [*self.timestamp, *([self.series_id] if self.series_id else []), *self.target]
 
 
 class SplitsConfig(Section):
     """How the rows are divided in time: train, then validation, then test; what is not in the last two is train."""
 
     validation: Border = Field(
-        0.15, description="fraction of the rows, number of steps, or first date; chooses epochs and ridge strength"
+        0.15, description="fraction of the rows, number of steps, duration, or first date; chooses epochs and ridge strength"
     )
-    test: Border = Field(0.15, description="fraction of the rows, number of steps, or first date; only ever scored")
+    test: Border = Field(0.15, description="fraction of the rows, number of steps, duration, or first date; only ever scored")
     end: Date | None = Field(
         None, description="rows at or after this date are left out of all three parts; null: all rows are used"
     )
@@ -122,9 +173,9 @@ class ScalingConfig(Section):
 class WindowsConfig(Section):
     """What a training sample looks like."""
 
-    lookback: Count = Field(description="past steps given to the network")
-    horizon: Count = Field(description="steps to predict")
-    stride: Count = Field(1, description="steps between the starts of the network's training windows; all else uses every window")
+    lookback: Steps = Field(description="past steps given to the network")
+    horizon: Steps = Field(description="steps to predict")
+    stride: Steps = Field(1, description="steps between the starts of the network's training windows; all else uses every window")
 
 
 class ModelConfig(Section):
@@ -230,6 +281,38 @@ def _resolve_path(values: dict[str, Any], folder: Path) -> None:
     """Make `data.path` absolute: what the file says starts at its folder, what the command line says at the current one."""
     if isinstance(data := values.get("data"), dict) and isinstance(data.get("path"), str) and data["path"]:
         data["path"] = os.path.abspath(folder / Path(data["path"]).expanduser())
+
+
+def schema() -> dict:
+    """The JSON Schema of a config file, for completion in editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema(), "title": "forecast config"}
+
+
+def differences(config: Config) -> dict[str, object]:
+    """The keys, dotted, that are not at their default, with their values."""
+    found: dict[str, object] = {}
+
+    def compare(section: Section, prefix: str) -> None:
+        for name, field in type(section).model_fields.items():
+            value = getattr(section, name)
+            if isinstance(value, Section):
+                compare(value, f"{prefix}{name}.")
+            elif field.is_required() or value != field.default:
+                found[prefix + name] = value
+
+    compare(config, "")
+    return found
+
+
+def yaml_line(value: object) -> str:
+    """A value as YAML on one line, quoted where `load_config` would take it for something else.
+
+    >>> yaml_line(["a", "09", 1.5])
+    "[a, '09', 1.5]"
+    """
+    return yaml.dump([value], Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6).strip()[
+        1:-1
+    ]
 
 
 def parse_overrides(options: list[str]) -> dict[str, object]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from forecast.config import DataConfig
-from forecast.data import Panel, read_panel
+from forecast.data import Panel, compare, read_panel
 from forecast.errors import DataError, did_you_mean
 from forecast.models.description import Network
 from forecast.runs import Run
 from forecast.scaling import Scaler, check_scaled, check_transform
 from forecast.windows import Windows
+
+log = logging.getLogger(__name__)
 
 
 def predict(run: Run | str | Path, data: str | Path | None = None) -> pd.DataFrame:
@@ -30,10 +33,15 @@ def predict(run: Run | str | Path, data: str | Path | None = None) -> pd.DataFra
     """
     run = run if isinstance(run, Run) else Run.open(run)
     config = run.read_config()
-    freq = run.read_freq()
+    known = run.read_contract()
     scaler = Scaler.from_json(run.read_json(run.scaler))
     network = Network.from_json(run.read_json(run.network))
-    panel = read_panel(DataConfig(**{**config.data.model_dump(), "freq": freq}), data or run.recent)
+    if data is None:
+        panel = read_panel(_recent_config(config.data, known), run.recent)
+    else:
+        panel = read_panel(config.data.model_copy(update={"freq": known["freq"]}), data)
+        for odd in compare(panel, known):
+            log.warning("%s: %s", data, odd)
     _check_continues(panel, scaler, network.past[0], str(data or run.recent))
     windows, series = _last_windows(panel, scaler, network)
     weights = run.read_weights()
@@ -44,14 +52,24 @@ def predict(run: Run | str | Path, data: str | Path | None = None) -> pd.DataFra
     return _table(panel, forecasts)
 
 
-def recent_rows(panel: Panel, config: DataConfig, lookback: int) -> pd.DataFrame:
-    """The last `lookback` rows of each series, with the columns of the data file."""
+def _recent_config(config: DataConfig, known: dict) -> DataConfig:
+    """How `recent_rows` are written, whatever the training data looked like."""
+    return DataConfig(
+        path=config.path,
+        timestamp=["timestamp"],
+        target=config.target,
+        series_id="series_id",
+        freq=known["freq"],
+        timezone=known["timezone"],
+    )
+
+
+def recent_rows(panel: Panel, lookback: int) -> pd.DataFrame:
+    """The last `lookback` rows of each series: series_id, timestamp, and each target."""
     kept = np.concatenate(
         [np.arange(max(first, end - lookback), end) for first, end in zip(panel.offsets[:-1], panel.offsets[1:], strict=True)]
     )
-    columns: dict = {config.timestamp: panel.timestamps[kept]}
-    if config.series_id:
-        columns[config.series_id] = np.array(panel.series_ids)[panel.series[kept]]
+    columns = {"series_id": np.array(panel.series_ids)[panel.series[kept]], "timestamp": panel.timestamps[kept]}
     return pd.DataFrame(columns | {name: panel.values[kept, i] for i, name in enumerate(panel.targets)})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,9 +22,7 @@ ACTUAL, FORECAST, OTHER = "#222222", "#d1495b", "#8d99ae"
 
 def write_plots(run: Run) -> None:
     """Draw every plot of a trained run into its `plots` folder."""
-    as_text = {"series_id": str, "target": str}
-    predictions = pd.read_csv(run.predictions, parse_dates=["cutoff", "timestamp"], converters=as_text)
-    future = pd.read_csv(run.forecast, parse_dates=["timestamp"], converters=as_text)
+    predictions, future = (_read(run, path) for path in (run.predictions, run.forecast))
     metrics = run.read_json(run.metrics)
     figures = {
         "forecast.png": _forecast(predictions, future, metrics["verdict"]),
@@ -33,6 +32,16 @@ def write_plots(run: Run) -> None:
     }
     for name, figure in figures.items():
         run.write_figure(name, figure)
+
+
+def _read(run: Run, path: Path) -> pd.DataFrame:
+    """A table of the run, with its timestamps in local time."""
+    table = pd.read_csv(path, dtype={"series_id": str, "target": str}, keep_default_na=False)
+    zone = run.read_contract()["timezone"]
+    for column in {"cutoff", "timestamp"} & set(table.columns):
+        stamps = pd.to_datetime(table[column], format="ISO8601", utc=True)
+        table[column] = (stamps.dt.tz_convert(zone) if zone else stamps).dt.tz_localize(None)
+    return table
 
 
 def _figure(rows: int, height: float = 3.4) -> tuple[Figure, list[Axes]]:

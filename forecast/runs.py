@@ -179,12 +179,16 @@ class Run:
         except (OSError, ValueError) as error:
             raise RunError(f"cannot be read ({error}).", "The run is damaged; train again.", str(path)) from None
 
-    def read_freq(self) -> str:
-        """The freq of the training data."""
+    def read_contract(self) -> dict:
+        """What the training data was.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
         contract = self.read_json(self.contract)
-        if not isinstance(contract, dict) or not isinstance(contract.get("freq"), str):
-            raise RunError("the data contract names no freq.", "The run is damaged; train again.", str(self.contract))
-        return contract["freq"]
+        if not isinstance(contract, dict) or not {"freq", "timezone", "columns", "last_timestamp"} <= set(contract):
+            raise RunError("this is no data contract.", "The run is damaged; train again.", str(self.contract))
+        return contract
 
     def read_config(self) -> Config:
         """The resolved config of this run."""

@@ -64,7 +64,7 @@ class Scaler:
 
 
 def fit_scaler(panel: Panel, splits: Splits, config: ScalingConfig) -> Scaler:
-    """Fit each series' scaler on its training rows, and on nothing after them.
+    """Fit each series' scaler on its measured training rows, and on nothing after them.
 
     A channel that is constant over the training rows gets scale 1.
 
@@ -75,7 +75,10 @@ def fit_scaler(panel: Panel, splits: Splits, config: ScalingConfig) -> Scaler:
     shape = (len(panel.series_ids), panel.values.shape[1])
     offset, scale = np.zeros(shape), np.ones(shape)
     for series, (first, end) in enumerate(zip(*splits.part("train"), strict=True)):
-        offset[series], scale[series] = _fit(_forward(panel.values[first:end], config.transform), config)
+        for channel in range(shape[1]):
+            measured = panel.values[first:end, channel][~panel.filled[first:end, channel]]
+            if len(measured):
+                offset[series, channel], scale[series, channel] = _fit(_forward(measured, config.transform), config)
     return Scaler(config.transform, panel.series_ids, panel.targets, offset, scale)
 
 
@@ -105,24 +108,19 @@ def check_scaled(panel: Panel, scaled: np.ndarray) -> None:
         )
 
 
-def _fit(rows: np.ndarray, config: ScalingConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Offset and scale of `(rows, channels)`, each `(channels,)`."""
-    spread = np.ptp(rows, axis=0)
+def _fit(values: np.ndarray, config: ScalingConfig) -> tuple[float, float]:
+    """Offset and scale of one channel's values; scale 1 where they are constant."""
+    spread = np.ptp(values)  # a standard deviation of equal values is not always 0 to the last bit
     if config.method == "minmax":
         low, high = config.range
-        scale = _or_one(spread / (high - low), spread)
-        return rows.min(axis=0) - low * scale, scale
+        scale = spread / (high - low) if spread > 0 else 1.0
+        return values.min() - low * scale, scale
     if config.method == "standard":
-        return rows.mean(axis=0), _or_one(rows.std(axis=0), spread)
+        return values.mean(), values.std() if spread > 0 else 1.0
     if config.method == "robust":
-        quarter, middle, three_quarters = np.quantile(rows, [0.25, 0.5, 0.75], axis=0)
-        return middle, _or_one(three_quarters - quarter, spread)
-    return np.zeros(rows.shape[1]), np.ones(rows.shape[1])
-
-
-def _or_one(scale: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """The scale, or 1 for a channel that is constant (whose deviation is not always 0 to the last bit) or has scale 0."""
-    return np.where((spread > 0) & (scale > 0), scale, 1.0)
+        quarter, middle, three_quarters = np.quantile(values, [0.25, 0.5, 0.75])
+        return middle, (three_quarters - quarter) or 1.0
+    return 0.0, 1.0
 
 
 def _forward(values: np.ndarray, transform: str) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from forecast import __version__
 from forecast.baselines import Linear, fit_linear
 from forecast.config import Config, load_config
-from forecast.data import Panel, check_moves, contract, read_panel, season_length_of
+from forecast.data import Panel, check_moves, contract, in_steps, read_panel
 from forecast.errors import ConfigError, RunError
 from forecast.evaluation import advice, forecast_all, predictions_table, score_all, skill, verdict
 from forecast.models.description import Network, describe_network
@@ -23,7 +23,8 @@ from forecast.reports import write_plots
 from forecast.runs import Run
 from forecast.scaling import Scaler, check_scaled, fit_scaler
 from forecast.splits import PARTS, Part, Splits, make_splits
-from forecast.windows import Windows, check_windows, make_windows
+from forecast.timestamps import season_length_of
+from forecast.windows import Windows, check_measured, check_windows, make_windows
 
 if TYPE_CHECKING:
     from forecast.models.fitting import Progress
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 class Prepared:
     """Everything that exists before the first weight: read, checked, split, scaled and cut into windows."""
 
+    config: Config  # with durations in steps
     panel: Panel
     splits: Splits
     scaler: Scaler
@@ -58,6 +60,7 @@ def train(
     """
     config = config if isinstance(config, Config) else load_config(config)
     prepared = prepare(config)
+    config = prepared.config
     if run_dir is not None and Path(run_dir).resolve() in Path(config.data.path).resolve().parents:
         raise RunError("the run directory holds the data.", "Choose another --run-dir.", str(run_dir))
     run = Run.create(config.name, run_dir, force)
@@ -106,6 +109,7 @@ def prepare(config: Config) -> Prepared:
     """
     panel = read_panel(config.data)
     check_moves(panel)
+    config = in_steps(config, panel.freq)
     splits = make_splits(panel, config.splits)
     check_windows(panel, splits, config)
     scaler = fit_scaler(panel, splits, config.scaling)
@@ -115,7 +119,8 @@ def prepare(config: Config) -> Prepared:
     every = windows["train"]
     windows["train"] = make_windows(panel, scaled, splits, "train", config.windows, config.windows.stride)
     _check_accumulation(config, len(windows["train"]))
-    return Prepared(panel, splits, scaler, windows, every, _season_length(panel, splits, config))
+    check_measured(windows, config)
+    return Prepared(config, panel, splits, scaler, windows, every, _season_length(panel, splits, config))
 
 
 def _season_length(panel: Panel, splits: Splits, config: Config) -> int:
@@ -151,7 +156,7 @@ def _record_inputs(run: Run, config: Config, prepared: Prepared) -> None:
     parts = {part: {"windows": len(windows)} for part, windows in prepared.windows.items()}
     run.write_json(run.contract, contract(panel) | {"parts": parts})
     run.write_json(run.scaler, prepared.scaler.to_json())
-    run.write_table(run.recent, recent_rows(panel, config.data, config.windows.lookback))
+    run.write_table(run.recent, recent_rows(panel, config.windows.lookback))
 
 
 def _fit_network(

@@ -68,14 +68,28 @@ def gather(rows: np.ndarray, first: np.ndarray, steps: int) -> np.ndarray:
 
 
 def make_windows(panel: Panel, scaled: np.ndarray, splits: Splits, part: Part, config: WindowsConfig, stride: int = 1) -> Windows:
-    """The windows whose targets lie in `part`, `stride` steps apart; `scaled` is the panel's matrix after scaling."""
+    """The windows whose targets lie in `part`, `stride` steps apart; `scaled` is the panel's matrix after scaling.
+
+    Windows whose cutoff or targets hold a filled value are left out.
+    """
     lookback, horizon = config.lookback, config.horizon
     first = [
         np.arange(max(start, begin + lookback), end - horizon + 1, stride)
         for begin, start, end in zip(splits.borders[:, 0], *splits.part(part), strict=True)
     ]
     series = np.repeat(np.arange(len(first)), [len(rows) for rows in first])
-    return Windows(scaled, scaled[:, : len(panel.targets)], np.concatenate(first), series, lookback, horizon)
+    first = np.concatenate(first)
+    measured = _measured(panel, first, horizon)
+    return Windows(scaled, scaled[:, : len(panel.targets)], first[measured], series[measured], lookback, horizon)
+
+
+def _measured(panel: Panel, first: np.ndarray, horizon: int) -> np.ndarray:
+    """Which windows hold no filled cell from their cutoff on.
+
+    A filled target is no truth; and where the last row seen was filled, the value after the cutoff may have helped to fill it.
+    """
+    filled = np.concatenate([[0], np.cumsum(panel.filled.any(axis=1))])
+    return filled[first + horizon] == filled[first - 1]
 
 
 def check_windows(panel: Panel, splits: Splits, config: Config) -> None:
@@ -111,6 +125,21 @@ def check_windows(panel: Panel, splits: Splits, config: Config) -> None:
                 f" so it holds no window; the series ends at {last}.",
                 f"Set splits.{part} to {horizon} steps or more, an earlier date than the next part's, or use a shorter horizon.",
                 config.place(f"splits.{part}"),
+            )
+
+
+def check_measured(windows: dict[Part, Windows], config: Config) -> None:
+    """Every part has a window that holds no filled value from its cutoff on.
+
+    Raises:
+        ConfigError: none is left in a part.
+    """
+    for part, chosen in windows.items():
+        if len(chosen) == 0:
+            raise ConfigError(
+                f"no window of the {part} part is free of filled values, so nothing is left to learn from or to score on.",
+                "Use a shorter horizon, another part of the data, or data with fewer gaps.",
+                config.place("windows.horizon"),
             )
 
 

@@ -17,6 +17,7 @@ def coded_panel(*lengths: int, targets: int = 1) -> Panel:
         offsets=np.concatenate([[0], np.cumsum(lengths)]),
         timestamps=stamps[0].append(stamps[1:]),
         values=codes[:, None] + 0.1 * np.arange(targets),
+        filled=np.zeros((len(codes), targets), dtype=bool),
         targets=[f"y{target}" for target in range(targets)],
         freq="D",
         source="coded.csv",

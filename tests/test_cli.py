@@ -50,7 +50,7 @@ def test_a_data_error_loads_no_keras(project):
     assert loaded == {"numpy", "pandas"}
 
 
-@pytest.mark.parametrize("command", ["train", "predict"])
+@pytest.mark.parametrize("command", ["train", "predict", "init", "validate", "config", "schema"])
 def test_help_has_an_example(command):
     assert f"Example:  forecast {command}" in call(command, "--help").stdout
 
@@ -84,6 +84,74 @@ def test_no_arguments_show_the_help():
 def test_a_missing_run_and_a_missing_config():
     assert "nowhere: is not a run directory." in call("predict", "nowhere").stderr
     assert "nowhere.yaml: no such config file." in call("train", "nowhere.yaml").stderr
+
+
+def test_init_then_validate(project, tmp_path, monkeypatch):
+    project()
+    monkeypatch.chdir(tmp_path)
+    assert call("init", "data.csv", "-o", "mine.yaml").stdout.endswith("Next: forecast train mine.yaml\n")
+    checked = call("validate", "mine.yaml")
+    assert checked.exit_code == 0
+    subjects = [line.split()[1] for line in checked.stdout.splitlines() if line.startswith(("✔", "⚠"))]
+    assert subjects == ["config", "data", "windows", "windows", "network", "memory"]  # 120 rows make few windows
+    assert call("init", "data.csv", "-o", "mine.yaml").stderr.startswith("mine.yaml: this file exists.\n")
+
+
+def test_validate_fails_with_a_cross(project):
+    config = project(data={"target": "sale"})
+    done = call("validate", config)
+    assert done.exit_code == 1
+    assert "✘ data" in done.stdout
+    document = json.loads(call("validate", config, "--json").stdout)
+    assert document["valid"] is False
+    assert document["findings"][-1]["level"] == "error"
+
+
+def test_validate_needs_no_keras(project):
+    loaded = loaded_by(f"{CALL}\nassert CliRunner().invoke(app, ['validate', {str(project())!r}]).exit_code == 0")
+    assert loaded == {"numpy", "pandas"}
+
+
+def test_config_prints_what_holds(project, tmp_path):
+    config = project()
+    (tmp_path / "whole.yaml").write_text(call("config", config).stdout)
+    assert call("config", tmp_path / "whole.yaml").stdout == call("config", config).stdout
+    changed = call("config", config, "--diff", "--set", "training.epochs=7").stdout.splitlines()
+    assert "training.epochs: 7" in changed
+    assert not [line for line in changed if line.startswith("training.batch_size")]
+
+
+def test_schema_is_json():
+    assert json.loads(call("schema").stdout)["required"] == ["data", "windows"]
+
+
+@pytest.mark.slow
+def test_odd_new_rows_are_warned_of(project, tmp_path):
+    train = call("train", project(), "--run-dir", tmp_path / "run", "-q")
+    assert train.exit_code == 0
+    old = pd.read_csv(tmp_path / "data.csv")
+    old.head(60).to_csv(tmp_path / "old.csv", index=False)
+    done = call("predict", tmp_path / "run", "--data", tmp_path / "old.csv", "-q")
+    assert done.exit_code == 0
+    assert "warning: " in done.stderr
+    assert "this forecasts the past" in done.stderr
+    old.assign(sales=old.sales * 1000).to_csv(tmp_path / "kilo.csv", index=False)
+    assert "off by 10^3" in call("predict", tmp_path / "run", "--data", tmp_path / "kilo.csv").stderr
+
+
+@pytest.mark.slow
+def test_time_zones_reach_the_forecast(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hours = pd.date_range("2020-10-20", "2020-10-25 00:00", freq="h", tz="Europe/London")
+    pd.DataFrame({"t": hours.tz_localize(None), "y": [hour.hour + (hour.day % 3) for hour in hours]}).to_csv("a.csv", index=False)
+    keys = "data: {path: a.csv, timestamp: t, target: y, timezone: Europe/London}\nwindows: {lookback: 1d, horizon: 4}\n"
+    (tmp_path / "a.yaml").write_text(keys + "model: {units: 2}\ntraining: {epochs: 1}\n")
+    assert call("train", "a.yaml", "-q").exit_code == 0
+    ahead = pd.read_csv("runs/a-1/forecast.csv").timestamp.tolist()
+    assert ahead == [f"2020-10-25 {text}" for text in ("01:00:00+01:00", "01:00:00+00:00", "02:00:00+00:00", "03:00:00+00:00")]
+    assert len(list((tmp_path / "runs/a-1/plots").iterdir())) == 4
+    again = call("predict", "runs/a-1", "-q")
+    assert (again.exit_code, pd.read_csv("runs/a-1/forecast.csv").timestamp.tolist()) == (0, ahead)
 
 
 @pytest.mark.slow

@@ -58,7 +58,11 @@ def test_borders(tmp_path, border):
 
 
 PROBLEMS = {
-    "unknown key": ("windows: {lokback: 3}", "unknown key `windows.lokback`.\n  Did you mean `lookback`?", 2),
+    "unknown key": (
+        "windows: {lookback: 3, horizon: 1, lokback: 3}",
+        "unknown key `windows.lokback`.\n  Did you mean `lookback`?",
+        None,
+    ),
     "unknown section": ("trainin: {epochs: 3}", "unknown key `trainin`.\n  Did you mean `training`?", 5),
     "text for a number": ("training: {epochs: ten}", "`training.epochs` is 'ten'; it should be a valid integer.", 5),
     "fraction of epochs": ("training: {epochs: 1.5}", "`training.epochs` is 1.5; it should be a valid integer.", 5),
@@ -85,17 +89,96 @@ PROBLEMS = {
     "key is a number": ("5: 3", "the key `5` is not text", 5),
     "name of another section": ("epochs: 3", "unknown key `epochs`.\n  Did you mean `training.epochs`?", 5),
     "huge": ("training: {epochs: 1" + "0" * 30 + "}", "it should be less than or equal to 1000000000", 5),
+    "negative lookback": ("windows: {lookback: -3, horizon: 1}", "`windows.lookback` is -3; it must be a number of steps", None),
+    "unit unknown": ("windows: {lookback: 3q, horizon: 1}", "a duration such as 7d, 36h, 6mo or 1y", None),
+    "duration of nothing": ("windows: {lookback: 0d, horizon: 1}", "`windows.lookback` is '0d'", None),
+    "half a step": ("windows: {lookback: 3, horizon: 1.5}", "`windows.horizon` is 1.5; it must be a number of steps", None),
+    "no horizon": ("windows: {lookback: 3}", "`windows.horizon` is missing.\n  horizon: steps to predict", None),
+    "null horizon": ("windows: {lookback: 3, horizon: null}", "`windows.horizon` is None", None),
+    "stride of text": ("windows: {lookback: 3, horizon: 1, stride: all}", "`windows.stride` is 'all'", None),
+    "no path": ("data: {timestamp: t, target: y}", "`data.path` is missing", None),
+    "empty path": ("data: {path: '', timestamp: t, target: y}", "`data.path` is ''; it should have at least 1 character", None),
+    "path is a list": ("data: {path: [a], timestamp: t, target: y}", "`data.path` is ['a']; it should be a valid string", None),
+    "no target": ("data: {path: a.csv, timestamp: t}", "`data.target` is missing", None),
+    "no targets": ("data: {path: a.csv, timestamp: t, target: []}", "`data.target` is []; it should have at least 1 item", None),
+    "target is a mapping": ("data: {path: a.csv, timestamp: t, target: {y: 1}}", "`data.target` is {'y': 1}", None),
+    "no timestamp": ("data: {path: a.csv, target: y}", "`data.timestamp` is missing", None),
+    "policy unknown": (
+        "data: {path: a.csv, timestamp: t, target: y, duplicates: drop}",
+        "`data.duplicates` is 'drop'; it should be 'error'",
+        None,
+    ),
+    "missing policy": (
+        "data: {path: a.csv, timestamp: t, target: y, missing_values: zero}",
+        "`data.missing_values` is 'zero'",
+        None,
+    ),
+    "max_gap": ("data: {path: a.csv, timestamp: t, target: y, max_gap: none}", "`data.max_gap` is 'none'", None),
+    "decimal": (
+        "data: {path: a.csv, timestamp: t, target: y, decimal: ';'}",
+        "`data.decimal` is ';'; it should be '.' or ','",
+        None,
+    ),
+    "thousands": ("data: {path: a.csv, timestamp: t, target: y, thousands: k}", "`data.thousands` is 'k'", None),
+    "resample without how": (
+        "data: {path: a.csv, timestamp: t, target: y, resample: {freq: D}}",
+        "`data.resample.how` is missing",
+        None,
+    ),
+    "resample as text": ("data: {path: a.csv, timestamp: t, target: y, resample: D}", "`data.resample` is 'D'", None),
+    "empty series_id": ("data: {path: a.csv, timestamp: t, target: y, series_id: ''}", "`data.series_id` is ''", None),
+    "season of nothing": ("data: {path: a.csv, timestamp: t, target: y, season_length: 0}", "`data.season_length` is 0", None),
+    "no validation": ("splits: {validation: 0}", "`splits.validation` is 0; it must be a fraction", 5),
+    "null test": ("splits: {test: null}", "`splits.test` is None; it must be a fraction", 5),
+    "negative test": ("splits: {test: -5}", "`splits.test` is -5", 5),
+    "test is true": ("splits: {test: true}", "`splits.test` is True", 5),
+    "no such date": ("splits: {end: 2015-02-30}", "`splits.end` is '2015-02-30'; it must be a date", 5),
+    "scaling unknown": ("scaling: {method: maxabs}", "`scaling.method` is 'maxabs'", 5),
+    "transform unknown": ("scaling: {transform: log}", "`scaling.transform` is 'log'; it should be 'none' or 'log1p'", 5),
+    "boolean in words": ("model: {bidirectional: maybe}", "`model.bidirectional` is 'maybe'; it should be a valid boolean", 5),
+    "boolean as number": ("model: {bidirectional: 1}", "`model.bidirectional` is 1; it should be a valid boolean", 5),
+    "negative dropout": ("model: {dropout: -0.1}", "`model.dropout` is -0.1; it should be greater than or equal to 0", 5),
+    "huge layer": ("model: {units: [1000000]}", "`model.units` is 1000000; it should be less than or equal to 100000", 5),
+    "units as text": ("model: {units: ['64']}", "`model.units` is '64'; it should be a valid integer", 5),
+    "normalization unknown": ("model: {normalization: batch}", "`model.normalization` is 'batch'", 5),
+    "batch of nothing": ("training: {batch_size: 0}", "`training.batch_size` is 0", 5),
+    "rate of nothing": ("training: {learning_rate: 0}", "`training.learning_rate` is 0; it should be greater than 0", 5),
+    "rate that is no number": ("training: {learning_rate: .nan}", "`training.learning_rate` is nan", 5),
+    "rate as text": ("training: {learning_rate: 1e-}", "`training.learning_rate` is '1e-'; it should be a valid number", 5),
+    "optimizer unknown": (
+        "training: {optimizer: Adam}",
+        "`training.optimizer` is 'Adam'; it should be 'adam', 'adamw', 'rmsprop' or 'sgd'",
+        5,
+    ),
+    "loss unknown": ("training: {loss: rmse}", "`training.loss` is 'rmse'", 5),
+    "clip of nothing": ("training: {clipnorm: 0}", "`training.clipnorm` is 0", 5),
+    "early stopping as yes": ("training: {early_stopping: true}", "`training.early_stopping` is True; it should be a section", 5),
+    "patience of nothing": ("training: {early_stopping: {patience: 0}}", "`training.early_stopping.patience` is 0", 5),
+    "unknown key three deep": (
+        "training: {early_stopping: {patiense: 3}}",
+        "unknown key `training.early_stopping.patiense`.\n  Did you mean",
+        5,
+    ),
+    "seed of text": ("seed: one", "`seed` is 'one'; it should be a valid integer.\n  seed: where every random draw starts", 5),
+    "negative seed": ("seed: -1", "`seed` is -1", 5),
     "nothing in a section": ("model:", "`model` is None; it should be a section with keys of its own.\n  model: The network.", 5),
 }
 
 
 @pytest.mark.parametrize(("extra", "message", "line"), PROBLEMS.values(), ids=PROBLEMS.keys())
 def test_wrong_keys_and_values(tmp_path, extra, message, line):
-    text = GOOD.replace("  lookback: 12", "  lookback: 12\n  lokback: 3") if "lokback" in extra else GOOD + extra + "\n"
+    """`line` is where the message must point; None: `extra` takes the place of its section in `GOOD`."""
+    data, windows = GOOD.split("\n", 1)
+    kept = {"data": windows, "windows": data + "\n"}[extra.split(":")[0]] if line is None else GOOD
     with pytest.raises(ConfigError, match="config.yaml") as caught:
-        load_config(write(tmp_path, text))
+        load_config(write(tmp_path, kept + extra + "\n"))
     assert message in str(caught.value)
-    assert f"config.yaml:{4 if 'lokback' in extra else line}:" in str(caught.value)
+    assert f"config.yaml:{line or ''}" in str(caught.value)
+    assert "\n  " in str(caught.value), "no remedy"
+
+
+def test_there_are_at_least_sixty_bad_configs():
+    assert len(PROBLEMS) >= 60
 
 
 def test_all_errors_at_once(tmp_path):

@@ -1,4 +1,4 @@
-"""Files become panels, or an error that names row and value."""
+"""Files become panels, or an error that names place, cause and remedy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from forecast.config import DataConfig
-from forecast.data import check_moves, contract, read_panel
+from forecast.data import check_moves, compare, contract, read_panel
 from forecast.errors import DataError
 
 
@@ -24,9 +24,13 @@ def days(values, start="2020-01-01"):
     return "t,y\n" + "".join(f"{stamp},{value}\n" for stamp, value in zip(stamps, values, strict=True))
 
 
+def at(stamps, header="t,y"):
+    return f"{header}\n" + "".join(f"{stamp},{number}\n" for number, stamp in enumerate(stamps))
+
+
 def test_one_series(tmp_path):
     panel = read(tmp_path, days([1, 2.5, 3]))
-    assert (panel.series_ids, panel.freq, panel.targets) == (["a"], "D", ["y"])
+    assert (panel.series_ids, panel.freq, panel.targets, panel.record) == (["a"], "D", ["y"], [])
     np.testing.assert_array_equal(panel.values, [[1], [2.5], [3]])
     assert panel.future(0, 2).tolist() == [pd.Timestamp("2020-01-04"), pd.Timestamp("2020-01-05")]
 
@@ -38,6 +42,12 @@ def test_series_are_kept_apart_and_sorted(tmp_path):
     assert panel.offsets.tolist() == [0, 2, 5]
     assert panel.values[:, 0].tolist() == [0, 1, 100, 101, 102]
     assert panel.series.tolist() == [0, 0, 1, 1, 1]
+    assert panel.record == [{"what": "sorted", "rows": 5}]
+
+
+def test_ids_are_text(tmp_path):
+    text = "t,s,y\n" + "".join(f"2020-01-0{day},{name},{day}\n" for name in ("NA", "007", "7", "1e3") for day in (1, 2, 3))
+    assert read(tmp_path, text, series_id="s").series_ids == ["007", "1e3", "7", "NA"]
 
 
 def test_parquet_reads_like_csv(tmp_path):
@@ -54,54 +64,135 @@ def test_parquet_reads_like_csv(tmp_path):
 @pytest.mark.parametrize("freq", ["min", "15min", "h", "D", "B", "W-SAT", "MS", "ME", "QS-OCT", "YS-JAN", "36h"])
 def test_freq_is_inferred(tmp_path, freq):
     stamps = pd.date_range("2019-12-31", periods=30, freq=freq)
-    text = "t,y\n" + "".join(f"{stamp},{i}\n" for i, stamp in enumerate(stamps))
-    panel = read(tmp_path, text)
+    panel = read(tmp_path, at(stamps))
     assert panel.future(0, 2).equals(pd.date_range(stamps[-1], periods=3, freq=freq)[1:])
 
 
-def test_blank_last_lines_and_bom_are_fine(tmp_path):
-    assert len(read(tmp_path, b"\xef\xbb\xbf" + (days([1, 2, 3]) + "\n\n").encode()).values) == 3
-
-
-ERRORS = {
-    "empty file": ("", "a.csv: the file is empty"),
-    "header only": ("t,y\n", "there is a header but no rows"),
-    "no target column": ("t,Y2\n2020-01-01,1\n", r"a.csv:1: no column `y`.\n  Did you mean `Y2`\?"),
-    "no timestamp column": ("date,y\n2020-01-01,1\n", r"no column `t`.\n  Known are: `date`, `y`"),
-    "not a timestamp": (days([1, 2, 3]) + "soon,4\n", r"a.csv:5: `t` is not a timestamp in 1 rows: row 5 'soon'"),
-    "no timestamp": (days([1, 2, 3]) + ",4\n", r"`t` is not a timestamp in 1 rows: row 5 nan"),
-    "text cell": (days([1, "two", 3]), r"a.csv:3: `y` is not a number in 1 rows: row 3 'two'"),
-    "empty cell": (days([1, "", "", 3]), r"a.csv:3: `y` is empty, infinite or beyond 1e\+30 in 2 of 4 rows: 3, 4"),
-    "infinite cell": (days([1, "inf", 3]), "`y` is empty, infinite or beyond"),
-    "huge cell": (days([1, "1e31", 3]), "`y` is empty, infinite or beyond"),
-    "header twice": ("t,y,y\n2020-01-01,1,2\n", "a.csv:1: the header names `y` twice"),
-    "too wide": ("t,y\n2020-01-01,1,5\n2020-01-02,1,5\n", "a.csv:2: the rows have more cells than the header"),
-    "off the tick": ("t,y\n2020-01-17,1\n2020-02-17,2\n", "2020-01-17 00:00:00 is no tick of freq MS"),
-    "true and false": (days(["True", "False", "True"]), "`y` holds bool values"),
-    "mixed offsets": ("t,y\n2020-01-01T00:00+01:00,1\n2020-01-01T01:00+02:00,2\n", "mixes several UTC offsets"),
-    "no values": (days(["", "", ""]), "`y` has no values at all"),
-    "duplicate": (days([1, 2, 3]) + "2020-01-02,9\n", r"1 timestamps are given twice: row 5 \(2020-01-02 00:00:00\)"),
-    "gap": (
-        days([1, 2, 3, 4, 5, 6]) + "2020-01-09,7\n",
-        r"a.csv:8: the spacing is not one step of freq D in 1 places: row 8 \(2020-01-06 00:00:00 is followed by 2020-01-09",
-    ),
-    "two rows": (days([1, 2]), "2 rows are too few to infer the freq"),
-    "ragged": ("t,y\n2020-01-01,1\n2020-01-02,1,2,3\n", "cannot be read"),
-    "not text": (b"\xff\xfe\x00\x01\xff", "cannot be read"),
+WRITTEN = {
+    "BOM": (b"\xef\xbb\xbf" + days([1, 2, 1234.5]).encode(), {}),
+    "blank last lines": (days([1, 2, 1234.5]) + "\n\n", {}),
+    "semicolons": (days([1, 2, 1234.5]).replace(",", ";"), {}),
+    "tabs": (days([1, 2, 1234.5]).replace(",", "\t"), {}),
+    "pipes": (days([1, 2, 1234.5]).replace(",", "|"), {}),
+    "another delimiter": (days([1, 2, 1234.5]).replace(",", "~"), {"delimiter": "~"}),
+    "decimal comma": ("t;y\n2020-01-01;1\n2020-01-02;2\n2020-01-03;1234,5\n", {"decimal": ","}),
+    "decimal comma and points": ("t;y\n2020-01-01;1\n2020-01-02;2\n2020-01-03;1.234,5\n", {"decimal": ",", "thousands": "."}),
+    "thousands": ('t,y\n2020-01-01,1\n2020-01-02,2\n2020-01-03,"1,234.5"\n', {"thousands": ","}),
+    "spaces": ("t,y\n2020-01-01, 1\n2020-01-02,2 \n 2020-01-03 ,1234.5\n", {}),
+    "latin-1": ("t,y,é\n2020-01-01,1,é\n2020-01-02,2,é\n2020-01-03,1234.5,é\n".encode("latin-1"), {"encoding": "latin-1"}),
+    "utf-16": (days([1, 2, 1234.5]).encode("utf-16"), {"encoding": "utf-16"}),
+    "quoted": ('"t","y"\n"2020-01-01","1"\n"2020-01-02","2"\n"2020-01-03","1234.5"\n', {}),
+    "Windows lines": (days([1, 2, 1234.5]).replace("\n", "\r\n"), {}),
+    "unsorted": ("t,y\n2020-01-03,1234.5\n2020-01-01,1\n2020-01-02,2\n", {}),
+    "day first": ("t,y\n30/12/2019,1\n31/12/2019,2\n01/01/2020,1234.5\n", {}),
+    "month first": ("t,y\n12/30/2019,1\n12/31/2019,2\n1/1/2020,1234.5\n", {}),
+    "day first, as told": ("t,y\n01.02.2020,1\n02.02.2020,2\n03.02.2020,1234.5\n", {"date_format": "%d.%m.%Y"}),
+    "year first": ("t,y\n2020/01/01,1\n2020/01/02,2\n2020/01/03,1234.5\n", {}),
+    "clock": ("t,y\n2020-01-01T00:00:00,1\n2020-01-02T00:00:00,2\n2020-01-03T00:00:00,1234.5\n", {}),
+    "digits": ("t,y\n20200101,1\n20200102,2\n20200103,1234.5\n", {"date_format": "%Y%m%d"}),
+    "unix": ("t,y\n1577836800,1\n1577923200,2\n1578009600,1234.5\n", {"date_format": "unix"}),
+    "unix_ms": ("t,y\n1577836800000,1\n1577923200000,2\n1578009600000,1234.5\n", {"date_format": "unix_ms"}),
+    "parts": ("y,year,month,day\n1,2020,1,1\n2,2020,1,2\n1234.5,2020,1,3\n", {"timestamp": ["year", "month", "day"]}),
 }
 
 
-@pytest.mark.parametrize(("text", "message"), ERRORS.values(), ids=ERRORS.keys())
-def test_bad_files(tmp_path, text, message):
-    with pytest.raises(DataError, match=message):
-        read(tmp_path, text, freq="MS" if "MS" in message else None)
+@pytest.mark.parametrize(("text", "keys"), WRITTEN.values(), ids=WRITTEN.keys())
+def test_ways_of_writing(tmp_path, text, keys):
+    panel = read(tmp_path, text, **keys)
+    assert panel.values[:, 0].tolist() == [1, 2, 1234.5]
+    assert panel.freq == "D"
+    assert len(set(np.diff(panel.timestamps.asi8))) == 1
 
 
-def test_ids_are_text(tmp_path):
-    text = "t,s,y\n" + "".join(f"2020-01-0{day},{name},{day}\n" for name in ("NA", "007", "7", "1e3") for day in (1, 2, 3))
-    assert read(tmp_path, text, series_id="s").series_ids == ["007", "1e3", "7", "NA"]
-    with pytest.raises(DataError, match="a.csv:3: `s` is empty in 1 rows: 3"):
-        read(tmp_path, "t,s,y\n2020-01-01,a,1\n2020-01-02,,2\n", series_id="s")
+BAD = {
+    # the file
+    "empty file": ("", {}, "a.csv: the file is empty"),
+    "blank first line": ("\nt,y\n2020-01-01,1\n", {}, "the file is empty or begins with an empty row"),
+    "header only": ("t,y\n", {}, "there is a header but no rows"),
+    "empty rows only": ("t,y\n,\n,\n", {}, "there is a header but no rows"),
+    "not text": (b"\xff\xfe\x00\x01\xff", {}, r"is not utf-8 text .*\n  Set data.encoding"),
+    "latin-1 read as utf-8": ("t,y,é\n2020-01-01,1,é\n".encode("latin-1"), {}, "is not utf-8 text"),
+    "no such encoding": (days([1, 2, 3]), {"encoding": "utf-99"}, "cannot be read .*utf-99"),
+    "more cells than the header": ("t,y\n2020-01-01,1,5\n2020-01-02,1,5\n", {}, "a.csv:2: the rows have more cells than the header"),
+    "ragged": ("t,y\n2020-01-01,1\n2020-01-02,1,2,3\n", {}, "cannot be read .*line 3"),
+    "unclosed quote": ('t,y\n2020-01-01,"1\n2020-01-02,2\n', {}, "cannot be read|is not a number"),
+    "another delimiter": (days([1, 2, 3]), {"delimiter": ";"}, r"no column `t`.\n  Known are: `t,y`"),
+    # columns
+    "no target column": ("t,Y2\n2020-01-01,1\n", {}, r"a.csv:1: no column `y`.\n  Did you mean `Y2`\?"),
+    "no timestamp column": ("date,y\n2020-01-01,1\n", {}, r"no column `t`.\n  Known are: `date`, `y`"),
+    "no series column": (days([1, 2, 3]), {"series_id": "shop"}, "no column `shop`"),
+    "two columns missing": ("a,b\n1,2\n", {}, r"(?s)no column `t`.*no column `y`"),
+    "header twice": ("t,y,y\n2020-01-01,1,2\n", {}, "a.csv:1: the header names `y` twice"),
+    "timestamps twice": ("t,t,y\n2020-01-01,2020-01-01,2\n", {}, "the header names `t` twice"),
+    "target twice": (days([1, 2, 3]), {"target": ["y", "y"]}, "column `y` is used twice"),
+    "timestamp as target": (days([1, 2, 3]), {"target": ["t"]}, "column `t` is used twice"),
+    # timestamps
+    "not a timestamp": (days([1, 2, 3]) + "soon,4\n", {}, r"a.csv:5: `t` is not a timestamp in 1 rows: row 5 'soon'"),
+    "no timestamp": (days([1, 2, 3]) + ",4\n", {}, "a.csv:5: `t` is empty in 1 rows: row 5"),
+    "words": (at(["now", "today", "tomorrow"]), {}, r"`t` 'now' is in no form .*\n  Set data.date_format to a format such as"),
+    "row numbers": (at(["1000", "1001", "1002"]), {}, r"`t` '1000' is in no form .*\n  Set data.date_format to unix"),
+    "clock only": (at(["10:00", "11:00", "12:00"]), {}, "`t` '10:00' is in no form"),
+    "month names": (at(["Jan 2020", "Feb 2020", "Mar 2020"]), {}, "`t` 'Jan 2020' is in no form"),
+    "quarters": (at(["2020Q1", "2020Q2", "2020Q3"]), {}, "`t` '2020Q1' is in no form"),
+    "day or month first": (at(["01/02/2020", "02/02/2020", "03/02/2020"]), {}, r"could be day first or month first.\n  Set data.date_format: '%d/%m/%Y' or '%m/%d/%Y'"),
+    "day and month first": (at(["13/01/2020", "01/13/2020"]), {}, "is not a timestamp|is in no form"),
+    "two-digit year": (at(["01/02/20", "02/02/20", "03/02/20"]), {}, "is in no form"),
+    "no such day": (days([1, 2], "2020-02-28") + "2020-02-30,3\n", {}, "row 4 '2020-02-30'"),
+    "another form later": (days([1, 2, 3]) + "4/1/2020,4\n", {}, r"row 5 '4/1/2020'.\n  Write all timestamps alike \(the format here is ISO8601\)"),
+    "not the format told": (days([1, 2, 3]), {"date_format": "%d/%m/%Y"}, "`t` is not a timestamp in 3 rows"),
+    "no such format": (days([1, 2, 3]), {"date_format": "%Q"}, "cannot be read|is not a timestamp"),
+    "not unix": (days([1, 2, 3]), {"date_format": "unix"}, "`t` is not a timestamp in 3 rows"),
+    "beyond time": (at(["99999999999999", "99999999999999"]), {"date_format": "unix"}, "is not a timestamp|cannot be read"),
+    "several offsets": ("t,y\n2020-01-01T00:00+01:00,1\n2020-01-01T01:00+02:00,2\n", {}, "several UTC offsets.*\n  Set data.timezone"),
+    "no such zone": (days([1, 2, 3]), {"timezone": "Europe/Lundon"}, "data.timezone 'Europe/Lundon' cannot be applied"),
+    "time that is skipped": (at(["2020-03-29 00:00", "2020-03-29 01:00", "2020-03-29 02:00"]), {"timezone": "Europe/London"}, "cannot be applied.*2020-03-29 01:00"),
+    "time that cannot be told": (at(["2020-10-25 01:00", "2020-10-25 02:00", "2020-10-25 03:00"]), {"timezone": "Europe/London"}, "cannot be applied"),
+    "parts that are no date": ("t,m,y\n2020,13,1\n", {"timestamp": ["t", "m"]}, "is not a timestamp in 1 rows"),
+    "parts with fractions": ("t,m,y\n2020,1.5,1\n", {"timestamp": ["t", "m"]}, "is not a timestamp in 1 rows"),
+    # values
+    "text cell": (days([1, "two", 3]), {}, r"a.csv:3: `y` is not a number in 1 rows: row 3 'two'"),
+    "many text cells": (days(["a", "b", "c", "d", "e"]), {}, r"in 5 rows: row 2 'a', row 3 'b', row 4 'c' and 2 more"),
+    "decimal comma": ('t,y\n2020-01-01,"1,5"\n2020-01-02,"2,5"\n', {}, r"row 2 '1,5'.*\n.*set data.decimal"),
+    "thousands": ('t,y\n2020-01-01,"1,500"\n2020-01-02,"2,500"\n', {}, r"row 2 '1,500'.*\n.*data.thousands"),
+    "thousands that are none": ('t,y\n2020-01-01,"1,5"\n2020-01-02,"2,500"\n', {"thousands": ","}, "row 2 '1,5'"),
+    "point beside a decimal comma": ("t;y\n2020-01-01;1,5\n2020-01-02;2.5\n", {"decimal": ","}, "row 3 '2.5'"),
+    "units in cells": (days(["1 kW", "2 kW"]), {}, "row 2 '1 kW'"),
+    "percent": (days(["1%", "2%"]), {}, "row 2 '1%'"),
+    "infinite cell": (days([1, "inf", 3]), {}, r"a.csv:3: `y` is infinite or beyond 1e\+30 in 1 rows: row 3 inf"),
+    "huge cell": (days([1, "-1e31", 3]), {}, r"is infinite or beyond 1e\+30 in 1 rows: row 3 -1e\+31"),
+    "true and false": (days(["True", "False", "True"]), {}, "`y` holds bool values"),
+    "empty cell": (days([1, "", "", 3]), {}, r"a.csv:3: `y` is empty in 2 of 4 rows: 3, 4.\n.*data.missing_values"),
+    "NA cell": (days([1, "NA", 3]), {}, "`y` is empty in 1 of 3 rows: 3"),
+    "no values": (days(["", "", ""]), {}, "`y` has no values at all"),
+    "long gap": (days([1, "", "", "", 3]), {"missing_values": "interpolate", "max_gap": 2}, r"1 gaps longer than data.max_gap of 2 steps: 2020-01-02.*\n.*max_gap: 3"),
+    "long gap in time": (days([1, "", "", "", 3]), {"missing_values": "interpolate", "max_gap": "2d"}, "longer than data.max_gap of 2 steps"),
+    "empty end": (days([1, 2, "", ""]), {"missing_values": "interpolate"}, "`y` ends with 2 empty rows"),
+    "empty series id": ("t,s,y\n2020-01-01,a,1\n2020-01-02,,2\n", {"series_id": "s"}, "a.csv:3: `s` is empty in 1 rows: row 3"),
+    # spacing
+    "duplicate": (days([1, 2, 3]) + "2020-01-02,9\n", {}, r"1 timestamps are given twice: row 5 \(2020-01-02 00:00:00\).\n.*data.duplicates"),
+    "several series in one": (at(["2020-01-01", "2020-01-01", "2020-01-02", "2020-01-02"]), {}, "data.series_id"),
+    "gap": (days([1, 2, 3, 4, 5, 6]) + "2020-01-09,7\n", {}, r"a.csv:8: the spacing is not one step of freq D in 1 places: row 8 \(2020-01-06"),
+    "gap in one series": ("t,s,y\n2020-01-01,a,1\n2020-01-02,a,1\n2020-01-03,a,1\n2020-01-01,b,1\n2020-01-03,b,1\n", {"series_id": "s"}, "row 6"),
+    "irregular": (at(["2020-01-01", "2020-01-04", "2020-01-05", "2020-01-11"]), {}, r"is not one step of freq .*\n.*data.resample"),
+    "wrong freq": (days([1, 2, 3]), {"freq": "h"}, "the spacing is not one step of freq h in 2 places"),
+    "no such freq": (days([1, 2, 3]), {"freq": "hourly"}, "data.freq 'hourly' is not a pandas frequency"),
+    "off the tick": (at(["2020-01-17", "2020-02-17"]), {"freq": "MS"}, "a.csv:2: 2020-01-17 00:00:00 is no tick of freq MS"),
+    "two rows": (days([1, 2]), {}, "2 rows are too few to infer the freq"),
+    "filled, beside the ticks": (at(["2020-01-01", "2020-01-02", "2020-01-03 12:00"]), {"freq": "D", "missing_timestamps": "fill"}, "is not one step"),
+    "no such resampling": (days([1, 2, 3]), {"resample": {"freq": "often", "how": "mean"}}, "data.resample.freq 'often' is not"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "keys", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_files(tmp_path, text, keys, message):
+    with pytest.raises(DataError, match=message) as caught:
+        read(tmp_path, text, **keys)
+    assert "a.csv" in str(caught.value)
+    assert "\n  " in str(caught.value), "no remedy"
+
+
+def test_there_are_at_least_sixty_bad_files():
+    assert len(BAD) >= 60
 
 
 def test_missing_file_and_folder(tmp_path):
@@ -112,16 +203,10 @@ def test_missing_file_and_folder(tmp_path):
         read_panel(config, tmp_path)
 
 
-def test_freq_that_does_not_fit(tmp_path):
-    with pytest.raises(DataError, match="the spacing is not one step of freq h in 2 places"):
-        read(tmp_path, days([1, 2, 3]), freq="h")
-    with pytest.raises(DataError, match="data.freq 'hourly' is not a pandas frequency"):
-        read(tmp_path, days([1, 2, 3]), freq="hourly")
-
-
-def test_same_column_twice(tmp_path):
-    with pytest.raises(DataError, match="column `y` is used twice"):
-        read(tmp_path, days([1, 2, 3]), target=["y", "y"])
+def test_what_only_looks_like_parquet(tmp_path):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    with pytest.raises(DataError, match="a.PARQUET: cannot be read"):
+        read(tmp_path, "hello", "a.PARQUET")
 
 
 def test_constant_target(tmp_path):
@@ -131,8 +216,41 @@ def test_constant_target(tmp_path):
 
 
 def test_contract(tmp_path):
-    panel = read(tmp_path, days([1, 2, 6]))
+    panel = read(tmp_path, days([1, "", 6]), missing_values="forward")
     told = contract(panel)
     assert told["sha256"] == hashlib.sha256((tmp_path / "a.csv").read_bytes()).hexdigest()
-    assert (told["rows"], told["freq"], told["last_timestamp"]) == (3, "D", "2020-01-03 00:00:00")
-    assert told["columns"]["y"] == {"min": 1.0, "max": 6.0, "mean": 3.0}
+    assert (told["rows"], told["freq"], told["last_timestamp"], told["timezone"]) == (3, "D", "2020-01-03 00:00:00", None)
+    assert told["columns"]["y"] == pytest.approx({"min": 1, "max": 6, "mean": 8 / 3, "median_size": 1, "filled": 1 / 3}, abs=1e-9)
+    filled = {"column": "y", "from": "2020-01-02 00:00:00", "to": "2020-01-02 00:00:00", "steps": 1}
+    assert told["repairs"] == [{"what": "missing values", "policy": "forward", "cells": 1, "ranges": [filled]}]
+
+
+KNOWN = {"columns": {"y": {"min": 10.0, "max": 30.0, "median_size": 20.0}}, "last_timestamp": "2020-01-10 00:00:00", "freq": "D"}
+
+
+@pytest.mark.parametrize(
+    ("values", "start", "odd"),
+    [
+        ([11, 25, 19], "2020-01-11", []),
+        (
+            [11, 25, 19],
+            "2020-01-05",
+            ["the rows end at 2020-01-07 00:00:00, before the training data's end at 2020-01-10 00:00:00"],
+        ),
+        ([11, 25, 19], "2020-01-14", ["3 steps are missing between the training data's end"]),
+        ([31, 35, 40], "2020-01-11", ["`y` is 31 to 40; in training it was 10 to 30."]),
+        ([12, 12, 12], "2020-01-11", ["`y` is 12 in every row."]),
+    ],
+    ids=["as ever", "stale", "gap", "outside", "constant"],
+)
+def test_newer_rows_beside_the_contract(tmp_path, values, start, odd):
+    found = compare(read(tmp_path, days(values, start)), KNOWN)
+    assert len(found) == len(odd)
+    assert all(sentence.startswith(told) for sentence, told in zip(found, odd, strict=True))
+
+
+@pytest.mark.parametrize(("factor", "power"), [(1000, 3), (0.01, -2), (10, 1)])
+def test_other_units_are_refused(tmp_path, factor, power):
+    panel = read(tmp_path, days([11 * factor, 25 * factor, 19 * factor], "2020-01-11"))
+    with pytest.raises(DataError, match=rf"off by 10\^{power}.\n  Give it in the units of the training data"):
+        compare(panel, KNOWN)

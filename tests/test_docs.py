@@ -20,11 +20,12 @@ CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 COMMANDS = {command.callback.__name__ for command in app.registered_commands}
 
 
-def test_config_reference_is_current():
+def test_config_reference_and_schema_are_current():
     spec = importlib.util.spec_from_file_location("make_reference", ROOT / "docs" / "make_reference.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.TARGET.read_text() == module.reference(), "run: python docs/make_reference.py"
+    assert module.PAGE.read_text() == module.reference(), "run: python docs/make_reference.py"
+    assert module.SCHEMA.read_text() == module.schema_text(), "run: python docs/make_reference.py"
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)

@@ -47,6 +47,22 @@ def test_values_after_the_training_cutoff_change_nothing_before(project, method,
         np.testing.assert_array_equal(*(getattr(side.windows["train"], name)() for side in (before, after)))
 
 
+@pytest.mark.parametrize("policy", ["interpolate", "forward", "season"])
+@pytest.mark.parametrize("row", [84, 86, 87], ids=lambda row: f"row {row}")
+def test_filled_values_leak_nothing_either(project, policy, row):
+    table = two_series()
+    table.loc[table.index.isin([40, 83, 84, 85, 86]), "sales"] = np.nan  # a gap over the training cutoff
+    sections = {"data": {"series_id": "shop", "target": ["sales", "visits"], "missing_values": policy}}
+    before = prepare(load_config(project(table, **sections)))
+    table.loc[table.index >= row, ["sales", "visits"]] *= 1e3
+    after = prepare(load_config(project(table, **sections)))
+    np.testing.assert_array_equal(before.scaler.offset, after.scaler.offset)
+    np.testing.assert_array_equal(before.scaler.scale, after.scaler.scale)
+    for name in ("inputs", "targets"):
+        np.testing.assert_array_equal(*(getattr(side.windows["train"], name)() for side in (before, after)))
+    assert not before.panel.filled[before.windows["train"].first - 1].any()
+
+
 def test_values_inside_the_training_part_do_change_it(project):
     table = two_series()
     data = {"series_id": "shop", "target": ["sales", "visits"]}
@@ -98,7 +114,7 @@ def test_a_run_is_whole(project, tmp_path):
     assert set(metrics["test"]) == set(metrics["validation"]) == {"windows", MODEL, *BASELINES}
 
     contract = run.read_json(run.contract)
-    assert (contract["rows"], contract["freq"], contract["gaps"]) == (240, "MS", 0)
+    assert (contract["rows"], contract["freq"], contract["repairs"]) == (240, "MS", [])
     assert contract["parts"]["test"] == {"windows": 36}
 
 

@@ -1,0 +1,331 @@
+"""`init`: a look at a CSV file becomes a commented config that trains as it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from forecast.config import DataConfig, yaml_line
+from forecast.data import Panel, read_panel
+from forecast.errors import DataError, RunError, did_you_mean
+from forecast.tables import DELIMITERS, EMPTY, header_of
+from forecast.timestamps import choose_format, infer_freq, parse_parts, parse_timestamps, season_length_of
+
+PARTS = ("year", "month", "day", "hour", "minute", "second")
+WINDOWS_PER_EPOCH = 8_000  # more training windows than this are thinned by a stride, so that an epoch stays short
+LONGEST_LOOKBACK = 168
+
+
+@dataclass
+class _Draft:
+    """The `data:` section in the making, and what is to be said about its keys."""
+
+    data: dict[str, object]
+    remarks: dict[str, str] = field(default_factory=dict)
+
+
+def init(
+    data: str | Path, output: str | Path | None = None, target: str | None = None, horizon: int | None = None, force: bool = False
+) -> Path:
+    """Write a config for a CSV or Parquet file and return its path.
+
+    What was found is a key, why it was chosen a comment. `output` None is the data's name with .yaml, in the current folder;
+    `target` and `horizon` None are chosen too.
+
+    Raises:
+        DataError: no timestamp or numeric column is found, or the rows cannot be used under any policy.
+        RunError: `output` exists and `force` is false.
+    """
+    data = Path(data)
+    output = Path(output or f"{data.stem}.yaml")
+    if output.exists() and not force:
+        raise RunError("this file exists.", "Choose another with -o, or replace it with --force.", str(output))
+    table, options = _read(data)
+    draft = _Draft({"path": str(data), **options})
+    stamps = _find_timestamps(draft, table, data)
+    _find_series(draft, table, stamps)
+    _find_target(draft, table, target, data)
+    panel = _find_policies(draft, stamps, data)
+    draft.data["path"] = os.path.relpath(data.absolute(), output.absolute().parent)
+    try:
+        output.write_text(_write(draft, panel, horizon), encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"cannot be written ({error.strerror}).", "Choose another file with -o.", str(output)) from None
+    return output
+
+
+def _read(path: Path) -> tuple[pd.DataFrame, dict[str, object]]:
+    """The whole file, and the keys of `data:` that were needed to read it."""
+    try:
+        if path.suffix.lower() in {".parquet", ".pq"}:
+            return pd.read_parquet(path).reset_index(), {}
+        for encoding in ("utf-8", "latin-1"):
+            options = {"encoding": encoding} if encoding != "utf-8" else {}
+            try:
+                header, delimiter = header_of(path, encoding, None, [])
+                name = "utf-8-sig" if encoding == "utf-8" else encoding
+                table = pd.read_csv(path, sep=delimiter, encoding=name, na_values=EMPTY, keep_default_na=False, low_memory=False)
+            except UnicodeDecodeError:
+                continue
+            if delimiter not in DELIMITERS[:1]:
+                options["delimiter"] = delimiter
+            return _with_decimal_point(table, options)
+    except FileNotFoundError:
+        raise DataError("no such data file.", "Check the path.", str(path)) from None
+    except (ValueError, OSError) as error:
+        found = str(error).strip().splitlines()[0]
+        raise DataError(f"cannot be read ({found}).", "Give a table with one header row.", str(path)) from None
+    raise DataError("is not text.", "Give a CSV file.", str(path))
+
+
+def _with_decimal_point(table: pd.DataFrame, options: dict[str, object]) -> tuple[pd.DataFrame, dict[str, object]]:
+    """Columns of numbers such as 1,5 become numbers, and `decimal` a key."""
+    for name in table.columns[[pd.api.types.is_string_dtype(kind) for kind in table.dtypes]]:
+        cells = table[name].dropna().astype(str).str.strip()
+        if len(cells) and cells.str.fullmatch(r"[-+]?\d+(,\d+)?").all():
+            options["decimal"] = ","
+            table[name] = pd.to_numeric(table[name].str.strip().str.replace(",", "."))
+    return table, options
+
+
+def _find_timestamps(draft: _Draft, table: pd.DataFrame, path: Path) -> pd.Series:
+    """The first column that holds nothing but timestamps, or the columns of year, month and so on."""
+    for name in table.columns:
+        if stamps := _stamps_of(draft, table[name], path):
+            draft.data["timestamp"] = name
+            return stamps[0]
+    lower = {str(name).lower(): name for name in table.columns}
+    parts = [lower[part] for part in PARTS if part in lower]
+    if len(parts) >= 2 and parts[0] == lower.get("year"):
+        draft.data["timestamp"] = parts
+        draft.remarks["timestamp"] = "the timestamp is spread over these columns"
+        return parse_parts(table[parts])
+    raise DataError(
+        f"no column holds timestamps in a known form; the columns are {', '.join(map(str, table.columns[:12]))}.",
+        "Write a config by hand, with data.timestamp and data.date_format.",
+        str(path),
+    )
+
+
+def _stamps_of(draft: _Draft, column: pd.Series, path: Path) -> tuple[pd.Series] | None:
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return (column,)
+    if not pd.api.types.is_string_dtype(column) or column.isna().any() or column.empty:
+        return None
+    text = column.astype("str").str.strip()
+    try:
+        formats = [choose_format(text, str(column.name), str(path))]
+    except DataError as error:
+        if "day first" not in error.found:
+            return None
+        mark = text.iloc[0].lstrip("0123456789")[0]
+        clock = " %H:%M:%S" if text.iloc[0].count(":") == 2 else " %H:%M" if ":" in text.iloc[0] else ""
+        formats = [order.format(mark) + clock for order in ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y")]
+    readings = {date_format: parse_timestamps(text, date_format)[0] for date_format in formats}
+    readings = {date_format: stamps for date_format, stamps in readings.items() if stamps.notna().all()}
+    if not readings:
+        return None
+    best = max(readings, key=lambda date_format: _regularity(readings[date_format]))
+    if len(formats) > 1:
+        draft.data["date_format"] = best
+        draft.remarks["date_format"] = (
+            "CHECK THIS: day and month could be the other way round; this way the rows are evenly spaced"
+        )
+    return (readings[best],)
+
+
+def _regularity(stamps: pd.Series) -> float:
+    """Share of the commonest spacing, or 1 for a calendar freq."""
+    ordered = pd.DatetimeIndex(stamps.drop_duplicates().sort_values())
+    spacing = np.diff(ordered.asi8)
+    if len(spacing) < 2:
+        return 0.0
+    months = len(set(ordered.day)) == 1
+    return 1.0 if months else float(np.unique(spacing, return_counts=True)[1].max() / len(spacing))
+
+
+def _find_series(draft: _Draft, table: pd.DataFrame, stamps: pd.Series) -> None:
+    """If timestamps repeat: the first column that makes them unique together with it."""
+    if not stamps.duplicated().any():
+        return
+    taken = _as_list(draft.data["timestamp"])
+    for name in table.columns.drop(taken):
+        column = table[name]
+        few = column.nunique() <= len(table) / 2 and not pd.api.types.is_float_dtype(column) and column.notna().all()
+        if few and not pd.DataFrame({"t": stamps, "s": column}).duplicated().any():
+            draft.data["series_id"] = name
+            draft.remarks["series_id"] = f"{column.nunique()} series; timestamps repeat, but not within one of them"
+            return
+
+
+def _find_target(draft: _Draft, table: pd.DataFrame, target: str | None, path: Path) -> None:
+    """The given target, or the first numeric column that does not merely count rows."""
+    taken = [*_as_list(draft.data["timestamp"]), draft.data.get("series_id")]
+    numeric = [
+        name
+        for name in table.columns
+        if name not in taken and pd.api.types.is_numeric_dtype(table[name]) and table[name].dtype != bool
+    ]
+    numeric = [name for name in numeric if not _counts(table[name])] or numeric
+    if target is not None and target not in table.columns:
+        raise DataError(f"no column `{target}`.", did_you_mean(target, map(str, table.columns)), f"{path}:1")
+    if target is None and not numeric:
+        raise DataError("no column holds numbers.", "Give a file with a column to forecast.", str(path))
+    draft.data["target"] = target if target is not None else numeric[0]
+    others = [str(name) for name in numeric if name != draft.data["target"]]
+    if others and target is None:
+        draft.remarks["target"] = f"the first numeric column; others: {', '.join(others)}"
+
+
+def _counts(column: pd.Series) -> bool:
+    return bool(pd.api.types.is_integer_dtype(column) and len(column) > 2 and (column.diff().iloc[1:] == 1).all())
+
+
+def _as_list(names: object) -> list:
+    return names if isinstance(names, list) else [names]
+
+
+def _find_policies(draft: _Draft, stamps: pd.Series, path: Path) -> Panel:
+    """The policies that this file needs, each with a remark on why; returns the panel they make."""
+    lenient = {"duplicates": "first", "missing_timestamps": "fill", "max_gap": 10**9}
+    freq = infer_freq(pd.DatetimeIndex(stamps.drop_duplicates().sort_values()))
+    attempts = [
+        {"missing_values": "interpolate"},
+        {"missing_values": "forward"},
+        {"missing_values": "forward", "resample": {"freq": freq, "how": "mean"}},
+    ]
+    keys = {**draft.data, "timestamp": _as_list(draft.data["timestamp"]), "target": _as_list(draft.data["target"])}
+    for number, attempt in enumerate(attempts):
+        try:
+            panel = read_panel(DataConfig(**keys, **lenient, **attempt), path)
+            break
+        except DataError:
+            if number == len(attempts) - 1 or freq is None:
+                raise
+    for repair in panel.record:
+        _remark_repair(draft, repair, attempt)
+    return panel
+
+
+def _remark_repair(draft: _Draft, repair: dict, attempt: dict) -> None:
+    if repair["what"] == "duplicates":
+        draft.data["duplicates"] = "first"
+        draft.remarks["duplicates"] = f"{repair['rows']} timestamps are given twice; mean, sum and last are other choices"
+    elif repair["what"] == "missing timestamps":
+        draft.data["missing_timestamps"] = "fill"
+        draft.remarks["missing_timestamps"] = f"{repair['rows']} are missing, the first at {repair['first'][0]}"
+    elif repair["what"] == "missing values":
+        longest = max(gap["steps"] for gap in repair["ranges"])
+        draft.data["missing_values"] = attempt["missing_values"]
+        draft.remarks["missing_values"] = f"{repair['cells']} cells are empty; windows are not trained or scored on filled values"
+        if longest > DataConfig.model_fields["max_gap"].default:
+            draft.data["max_gap"] = longest
+            draft.remarks["max_gap"] = "the longest run of empty cells; a smaller number refuses such gaps"
+    elif repair["what"] == "resampled":
+        draft.data["resample"] = attempt["resample"]
+        draft.remarks["resample"] = "the rows are not evenly spaced"
+
+
+def _season(panel: Panel) -> tuple[int, str]:
+    """A season for the freq of the panel that autocorrelation confirms, and a remark."""
+    values = panel.values[panel.offsets[0] : panel.offsets[1], 0]
+    usual = season_length_of(panel.freq)
+    candidates = [usual] + ([365] if panel.freq == "D" else []) + ([usual * 7] if panel.freq == "h" else [])
+    detrended = values - np.polyval(np.polyfit(np.arange(len(values)), values, 1), np.arange(len(values)))
+    strength = {
+        m: _autocorrelation(detrended, m) - _autocorrelation(detrended, m // 2) for m in candidates if 1 < m < len(values) / 3
+    }
+    best = max(strength, key=strength.get, default=usual)
+    told = ", ".join(f"{_autocorrelation(detrended, m):.2f} at {m}" for m in strength)
+    if not strength or strength[best] < 0.1:
+        return usual, f"usual for freq {panel.freq}; not confirmed by autocorrelation ({told or 'too few rows'})"
+    return best, f"confirmed by autocorrelation ({told})"
+
+
+def _autocorrelation(values: np.ndarray, lag: int) -> float:
+    if lag == 0:
+        return 1.0
+    scale = float(np.sum(values * values))
+    return float(np.sum(values[lag:] * values[:-lag]) / scale) if scale > 0 else 0.0
+
+
+def _grows(panel: Panel, season: int) -> bool:
+    """Whether all values are positive and the swings grow with the level, so that logarithms make them steady."""
+    values = panel.values[panel.offsets[0] : panel.offsets[1], 0]
+    if values.min() <= 0 or len(values) < 6 * season:
+        return False
+    early, late = values[: len(values) // 2], values[len(values) // 2 :]
+    swings = [np.mean([np.ptp(part[i : i + season]) for i in range(0, len(part) - season + 1, season)]) for part in (early, late)]
+    return bool(swings[1] > 1.3 * swings[0] and late.mean() > 1.3 * early.mean())
+
+
+def _write(draft: _Draft, panel: Panel, horizon: int | None) -> str:
+    """The config file's text."""
+    rows = int(np.diff(panel.offsets).min())
+    season, confirmed = _season(panel)
+    base = season if season <= 60 else 7 if panel.freq == "D" else season_length_of(panel.freq)
+    if rows < 16:
+        raise DataError(
+            f"the shortest series has {rows} rows.",
+            "Give at least 16; a network learns little from fewer than 100.",
+            panel.source,
+        )
+    chosen = horizon or max(1, min(base if base > 1 else 12, rows // 8))
+    part = max(round(0.15 * rows), min(2 * chosen, rows // 5), chosen)
+    seasons = 2 if panel.freq[0] in "BMQYW" else 4  # of a year or a week of work; days and weeks are told better by more of them
+    lookback = max(1, min(max(seasons * base, 2 * chosen), LONGEST_LOOKBACK, (rows - 2 * part) // 2 - chosen))
+    windows = max(1, int(np.diff(panel.offsets).sum() * 0.7))
+    stride = -(-windows // WINDOWS_PER_EPOCH)
+    small = windows < 1000
+    if draft.data.get("date_format") or season != season_length_of(panel.freq):
+        draft.data["season_length"] = season
+    draft.remarks["season_length"] = confirmed
+    log = _grows(panel, max(season, 2)) and season > 1
+    size = {"units": [32] if small else [64], "epochs": 300 if small else 30, "rate": "1e-2" if small else "1e-3"}
+    lines = [
+        f"# {panel.source}: {len(panel.values)} rows, {len(panel.series_ids)} series, freq {panel.freq},"
+        f" {panel.timestamps.min()} to {panel.timestamps.max()}",
+        "# Made by `forecast init`. Check it with `forecast validate`, train it with `forecast train`.",
+        "",
+        *_section("data", draft.data, draft.remarks),
+        *([] if "season_length" in draft.data else [f"  # season_length: {season} # {confirmed}"]),
+        "",
+        "splits:",
+        f"  validation: {part} # steps; chooses the epoch that is kept",
+        f"  test: {part} # steps; only ever scored",
+        "",
+        "scaling:",
+        f"  method: {'minmax' if log else 'standard'}",
+        *(["  transform: log1p # the swings grow with the level; in logarithms they are steady"] if log else []),
+        "",
+        "windows:",
+        f"  lookback: {lookback} # past steps that the network sees",
+        f"  horizon: {chosen} # steps to forecast" + ("" if horizon else "; chosen from the season, set what you need"),
+        *([f"  stride: {stride} # trains on one window in {stride}, to keep an epoch short; 1 uses all"] if stride > 1 else []),
+        "",
+        "model:",
+        "  cell: lstm",
+        f"  units: {size['units']}",
+        *(["  dropout: 0.2"] if small else []),
+        "  normalization: mean # the network sees each window beside its own mean, so that a new level is nothing new",
+        "  linear_skip: true # training starts from a ridge regression, and keeps it if no epoch is better",
+        "",
+        "training:",
+        f"  epochs: {size['epochs']}",
+        f"  batch_size: {16 if small else 128}",
+        f"  learning_rate: {size['rate']}",
+        f"  early_stopping: {{patience: {20 if small else 5}}}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _section(name: str, keys: dict[str, object], remarks: dict[str, str]) -> Iterable[str]:
+    yield f"{name}:"
+    for key, value in keys.items():
+        yield f"  {key}: {yaml_line(value)}" + (f" # {remarks[key]}" if key in remarks else "")

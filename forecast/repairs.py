@@ -1,0 +1,204 @@
+"""Repairs of messy rows, each by an explicit policy of the config, and the record of what was done to which rows.
+
+All take and return sorted `Rows` (by series, then time), and add a line to `record` when they changed something.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from forecast.config import DataConfig
+from forecast.errors import DataError, first_few
+from forecast.tables import Rows
+from forecast.timestamps import to_offset
+
+Record = list[dict]
+MOST_RANGES = 1000  # filled ranges that a record names; the count is always whole
+
+
+def sort_rows(rows: Rows, record: Record) -> Rows:
+    """Sort by series, then time; rows with equal timestamps keep their order."""
+    order = np.lexsort((rows.timestamps.asi8, rows.series))
+    late = np.flatnonzero(np.diff(order) < 0)
+    if len(late) == 0:
+        return rows
+    if (np.diff(rows.timestamps.asi8)[np.diff(rows.series) == 0] < 0).any():
+        record.append({"what": "sorted", "rows": len(rows)})
+    return rows[order]
+
+
+def merge_duplicates(rows: Rows, config: DataConfig, source: str, record: Record) -> Rows:
+    """One row per series and timestamp, by `data.duplicates`."""
+    repeats = np.zeros(len(rows), dtype=bool)
+    repeats[1:] = (np.diff(rows.series) == 0) & (np.diff(rows.timestamps.asi8) == 0)
+    if not repeats.any():
+        return rows
+    told = [f"row {rows.number[row]} ({rows.timestamps[row]})" for row in np.flatnonzero(repeats)]
+    if config.duplicates == "error":
+        hint = "" if config.series_id else ", or name the column that tells series apart in data.series_id"
+        raise DataError(
+            f"{len(told)} timestamps are given twice: {first_few(told)}.",
+            f"Remove them, set data.duplicates (first, last, mean, sum){hint}.",
+            f"{source}:{rows.number[np.flatnonzero(repeats)[0]]}",
+        )
+    group = np.cumsum(~repeats) - 1
+    values = pd.DataFrame(rows.values).groupby(group)
+    merged = {"first": values.nth(0), "last": values.nth(-1), "mean": values.mean(), "sum": values.sum(min_count=1)}[
+        config.duplicates
+    ]
+    record.append({"what": "duplicates", "policy": config.duplicates, "rows": len(told), "first": told[:3]})
+    kept = rows[~repeats]
+    return Rows(kept.number, kept.series, kept.series_ids, kept.timestamps, merged.to_numpy())
+
+
+def resample(rows: Rows, config: DataConfig, source: str, record: Record) -> Rows:
+    """One row per tick of `data.resample.freq`, by its `how`; a tick without rows is left out."""
+    if config.resample is None:
+        return rows
+    try:
+        to_offset(config.resample.freq)
+    except ValueError:
+        raise DataError(
+            f"data.resample.freq {config.resample.freq!r} is not a pandas frequency.", "Use for example h or D.", source
+        ) from None
+    pieces = []
+    for series in range(len(rows.series_ids)):
+        own = rows[rows.series == series]
+        table = pd.DataFrame(own.values, index=own.timestamps).assign(number=own.number)
+        bins = table.resample(config.resample.freq)
+        values = getattr(bins, config.resample.how)().drop(columns="number")
+        filled = bins.size() > 0
+        numbers = bins["number"].first()[filled].to_numpy(np.int64)
+        pieces.append(
+            Rows(numbers, np.full(len(numbers), series), rows.series_ids, values.index[filled], values[filled].to_numpy())
+        )
+    record.append({"what": "resampled", "policy": f"{config.resample.how} per {config.resample.freq}", "rows": len(rows)})
+    return _join(pieces)
+
+
+def fill_timestamps(rows: Rows, freq: str, config: DataConfig, record: Record) -> Rows:
+    """A row, without values, for every tick that is missing between the first and the last of its series."""
+    if config.missing_timestamps == "error":
+        return rows
+    pieces, added = [], []
+    for series in range(len(rows.series_ids)):
+        own = rows[rows.series == series]
+        ticks = pd.date_range(own.timestamps[0], own.timestamps[-1], freq=freq)
+        place = ticks.get_indexer(own.timestamps)
+        if len(ticks) == len(own) or (place < 0).any():  # rows beside the ticks are for `check_spacing` to tell
+            pieces.append(own)
+            continue
+        values = np.full((len(ticks), rows.values.shape[1]), np.nan)
+        values[place] = own.values
+        numbers = own.number[np.searchsorted(place, np.arange(len(ticks)), side="right") - 1]  # those of the row before
+        pieces.append(Rows(numbers, np.full(len(ticks), series), rows.series_ids, ticks, values))
+        missing = np.setdiff1d(np.arange(len(ticks)), place)
+        added += [str(ticks[row]) for row in missing]
+    if added:
+        record.append({"what": "missing timestamps", "policy": config.missing_timestamps, "rows": len(added), "first": added[:3]})
+    return _join(pieces)
+
+
+def fill_values(rows: Rows, config: DataConfig, season_length: int, source: str, record: Record) -> tuple[Rows, np.ndarray]:
+    """Values for empty cells, by `data.missing_values`; and `(rows, targets)`, which cells were filled.
+
+    Rows at the start of a series without a value are left out: nothing before them tells what to fill in.
+
+    Raises:
+        DataError: the policy is error, a gap is longer than `data.max_gap`, or ends the series where the policy cannot fill.
+    """
+    empty = np.isnan(rows.values)
+    if not empty.any():
+        return rows, empty
+    for column in np.flatnonzero(empty.all(axis=0)):
+        raise DataError(f"`{config.target[column]}` has no values at all.", "Name another column in `data.target`.", source)
+    if config.missing_values == "error":
+        _refuse_empty(rows, empty, config, source)
+    known = np.logical_or.accumulate  # per series: False until the first value
+    keep = np.ones(len(rows), dtype=bool)
+    values = rows.values.copy()
+    ranges: list[dict] = []
+    for series in range(len(rows.series_ids)):
+        own = np.flatnonzero(rows.series == series)
+        begun = known(~empty[own], axis=0).all(axis=1)
+        keep[own] = begun
+        for column in np.flatnonzero(empty[own[begun]].any(axis=0)):
+            where = own[begun]
+            gaps = _gaps(empty[where, column])
+            _check_gaps(gaps, rows, where, column, config, source)
+            values[where, column] = _filled(values[where, column], config.missing_values, season_length)
+            stamps = rows.timestamps[where]
+            ranges += [
+                {"column": config.target[column], "from": str(stamps[a]), "to": str(stamps[b - 1]), "steps": int(b - a)}
+                for a, b in gaps
+            ]
+    if not keep.all():
+        record.append({"what": "rows before the first value left out", "rows": int((~keep).sum())})
+    cells = sum(gap["steps"] for gap in ranges)
+    if cells:
+        filled = {"what": "missing values", "policy": config.missing_values, "cells": cells, "ranges": ranges[:MOST_RANGES]}
+        record.append(filled)
+    kept = rows[keep]
+    return Rows(kept.number, kept.series, kept.series_ids, kept.timestamps, values[keep]), empty[keep]
+
+
+def _filled(values: np.ndarray, policy: str, season_length: int) -> np.ndarray:
+    if policy == "interpolate":
+        return pd.Series(values).interpolate().to_numpy()
+    if policy == "forward":
+        return pd.Series(values).ffill().to_numpy()
+    filled = values.copy()
+    for row in np.flatnonzero(np.isnan(filled)):  # a season before, which may itself have been filled
+        filled[row] = filled[row - season_length] if row >= season_length else filled[row - 1]
+    return filled
+
+
+def _refuse_empty(rows: Rows, empty: np.ndarray, config: DataConfig, source: str) -> None:
+    column = int(np.flatnonzero(empty.any(axis=0))[0])
+    bad = np.flatnonzero(empty[:, column])
+    numbers = list(rows.number[bad])
+    raise DataError(
+        f"`{config.target[column]}` is empty in {len(bad)} of {len(rows)} rows: {first_few(numbers)}.",
+        "Fill them, or set data.missing_values: interpolate, forward or season.",
+        f"{source}:{numbers[0]}",
+    )
+
+
+def _gaps(empty: np.ndarray) -> list[tuple[int, int]]:
+    """First row and end row (exclusive) of each run of empty cells.
+
+    >>> _gaps(np.array([False, True, True, False, True]))
+    [(1, 3), (4, 5)]
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], empty, [False]])))
+    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+
+
+def _check_gaps(gaps: list[tuple[int, int]], rows: Rows, where: np.ndarray, column: int, config: DataConfig, source: str) -> None:
+    name = config.target[column]
+    long = [(a, b) for a, b in gaps if b - a > config.max_gap]
+    if long:
+        told = [f"{rows.timestamps[where[a]]} ({b - a} steps)" for a, b in long]
+        longest = max(b - a for a, b in long)
+        raise DataError(
+            f"`{name}` has {len(long)} gaps longer than data.max_gap of {config.max_gap} steps: {first_few(told)}.",
+            f"Start or end the data elsewhere, or set data.max_gap: {longest} to fill them all the same.",
+            f"{source}:{rows.number[where[long[0][0]]]}",
+        )
+    if config.missing_values == "interpolate" and gaps[-1][1] == len(where):
+        raise DataError(
+            f"`{name}` ends with {gaps[-1][1] - gaps[-1][0]} empty rows, which have no later value to interpolate to.",
+            "Remove these rows, or set data.missing_values: forward or season.",
+            f"{source}:{rows.number[where[gaps[-1][0]]]}",
+        )
+
+
+def _join(pieces: list[Rows]) -> Rows:
+    return Rows(
+        np.concatenate([piece.number for piece in pieces]),
+        np.concatenate([piece.series for piece in pieces]),
+        pieces[0].series_ids,
+        pieces[0].timestamps.append([piece.timestamps for piece in pieces[1:]]),
+        np.concatenate([piece.values for piece in pieces]),
+    )

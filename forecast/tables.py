@@ -1,0 +1,210 @@
+"""Files become rows: the named columns of a CSV or Parquet file, every cell read as what it is or refused with its row."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from forecast.config import DataConfig
+from forecast.errors import DataError, did_you_mean
+from forecast.timestamps import choose_format, localize, parse_parts, parse_timestamps
+
+EMPTY = ["", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None"]  # cells that hold no value; of a series id only ""
+LARGEST = 1e30  # beyond it, sums of squares no longer fit into the float32 of networks
+DELIMITERS = (",", ";", "\t", "|")
+HEADER_ROWS = 2  # row numbers are those of a spreadsheet or editor: the header is row 1, the first values row 2
+CHUNK = 200_000  # rows held as text at once
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of any number of series, in any order.
+
+    number: `(rows,)`, the row in the file; series: `(rows,)`, index into `series_ids`.
+    values: `(rows, targets)`, NaN where a cell is empty.
+    """
+
+    number: np.ndarray
+    series: np.ndarray
+    series_ids: list[str]
+    timestamps: pd.DatetimeIndex
+    values: np.ndarray
+
+    def __getitem__(self, chosen: np.ndarray) -> Rows:
+        return Rows(self.number[chosen], self.series[chosen], self.series_ids, self.timestamps[chosen], self.values[chosen])
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+
+def read_rows(config: DataConfig, path: Path) -> Rows:
+    """Read the columns that `config` names.
+
+    Raises:
+        DataError: the file or a column is missing, or a cell cannot be read.
+    """
+    reader = _Reader(config, path)
+    try:
+        chunks = [reader.read(table) for table in _tables(config, path)]
+    except FileNotFoundError:
+        raise DataError("no such data file.", "Check the path.", str(path)) from None
+    except ImportError:
+        raise DataError("Parquet needs pyarrow.", "pip install pyarrow, or give a CSV file.", str(path)) from None
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"is not {config.encoding} text ({error.reason}).", "Set data.encoding, such as latin-1.", str(path)
+        ) from None
+    except (ValueError, LookupError, OSError, csv.Error) as error:  # ParserError and pyarrow's errors are ValueErrors
+        found = str(error).strip().splitlines()[0]
+        raise DataError(
+            f"cannot be read ({found}).", "Give a table with one header row, in text or Parquet.", str(path)
+        ) from None
+    return reader.join(chunks)
+
+
+def header_of(path: Path, encoding: str, delimiter: str | None, wanted: list[str]) -> tuple[list[str], str]:
+    """The names in the first row of a CSV file, and the delimiter: the given one, or the one that finds the wanted columns.
+
+    Raises:
+        DataError: the file is empty.
+    """
+    with open(path, encoding=_codec(encoding), newline="") as file:
+        line = file.readline()
+    if not line.strip():
+        raise DataError("the file is empty or begins with an empty row.", "Give a file with a header row.", str(path))
+    headers = {mark: next(csv.reader([line], delimiter=mark)) for mark in ([delimiter] if delimiter else DELIMITERS)}
+    complete = [mark for mark, names in headers.items() if set(wanted) <= set(names)]
+    best = complete[0] if complete and wanted else max(headers, key=lambda mark: len(headers[mark]))
+    return headers[best], best
+
+
+def _codec(encoding: str) -> str:
+    return "utf-8-sig" if encoding.lower().replace("_", "-") in {"utf-8", "utf8"} else encoding
+
+
+def _tables(config: DataConfig, path: Path) -> Iterator[pd.DataFrame]:
+    """The file in pieces, with the text of every cell whose reading is up to us; the index counts rows from 0."""
+    wanted = config.columns
+    if path.suffix.lower() in {".parquet", ".pq"}:
+        table = pd.read_parquet(path)
+        table = table.reset_index(drop=table.index.name is None)
+        _check_columns(list(table.columns), wanted, path)
+        yield table
+        return
+    header, delimiter = header_of(path, config.encoding, config.delimiter, wanted)
+    _check_columns(header, wanted, path)
+    as_text = [config.series_id, *(config.timestamp if len(config.timestamp) == 1 else [])]
+    as_text += config.target if config.decimal != "." or config.thousands else []
+    pieces = pd.read_csv(
+        path, sep=delimiter, encoding=_codec(config.encoding), chunksize=CHUNK, skip_blank_lines=False,
+        dtype={name: str for name in as_text if name}, keep_default_na=False,
+        na_values={name: [""] if name == config.series_id else EMPTY for name in header},
+    )  # fmt: skip
+    for table in pieces:
+        if not isinstance(table.index, pd.RangeIndex):  # pandas makes an index of surplus cells
+            found = "the rows have more cells than the header."
+            raise DataError(found, "Name each column; numbers with commas need quotes.", f"{path}:{HEADER_ROWS}")
+        yield table
+
+
+def _check_columns(present: list[str], wanted: list[str], path: Path) -> None:
+    errors = [
+        DataError(f"no column `{name}`.", did_you_mean(name, present), f"{path}:1") for name in wanted if name not in present
+    ]
+    for name in dict.fromkeys(wanted):
+        if wanted.count(name) > 1:
+            errors.append(DataError(f"column `{name}` is used twice.", "Name each column once in `data:`.", str(path)))
+        if present.count(name) > 1:
+            errors.append(DataError(f"the header names `{name}` twice.", "Rename one of the two columns.", f"{path}:1"))
+    if errors:
+        raise DataError.together(errors)
+
+
+class _Reader:
+    """Reads pieces of one file; remembers what was settled by the first."""
+
+    def __init__(self, config: DataConfig, path: Path):
+        self.config, self.path = config, path
+        self.date_format = config.date_format
+        self.offsets: set[str] = set()
+
+    def read(self, table: pd.DataFrame) -> tuple[np.ndarray, pd.Series | None, pd.Series, np.ndarray]:
+        """Row numbers, ids, timestamps and values of a piece, without its fully empty rows."""
+        table = table[self.config.columns].dropna(how="all")
+        values = np.stack([self._numbers(table[name]) for name in self.config.target], axis=1)
+        return table.index.to_numpy() + HEADER_ROWS, self._ids(table), self._timestamps(table[self.config.timestamp]), values
+
+    def join(self, chunks: list[tuple]) -> Rows:
+        """All pieces as one."""
+        numbers, ids, stamps, values = zip(*chunks, strict=True) if chunks else ([], [], [], [])
+        if sum(map(len, numbers)) == 0:
+            raise DataError(
+                "there is a header but no rows.", "Give at least lookback + horizon rows for each part.", str(self.path)
+            )
+        if self.config.series_id:
+            codes, names = pd.factorize(pd.concat(ids), sort=True)
+        else:
+            codes, names = np.zeros(sum(map(len, numbers)), dtype=np.int64), [Path(self.config.path).stem]
+        timestamps = pd.DatetimeIndex(pd.concat(stamps))
+        timestamps = localize(timestamps, self.offsets, self.config.timezone, codes, str(self.path))
+        return Rows(np.concatenate(numbers), codes, [str(name) for name in names], timestamps, np.concatenate(values))
+
+    def _ids(self, table: pd.DataFrame) -> pd.Series | None:
+        if self.config.series_id is None:
+            return None
+        ids = table[self.config.series_id]
+        self._refuse(ids, ids.isna().to_numpy(), "is empty", "Name the series of each row.")
+        return ids.astype(str)
+
+    def _timestamps(self, table: pd.DataFrame) -> pd.Series:
+        column = table.iloc[:, 0]
+        if table.shape[1] > 1:
+            stamps = parse_parts(table)
+        elif pd.api.types.is_datetime64_any_dtype(column):
+            stamps = column
+        else:
+            text = column.astype("str").str.strip()
+            self._refuse(text, column.isna().to_numpy(), "is empty", "Every row needs its timestamp.")
+            if self.date_format is None and len(text):
+                self.date_format = choose_format(text, str(column.name), f"{self.path}:{table.index[0] + HEADER_ROWS}")
+            stamps, offsets = parse_timestamps(text, self.date_format or "ISO8601")
+            self.offsets |= offsets
+        remedy = f"Write all timestamps alike (the format here is {self.date_format or 'year, month, day, ...'})."
+        self._refuse(column, stamps.isna().to_numpy(), "is not a timestamp", remedy)
+        return stamps
+
+    def _numbers(self, column: pd.Series) -> np.ndarray:
+        if column.dtype == bool or not (pd.api.types.is_string_dtype(column) or pd.api.types.is_numeric_dtype(column)):
+            raise DataError(
+                f"`{column.name}` holds {column.dtype} values.", "Name a column of numbers in `data.target`.", str(self.path)
+            )
+        plain = column
+        if pd.api.types.is_string_dtype(column):
+            plain = column.astype("str").str.strip()
+            mark, point = self.config.thousands, self.config.decimal
+            if mark:
+                grouped = plain.str.fullmatch(rf"[-+]?\d{{1,3}}({re.escape(mark)}\d{{3}})*({re.escape(point)}\d*)?")
+                plain = plain.str.replace(mark, "", regex=False).where(grouped | ~plain.str.contains(mark, regex=False, na=False))
+            if point != ".":
+                plain = plain.where(~plain.str.contains(".", regex=False, na=False)).str.replace(point, ".", regex=False)
+        numbers = pd.to_numeric(plain, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        remedy = "Correct these cells, name a numeric column in `data.target`, or set data.decimal and data.thousands."
+        self._refuse(column, np.isnan(numbers) & column.notna().to_numpy(), "is not a number", remedy)
+        self._refuse(column, np.abs(numbers) > LARGEST, f"is infinite or beyond {LARGEST:g}", "Correct these cells.")
+        return numbers
+
+    def _refuse(self, column: pd.Series, bad: np.ndarray, what: str, remedy: str) -> None:
+        """Raise if any cell is bad, naming the first three."""
+        rows = np.flatnonzero(bad)
+        if len(rows):
+            shown = [cell if not isinstance(cell, str) else repr(cell) for cell in column.iloc[rows[:3]]]
+            cells = [f"row {number} {cell}" for number, cell in zip(column.index[rows[:3]] + HEADER_ROWS, shown, strict=True)]
+            told = ", ".join(cells) + (f" and {len(rows) - 3} more" if len(rows) > 3 else "")
+            place = f"{self.path}:{column.index[rows[0]] + HEADER_ROWS}"
+            raise DataError(f"`{column.name}` {what} in {len(rows)} rows: {told}.", remedy, place)

@@ -1,0 +1,230 @@
+"""Timestamps: text becomes moments without guessing, spacing becomes a freq, and durations become steps."""
+
+from __future__ import annotations
+
+import re
+import warnings
+import zoneinfo
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from forecast.config import DURATION
+from forecast.errors import ConfigError, DataError
+
+ISO = re.compile(r"\d{4}-\d{2}(-\d{2})?([ T]\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?)?( ?(Z|[+-]\d{2}(:?\d{2})?))?")
+YEAR_FIRST = re.compile(r"\d{4}([/.])\d{1,2}\1\d{1,2}( \d{1,2}:\d{2}(:\d{2})?)?")
+YEAR_LAST = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2\d{4}( \d{1,2}:\d{2}(:\d{2})?)?")
+OFFSET = r":\d{2}(?:[.,]\d+)? ?(Z|[+-]\d{2}:?(?:\d{2})?)$"
+UNIX = {"unix": "s", "unix_ms": "ms"}  # date_format of whole numbers since 1970
+MONTHS = {"MS": 1, "ME": 1, "BMS": 1, "BME": 1, "QS": 3, "QE": 3, "BQS": 3, "BQE": 3, "YS": 12, "YE": 12, "BYS": 12, "BYE": 12}
+
+
+def choose_format(text: pd.Series, name: str, place: str) -> str:
+    """The one way in which these cells can be read: `ISO8601`, or a strptime format.
+
+    Raises:
+        DataError: it is not known, or day and month could be told either way; names `data.date_format`.
+    """
+    first = str(text.iloc[0])
+    if ISO.fullmatch(first):
+        return "ISO8601"
+    if match := YEAR_FIRST.fullmatch(first):
+        return "%Y{0}%m{0}%d".format(match[1]) + _time_format(first)
+    if match := YEAR_LAST.fullmatch(first):
+        parts = text.str.extract(r"^(\d{1,2})[/.-](\d{1,2})[/.-]").astype(float)
+        day_first, month_first = (parts[0] > 12).any(), (parts[1] > 12).any()
+        if day_first != month_first:
+            order = "%d{0}%m{0}%Y" if day_first else "%m{0}%d{0}%Y"
+            return order.format(match[2]) + _time_format(first)
+        if not day_first:
+            options = " or ".join(repr(order.format(match[2])) for order in ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y"))
+            raise DataError(f"`{name}` {first!r} could be day first or month first.", f"Set data.date_format: {options}.", place)
+    number = first.removesuffix(".0").isdecimal()
+    known = "unix, unix_ms, '%Y%m%d' or '%Y'" if number else "a format such as '%d %b %Y' (as in Python's strptime)"
+    raise DataError(
+        f"`{name}` {first!r} is in no form that can be read without doubt.", f"Set data.date_format to {known}.", place
+    )
+
+
+def _time_format(cell: str) -> str:
+    return {0: "", 1: " %H:%M", 2: " %H:%M:%S"}[cell.count(":")]
+
+
+def parse_timestamps(text: pd.Series, date_format: str) -> tuple[pd.Series, set[str]]:
+    """Cells become timestamps, NaT where they cannot, in UTC if they have UTC offsets; and the offsets that were seen."""
+    if date_format in UNIX:
+        return pd.to_datetime(pd.to_numeric(text, errors="coerce"), unit=UNIX[date_format], errors="coerce", utc=True), {"Z"}
+    offsets = set(text.str.extract(OFFSET)[0].dropna()) if date_format == "ISO8601" else set()
+    aware = bool(offsets) or "%z" in date_format
+    return pd.to_datetime(text, format=date_format, errors="coerce", utc=aware), offsets or ({"%z"} if aware else set())
+
+
+def parse_parts(table: pd.DataFrame) -> pd.Series:
+    """Columns of year, month, day, hour, minute and second, in this order and as many as there are, become timestamps."""
+    names = ("year", "month", "day", "hour", "minute", "second")
+    parts = {name: pd.to_numeric(table[column], errors="coerce") for name, column in zip(names, table.columns, strict=False)}
+    parts = {"month": pd.Series(1, table.index), "day": pd.Series(1, table.index)} | parts
+    whole = pd.DataFrame(parts).apply(lambda column: column % 1 == 0).all(axis=1)
+    return pd.to_datetime(pd.DataFrame(parts).where(whole), errors="coerce")
+
+
+def localize(stamps: pd.DatetimeIndex, offsets: set[str], zone: str | None, series: np.ndarray, place: str) -> pd.DatetimeIndex:
+    """Give timestamps their time zone: the one of the config, or the single UTC offset that was seen; in file order.
+
+    Hours that a clock change repeats are told apart by their order within a series.
+
+    Raises:
+        DataError: there are several offsets and no zone, the zone is unknown, or a local time does not exist or cannot be told.
+    """
+    try:
+        if offsets:
+            if zone is None and len(offsets) > 1:
+                raise DataError(
+                    f"the timestamps have several UTC offsets ({', '.join(sorted(offsets))}).",
+                    "Set data.timezone to where they come from, such as Europe/London.",
+                    place,
+                )
+            target = zone or _fixed_zone(next(iter(offsets)))
+            return stamps.tz_convert(target) if stamps.tz is not None else stamps.tz_localize("UTC").tz_convert(target)
+        if zone is None:
+            return stamps
+        zoneinfo.ZoneInfo(zone)  # a KeyError for a zone that does not exist
+        if stamps.tz is not None:
+            return stamps.tz_convert(zone)
+        localized = pd.Series(index=range(len(stamps)), dtype=f"datetime64[ns, {zone}]")
+        for number in range(series.max() + 1):
+            rows = np.flatnonzero(series == number)
+            localized.iloc[rows] = stamps[rows].tz_localize(zone, ambiguous="infer")
+        return pd.DatetimeIndex(localized)
+    except (ValueError, KeyError) as error:  # unknown zones, and times that a clock change makes impossible or ambiguous
+        found = str(error).split(", try using")[0].strip("'\"")
+        remedy = "Use a zone such as Europe/London, and timestamps that exist there, best with UTC offsets."
+        raise DataError(f"data.timezone {zone!r} cannot be applied ({found}).", remedy, place) from None
+
+
+def _fixed_zone(offset: str) -> str:
+    return (
+        "UTC" if offset in {"Z", "%z", "+00:00", "+0000", "+00", "-00:00"} else f"UTC{offset[:3]}:{offset[3:].strip(':') or '00'}"
+    )
+
+
+def infer_freq(stamps: pd.DatetimeIndex) -> str | None:
+    """The freq of sorted, distinct timestamps; where they have gaps, that of a gapless stretch, or the commonest spacing."""
+    if len(stamps) < 3:
+        return None
+    pieces = [stamps, *(stamps[start : start + 10] for start in range(0, min(len(stamps) - 9, 1000), 10))]
+    found = next((freq for piece in pieces if (freq := _regular_freq(piece))), None)
+    if found:
+        return found
+    step = pd.Series(stamps).diff().mode()[0]
+    whole_days = step % pd.Timedelta(days=1) == pd.Timedelta(0)
+    return to_offset(f"{step.days}D" if whole_days else step).freqstr
+
+
+def _regular_freq(stamps: pd.DatetimeIndex) -> str | None:
+    with warnings.catch_warnings():  # pandas 3.1 warns that 4 will give an offset here; both are dealt with
+        warnings.simplefilter("ignore")
+        freq = pd.infer_freq(stamps)
+    return getattr(freq, "freqstr", freq)
+
+
+def to_offset(freq: object) -> pd.DateOffset:
+    """A pandas offset; ValueError where it is none."""
+    return pd.tseries.frequencies.to_offset(freq)
+
+
+def follow(stamps: pd.DatetimeIndex, offset: pd.DateOffset) -> pd.DatetimeIndex:
+    """Each timestamp one step later."""
+    with warnings.catch_warnings():  # some freqs are added one by one, which pandas warns is slow
+        warnings.simplefilter("ignore")
+        return stamps + offset
+
+
+def season_length_of(freq: str) -> int:
+    """Steps in the usual season of a freq: a day for minutes and hours, a week for days, a year above that.
+
+    >>> [season_length_of(freq) for freq in ("h", "15min", "D", "B", "W-SUN", "MS", "QS", "YS")]
+    [24, 96, 7, 5, 52, 12, 4, 1]
+    """
+    offset = to_offset(freq)
+    prefix = offset.rule_code.split("-")[0]
+    if prefix in MONTHS:
+        return max(1, 12 // (MONTHS[prefix] * offset.n))
+    if prefix in {"B", "W"}:
+        return max(1, {"B": 5, "W": 52}[prefix] // offset.n)
+    if not (step := _fixed_step(offset)):
+        return 1
+    seasons = [pd.Timedelta(hours=1)] if step < pd.Timedelta(minutes=1) else []
+    seasons += [pd.Timedelta(days=1), pd.Timedelta(weeks=1), pd.Timedelta(weeks=52)]
+    return next((season // step for season in seasons if season >= 2 * step and season % step == pd.Timedelta(0)), 1)
+
+
+def _fixed_step(offset: pd.DateOffset) -> pd.Timedelta | None:
+    if isinstance(offset, pd.offsets.Day):
+        return pd.Timedelta(days=offset.n)
+    return pd.Timedelta(offset) if isinstance(offset, pd.offsets.Tick) else None
+
+
+def steps_in(duration: str, freq: str, key: str, place: str) -> int:
+    """A duration such as 7d, 90min, 2w, 6mo or 1y in steps of a freq.
+
+    >>> steps_in("7d", "h", "windows.horizon", "")
+    168
+    >>> steps_in("1y", "MS", "windows.horizon", "")
+    12
+
+    Raises:
+        ConfigError: it is not a whole number of steps.
+    """
+    number, unit = DURATION.fullmatch(duration).groups()
+    offset = to_offset(freq)
+    prefix = offset.rule_code.split("-")[0]
+    if unit in {"mo", "y"}:
+        length, step = int(number) * {"mo": 1, "y": 12}[unit], MONTHS.get(prefix, 0) * offset.n
+    else:
+        weekly = pd.Timedelta(weeks=offset.n) if prefix == "W" else None
+        length, step = (
+            pd.Timedelta(int(number), {"d": "D", "w": "W"}.get(unit, unit)),
+            weekly or _fixed_step(offset) or pd.Timedelta(0),
+        )
+    if not step or length % step or length < step:
+        raise ConfigError(
+            f"{key} is {duration}, which is no whole number of steps of freq {freq}.",
+            "Give a number of steps instead.",
+            place,
+        )
+    return int(length / step)
+
+
+def check_spacing(stamps: pd.DatetimeIndex, begins: Sequence[int], freq: str, rows: np.ndarray, source: str) -> None:
+    """Every series starts on a tick of the freq, and every timestamp is one step after the one before.
+
+    begins: the first row of each series; rows: the row of each timestamp in the file.
+
+    Raises:
+        DataError: naming the first three places.
+    """
+    try:
+        offset = to_offset(freq)
+    except ValueError:
+        raise DataError(
+            f"data.freq {freq!r} is not a pandas frequency.", "Use for example h, 15min, D, W, MS or QS.", source
+        ) from None
+    off_tick = [row for row in begins if not offset.is_on_offset(stamps[row])]
+    if off_tick:
+        raise DataError(
+            f"{stamps[off_tick[0]]} is no tick of freq {freq}.",
+            "Set `data.freq` to the freq of the timestamps, correct them, or set `data.resample`.",
+            f"{source}:{rows[off_tick[0]]}",
+        )
+    inner = np.setdiff1d(np.arange(len(stamps)), begins)
+    wrong = inner[stamps[inner] != follow(stamps[inner - 1], offset)] if len(inner) else inner
+    if len(wrong):
+        places = [f"row {rows[row]} ({stamps[row - 1]} is followed by {stamps[row]})" for row in wrong[:3]]
+        raise DataError(
+            f"the spacing is not one step of freq {freq} in {len(wrong)} places: {', '.join(places)}.",
+            "Set data.missing_timestamps: fill to add missing rows, data.resample for irregular ones, or correct data.freq.",
+            f"{source}:{rows[wrong[0]]}",
+        )

@@ -1,0 +1,123 @@
+"""`validate`: everything that can fail in training is said now, without TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from forecast.config import Config, load_config
+from forecast.errors import ForecastError
+from forecast.models.description import Network, describe_network
+from forecast.training import Prepared, prepare
+
+FEW_WINDOWS = 50  # training windows below which a network hardly learns more than its linear skip
+LONG_SEASON = 100  # steps; a season longer than this is not for the lookback to see
+TENSORFLOW = 650e6  # bytes of its import
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of a validation; `text` has figures, `remedy` says what to do."""
+
+    level: Literal["ok", "warning", "error"]
+    subject: str
+    text: str
+    remedy: str = ""
+
+
+def validate(config: Config | str | Path, overrides: Mapping[str, object] | None = None) -> list[Finding]:
+    """Check a config and its data as `train` would, up to the first weight; errors are findings, not exceptions."""
+    try:
+        loaded = config if isinstance(config, Config) else load_config(config, overrides)
+    except ForecastError as error:
+        return [Finding("error", "config", str(error))]
+    found = [Finding("ok", "config", f"{loaded.name}, all keys are known and in range")]
+    try:
+        prepared = prepare(loaded)
+    except ForecastError as error:
+        return [*found, Finding("error", "data", str(error))]
+    network = _network(prepared)
+    return [*found, *_about_data(prepared), *_about_windows(prepared), *_about_network(prepared, network)]
+
+
+def _network(prepared: Prepared) -> Network:
+    train = prepared.windows["train"]
+    return describe_network(prepared.config.model, (train.lookback, train.past.shape[1]), (train.horizon, train.future.shape[1]))
+
+
+def _about_data(prepared: Prepared) -> list[Finding]:
+    panel = prepared.panel
+    span = f"{panel.timestamps.min()} to {panel.timestamps.max()}"
+    found = [Finding("ok", "data", f"{len(panel.values)} rows, {len(panel.series_ids)} series, freq {panel.freq}, {span}")]
+    for repair in panel.record:
+        amount = repair.get("cells") or repair["rows"]
+        policy = f" by {repair['policy']}" if "policy" in repair else ""
+        found.append(Finding("warning", "data", f"{repair['what']}: {amount}{policy}", "The run's contract names the rows."))
+    return found
+
+
+def _about_windows(prepared: Prepared) -> list[Finding]:
+    counts = {part: len(windows) for part, windows in prepared.windows.items()}
+    told = ", ".join(f"{count} {part}" for part, count in counts.items())
+    found = [
+        Finding(
+            "ok", "windows", f"{told}; lookback {prepared.config.windows.lookback}, horizon {prepared.config.windows.horizon}"
+        )
+    ]
+    if counts["train"] < FEW_WINDOWS:
+        found.append(
+            Finding(
+                "warning",
+                "windows",
+                f"only {counts['train']} training windows",
+                "Use a shorter lookback or horizon, or more data.",
+            )
+        )
+    season, lookback = prepared.season_length, prepared.config.windows.lookback
+    if 1 < season <= LONG_SEASON and lookback < season:
+        found.append(
+            Finding(
+                "warning",
+                "windows",
+                f"a lookback of {lookback} sees no whole season of {season} steps",
+                "Set windows.lookback higher.",
+            )
+        )
+    return found
+
+
+def _about_network(prepared: Prepared, network: Network) -> list[Finding]:
+    train = prepared.windows["train"]
+    values = len(train) * train.horizon * train.future.shape[1]
+    found = [Finding("ok", "network", f"{network.parameters} parameters")]
+    if network.parameters > 100 * values:
+        found = [
+            Finding(
+                "warning",
+                "network",
+                f"{network.parameters} parameters learn from {values} target values",
+                "Use fewer model.units.",
+            )
+        ]
+    bytes_needed = memory_estimate(prepared, network)
+    return [
+        *found,
+        Finding("ok", "memory", f"about {bytes_needed / 1e6:.0f} MB in training, {TENSORFLOW / 1e6:.0f} of them TensorFlow"),
+    ]
+
+
+def memory_estimate(prepared: Prepared, network: Network) -> float:
+    """Bytes of memory that training takes, roughly: the libraries, the data, the weights, and one batch.
+
+    Weights count four times (values, gradients, two of Adam), and a batch twelve times the width of every layer at each step.
+    """
+    panel, batch = prepared.panel, prepared.config.training.batch_size
+    cells = panel.values.size
+    data = cells * (panel.values.itemsize + 4 + 1) + 8 * len(panel.timestamps)
+    widths = sum(int(np.prod(layer.shape)) for layer in network.layers)
+    steps = sum(network.past[0] * layer.options["units"] for layer in network.layers if layer.kind == "recurrent")
+    return TENSORFLOW + data + 4 * 4 * network.parameters + 4 * batch * (widths + 12 * steps)

@@ -1,0 +1,116 @@
+"""`init` writes a config that trains as it is, and says what it chose."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from forecast.config import load_config
+from forecast.drafting import init
+from forecast.errors import DataError, RunError
+from forecast.training import prepare, train
+from tests.conftest import seasonal_rows
+
+MONTHS = pd.date_range("2010-01-01", periods=120, freq="MS")
+FOUND = {
+    "ETTh1.csv": {"timestamp": ["date"], "target": ["HUFL"]},
+    "delhi-climate.csv": {"timestamp": ["date"], "target": ["meantemp"], "season_length": 365},
+    "beijing-pm25.csv": {
+        "timestamp": ["year", "month", "day", "hour"],
+        "target": ["pm2.5"],
+        "missing_values": "interpolate",
+        "max_gap": 155,
+    },
+    "daily-min-temperatures.csv": {"missing_timestamps": "fill", "missing_values": "interpolate"},
+    "airline-passengers.csv": {"timestamp": ["Month"], "target": ["Passengers"], "missing_values": "error"},
+}
+
+
+@pytest.mark.parametrize(("name", "keys"), FOUND.items(), ids=FOUND)
+def test_shared_data(shared_data, tmp_path, name, keys):
+    config = load_config(init(shared_data / name, tmp_path / "config.yaml"))
+    found = config.data.model_dump()
+    assert {key: found[key] for key in keys} == keys
+    assert len(prepare(config).windows["train"]) > 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FOUND)
+def test_shared_data_trains_unedited(shared_data, tmp_path, name):
+    config = load_config(init(shared_data / name, tmp_path / "config.yaml"), {"training.epochs": 1, "windows.stride": 40})
+    run = train(config, tmp_path / "run")
+    assert run.read_json(run.metrics)["skill"]["seasonal_naive"] > 0
+
+
+def write(folder, table, name="data.csv", **options):
+    table.to_csv(folder / name, index=False, **options)
+    return init(folder / name, folder / "config.yaml")
+
+
+def test_what_was_chosen_is_said(tmp_path):
+    table = pd.DataFrame({"row": range(120), "month": MONTHS, "sales": seasonal_rows(), "visits": seasonal_rows(seed=2)})
+    text = write(tmp_path, table).read_text()
+    assert "target: sales # the first numeric column; others: visits" in text
+    assert "horizon: 12 # steps to forecast; chosen from the season, set what you need" in text
+    assert "path: data.csv" in text
+    assert "confirmed by autocorrelation" in text
+
+
+def test_series_are_found(tmp_path):
+    shops = [pd.DataFrame({"month": MONTHS, "shop": name, "city": "x", "sales": seasonal_rows()}) for name in ("007", "008")]
+    config = load_config(write(tmp_path, pd.concat(shops)))
+    assert config.data.series_id == "shop"
+    assert prepare(config).panel.series_ids == ["007", "008"]
+
+
+@pytest.mark.parametrize("date_format", ["%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y"])
+def test_ambiguous_dates_are_read_so_that_rows_are_evenly_spaced(tmp_path, date_format):
+    table = pd.DataFrame({"month": MONTHS.strftime(date_format), "sales": seasonal_rows()})
+    path = write(tmp_path, table)
+    assert "CHECK THIS: day and month could be the other way round" in path.read_text()
+    assert load_config(path).data.date_format == date_format
+    assert prepare(load_config(path)).panel.freq == "MS"
+
+
+def test_other_ways_of_writing(tmp_path):
+    table = pd.DataFrame({"month": MONTHS, "sales": seasonal_rows().round(2)})
+    config = load_config(write(tmp_path, table, sep=";", decimal=",", encoding="latin-1"))
+    assert (config.data.delimiter, config.data.decimal) == (";", ",")
+    assert prepare(config).panel.values[:, 0].tolist() == table.sales.tolist()
+
+
+def test_irregular_rows_are_resampled(tmp_path):
+    minutes = pd.date_range("2020-01-01", periods=3000, freq="7min") + pd.to_timedelta([i % 3 for i in range(3000)], unit="s")
+    config = load_config(write(tmp_path, pd.DataFrame({"at": minutes, "load": range(3000)})))
+    assert config.data.resample.how == "mean"
+    assert len(prepare(config).windows["test"]) > 0
+
+
+def test_options(tmp_path):
+    pd.DataFrame({"month": MONTHS, "sales": 1.0, "visits": seasonal_rows()}).to_csv(tmp_path / "a.csv", index=False)
+    config = load_config(init(tmp_path / "a.csv", tmp_path / "b.yaml", target="visits", horizon=5))
+    assert (config.data.target, config.windows.horizon) == (["visits"], 5)
+    with pytest.raises(RunError, match=r"b.yaml: this file exists.\n  Choose another with -o"):
+        init(tmp_path / "a.csv", tmp_path / "b.yaml")
+    init(tmp_path / "a.csv", tmp_path / "b.yaml", force=True)
+    with pytest.raises(DataError, match=r"no column `visit`.\n  Did you mean `visits`\?"):
+        init(tmp_path / "a.csv", tmp_path / "c.yaml", target="visit")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the file is empty"),
+        ("a,b\n1,2\n", "no column holds timestamps in a known form; the columns are a, b"),
+        ("t,b\n2020-01-01,x\n2020-01-02,y\n", "no column holds numbers"),
+        ("t,y\n2020-01-01,1\n2020-01-02,2\n2020-01-03,3\n", "the shortest series has 3 rows"),
+    ],
+    ids=["empty", "no timestamps", "no numbers", "short"],
+)
+def test_files_that_no_config_helps(tmp_path, text, message):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        init(tmp_path / "a.csv", tmp_path / "b.yaml")
+    assert not (tmp_path / "b.yaml").exists()
+    with pytest.raises(DataError, match="no such data file"):
+        init(tmp_path / "none.csv", tmp_path / "b.yaml")

@@ -1,0 +1,69 @@
+"""Clock changes, durations and spacing."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from forecast.config import DataConfig
+from forecast.data import read_panel
+from forecast.errors import ConfigError
+from forecast.timestamps import infer_freq, steps_in
+
+DURATIONS = [
+    ("7d", "h", 168), ("36h", "h", 36), ("90min", "15min", 6), ("1d", "15min", 96), ("60s", "min", 1), ("3d", "36h", 2),
+    ("2w", "D", 14), ("1w", "D", 7), ("4w", "W-SAT", 4), ("6mo", "ME", 6), ("1y", "MS", 12), ("1y", "QS-OCT", 4), ("2y", "YS", 2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("duration", "freq", "steps"), DURATIONS, ids=str)
+def test_durations(duration, freq, steps):
+    assert steps_in(duration, freq, "windows.horizon", "") == steps
+
+
+@pytest.mark.parametrize(
+    ("duration", "freq"), [("7d", "MS"), ("1y", "D"), ("30min", "h"), ("90min", "h"), ("1mo", "QS"), ("1d", "B")], ids=str
+)
+def test_durations_that_are_no_whole_steps(duration, freq):
+    with pytest.raises(
+        ConfigError, match=f"c.yaml:3:1: windows.horizon is {duration}, which is no whole number of steps of freq {freq}"
+    ):
+        steps_in(duration, freq, "windows.horizon", "c.yaml:3:1")
+
+
+@pytest.mark.parametrize("freq", ["h", "D", "W-SUN", "MS", "15min"])
+def test_freq_in_spite_of_gaps(freq):
+    stamps = pd.date_range("2020-01-01", periods=60, freq=freq)
+    assert infer_freq(stamps.delete([5, 6, 31, 47])) == freq
+
+
+YEAR = pd.date_range("2020-01-01", "2020-12-31 23:00", freq="h", tz="Europe/London")  # holds a day of 23 hours and one of 25
+
+
+@pytest.mark.parametrize("written", ["offsets", "local", "UTC"])
+def test_a_year_of_hours_in_london(tmp_path, written):
+    texts = {"offsets": YEAR.map(str), "local": YEAR.tz_localize(None).map(str), "UTC": YEAR.tz_convert("UTC").map(str)}
+    pd.DataFrame({"t": texts[written], "y": range(len(YEAR))}).to_csv(tmp_path / "a.csv", index=False)
+    panel = read_panel(DataConfig(path=str(tmp_path / "a.csv"), timestamp="t", target="y", timezone="Europe/London"))
+    assert panel.timestamps.as_unit("ns").equals(YEAR.as_unit("ns"))
+    assert panel.freq == "h"
+    per_day = pd.Series(1, panel.timestamps).resample("D").sum()
+    assert per_day["2020-03-29"] == 23
+    assert per_day["2020-10-25"] == 25
+    assert str(panel.future(0, 1)[0]) == "2021-01-01 00:00:00+00:00"
+
+
+def test_a_single_offset_is_a_zone(tmp_path):
+    (tmp_path / "a.csv").write_text("t,y\n2020-01-01T00:00+05:30,1\n2020-01-01T01:00+05:30,2\n2020-01-01T02:00+05:30,3\n")
+    panel = read_panel(DataConfig(path=str(tmp_path / "a.csv"), timestamp="t", target="y"))
+    assert str(panel.future(0, 1)[0]) == "2020-01-01 03:00:00+05:30"
+
+
+def test_local_hours_of_several_series(tmp_path):
+    hours = YEAR[YEAR.slice_indexer("2020-10-24", "2020-10-26")]
+    table = pd.DataFrame({"t": hours.tz_localize(None).map(str), "y": range(len(hours))})
+    pd.concat([table.assign(s="a"), table.assign(s="b")]).to_csv(tmp_path / "a.csv", index=False)
+    panel = read_panel(
+        DataConfig(path=str(tmp_path / "a.csv"), timestamp="t", target="y", series_id="s", timezone="Europe/London")
+    )
+    assert panel.timestamps.as_unit("ns").equals(hours.append(hours).as_unit("ns"))

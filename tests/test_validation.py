@@ -1,0 +1,60 @@
+"""`validate` says before training what would fail in it."""
+
+from __future__ import annotations
+
+import pytest
+
+from forecast.config import load_config
+from forecast.models.keras_builder import build_keras
+from forecast.training import prepare
+from forecast.validation import _network, validate
+
+
+def levels(findings):
+    return {(finding.level, finding.subject) for finding in findings}
+
+
+def test_a_good_config(project):
+    findings = validate(project())
+    assert levels(findings) == {("ok", subject) for subject in ("config", "data", "windows", "network", "memory")}
+    told = " ".join(finding.text for finding in findings)
+    assert "120 rows, 1 series, freq MS, 2010-01-01" in told
+    assert "70 train, 16 validation, 16 test" in told
+
+
+@pytest.mark.parametrize(
+    ("sections", "subject", "told"),
+    [
+        ({"model": {"cell": "x"}}, "config", "`model.cell` is 'x'"),
+        ({"data": {"target": "sale"}}, "data", "no column `sale`"),
+        ({"windows": {"lookback": 100}}, "data", "windows.lookback is 100"),
+        ({"windows": {"lookback": "7d"}}, "data", "no whole number of steps of freq MS"),
+    ],
+    ids=["config", "column", "windows", "duration"],
+)
+def test_errors(project, sections, subject, told):
+    last = validate(project(**sections))[-1]
+    assert (last.level, last.subject) == ("error", subject)
+    assert told in last.text
+
+
+@pytest.mark.parametrize(
+    ("sections", "subject", "told"),
+    [
+        ({"windows": {"lookback": 60}}, "windows", "only 22 training windows"),
+        ({"windows": {"lookback": 6}}, "windows", "a lookback of 6 sees no whole season of 12 steps"),
+        ({"model": {"units": [200]}}, "network", "parameters learn from 210 target values"),
+    ],
+    ids=["few windows", "short lookback", "large network"],
+)
+def test_warnings(project, sections, subject, told):
+    (warning,) = [finding for finding in validate(project(**sections)) if finding.level == "warning"]
+    assert warning.subject == subject
+    assert told in warning.text
+    assert warning.remedy
+
+
+@pytest.mark.parametrize("keys", [{"cell": "gru", "bidirectional": True}, {"units": [5, 3], "normalization": "revin"}], ids=str)
+def test_the_parameter_count_is_that_of_keras(project, keys):
+    prepared = prepare(load_config(project(model=keys)))
+    assert _network(prepared).parameters == build_keras(_network(prepared)).count_params()
