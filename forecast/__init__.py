@@ -17,7 +17,7 @@ _HOMES = {
     "Run": "runs",
     "RunError": "errors",
     "init": "drafting",
-    "load_config": "config",
+    "load_config": "loading",
     "predict": "prediction",
     "schema": "config",
     "train": "training",

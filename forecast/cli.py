@@ -97,7 +97,7 @@ def train(
 
     Example:  forecast train configs/airline.yaml --set training.epochs=20
     """
-    from forecast.config import load_config, parse_overrides
+    from forecast.loading import load_config, parse_overrides
 
     resolved = load_config(config, parse_overrides(override or []))
     from forecast.training import train as train_network
@@ -202,7 +202,7 @@ def validate(config: ConfigFile, override: Overrides = None, as_json: Json = Fal
     """
     from dataclasses import asdict
 
-    from forecast.config import parse_overrides
+    from forecast.loading import parse_overrides
     from forecast.validation import validate as check
 
     findings = check(config, parse_overrides(override or []))
@@ -231,7 +231,8 @@ def config(
 
     Example:  forecast config configs/airline.yaml --diff
     """
-    from forecast.config import differences, load_config, parse_overrides
+    from forecast.config import differences
+    from forecast.loading import load_config, parse_overrides
 
     loaded = load_config(config, parse_overrides(override or []))
     text = "".join(f"{key}: {value}\n" for key, value in differences(loaded).items()) if diff else loaded.to_yaml()

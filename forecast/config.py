@@ -1,18 +1,15 @@
-"""The config: every YAML key once, with its default, unit and meaning, and how a file becomes a `Config`."""
+"""The config: every YAML key once, with its default, unit and meaning."""
 
 from __future__ import annotations
 
 import datetime
-import os
 import re
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
-from forecast.errors import ConfigError, did_you_mean
+from forecast.yaml12 import Dumper
 
 DURATION = re.compile(r"([1-9][0-9]{0,8})\s*(s|min|h|d|w|mo|y)")
 
@@ -246,41 +243,7 @@ class Config(Section):
 
     def to_yaml(self) -> str:
         """The resolved config, every default written out."""
-        return yaml.dump(self.model_dump(), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-
-
-def load_config(path: str | Path, overrides: Mapping[str, object] | None = None) -> Config:
-    """Read a YAML file into a `Config`; `overrides` such as `{"training.epochs": 5}` win over the file.
-
-    Raises:
-        ConfigError: the file cannot be read, or keys or values are wrong; all of them are told at once.
-    """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.y*ml")]) if path.parent.is_dir() else ""
-        raise ConfigError("no such config file.", near if near.startswith("Did") else "Check the path.", str(path)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot be read ({error}).", "Give a YAML text file in UTF-8.", str(path)) from None
-    values, places = _parse(text, path)
-    values.setdefault("name", re.sub(r"[^\w.-]", "-", path.stem).lstrip("-.") or "run")
-    _resolve_path(values, path.parent)
-    for key, value in (overrides or {}).items():
-        _override(values, places, key, value)
-    _resolve_path(values, Path())
-    try:
-        config = Config.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError.together([_explain(item, places) for item in error.errors()]) from None
-    config._places.update(places)
-    return config
-
-
-def _resolve_path(values: dict[str, Any], folder: Path) -> None:
-    """Make `data.path` absolute: what the file says starts at its folder, what the command line says at the current one."""
-    if isinstance(data := values.get("data"), dict) and isinstance(data.get("path"), str) and data["path"]:
-        data["path"] = os.path.abspath(folder / Path(data["path"]).expanduser())
+        return yaml.dump(self.model_dump(), Dumper=Dumper, sort_keys=False, allow_unicode=True)
 
 
 def schema() -> dict:
@@ -304,37 +267,6 @@ def differences(config: Config) -> dict[str, object]:
     return found
 
 
-def yaml_line(value: object) -> str:
-    """A value as YAML on one line, quoted where `load_config` would take it for something else.
-
-    >>> yaml_line(["a", "09", 1.5])
-    "[a, '09', 1.5]"
-    """
-    return yaml.dump([value], Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6).strip()[
-        1:-1
-    ]
-
-
-def parse_overrides(options: list[str]) -> dict[str, object]:
-    """The command line's `--set key=value` texts as overrides; values are read as YAML.
-
-    >>> parse_overrides(["training.epochs=5", "model.units=[64, 32]"])
-    {'training.epochs': 5, 'model.units': [64, 32]}
-    """
-    overrides = {}
-    for option in options:
-        key, equals, text = option.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError(f"--set {option} has no key and value.", "Write for example --set training.epochs=5.")
-        try:
-            overrides[key.strip()] = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
-        except yaml.YAMLError:
-            raise ConfigError(
-                f"--set {option}: the value is not YAML.", "Quote it for the shell: --set model.units='[64, 32]'."
-            ) from None
-    return overrides
-
-
 def field_at(location: tuple[str | int, ...]) -> Any:
     """The pydantic field that a path such as ("training", "epochs") names, or None."""
     section: Any = Config
@@ -353,115 +285,3 @@ def section_of(annotation: object) -> type[Section] | None:
     """The section class in a field's annotation (`X` or `X | None`), or None where the field is a value."""
     choices = [annotation, *getattr(annotation, "__args__", ())]
     return next((c for c in choices if isinstance(c, type) and issubclass(c, Section)), None)
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader with the scalars of YAML 1.2: `1e-3` is a number, `yes` and `2015-01-31` are text."""
-
-    yaml_implicit_resolvers: dict = {}
-
-
-def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | float:
-    whole = re.fullmatch(r"[-+]?[0-9]{1,300}", node.value)
-    return int(node.value) if whole else float(node.value.replace(".inf", "inf").replace(".nan", "nan"))
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(~|null|Null|NULL|)$"), ["~", "n", "N", ""])
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^([-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan)$"),
-    list("-+.0123456789"),
-)
-_Loader.add_constructor("tag:yaml.org,2002:int", _number)
-_Loader.add_constructor("tag:yaml.org,2002:float", _number)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes exactly the text that `_Loader` would take for something else."""
-
-    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
-
-
-def _parse(text: str, path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """YAML text -> its values, and the `file:line:column` of each key by dotted path."""
-    try:
-        loader = _Loader(text)
-        node = None if any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text)) else loader.get_single_node()
-        if not isinstance(node, yaml.MappingNode):
-            raise ConfigError(
-                "is not a mapping of keys to values, or uses YAML aliases.", "Start from a file in configs/.", str(path)
-            )
-        places, wrong = {"": str(path)}, []
-        _collect_places(node, "", str(path), places, wrong)
-        if wrong:
-            raise ConfigError.together(wrong)
-        return loader.construct_document(node), places
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or str(error)
-        raise ConfigError(f"is not YAML: {problem}.", "Check indentation, colons and quotes near this place.", place) from None
-
-
-def _collect_places(node: yaml.Node, prefix: str, file: str, places: dict[str, str], wrong: list[ConfigError]) -> None:
-    for key, value in node.value if isinstance(node, yaml.MappingNode) else []:
-        name = f"{prefix}{key.value}"
-        place = f"{file}:{key.start_mark.line + 1}:{key.start_mark.column + 1}"
-        if not isinstance(key, yaml.ScalarNode) or not key.tag.endswith(":str"):
-            wrong.append(ConfigError(f"the key `{key.value}` is not text.", "Keys are names such as `windows`.", place))
-        if name in places:
-            wrong.append(ConfigError(f"`{name}` is given twice, first at {places[name]}.", "Remove one of the two.", place))
-        places[name] = place
-        _collect_places(value, name + ".", file, places, wrong)
-
-
-def _override(values: dict[str, Any], places: dict[str, str], key: str, value: object) -> None:
-    section, *rest = key.split(".")
-    if not rest:
-        values[section] = value
-    else:
-        if not isinstance(values.get(section), dict):
-            values[section] = {}
-        _override(values[section], {}, ".".join(rest), value)
-    places[key] = f"--set {key}={value}"
-
-
-def _nearest_key(location: tuple[str | int, ...]) -> str:
-    """A hint for an unknown key: a near name in its section, or the same name in another section."""
-    field = field_at(location[:-1])
-    section = section_of(field.annotation) if field else Config
-    name = str(location[-1])
-    hint = did_you_mean(name, section.model_fields)
-    sections = {home: section_of(field.annotation) for home, field in Config.model_fields.items()}
-    elsewhere = [f"{home}.{name}" for home, inner in sections.items() if inner and name in inner.model_fields]
-    return did_you_mean(elsewhere[0], elsewhere) if elsewhere and not hint.startswith("Did") else hint
-
-
-def _explain(item: Mapping[str, Any], places: Mapping[str, str]) -> ConfigError:
-    """One pydantic error in this project's words."""
-    location = tuple(part for part in item["loc"])
-    key = ".".join(str(part) for part in location if not isinstance(part, int))
-    parent = ".".join(str(part) for part in location[:-1])
-    place = places.get(key) or places.get(parent) or places.get("", "")
-    if item["type"] == "extra_forbidden":
-        return ConfigError(f"unknown key `{key}`.", _nearest_key(location), place)
-    field = field_at(location)
-    section = section_of(field.annotation) if field else None
-    meaning = (field.description if field else None) or (section.__doc__.rstrip(".") if section else "")
-    remedy = f"{location[-1] if isinstance(location[-1], str) else location[-2]}: {meaning}." if meaning else ""
-    if item["type"] == "missing":
-        return ConfigError(f"`{key}` is missing.", remedy, place)
-    return ConfigError(f"`{key}` is {item['input']!r}; {_expected(item)}.", remedy, place)
-
-
-def _expected(item: Mapping[str, Any]) -> str:
-    kind, message = item["type"], item["msg"].removeprefix("Value error, ")
-    if kind == "value_error":
-        return message
-    if kind in {"too_short", "too_long", "string_too_short"}:
-        return f"it should have {message.split(' should have ')[-1].split(' after ')[0]}"
-    if kind in {"model_type", "model_attributes_type", "dict_type"}:
-        return "it should be a section with keys of its own"
-    return f"it should be {message.removeprefix('Input should be ')}"

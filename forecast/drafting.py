@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.config import DataConfig, yaml_line
+from forecast.config import DataConfig
 from forecast.data import Panel, read_panel
 from forecast.errors import DataError, RunError, did_you_mean
 from forecast.tables import DELIMITERS, EMPTY, header_of
 from forecast.timestamps import choose_format, infer_freq, parse_parts, parse_timestamps, season_length_of
+from forecast.yaml12 import yaml_line
 
 PARTS = ("year", "month", "day", "hour", "minute", "second")
 WINDOWS_PER_EPOCH = 8_000  # more training windows than this are thinned by a stride, so that an epoch stays short

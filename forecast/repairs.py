@@ -19,19 +19,20 @@ MOST_RANGES = 1000  # filled ranges that a record names; the count is always who
 
 def sort_rows(rows: Rows, record: Record) -> Rows:
     """Sort by series, then time; rows with equal timestamps keep their order."""
-    order = np.lexsort((rows.timestamps.asi8, rows.series))
-    late = np.flatnonzero(np.diff(order) < 0)
-    if len(late) == 0:
+    stamps, series = rows.timestamps.asi8, rows.series
+    late = (series[1:] == series[:-1]) & (stamps[1:] < stamps[:-1])
+    if not late.any() and (series[1:] >= series[:-1]).all():
         return rows
-    if (np.diff(rows.timestamps.asi8)[np.diff(rows.series) == 0] < 0).any():
+    if late.any():
         record.append({"what": "sorted", "rows": len(rows)})
-    return rows[order]
+    return rows[np.lexsort((stamps, series))]
 
 
 def merge_duplicates(rows: Rows, config: DataConfig, source: str, record: Record) -> Rows:
     """One row per series and timestamp, by `data.duplicates`."""
     repeats = np.zeros(len(rows), dtype=bool)
-    repeats[1:] = (np.diff(rows.series) == 0) & (np.diff(rows.timestamps.asi8) == 0)
+    stamps, series = rows.timestamps.asi8, rows.series
+    repeats[1:] = (series[1:] == series[:-1]) & (stamps[1:] == stamps[:-1])
     if not repeats.any():
         return rows
     told = [f"row {rows.number[row]} ({rows.timestamps[row]})" for row in np.flatnonzero(repeats)]

@@ -192,7 +192,7 @@ class Run:
 
     def read_config(self) -> Config:
         """The resolved config of this run."""
-        from forecast.config import load_config
+        from forecast.loading import load_config
 
         return load_config(self.config)
 

@@ -22,8 +22,8 @@ class Scaler:
     offset: np.ndarray
     scale: np.ndarray
 
-    def apply(self, values: np.ndarray, series: np.ndarray) -> np.ndarray:
-        """Scale `values` of shape `(n, ..., channels)`, where `series[n]` tells whose they are; float32.
+    def apply(self, values: np.ndarray, series: np.ndarray | int) -> np.ndarray:
+        """Scale `values` of shape `(n, ..., channels)`, where `series[n]` (or one number for all) tells whose they are; float32.
 
         Fewer channels than were fitted mean the first ones, which are the targets.
         """
@@ -57,8 +57,8 @@ class Scaler:
             raise RunError("the scaler is damaged.", "Train again.")
         return scaler
 
-    def _for(self, values: np.ndarray, series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        shape = (len(values),) + (1,) * (values.ndim - 2) + (values.shape[-1],)
+    def _for(self, values: np.ndarray, series: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
+        shape = (np.size(series),) + (1,) * (values.ndim - 2) + (values.shape[-1],)
         channels = slice(0, values.shape[-1])
         return self.offset[series, channels].reshape(shape), self.scale[series, channels].reshape(shape)
 

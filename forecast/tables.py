@@ -138,20 +138,28 @@ class _Reader:
         """Row numbers, ids, timestamps and values of a piece, without its fully empty rows."""
         table = table[self.config.columns].dropna(how="all")
         values = np.stack([self._numbers(table[name]) for name in self.config.target], axis=1)
-        return table.index.to_numpy() + HEADER_ROWS, self._ids(table), self._timestamps(table[self.config.timestamp]), values
+        return (
+            (table.index.to_numpy() + HEADER_ROWS).astype(np.int32),
+            self._ids(table),
+            self._timestamps(table[self.config.timestamp]),
+            values,
+        )
 
     def join(self, chunks: list[tuple]) -> Rows:
         """All pieces as one."""
-        numbers, ids, stamps, values = zip(*chunks, strict=True) if chunks else ([], [], [], [])
+        numbers, ids, stamps, values = (list(column) for column in zip(*chunks, strict=True)) if chunks else ([], [], [], [])
+        chunks.clear()  # what is joined below is not held twice
         if sum(map(len, numbers)) == 0:
             raise DataError(
                 "there is a header but no rows.", "Give at least lookback + horizon rows for each part.", str(self.path)
             )
         if self.config.series_id:
             codes, names = pd.factorize(pd.concat(ids), sort=True)
+            codes = codes.astype(np.int32)
         else:
-            codes, names = np.zeros(sum(map(len, numbers)), dtype=np.int64), [Path(self.config.path).stem]
-        timestamps = pd.DatetimeIndex(pd.concat(stamps))
+            codes, names = np.zeros(sum(map(len, numbers)), dtype=np.int32), [Path(self.config.path).stem]
+        timestamps = pd.DatetimeIndex(pd.concat(stamps, ignore_index=True))
+        stamps.clear()
         timestamps = localize(timestamps, self.offsets, self.config.timezone, codes, str(self.path))
         return Rows(np.concatenate(numbers), codes, [str(name) for name in names], timestamps, np.concatenate(values))
 

@@ -56,9 +56,18 @@ def parse_timestamps(text: pd.Series, date_format: str) -> tuple[pd.Series, set[
     """Cells become timestamps, NaT where they cannot, in UTC if they have UTC offsets; and the offsets that were seen."""
     if date_format in UNIX:
         return pd.to_datetime(pd.to_numeric(text, errors="coerce"), unit=UNIX[date_format], errors="coerce", utc=True), {"Z"}
-    offsets = set(text.str.extract(OFFSET)[0].dropna()) if date_format == "ISO8601" else set()
-    aware = bool(offsets) or "%z" in date_format
-    return pd.to_datetime(text, format=date_format, errors="coerce", utc=aware), offsets or ({"%z"} if aware else set())
+    if date_format != "ISO8601":
+        aware = "%z" in date_format
+        return pd.to_datetime(text, format=date_format, errors="coerce", utc=aware), {"%z"} if aware else set()
+    try:
+        stamps = pd.to_datetime(text, format=date_format, errors="coerce")
+        if stamps.dt.tz is None:
+            return stamps, set()
+    except (ValueError, AttributeError):
+        pass  # several offsets, or only some cells with one: the long way below can tell
+    offsets = text.str.extract(OFFSET)[0]
+    stamps = pd.to_datetime(text, format=date_format, errors="coerce", utc=True)
+    return stamps.where(offsets.notna()), set(offsets.dropna())
 
 
 def parse_parts(table: pd.DataFrame) -> pd.Series:
@@ -114,7 +123,7 @@ def infer_freq(stamps: pd.DatetimeIndex) -> str | None:
     """The freq of sorted, distinct timestamps; where they have gaps, that of a gapless stretch, or the commonest spacing."""
     if len(stamps) < 3:
         return None
-    pieces = [stamps, *(stamps[start : start + 10] for start in range(0, min(len(stamps) - 9, 1000), 10))]
+    pieces = [stamps[:5000], *(stamps[start : start + 10] for start in range(0, min(len(stamps) - 9, 1000), 10))]
     found = next((freq for piece in pieces if (freq := _regular_freq(piece))), None)
     if found:
         return found
@@ -219,8 +228,8 @@ def check_spacing(stamps: pd.DatetimeIndex, begins: Sequence[int], freq: str, ro
             "Set `data.freq` to the freq of the timestamps, correct them, or set `data.resample`.",
             f"{source}:{rows[off_tick[0]]}",
         )
-    inner = np.setdiff1d(np.arange(len(stamps)), begins)
-    wrong = inner[stamps[inner] != follow(stamps[inner - 1], offset)] if len(inner) else inner
+    wrong = np.flatnonzero(stamps[1:] != follow(stamps[:-1], offset)) + 1
+    wrong = wrong[~np.isin(wrong, begins)]
     if len(wrong):
         places = [f"row {rows[row]} ({stamps[row - 1]} is followed by {stamps[row]})" for row in wrong[:3]]
         raise DataError(

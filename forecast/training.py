@@ -13,10 +13,11 @@ import numpy as np
 
 from forecast import __version__
 from forecast.baselines import Linear, fit_linear
-from forecast.config import Config, load_config
+from forecast.config import Config
 from forecast.data import Panel, check_moves, contract, in_steps, read_panel
 from forecast.errors import ConfigError, RunError
 from forecast.evaluation import advice, forecast_all, predictions_table, score_all, skill, verdict
+from forecast.loading import load_config
 from forecast.models.description import Network, describe_network
 from forecast.prediction import predict, recent_rows
 from forecast.reports import write_plots
@@ -113,7 +114,8 @@ def prepare(config: Config) -> Prepared:
     splits = make_splits(panel, config.splits)
     check_windows(panel, splits, config)
     scaler = fit_scaler(panel, splits, config.scaling)
-    scaled = scaler.apply(panel.values, panel.series)
+    spans = zip(panel.offsets[:-1], panel.offsets[1:], strict=True)
+    scaled = np.concatenate([scaler.apply(panel.values[first:end], series) for series, (first, end) in enumerate(spans)])
     check_scaled(panel, scaled)
     windows = {part: make_windows(panel, scaled, splits, part, config.windows) for part in PARTS}
     every = windows["train"]

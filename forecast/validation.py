@@ -9,8 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from forecast.config import Config, load_config
+from forecast.config import Config
 from forecast.errors import ForecastError
+from forecast.loading import load_config
 from forecast.models.description import Network, describe_network
 from forecast.training import Prepared, prepare
 

@@ -79,8 +79,10 @@ def make_windows(panel: Panel, scaled: np.ndarray, splits: Splits, part: Part, c
     ]
     series = np.repeat(np.arange(len(first)), [len(rows) for rows in first])
     first = np.concatenate(first)
-    measured = _measured(panel, first, horizon)
-    return Windows(scaled, scaled[:, : len(panel.targets)], first[measured], series[measured], lookback, horizon)
+    if panel.filled.any():
+        measured = _measured(panel, first, horizon)
+        first, series = first[measured], series[measured]
+    return Windows(scaled, scaled[:, : len(panel.targets)], first, series, lookback, horizon)
 
 
 def _measured(panel: Panel, first: np.ndarray, horizon: int) -> np.ndarray:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from forecast.config import load_config, parse_overrides
 from forecast.errors import ConfigError
+from forecast.loading import load_config, parse_overrides
 
 GOOD = """data: {path: a.csv, timestamp: t, target: y}
 windows:

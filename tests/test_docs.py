@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from forecast.cli import app
-from forecast.config import load_config
+from forecast.loading import load_config
 from forecast.runs import Run
 
 ROOT = Path(__file__).parents[1]

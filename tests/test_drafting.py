@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from forecast.config import load_config
 from forecast.drafting import init
 from forecast.errors import DataError, RunError
+from forecast.loading import load_config
 from forecast.training import prepare, train
 from tests.conftest import seasonal_rows
 

@@ -16,7 +16,9 @@ PACKAGE = Path(forecast.__file__).parent
 # From top to bottom; a file imports only from rows above it.
 ROWS = [
     ["errors"],
+    ["yaml12"],
     ["config"],
+    ["loading"],
     ["timestamps"],
     ["tables"],
     ["repairs"],
@@ -38,7 +40,7 @@ ROWS = [
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}
 ALWAYS_INSIDE = {"tensorflow", "jax", "matplotlib", "sklearn", "safetensors", "rich", "pyarrow"}
 KERAS_AT_THE_TOP = {"models.backend", "models.keras_builder", "models.fitting"}
-LIGHT = {"errors", "config", "runs", "cli", "__main__"}  # nor pandas or numpy
+LIGHT = {"errors", "yaml12", "config", "loading", "runs", "cli", "__main__"}  # nor pandas or numpy
 
 
 def modules() -> dict[str, ast.Module]:

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.config import TrainingConfig, load_config
+from forecast.config import TrainingConfig
 from forecast.errors import ConfigError, DataError, RunError
 from forecast.evaluation import BASELINES, MODEL
+from forecast.loading import load_config
 from forecast.models.fitting import Batches, learning_rate_at
 from forecast.prediction import predict
 from forecast.runs import Run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from forecast.config import load_config
+from forecast.loading import load_config
 from forecast.models.keras_builder import build_keras
 from forecast.training import prepare
 from forecast.validation import _network, validate
