@@ -18,6 +18,14 @@ from forecast.timestamps import choose_format, infer_freq, parse_parts, parse_ti
 from forecast.yaml12 import yaml_line
 
 PARTS = ("year", "month", "day", "hour", "minute", "second")
+LARGE_MODEL = {"cell": "lstm", "units": [64], "normalization": "mean", "linear_skip": True}
+SMALL_MODEL = {"cell": "lstm", "units": [32], "dropout": 0.2, "normalization": "mean", "linear_skip": True}
+MODEL_REMARKS = {
+    "normalization": "the network sees each window beside its own mean, so that a new level is nothing new",
+    "linear_skip": "training starts from a ridge regression, and keeps it if no epoch is better",
+}
+LARGE_TRAINING = {"epochs": 30, "batch_size": 128, "learning_rate": 0.001, "early_stopping": {"patience": 5}}
+SMALL_TRAINING = {"epochs": 300, "batch_size": 16, "learning_rate": 0.01, "early_stopping": {"patience": 20}}
 WINDOWS_PER_EPOCH = 8_000  # more training windows than this are thinned by a stride, so that an epoch stays short
 LONGEST_LOOKBACK = 168
 
@@ -265,68 +273,78 @@ def _grows(panel: Panel, season: int) -> bool:
     return bool(swings[1] > 1.3 * swings[0] and late.mean() > 1.3 * early.mean())
 
 
-def _write(draft: _Draft, panel: Panel, horizon: int | None) -> str:
-    """The config file's text."""
+@dataclass(frozen=True)
+class _Sizes:
+    """Numbers that follow from the length of the data and its season, all in steps."""
+
+    season: int
+    part: int  # of validation and of test
+    lookback: int
+    horizon: int
+    stride: int
+    small: bool  # few training windows: a small network, trained long, with small batches
+
+
+def _choose_sizes(panel: Panel, season: int, horizon: int | None) -> _Sizes:
     rows = int(np.diff(panel.offsets).min())
-    season, confirmed = _season(panel)
-    base = season if season <= 60 else 7 if panel.freq == "D" else season_length_of(panel.freq)
-    if rows < 16:
-        raise DataError(
-            f"the shortest series has {rows} rows.",
-            "Give at least 16; a network learns little from fewer than 100.",
-            panel.source,
-        )
+    base = season if season <= 60 else season_length_of(panel.freq)
     chosen = horizon or max(1, min(base if base > 1 else 12, rows // 8))
     part = max(round(0.15 * rows), min(2 * chosen, rows // 5), chosen)
-    seasons = 2 if panel.freq[0] in "BMQYW" else 4  # of a year or a week of work; days and weeks are told better by more of them
-    lookback = max(1, min(max(seasons * base, 2 * chosen), LONGEST_LOOKBACK, (rows - 2 * part) // 2 - chosen))
-    windows = max(1, int(np.diff(panel.offsets).sum() * 0.7))
-    stride = -(-windows // WINDOWS_PER_EPOCH)
-    small = windows < 1000
-    if draft.data.get("date_format") or season != season_length_of(panel.freq):
+    longest = (rows - 2 * part) // 2 - chosen
+    if rows < 16 or longest < 1:
+        raise DataError(
+            f"the shortest series has {rows} rows, too few for a horizon of {chosen}.",
+            "Give at least 16 rows and 8 times the horizon; a network learns little from fewer than 100.",
+            panel.source,
+        )
+    seasons = 2 if panel.freq[0] in "BMQYW" else 4  # a season of days or hours is told better by more of them
+    windows = int(np.diff(panel.offsets).sum()) - len(panel.series_ids) * 2 * part
+    return _Sizes(
+        season=season,
+        part=part,
+        lookback=max(1, min(max(seasons * base, 2 * chosen), LONGEST_LOOKBACK, longest)),
+        horizon=chosen,
+        stride=-(-windows // WINDOWS_PER_EPOCH),
+        small=windows < 1000,
+    )
+
+
+def _write(draft: _Draft, panel: Panel, horizon: int | None) -> str:
+    """The config file's text."""
+    season, confirmed = _season(panel)
+    sizes = _choose_sizes(panel, season, horizon)
+    if season != season_length_of(panel.freq):
         draft.data["season_length"] = season
     draft.remarks["season_length"] = confirmed
-    log = _grows(panel, max(season, 2)) and season > 1
-    size = {"units": [32] if small else [64], "epochs": 300 if small else 30, "rate": "1e-2" if small else "1e-3"}
+    horizon_remark = "steps to forecast" + ("" if horizon else "; chosen from the season, set what you need")
+    stride_remark = f"trains on one window in {sizes.stride}, to keep an epoch short; 1 uses all"
+    scaling = {"method": "standard"}
+    if _grows(panel, season):
+        scaling = {"method": "minmax", "transform": "log1p"}
+    span = f"{panel.timestamps.min()} to {panel.timestamps.max()}"
     lines = [
-        f"# {panel.source}: {len(panel.values)} rows, {len(panel.series_ids)} series, freq {panel.freq},"
-        f" {panel.timestamps.min()} to {panel.timestamps.max()}",
+        f"# {panel.source}: {len(panel.values)} rows, {len(panel.series_ids)} series, freq {panel.freq}, {span}",
         "# Made by `forecast init`. Check it with `forecast validate`, train it with `forecast train`.",
-        "",
         *_section("data", draft.data, draft.remarks),
         *([] if "season_length" in draft.data else [f"  # season_length: {season} # {confirmed}"]),
-        "",
-        "splits:",
-        f"  validation: {part} # steps; chooses the epoch that is kept",
-        f"  test: {part} # steps; only ever scored",
-        "",
-        "scaling:",
-        f"  method: {'minmax' if log else 'standard'}",
-        *(["  transform: log1p # the swings grow with the level; in logarithms they are steady"] if log else []),
-        "",
-        "windows:",
-        f"  lookback: {lookback} # past steps that the network sees",
-        f"  horizon: {chosen} # steps to forecast" + ("" if horizon else "; chosen from the season, set what you need"),
-        *([f"  stride: {stride} # trains on one window in {stride}, to keep an epoch short; 1 uses all"] if stride > 1 else []),
-        "",
-        "model:",
-        "  cell: lstm",
-        f"  units: {size['units']}",
-        *(["  dropout: 0.2"] if small else []),
-        "  normalization: mean # the network sees each window beside its own mean, so that a new level is nothing new",
-        "  linear_skip: true # training starts from a ridge regression, and keeps it if no epoch is better",
-        "",
-        "training:",
-        f"  epochs: {size['epochs']}",
-        f"  batch_size: {16 if small else 128}",
-        f"  learning_rate: {size['rate']}",
-        f"  early_stopping: {{patience: {20 if small else 5}}}",
-        "",
+        *_section(
+            "splits",
+            {"validation": sizes.part, "test": sizes.part},
+            {"validation": "steps; chooses the epoch that is kept", "test": "steps; only ever scored"},
+        ),
+        *_section("scaling", scaling, {"transform": "the swings grow with the level; in logarithms they are steady"}),
+        *_section(
+            "windows",
+            {"lookback": sizes.lookback, "horizon": sizes.horizon} | ({"stride": sizes.stride} if sizes.stride > 1 else {}),
+            {"lookback": "past steps that the network sees", "horizon": horizon_remark, "stride": stride_remark},
+        ),
+        *_section("model", SMALL_MODEL if sizes.small else LARGE_MODEL, MODEL_REMARKS),
+        *_section("training", SMALL_TRAINING if sizes.small else LARGE_TRAINING, {}),
     ]
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def _section(name: str, keys: dict[str, object], remarks: dict[str, str]) -> Iterable[str]:
-    yield f"{name}:"
+    yield f"\n{name}:"
     for key, value in keys.items():
         yield f"  {key}: {yaml_line(value)}" + (f" # {remarks[key]}" if key in remarks else "")

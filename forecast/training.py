@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 from collections.abc import Callable
@@ -43,6 +44,13 @@ class Prepared:
     ridge_windows: Windows  # of the training part, whatever `windows.stride` leaves to the network
     season_length: int  # in steps; 1 where the training part holds no whole season
 
+    @property
+    def network(self) -> Network:
+        """The description of the network that this config makes of these windows."""
+        train = self.windows["train"]
+        past, forecast = (train.lookback, train.past.shape[1]), (train.horizon, train.future.shape[1])
+        return describe_network(self.config.model, past, forecast)
+
 
 def train(
     config: Config | str | Path,
@@ -66,39 +74,16 @@ def train(
         raise RunError("the run directory holds the data.", "Choose another --run-dir.", str(run_dir))
     run = Run.create(config.name, run_dir, force)
     with run.recording() as log:
-        _record_inputs(run, config, prepared)
-        sizes = ", ".join(f"{len(windows)} {part}" for part, windows in prepared.windows.items())
-        log.info(
-            "%s: %d rows, %d series; windows: %s",
-            config.data.path,
-            len(prepared.panel.values),
-            len(prepared.panel.series_ids),
-            sizes,
-        )
+        _record_inputs(run, prepared, log)
         linear = fit_linear(prepared.ridge_windows, prepared.windows["validation"], config.model.normalization)
-        network, kept = _fit_network(config, prepared, linear, run, on_progress)
+        network, kept = _fit_network(prepared, linear, run, on_progress)
         log.info("weights of epoch %d are kept; %d parameters", kept, network.parameters)
-        scores = _score(run, prepared, network, linear)
-        skills = skill(scores["test"])
-        run.write_json(
-            run.metrics,
-            {
-                "verdict": verdict(skills),
-                "advice": advice(skills, kept, config.model.linear_skip),
-                "skill": skills,
-                "kept_epoch": kept,
-                "parameters": network.parameters,
-                "season_length": prepared.season_length,
-                "linear_strength": dict(zip(prepared.panel.targets, linear.strength, strict=True)),
-                **scores,
-            },
-        )
+        log.info("test: %s", _score(run, prepared, network, linear, kept))
         run.write_table(run.forecast, predict(run))
         try:
             write_plots(run)
         except (TypeError, ValueError, OverflowError) as error:  # a picture that cannot be drawn costs no trained run
             log.warning("the plots are not complete: %s", error)
-        log.info("test: %s", verdict(skills))
     return run
 
 
@@ -151,18 +136,18 @@ def _check_accumulation(config: Config, windows: int) -> None:
         )
 
 
-def _record_inputs(run: Run, config: Config, prepared: Prepared) -> None:
+def _record_inputs(run: Run, prepared: Prepared, log: logging.Logger) -> None:
     """Write all that is known before training starts."""
+    config, panel = prepared.config, prepared.panel
     run.write_text(run.config, config.to_yaml())
-    panel = prepared.panel
-    parts = {part: {"windows": len(windows)} for part, windows in prepared.windows.items()}
-    run.write_json(run.contract, contract(panel) | {"parts": parts})
+    counts = {part: len(windows) for part, windows in prepared.windows.items()}
+    run.write_json(run.contract, contract(panel) | {"parts": {part: {"windows": count} for part, count in counts.items()}})
     run.write_json(run.scaler, prepared.scaler.to_json())
     run.write_table(run.recent, recent_rows(panel, config.windows.lookback))
 
 
 def _fit_network(
-    config: Config, prepared: Prepared, linear: Linear, run: Run, on_progress: Callable[[Progress], None] | None
+    prepared: Prepared, linear: Linear, run: Run, on_progress: Callable[[Progress], None] | None
 ) -> tuple[Network, int]:
     """Build, train and save the network; returns its description and the epoch that it keeps."""
     from forecast.models.backend import keras
@@ -177,21 +162,19 @@ def _fit_network(
         if on_progress:
             on_progress(progress)
 
-    train, validation = prepared.windows["train"], prepared.windows["validation"]
-    past, forecast = (train.lookback, train.past.shape[1]), (train.horizon, train.future.shape[1])
-    network = describe_network(config.model, past, forecast)
+    config, network = prepared.config, prepared.network
     model = build_keras(network, config.model, config.seed, config.training.mixed_precision)
     if config.model.linear_skip:
         skip = {"linear_skip/kernel": linear.kernel, "linear_skip/bias": linear.bias}
         set_weights(model, network, get_weights(model, network) | skip)
-    kept = fit(model, train, validation, config.training, config.seed, report)
+    kept = fit(model, prepared.windows["train"], prepared.windows["validation"], config.training, config.seed, report)
     run.write_json(run.network, network.to_json())
     run.write_weights(get_weights(model, network))
     return network, kept
 
 
-def _score(run: Run, prepared: Prepared, network: Network, linear: Linear) -> dict:
-    """Metrics of network and baselines on validation and test; the test forecasts go into the run.
+def _score(run: Run, prepared: Prepared, network: Network, linear: Linear, kept: int) -> str:
+    """Write metrics of network and baselines on validation and test, and the test forecasts; returns the verdict.
 
     The network is the one that the run holds, so that what is scored is what will forecast.
     """
@@ -212,7 +195,18 @@ def _score(run: Run, prepared: Prepared, network: Network, linear: Linear) -> di
         )
         scores[part] = score_all(forecasts, prepared.panel, prepared.splits, prepared.scaler, prepared.season_length)
     run.write_table(run.predictions, predictions_table(forecasts, prepared.panel))  # of the last part, which is the test part
-    return scores
+    skills = skill(scores["test"])
+    summary = {
+        "verdict": verdict(skills),
+        "advice": advice(skills, kept, prepared.config.model.linear_skip),
+        "skill": skills,
+        "kept_epoch": kept,
+        "parameters": network.parameters,
+        "season_length": prepared.season_length,
+        "linear_strength": dict(zip(prepared.panel.targets, linear.strength, strict=True)),
+    }
+    run.write_json(run.metrics, summary | scores)
+    return summary["verdict"]
 
 
 def _environment(backend: str) -> dict:

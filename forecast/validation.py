@@ -12,7 +12,7 @@ import numpy as np
 from forecast.config import Config
 from forecast.errors import ForecastError
 from forecast.loading import load_config
-from forecast.models.description import Network, describe_network
+from forecast.models.description import Network
 from forecast.training import Prepared, prepare
 
 FEW_WINDOWS = 50  # training windows below which a network hardly learns more than its linear skip
@@ -41,13 +41,7 @@ def validate(config: Config | str | Path, overrides: Mapping[str, object] | None
         prepared = prepare(loaded)
     except ForecastError as error:
         return [*found, Finding("error", "data", str(error))]
-    network = _network(prepared)
-    return [*found, *_about_data(prepared), *_about_windows(prepared), *_about_network(prepared, network)]
-
-
-def _network(prepared: Prepared) -> Network:
-    train = prepared.windows["train"]
-    return describe_network(prepared.config.model, (train.lookback, train.past.shape[1]), (train.horizon, train.future.shape[1]))
+    return [*found, *_about_data(prepared), *_about_windows(prepared), *_about_network(prepared, prepared.network)]
 
 
 def _about_data(prepared: Prepared) -> list[Finding]:

@@ -7,7 +7,7 @@ import pytest
 from forecast.loading import load_config
 from forecast.models.keras_builder import build_keras
 from forecast.training import prepare
-from forecast.validation import _network, validate
+from forecast.validation import validate
 
 
 def levels(findings):
@@ -57,4 +57,4 @@ def test_warnings(project, sections, subject, told):
 @pytest.mark.parametrize("keys", [{"cell": "gru", "bidirectional": True}, {"units": [5, 3], "normalization": "revin"}], ids=str)
 def test_the_parameter_count_is_that_of_keras(project, keys):
     prepared = prepare(load_config(project(model=keys)))
-    assert _network(prepared).parameters == build_keras(_network(prepared)).count_params()
+    assert prepared.network.parameters == build_keras(prepared.network).count_params()

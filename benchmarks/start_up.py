@@ -1,0 +1,82 @@
+"""Whole-process time and peak memory of the commands that a person waits for.
+
+python benchmarks/start_up.py [--rows N] [--csv FILE]
+
+Prints one table. `--csv` adds `validate` on a real hourly file; `--rows` is the size of the large file that is made for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+RUNS = 5
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--csv", type=Path, help="hourly file with columns `date` and `OT`")
+    options = parser.parse_args()
+    print(f"{'command':<34}{'seconds, median of ' + str(RUNS):>24}{'peak MB':>10}{'x file':>8}")
+    row("python -c pass", [sys.executable, "-c", "pass"])
+    row("forecast --help", forecast("--help"))
+    with tempfile.TemporaryDirectory() as folder:
+        if options.csv:
+            row(f"validate {options.csv.name}", forecast("validate", config(folder, options.csv.resolve(), "date", "OT", 96)))
+        large = Path(folder) / "large.csv"
+        write_large(large, options.rows)
+        row(f"validate {options.rows:,} rows", forecast("validate", config(folder, large, "time", "y", 60)), large.stat().st_size)
+
+
+def forecast(*arguments: str) -> list[str]:
+    """The command as a fresh process."""
+    return [sys.executable, "-m", "forecast", *arguments]
+
+
+def config(folder: str, data: Path, timestamp: str, target: str, lookback: int) -> str:
+    """A small config for a file."""
+    path = Path(folder) / f"{data.stem}.yaml"
+    keys = f"data: {{path: {data}, timestamp: {timestamp}, target: {target}}}\nwindows: {{lookback: {lookback}, horizon: 24}}\n"
+    path.write_text(keys)
+    return str(path)
+
+
+def write_large(path: Path, rows: int) -> None:
+    """A file of minutes with a daily wave."""
+    minutes = pd.date_range("2000-01-01", periods=rows, freq="min").strftime("%Y-%m-%d %H:%M:%S")
+    values = 10 * np.sin(np.arange(rows) / 1440) + np.random.default_rng(0).normal(size=rows)
+    pd.DataFrame({"time": minutes, "y": values.round(3)}).to_csv(path, index=False)
+
+
+def row(name: str, command: list[str], size: int | None = None) -> None:
+    """Run a command several times and print its line."""
+    measured = [measure(command) for _ in range(RUNS)]
+    peak = max(memory for _, memory in measured)
+    ratio = f"{peak / size:.1f}" if size else ""
+    print(f"{name:<34}{statistics.median(seconds for seconds, _ in measured):>24.2f}{peak / 1e6:>10.0f}{ratio:>8}", flush=True)
+
+
+def measure(command: list[str]) -> tuple[float, float]:
+    """Wall seconds and peak bytes of one process, by the operating system's account of it."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{command} failed")
+    return time.perf_counter() - began, usage.ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    main()
