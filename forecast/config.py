@@ -7,7 +7,7 @@ import re
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from forecast.yaml12 import Dumper
 
@@ -113,7 +113,9 @@ class DataConfig(Section):
     season_length: Steps | None = Field(
         None, description="season in steps, or 7d; for seasonal naive and MASE; null: from the freq (h: 24, D: 7, W: 52, MS: 12)"
     )
-    delimiter: Text | None = Field(None, description="what separates the columns; null: the comma, semicolon, tab or | that fits")
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
+        None, description="what separates the columns; null: the comma, semicolon, tab or | that fits"
+    )
     encoding: Text = Field("utf-8", description="of the text, such as utf-8, latin-1 or utf-16")
     decimal: Literal[".", ","] = Field(".", description="decimal point of the target columns")
     thousands: Literal[",", ".", " ", "'"] | None = Field(
@@ -136,6 +138,14 @@ class DataConfig(Section):
         description="empty cells; season: the value one season before. Windows are not trained or scored on filled values",
     )
     max_gap: Steps = Field(24, description="longest run of empty cells that is filled, in steps")
+
+    @model_validator(mode="after")
+    def _check(self) -> DataConfig:
+        if self.thousands == self.decimal:
+            raise ValueError(f"decimal and thousands cannot both be {self.decimal!r}")
+        if reserved := {"series_id", "timestamp"} & set(self.target):
+            raise ValueError(f"a target cannot be called {reserved.pop()!r}, which is a column of every result; rename it")
+        return self
 
     @property
     def columns(self) -> list[str]:

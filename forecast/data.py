@@ -13,7 +13,7 @@ from forecast import repairs
 from forecast.config import DURATION, Config, DataConfig
 from forecast.errors import DataError
 from forecast.tables import Rows, read_rows
-from forecast.timestamps import check_spacing, infer_freq, season_length_of, steps_in
+from forecast.timestamps import check_freq, check_spacing, infer_freq, season_length_of, steps_in
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ def read_panel(config: DataConfig, path: str | Path | None = None) -> Panel:
     rows = repairs.merge_duplicates(rows, config, source, record)
     rows = repairs.resample(rows, config, source, record)
     freq = config.resample.freq if config.resample else config.freq or _infer_freq(rows, source)
+    check_freq(freq, "data.freq", source)
     rows = repairs.fill_timestamps(rows, freq, config, record)
     check_spacing(rows.timestamps, _offsets(rows)[:-1], freq, rows.number, source)
     max_gap, season = (

@@ -13,8 +13,8 @@ import pandas as pd
 from forecast.config import DataConfig
 from forecast.data import Panel, read_panel
 from forecast.errors import DataError, RunError, did_you_mean
-from forecast.tables import DELIMITERS, EMPTY, header_of
-from forecast.timestamps import choose_format, infer_freq, parse_parts, parse_timestamps, season_length_of
+from forecast.tables import DELIMITERS, EMPTY, check_width, header_of, read_parquet
+from forecast.timestamps import both_orders, choose_format, infer_freq, parse_parts, parse_timestamps, season_length_of
 from forecast.yaml12 import yaml_line
 
 PARTS = ("year", "month", "day", "hour", "minute", "second")
@@ -26,6 +26,7 @@ MODEL_REMARKS = {
 }
 LARGE_TRAINING = {"epochs": 30, "batch_size": 128, "learning_rate": 0.001, "early_stopping": {"patience": 5}}
 SMALL_TRAINING = {"epochs": 300, "batch_size": 16, "learning_rate": 0.01, "early_stopping": {"patience": 20}}
+NUMBERS = {"%Y": (1500, 2200), "%Y%m%d": (15000101, 22001231), "unix": (10**8, 10**10), "unix_ms": (10**11, 10**13)}
 WINDOWS_PER_EPOCH = 8_000  # more training windows than this are thinned by a stride, so that an epoch stays short
 LONGEST_LOOKBACK = 168
 
@@ -57,7 +58,7 @@ def init(
     table, options = _read(data)
     draft = _Draft({"path": str(data), **options})
     stamps = _find_timestamps(draft, table, data)
-    _find_series(draft, table, stamps)
+    _find_series(draft, table, stamps, data)
     _find_target(draft, table, target, data)
     panel = _find_policies(draft, stamps, data)
     draft.data["path"] = os.path.relpath(data.absolute(), output.absolute().parent)
@@ -72,7 +73,7 @@ def _read(path: Path) -> tuple[pd.DataFrame, dict[str, object]]:
     """The whole file, and the keys of `data:` that were needed to read it."""
     try:
         if path.suffix.lower() in {".parquet", ".pq"}:
-            return pd.read_parquet(path).reset_index(), {}
+            return read_parquet(path), {}
         for encoding in ("utf-8", "latin-1"):
             options = {"encoding": encoding} if encoding != "utf-8" else {}
             try:
@@ -81,9 +82,10 @@ def _read(path: Path) -> tuple[pd.DataFrame, dict[str, object]]:
                 table = pd.read_csv(path, sep=delimiter, encoding=name, na_values=EMPTY, keep_default_na=False, low_memory=False)
             except UnicodeDecodeError:
                 continue
-            if delimiter not in DELIMITERS[:1]:
+            check_width(table, path)
+            if delimiter != DELIMITERS[0]:
                 options["delimiter"] = delimiter
-            return _with_decimal_point(table, options)
+            return _with_plain_numbers(table.dropna(how="all"), options)
     except FileNotFoundError:
         raise DataError("no such data file.", "Check the path.", str(path)) from None
     except (ValueError, OSError) as error:
@@ -92,28 +94,39 @@ def _read(path: Path) -> tuple[pd.DataFrame, dict[str, object]]:
     raise DataError("is not text.", "Give a CSV file.", str(path))
 
 
-def _with_decimal_point(table: pd.DataFrame, options: dict[str, object]) -> tuple[pd.DataFrame, dict[str, object]]:
-    """Columns of numbers such as 1,5 become numbers, and `decimal` a key."""
+def _with_plain_numbers(table: pd.DataFrame, options: dict[str, object]) -> tuple[pd.DataFrame, dict[str, object]]:
+    """Columns of numbers such as 1,5 or 1,500 become numbers, and `decimal` or `thousands` a key."""
     for name in table.columns[[pd.api.types.is_string_dtype(kind) for kind in table.dtypes]]:
         cells = table[name].dropna().astype(str).str.strip()
-        if len(cells) and cells.str.fullmatch(r"[-+]?\d+(,\d+)?").all():
-            options["decimal"] = ","
-            table[name] = pd.to_numeric(table[name].str.strip().str.replace(",", "."))
+        with_comma = cells[cells.str.contains(",", regex=False)]
+        if with_comma.empty or not cells.str.fullmatch(r"[-+]?\d+(,\d+)*(\.\d+)?").all():
+            continue
+        grouped = with_comma.str.fullmatch(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?").all()
+        key, mark = ("thousands", "") if grouped else ("decimal", ".")
+        options[key] = ","
+        table[name] = pd.to_numeric(table[name].str.strip().str.replace(",", mark))
     return table, options
 
 
 def _find_timestamps(draft: _Draft, table: pd.DataFrame, path: Path) -> pd.Series:
-    """The first column that holds nothing but timestamps, or the columns of year, month and so on."""
+    """The first column that holds nothing but timestamps, or the columns of year, month and so on, or numbers that count time."""
     for name in table.columns:
-        if stamps := _stamps_of(draft, table[name], path):
+        if (stamps := _stamps_of(draft, table[name], path)) is not None:
             draft.data["timestamp"] = name
-            return stamps[0]
+            return stamps
     lower = {str(name).lower(): name for name in table.columns}
-    parts = [lower[part] for part in PARTS if part in lower]
-    if len(parts) >= 2 and parts[0] == lower.get("year"):
+    parts = [lower.get(part) for part in PARTS]
+    parts = parts[: parts.index(None)] if None in parts else parts
+    if len(parts) >= 2:
         draft.data["timestamp"] = parts
         draft.remarks["timestamp"] = "the timestamp is spread over these columns"
         return parse_parts(table[parts])
+    for name in table.columns[[pd.api.types.is_integer_dtype(kind) for kind in table.dtypes]]:
+        for date_format, (low, high) in NUMBERS.items():
+            if table[name].between(low, high).all():
+                draft.data |= {"timestamp": name, "date_format": date_format}
+                draft.remarks["date_format"] = f"CHECK THIS: whole numbers from {table[name].min()} to {table[name].max()}"
+                return parse_timestamps(table[name].astype(str), date_format)[0]
     raise DataError(
         f"no column holds timestamps in a known form; the columns are {', '.join(map(str, table.columns[:12]))}.",
         "Write a config by hand, with data.timestamp and data.date_format.",
@@ -121,10 +134,11 @@ def _find_timestamps(draft: _Draft, table: pd.DataFrame, path: Path) -> pd.Serie
     )
 
 
-def _stamps_of(draft: _Draft, column: pd.Series, path: Path) -> tuple[pd.Series] | None:
+def _stamps_of(draft: _Draft, column: pd.Series, path: Path) -> pd.Series | None:
+    """The column's timestamps if it holds nothing else; how they were read goes into the draft."""
     if pd.api.types.is_datetime64_any_dtype(column):
-        return (column,)
-    if not pd.api.types.is_string_dtype(column) or column.isna().any() or column.empty:
+        return column
+    if not (pd.api.types.is_string_dtype(column) or column.dtype == object) or column.isna().any() or column.empty:
         return None
     text = column.astype("str").str.strip()
     try:
@@ -132,20 +146,21 @@ def _stamps_of(draft: _Draft, column: pd.Series, path: Path) -> tuple[pd.Series]
     except DataError as error:
         if "day first" not in error.found:
             return None
-        mark = text.iloc[0].lstrip("0123456789")[0]
-        clock = " %H:%M:%S" if text.iloc[0].count(":") == 2 else " %H:%M" if ":" in text.iloc[0] else ""
-        formats = [order.format(mark) + clock for order in ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y")]
-    readings = {date_format: parse_timestamps(text, date_format)[0] for date_format in formats}
-    readings = {date_format: stamps for date_format, stamps in readings.items() if stamps.notna().all()}
+        formats = both_orders(text.iloc[0])
+    readings = {date_format: parse_timestamps(text, date_format) for date_format in formats}
+    readings = {date_format: reading for date_format, reading in readings.items() if reading[0].notna().all()}
     if not readings:
         return None
-    best = max(readings, key=lambda date_format: _regularity(readings[date_format]))
-    if len(formats) > 1:
+    best = max(readings, key=lambda date_format: _regularity(readings[date_format][0]))
+    stamps, offsets = readings[best]
+    if best != "ISO8601":
         draft.data["date_format"] = best
-        draft.remarks["date_format"] = (
-            "CHECK THIS: day and month could be the other way round; this way the rows are evenly spaced"
-        )
-    return (readings[best],)
+    if len(formats) > 1:
+        draft.remarks["date_format"] = "CHECK THIS: day and month could be swapped; read like this, the rows are evenly spaced"
+    if len(offsets) > 1:
+        draft.data["timezone"] = "UTC"
+        draft.remarks["timezone"] = f"CHECK THIS: offsets are {', '.join(sorted(offsets))}; name the place, as in Europe/London"
+    return stamps
 
 
 def _regularity(stamps: pd.Series) -> float:
@@ -158,18 +173,31 @@ def _regularity(stamps: pd.Series) -> float:
     return 1.0 if months else float(np.unique(spacing, return_counts=True)[1].max() / len(spacing))
 
 
-def _find_series(draft: _Draft, table: pd.DataFrame, stamps: pd.Series) -> None:
-    """If timestamps repeat: the first column that makes them unique together with it."""
-    if not stamps.duplicated().any():
+def _find_series(draft: _Draft, table: pd.DataFrame, stamps: pd.Series, path: Path) -> None:
+    """If many timestamps repeat: the first column that makes (nearly) all of them unique together with it.
+
+    Raises:
+        DataError: there is none.
+    """
+    repeated = int(stamps.duplicated().sum())
+    if repeated == 0:
         return
     taken = _as_list(draft.data["timestamp"])
     for name in table.columns.drop(taken):
         column = table[name]
+        column = column.fillna("NA") if pd.api.types.is_string_dtype(column) else column  # an id may be called NA
         few = column.nunique() <= len(table) / 2 and not pd.api.types.is_float_dtype(column) and column.notna().all()
-        if few and not pd.DataFrame({"t": stamps, "s": column}).duplicated().any():
+        left = int(pd.DataFrame({"t": stamps, "s": column}).duplicated().sum())
+        if few and left <= repeated / 100:
             draft.data["series_id"] = name
-            draft.remarks["series_id"] = f"{column.nunique()} series; timestamps repeat, but not within one of them"
+            draft.remarks["series_id"] = f"{column.nunique()} series; nearly all timestamps that repeat belong to different ones"
             return
+    if repeated > len(table) / 20:
+        raise DataError(
+            f"{repeated} of {len(table)} timestamps repeat, and no single column tells series apart.",
+            "Add a column that names the series of each row, such as store and item joined.",
+            str(path),
+        )
 
 
 def _find_target(draft: _Draft, table: pd.DataFrame, target: str | None, path: Path) -> None:
@@ -180,7 +208,7 @@ def _find_target(draft: _Draft, table: pd.DataFrame, target: str | None, path: P
         for name in table.columns
         if name not in taken and pd.api.types.is_numeric_dtype(table[name]) and table[name].dtype != bool
     ]
-    numeric = [name for name in numeric if not _counts(table[name])] or numeric
+    numeric = [name for name in numeric if table[name].nunique() > 1 and not _counts(table[name])] or numeric
     if target is not None and target not in table.columns:
         raise DataError(f"no column `{target}`.", did_you_mean(target, map(str, table.columns)), f"{path}:1")
     if target is None and not numeric:
@@ -192,7 +220,8 @@ def _find_target(draft: _Draft, table: pd.DataFrame, target: str | None, path: P
 
 
 def _counts(column: pd.Series) -> bool:
-    return bool(pd.api.types.is_integer_dtype(column) and len(column) > 2 and (column.diff().iloc[1:] == 1).all())
+    whole = pd.api.types.is_integer_dtype(column) and column.notna().all() and len(column) > 2
+    return bool(whole and (column.diff().iloc[1:] == 1).all())
 
 
 def _as_list(names: object) -> list:
@@ -228,6 +257,9 @@ def _remark_repair(draft: _Draft, repair: dict, attempt: dict) -> None:
     elif repair["what"] == "missing timestamps":
         draft.data["missing_timestamps"] = "fill"
         draft.remarks["missing_timestamps"] = f"{repair['rows']} are missing, the first at {repair['first'][0]}"
+    elif repair["what"].startswith("rows before"):
+        draft.data.setdefault("missing_values", attempt["missing_values"])
+        draft.remarks.setdefault("missing_values", f"the first {repair['rows']} rows have no value and are left out")
     elif repair["what"] == "missing values":
         longest = max(gap["steps"] for gap in repair["ranges"])
         draft.data["missing_values"] = attempt["missing_values"]
@@ -244,6 +276,8 @@ def _season(panel: Panel) -> tuple[int, str]:
     """A season for the freq of the panel that autocorrelation confirms, and a remark."""
     values = panel.values[panel.offsets[0] : panel.offsets[1], 0]
     usual = season_length_of(panel.freq)
+    if len(values) < 3:
+        return usual, f"usual for freq {panel.freq}"
     candidates = [usual] + ([365] if panel.freq == "D" else []) + ([usual * 7] if panel.freq == "h" else [])
     detrended = values - np.polyval(np.polyfit(np.arange(len(values)), values, 1), np.arange(len(values)))
     strength = {

@@ -146,7 +146,7 @@ def _expected(item: Mapping[str, Any]) -> str:
     kind, message = item["type"], item["msg"].removeprefix("Value error, ")
     if kind == "value_error":
         return message
-    if kind in {"too_short", "too_long", "string_too_short"}:
+    if kind in {"too_short", "too_long", "string_too_short", "string_too_long"}:
         return f"it should have {message.split(' should have ')[-1].split(' after ')[0]}"
     if kind in {"model_type", "model_attributes_type", "dict_type"}:
         return "it should be a section with keys of its own"

@@ -11,7 +11,7 @@ import pandas as pd
 from forecast.config import DataConfig
 from forecast.errors import DataError, first_few
 from forecast.tables import Rows
-from forecast.timestamps import to_offset
+from forecast.timestamps import check_freq, to_offset
 
 Record = list[dict]
 MOST_RANGES = 1000  # filled ranges that a record names; the count is always whole
@@ -23,9 +23,10 @@ def sort_rows(rows: Rows, record: Record) -> Rows:
     late = (series[1:] == series[:-1]) & (stamps[1:] < stamps[:-1])
     if not late.any() and (series[1:] >= series[:-1]).all():
         return rows
-    if late.any():
+    order = np.lexsort((stamps, series))
+    if ((series[order][1:] == series[order][:-1]) & (order[1:] < order[:-1])).any():
         record.append({"what": "sorted", "rows": len(rows)})
-    return rows[np.lexsort((stamps, series))]
+    return rows[order]
 
 
 def merge_duplicates(rows: Rows, config: DataConfig, source: str, record: Record) -> Rows:
@@ -57,19 +58,25 @@ def resample(rows: Rows, config: DataConfig, source: str, record: Record) -> Row
     """One row per tick of `data.resample.freq`, by its `how`; a tick without rows is left out."""
     if config.resample is None:
         return rows
-    try:
-        to_offset(config.resample.freq)
-    except ValueError:
-        raise DataError(
-            f"data.resample.freq {config.resample.freq!r} is not a pandas frequency.", "Use for example h or D.", source
-        ) from None
+    check_freq(config.resample.freq, "data.resample.freq", source)
+    empty = np.isnan(rows.values)
+    if empty.any() and config.missing_values == "error":  # they would vanish in the sum or mean of their step
+        _refuse_empty(rows, empty, config, source)
+    if empty.any():
+        record.append({"what": "empty cells left out of their step", "rows": int(empty.any(axis=1).sum())})
     pieces = []
     for series in range(len(rows.series_ids)):
         own = rows[rows.series == series]
         table = pd.DataFrame(own.values, index=own.timestamps).assign(number=own.number)
         bins = table.resample(config.resample.freq)
-        values = getattr(bins, config.resample.how)().drop(columns="number")
-        filled = bins.size() > 0
+        how = config.resample.how
+        values = (bins.sum(min_count=1) if how == "sum" else getattr(bins, how)()).drop(columns="number")
+        sizes = bins.size()
+        filled = sizes > 0
+        usual = int(sizes[filled].median())
+        for edge, name in ((0, "first"), (-1, "last")):
+            if (size := int(sizes.iloc[edge])) < usual:
+                record.append({"what": f"{name} step is partial (usually {usual} rows)", "rows": size})
         numbers = bins["number"].first()[filled].to_numpy(np.int64)
         pieces.append(
             Rows(numbers, np.full(len(numbers), series), rows.series_ids, values.index[filled], values[filled].to_numpy())
@@ -85,7 +92,7 @@ def fill_timestamps(rows: Rows, freq: str, config: DataConfig, record: Record) -
     pieces, added = [], []
     for series in range(len(rows.series_ids)):
         own = rows[rows.series == series]
-        ticks = pd.date_range(own.timestamps[0], own.timestamps[-1], freq=freq)
+        ticks = _ticks(own, freq)
         place = ticks.get_indexer(own.timestamps)
         if len(ticks) == len(own) or (place < 0).any():  # rows beside the ticks are for `check_spacing` to tell
             pieces.append(own)
@@ -99,6 +106,15 @@ def fill_timestamps(rows: Rows, freq: str, config: DataConfig, record: Record) -
     if added:
         record.append({"what": "missing timestamps", "policy": config.missing_timestamps, "rows": len(added), "first": added[:3]})
     return _join(pieces)
+
+
+def _ticks(rows: Rows, freq: str) -> pd.DatetimeIndex:
+    """Every tick from the first to the last row of one series; of at most a hundred per row, or the freq is not theirs."""
+    offset = to_offset(freq)
+    most = 100 * len(rows) + 100
+    if rows.timestamps[0] + most * offset < rows.timestamps[-1]:
+        return rows.timestamps
+    return pd.date_range(rows.timestamps[0], rows.timestamps[-1], freq=freq)
 
 
 def fill_values(rows: Rows, config: DataConfig, season_length: int, source: str, record: Record) -> tuple[Rows, np.ndarray]:

@@ -59,4 +59,7 @@ def _start_of(border: float | int | str, stamps: pd.DatetimeIndex, before: int, 
 
 
 def _at_date(stamps: pd.DatetimeIndex, date: str) -> int:
-    return int(stamps.searchsorted(pd.Timestamp(date, tz=stamps.tz)))
+    moment = pd.Timestamp(date)
+    if stamps.tz is not None:  # a local time that a clock change skips or repeats is the next, or the first, moment
+        moment = moment.tz_localize(stamps.tz, nonexistent="shift_forward", ambiguous=True)
+    return int(stamps.searchsorted(moment))

@@ -75,13 +75,24 @@ def header_of(path: Path, encoding: str, delimiter: str | None, wanted: list[str
         DataError: the file is empty.
     """
     with open(path, encoding=_codec(encoding), newline="") as file:
-        line = file.readline()
+        line, second = file.readline(), file.readline()
     if not line.strip():
         raise DataError("the file is empty or begins with an empty row.", "Give a file with a header row.", str(path))
-    headers = {mark: next(csv.reader([line], delimiter=mark)) for mark in ([delimiter] if delimiter else DELIMITERS)}
+    marks = [delimiter] if delimiter else DELIMITERS
+    cells = {mark: [next(csv.reader([text.strip("\r\n")], delimiter=mark), []) for text in (line, second)] for mark in marks}
+    headers = {mark: [name or f"Unnamed: {i}" for i, name in enumerate(first)] for mark, (first, _) in cells.items()}  # as pandas
     complete = [mark for mark, names in headers.items() if set(wanted) <= set(names)]
-    best = complete[0] if complete and wanted else max(headers, key=lambda mark: len(headers[mark]))
+    if complete and wanted:
+        return headers[complete[0]], complete[0]
+    best = max(marks, key=lambda mark: (len(cells[mark][0]) == len(cells[mark][1]) > 1, len(headers[mark])))
     return headers[best], best
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """A Parquet file, with its index as columns, and names as text."""
+    table = pd.read_parquet(path)
+    table = table if isinstance(table.index, pd.RangeIndex) else table.reset_index()
+    return table.set_axis(table.columns.map(str), axis=1)
 
 
 def _codec(encoding: str) -> str:
@@ -92,8 +103,7 @@ def _tables(config: DataConfig, path: Path) -> Iterator[pd.DataFrame]:
     """The file in pieces, with the text of every cell whose reading is up to us; the index counts rows from 0."""
     wanted = config.columns
     if path.suffix.lower() in {".parquet", ".pq"}:
-        table = pd.read_parquet(path)
-        table = table.reset_index(drop=table.index.name is None)
+        table = read_parquet(path)
         _check_columns(list(table.columns), wanted, path)
         yield table
         return
@@ -107,10 +117,15 @@ def _tables(config: DataConfig, path: Path) -> Iterator[pd.DataFrame]:
         na_values={name: [""] if name == config.series_id else EMPTY for name in header},
     )  # fmt: skip
     for table in pieces:
-        if not isinstance(table.index, pd.RangeIndex):  # pandas makes an index of surplus cells
-            found = "the rows have more cells than the header."
-            raise DataError(found, "Name each column; numbers with commas need quotes.", f"{path}:{HEADER_ROWS}")
+        check_width(table, path)
         yield table
+
+
+def check_width(table: pd.DataFrame, path: Path) -> None:
+    """No row is wider than the header: pandas makes an index of surplus cells."""
+    if not isinstance(table.index, pd.RangeIndex):
+        found = "the rows have more cells than the header."
+        raise DataError(found, "Name each column; numbers with commas need quotes.", f"{path}:{HEADER_ROWS}")
 
 
 def _check_columns(present: list[str], wanted: list[str], path: Path) -> None:
@@ -133,10 +148,11 @@ class _Reader:
         self.config, self.path = config, path
         self.date_format = config.date_format
         self.offsets: set[str] = set()
+        self.aware: bool | None = None  # whether timestamps have UTC offsets; all or none
 
     def read(self, table: pd.DataFrame) -> tuple[np.ndarray, pd.Series | None, pd.Series, np.ndarray]:
         """Row numbers, ids, timestamps and values of a piece, without its fully empty rows."""
-        table = table[self.config.columns].dropna(how="all")
+        table = table[table.notna().any(axis=1)][self.config.columns]
         values = np.stack([self._numbers(table[name]) for name in self.config.target], axis=1)
         return (
             (table.index.to_numpy() + HEADER_ROWS).astype(np.int32),
@@ -182,6 +198,10 @@ class _Reader:
             if self.date_format is None and len(text):
                 self.date_format = choose_format(text, str(column.name), f"{self.path}:{table.index[0] + HEADER_ROWS}")
             stamps, offsets = parse_timestamps(text, self.date_format or "ISO8601")
+            if self.aware not in (None, bool(offsets)):
+                place = f"{self.path}:{table.index[0] + HEADER_ROWS}"
+                raise DataError(f"only some of `{column.name}` have a UTC offset.", "Write all timestamps alike.", place)
+            self.aware = bool(offsets)
             self.offsets |= offsets
         remedy = f"Write all timestamps alike (the format here is {self.date_format or 'year, month, day, ...'})."
         self._refuse(column, stamps.isna().to_numpy(), "is not a timestamp", remedy)

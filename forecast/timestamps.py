@@ -36,16 +36,21 @@ def choose_format(text: pd.Series, name: str, place: str) -> str:
         parts = text.str.extract(r"^(\d{1,2})[/.-](\d{1,2})[/.-]").astype(float)
         day_first, month_first = (parts[0] > 12).any(), (parts[1] > 12).any()
         if day_first != month_first:
-            order = "%d{0}%m{0}%Y" if day_first else "%m{0}%d{0}%Y"
-            return order.format(match[2]) + _time_format(first)
+            return both_orders(first)[0 if day_first else 1]
         if not day_first:
-            options = " or ".join(repr(order.format(match[2])) for order in ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y"))
+            options = " or ".join(repr(order) for order in both_orders(first))
             raise DataError(f"`{name}` {first!r} could be day first or month first.", f"Set data.date_format: {options}.", place)
     number = first.removesuffix(".0").isdecimal()
     known = "unix, unix_ms, '%Y%m%d' or '%Y'" if number else "a format such as '%d %b %Y' (as in Python's strptime)"
     raise DataError(
         f"`{name}` {first!r} is in no form that can be read without doubt.", f"Set data.date_format to {known}.", place
     )
+
+
+def both_orders(cell: str) -> list[str]:
+    """The two formats, day first and month first, in which a date such as 01/02/2020 10:30 can be read."""
+    mark = cell.lstrip("0123456789")[0]
+    return [order.format(mark) + _time_format(cell) for order in ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y")]
 
 
 def _time_format(cell: str) -> str:
@@ -59,6 +64,7 @@ def parse_timestamps(text: pd.Series, date_format: str) -> tuple[pd.Series, set[
     if date_format != "ISO8601":
         aware = "%z" in date_format
         return pd.to_datetime(text, format=date_format, errors="coerce", utc=aware), {"%z"} if aware else set()
+    text = text.mask(text.str.lower().isin(["now", "today"]))  # which pandas takes for the time of this call
     try:
         stamps = pd.to_datetime(text, format=date_format, errors="coerce")
         if stamps.dt.tz is None:
@@ -75,8 +81,11 @@ def parse_parts(table: pd.DataFrame) -> pd.Series:
     names = ("year", "month", "day", "hour", "minute", "second")
     parts = {name: pd.to_numeric(table[column], errors="coerce") for name, column in zip(names, table.columns, strict=False)}
     parts = {"month": pd.Series(1, table.index), "day": pd.Series(1, table.index)} | parts
-    whole = pd.DataFrame(parts).apply(lambda column: column % 1 == 0).all(axis=1)
-    return pd.to_datetime(pd.DataFrame(parts).where(whole), errors="coerce")
+    cells = pd.DataFrame(parts)
+    good = (cells % 1 == 0).all(axis=1)
+    for name, end in (("hour", 24), ("minute", 60), ("second", 60)):  # pandas would carry 25 hours over to the next day
+        good &= cells[name].between(0, end - 1) if name in cells else True
+    return pd.to_datetime(cells.where(good), errors="coerce")
 
 
 def localize(stamps: pd.DatetimeIndex, offsets: set[str], zone: str | None, series: np.ndarray, place: str) -> pd.DatetimeIndex:
@@ -105,9 +114,10 @@ def localize(stamps: pd.DatetimeIndex, offsets: set[str], zone: str | None, seri
         localized = pd.Series(index=range(len(stamps)), dtype=f"datetime64[ns, {zone}]")
         for number in range(series.max() + 1):
             rows = np.flatnonzero(series == number)
+            rows = rows[::-1] if len(rows) and stamps[rows[0]] > stamps[rows[-1]] else rows  # the newest row may come first
             localized.iloc[rows] = stamps[rows].tz_localize(zone, ambiguous="infer")
         return pd.DatetimeIndex(localized)
-    except (ValueError, KeyError) as error:  # unknown zones, and times that a clock change makes impossible or ambiguous
+    except (ValueError, KeyError, OSError) as error:  # unknown zones, and times that a clock change makes impossible or ambiguous
         found = str(error).split(", try using")[0].strip("'\"")
         remedy = "Use a zone such as Europe/London, and timestamps that exist there, best with UTC offsets."
         raise DataError(f"data.timezone {zone!r} cannot be applied ({found}).", remedy, place) from None
@@ -128,6 +138,10 @@ def infer_freq(stamps: pd.DatetimeIndex) -> str | None:
     if found:
         return found
     step = pd.Series(stamps).diff().mode()[0]
+    if step >= pd.Timedelta(days=28):
+        calendar = next((freq for freq in ("MS", "ME") if all(to_offset(freq).is_on_offset(stamp) for stamp in stamps)), None)
+        if calendar:
+            return calendar
     whole_days = step % pd.Timedelta(days=1) == pd.Timedelta(0)
     return to_offset(f"{step.days}D" if whole_days else step).freqstr
 
@@ -194,10 +208,11 @@ def steps_in(duration: str, freq: str, key: str, place: str) -> int:
         length, step = int(number) * {"mo": 1, "y": 12}[unit], MONTHS.get(prefix, 0) * offset.n
     else:
         weekly = pd.Timedelta(weeks=offset.n) if prefix == "W" else None
-        length, step = (
-            pd.Timedelta(int(number), {"d": "D", "w": "W"}.get(unit, unit)),
-            weekly or _fixed_step(offset) or pd.Timedelta(0),
-        )
+        step = weekly or _fixed_step(offset) or pd.Timedelta(0)
+        try:
+            length = pd.Timedelta(int(number), {"d": "D", "w": "W"}.get(unit, unit))
+        except (ValueError, OverflowError):  # longer than pandas can count
+            length = pd.Timedelta(0)
     if not step or length % step or length < step:
         raise ConfigError(
             f"{key} is {duration}, which is no whole number of steps of freq {freq}.",
@@ -205,6 +220,21 @@ def steps_in(duration: str, freq: str, key: str, place: str) -> int:
             place,
         )
     return int(length / step)
+
+
+def check_freq(freq: str, key: str, source: str) -> None:
+    """A freq is one of pandas', and time passes in a step of it.
+
+    Raises:
+        DataError: naming `key`.
+    """
+    try:
+        offset = to_offset(freq)
+    except ValueError:
+        offset = None
+    step = _fixed_step(offset) if offset is not None else None
+    if offset is None or offset.n < 1 or (step is not None and step < pd.Timedelta(microseconds=1)):
+        raise DataError(f"{key} {freq!r} is not a pandas frequency.", "Use for example h, 15min, D, W, MS or QS.", source)
 
 
 def check_spacing(stamps: pd.DatetimeIndex, begins: Sequence[int], freq: str, rows: np.ndarray, source: str) -> None:
@@ -215,12 +245,7 @@ def check_spacing(stamps: pd.DatetimeIndex, begins: Sequence[int], freq: str, ro
     Raises:
         DataError: naming the first three places.
     """
-    try:
-        offset = to_offset(freq)
-    except ValueError:
-        raise DataError(
-            f"data.freq {freq!r} is not a pandas frequency.", "Use for example h, 15min, D, W, MS or QS.", source
-        ) from None
+    offset = to_offset(freq)
     off_tick = [row for row in begins if not offset.is_on_offset(stamps[row])]
     if off_tick:
         raise DataError(

@@ -105,8 +105,8 @@ def prepare(config: Config) -> Prepared:
     windows = {part: make_windows(panel, scaled, splits, part, config.windows) for part in PARTS}
     every = windows["train"]
     windows["train"] = make_windows(panel, scaled, splits, "train", config.windows, config.windows.stride)
-    _check_accumulation(config, len(windows["train"]))
     check_measured(windows, config)
+    _check_accumulation(config, len(windows["train"]))
     return Prepared(config, panel, splits, scaler, windows, every, _season_length(panel, splits, config))
 
 

@@ -42,6 +42,6 @@ def yaml_line(value: object) -> str:
     >>> yaml_line(["a", "09", 1.5])
     "[a, '09', 1.5]"
     """
-    return yaml.dump([value], Dumper=Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6).strip()[
-        1:-1
-    ]
+    readable = str(value).isprintable()  # line breaks of other alphabets would not survive unescaped
+    text = yaml.dump([value], Dumper=Dumper, default_flow_style=True, sort_keys=False, allow_unicode=readable, width=10**6)
+    return text.strip()[1:-1]

@@ -120,6 +120,21 @@ PROBLEMS = {
         None,
     ),
     "thousands": ("data: {path: a.csv, timestamp: t, target: y, thousands: k}", "`data.thousands` is 'k'", None),
+    "one mark for two": (
+        "data: {path: a.csv, timestamp: t, target: y, decimal: ',', thousands: ','}",
+        "decimal and thousands cannot both be ','",
+        None,
+    ),
+    "target of a reserved name": (
+        "data: {path: a.csv, timestamp: t, target: series_id}",
+        "a target cannot be called 'series_id'",
+        None,
+    ),
+    "long delimiter": (
+        "data: {path: a.csv, timestamp: t, target: y, delimiter: ', '}",
+        "`data.delimiter` is ', '; it should have at most 1 character",
+        None,
+    ),
     "resample without how": (
         "data: {path: a.csv, timestamp: t, target: y, resample: {freq: D}}",
         "`data.resample.how` is missing",

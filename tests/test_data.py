@@ -61,6 +61,19 @@ def test_parquet_reads_like_csv(tmp_path):
     assert left.timestamps.equals(right.timestamps)
 
 
+def test_pieces_of_a_file_are_one_file(tmp_path, monkeypatch):
+    text = days([1, 2, 3, 4, 5, 6, 7, 8]) + "\n2020-01-09,9\n"
+    whole = read(tmp_path, text)
+    monkeypatch.setattr("forecast.tables.CHUNK", 3)
+    pieces = read(tmp_path, text)
+    np.testing.assert_array_equal(pieces.values, whole.values)
+    assert pieces.timestamps.equals(whole.timestamps)
+    with pytest.raises(DataError, match="a.csv:11: `y` is not a number in 1 rows: row 11 'x'"):
+        read(tmp_path, text.replace(",9\n", ",x\n"))
+    with pytest.raises(DataError, match="a.csv:11: only some of `t` have a UTC offset|row 11"):
+        read(tmp_path, text.replace("2020-01-09", "2020-01-09T00:00Z"))
+
+
 @pytest.mark.parametrize("freq", ["min", "15min", "h", "D", "B", "W-SAT", "MS", "ME", "QS-OCT", "YS-JAN", "36h"])
 def test_freq_is_inferred(tmp_path, freq):
     stamps = pd.date_range("2019-12-31", periods=30, freq=freq)
@@ -149,6 +162,9 @@ BAD = {
     "time that cannot be told": (at(["2020-10-25 01:00", "2020-10-25 02:00", "2020-10-25 03:00"]), {"timezone": "Europe/London"}, "cannot be applied"),
     "parts that are no date": ("t,m,y\n2020,13,1\n", {"timestamp": ["t", "m"]}, "is not a timestamp in 1 rows"),
     "parts with fractions": ("t,m,y\n2020,1.5,1\n", {"timestamp": ["t", "m"]}, "is not a timestamp in 1 rows"),
+    "today": (days([1, 2, 3]) + "today,4\n", {}, "row 5 'today'"),
+    "parts beyond a day": ("t,m,d,h,y\n2020,1,1,23,1\n2020,1,1,24,1\n", {"timestamp": ["t", "m", "d", "h"]}, "is not a timestamp in 1 rows: row 3"),
+    "offsets in some rows": ("t,y\n2020-01-01T00:00Z,1\n2020-01-02T00:00,2\n2020-01-03T00:00Z,2\n", {}, "row 3 '2020-01-02T00:00'"),
     # values
     "text cell": (days([1, "two", 3]), {}, r"a.csv:3: `y` is not a number in 1 rows: row 3 'two'"),
     "many text cells": (days(["a", "b", "c", "d", "e"]), {}, r"in 5 rows: row 2 'a', row 3 'b', row 4 'c' and 2 more"),
@@ -179,6 +195,13 @@ BAD = {
     "off the tick": (at(["2020-01-17", "2020-02-17"]), {"freq": "MS"}, "a.csv:2: 2020-01-17 00:00:00 is no tick of freq MS"),
     "two rows": (days([1, 2]), {}, "2 rows are too few to infer the freq"),
     "filled, beside the ticks": (at(["2020-01-01", "2020-01-02", "2020-01-03 12:00"]), {"freq": "D", "missing_timestamps": "fill"}, "is not one step"),
+    "empty cells in a step": (days([1, "", 3]), {"resample": {"freq": "W", "how": "sum"}}, "`y` is empty in 1 of 3 rows: 3"),
+    "a remark in an empty row": ("t,y,x\n2020-01-01,1,\n,,note\n", {}, "a.csv:3: `t` is empty in 1 rows"),
+    "filled, of no freq": (days([1, 2, 3]), {"freq": "D3", "missing_timestamps": "fill"}, "data.freq 'D3' is not a pandas frequency"),
+    "freq of nothing": (days([1, 2, 3]), {"freq": "0D"}, "data.freq '0D' is not a pandas frequency"),
+    "freq too fine to fill": (days([1, 2, 3]), {"freq": "ms", "missing_timestamps": "fill"}, "is not one step of freq ms"),
+    "resampling backwards": (days([1, 2, 3]), {"resample": {"freq": "-1D", "how": "mean"}}, "data.resample.freq '-1D' is not"),
+    "zone that is a folder": (days([1, 2, 3]), {"timezone": "Europe"}, "data.timezone 'Europe' cannot be applied"),
     "no such resampling": (days([1, 2, 3]), {"resample": {"freq": "often", "how": "mean"}}, "data.resample.freq 'often' is not"),
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -67,7 +68,7 @@ def test_series_are_found(tmp_path):
 def test_ambiguous_dates_are_read_so_that_rows_are_evenly_spaced(tmp_path, date_format):
     table = pd.DataFrame({"month": MONTHS.strftime(date_format), "sales": seasonal_rows()})
     path = write(tmp_path, table)
-    assert "CHECK THIS: day and month could be the other way round" in path.read_text()
+    assert "CHECK THIS: day and month could be swapped" in path.read_text()
     assert load_config(path).data.date_format == date_format
     assert prepare(load_config(path)).panel.freq == "MS"
 
@@ -77,6 +78,56 @@ def test_other_ways_of_writing(tmp_path):
     config = load_config(write(tmp_path, table, sep=";", decimal=",", encoding="latin-1"))
     assert (config.data.delimiter, config.data.decimal) == (";", ",")
     assert prepare(config).panel.values[:, 0].tolist() == table.sales.tolist()
+
+
+def test_thousands_are_no_decimals(tmp_path):
+    (tmp_path / "data.csv").write_text(
+        "month,sales\n" + "".join(f'{month:%Y-%m-%d},"{980 + i:,}"\n' for i, month in enumerate(MONTHS))
+    )
+    config = load_config(init(tmp_path / "data.csv", tmp_path / "config.yaml"))
+    assert (config.data.thousands, config.data.decimal) == (",", ".")
+    assert prepare(config).panel.values[-1, 0] == 1099
+
+
+def test_offsets_over_a_clock_change_become_a_zone(tmp_path):
+    hours = pd.date_range("2020-03-01", "2020-04-30", freq="h", tz="Europe/Berlin")
+    path = write(tmp_path, pd.DataFrame({"t": hours.map(lambda hour: hour.isoformat()), "load": seasonal_rows(len(hours))}))
+    assert "timezone: UTC # CHECK THIS: offsets are +01:00, +02:00" in path.read_text()
+    assert len(prepare(load_config(path)).panel.values) == len(hours)
+
+
+@pytest.mark.parametrize(
+    ("stamps", "date_format"),
+    [(range(1900, 2000), "%Y"), (MONTHS.strftime("%Y%m%d").astype(int), "%Y%m%d"), (MONTHS.as_unit("s").asi8, "unix")],
+    ids=["years", "digits", "unix"],
+)
+def test_numbers_that_count_time(tmp_path, stamps, date_format):
+    if date_format == "unix":
+        stamps = stamps[0] + 3600 * np.arange(120)
+    path = write(tmp_path, pd.DataFrame({"t": stamps, "sales": seasonal_rows(len(stamps))}))
+    assert load_config(path).data.date_format == date_format
+    assert len(prepare(load_config(path)).windows["test"]) > 0
+
+
+def test_several_keys_of_series_are_not_merged(tmp_path):
+    keys = [(store, item) for store in "ab" for item in "xy"]
+    tables = [pd.DataFrame({"month": MONTHS, "store": s, "item": i, "sales": seasonal_rows()}) for s, i in keys]
+    with pytest.raises(DataError, match="360 of 480 timestamps repeat, and no single column tells series apart"):
+        write(tmp_path, pd.concat(tables))
+
+
+def test_an_index_without_a_name(tmp_path):
+    table = pd.DataFrame({"sales": seasonal_rows()}, index=MONTHS)
+    table.to_csv(tmp_path / "data.csv")
+    config = load_config(init(tmp_path / "data.csv", tmp_path / "config.yaml"))
+    assert config.data.timestamp == ["Unnamed: 0"]
+    assert len(prepare(config).panel.values) == 120
+
+
+def test_empty_cells_at_the_start(tmp_path):
+    table = pd.DataFrame({"month": MONTHS, "sales": seasonal_rows()})
+    table.loc[:4, "sales"] = None
+    assert len(prepare(load_config(write(tmp_path, table))).panel.values) == 115
 
 
 def test_irregular_rows_are_resampled(tmp_path):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from forecast.config import DataConfig
 from forecast.data import read_panel
-
-NAN = float("nan")
 
 
 def read(folder, rows, **keys):
@@ -77,6 +76,30 @@ def test_resample(tmp_path, how, expected):
     assert panel.values[:, 0].tolist() == expected
     assert panel.freq == "D"
     assert panel.record[0] == {"what": "resampled", "policy": f"{how} per D", "rows": 5}
+
+
+def test_an_empty_step_is_no_zero(tmp_path):
+    rows = [(f"2020-01-0{day} {hour:02}:00", "a", "" if day == 2 else 5) for day in (1, 2, 3) for hour in range(24)]
+    panel = read(tmp_path, rows, freq=None, resample={"freq": "D", "how": "sum"}, missing_values="forward")
+    assert panel.values[:, 0].tolist() == [120, 120, 120]
+    assert panel.filled[:, 0].tolist() == [False, True, False]
+
+
+def test_partial_steps_are_recorded(tmp_path):
+    rows = [(str(day.date()), "a", 1) for day in pd.date_range("2020-01-10", "2020-04-18")]
+    panel = read(tmp_path, rows, freq=None, resample={"freq": "MS", "how": "sum"})
+    assert panel.values[:, 0].tolist() == [22, 29, 31, 18]
+    assert [(line["what"], line["rows"]) for line in panel.record[:2]] == [
+        ("first step is partial (usually 25 rows)", 22),
+        ("last step is partial (usually 25 rows)", 18),
+    ]
+
+
+def test_order_is_told_per_series(tmp_path):
+    rows = [(f"2020-01-0{day}", name, day) for day in (1, 2, 4, 3, 5) for name in "ab"]
+    assert read(tmp_path, rows).record == [{"what": "sorted", "rows": 10}]
+    rows = [(f"2020-01-0{day}", name, day) for day in (1, 2, 3, 4, 5) for name in "ab"]
+    assert read(tmp_path, rows).record == []
 
 
 def test_good_rows_stay_as_they_are(tmp_path):

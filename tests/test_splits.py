@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pandas as pd
 import pytest
 
 from forecast.config import SplitsConfig
@@ -24,6 +27,14 @@ CASES = {
 @pytest.mark.parametrize(("config", "borders"), CASES.values(), ids=CASES.keys())
 def test_borders(config, borders):
     assert make_splits(coded_panel(100), SplitsConfig(**config)).borders.tolist() == [borders]
+
+
+@pytest.mark.parametrize(("zone", "date"), [("America/Sao_Paulo", "2018-11-04"), ("Europe/London", "2020-10-25 01:00")])
+def test_dates_that_a_clock_change_skips_or_repeats(zone, date):
+    panel = coded_panel(100)
+    hours = pd.date_range(pd.Timestamp(date) - pd.Timedelta(days=2), periods=100, freq="h", tz="UTC").tz_convert(zone)
+    borders = make_splits(replace(panel, timestamps=hours), SplitsConfig(validation=date, test=10)).borders
+    assert 40 < borders[0, 1] < 56
 
 
 def test_each_series_is_split_by_itself():

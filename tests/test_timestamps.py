@@ -22,13 +22,18 @@ def test_durations(duration, freq, steps):
 
 
 @pytest.mark.parametrize(
-    ("duration", "freq"), [("7d", "MS"), ("1y", "D"), ("30min", "h"), ("90min", "h"), ("1mo", "QS"), ("1d", "B")], ids=str
+    ("duration", "freq"), [("7d", "MS"), ("1y", "D"), ("30min", "h"), ("999999999w", "D"), ("1mo", "QS"), ("1d", "B")], ids=str
 )
 def test_durations_that_are_no_whole_steps(duration, freq):
     with pytest.raises(
         ConfigError, match=f"c.yaml:3:1: windows.horizon is {duration}, which is no whole number of steps of freq {freq}"
     ):
         steps_in(duration, freq, "windows.horizon", "c.yaml:3:1")
+
+
+def test_months_with_gaps_everywhere():
+    stamps = pd.date_range("2010-01-01", periods=60, freq="MS")
+    assert infer_freq(stamps.delete(range(3, 60, 4))) == "MS"
 
 
 @pytest.mark.parametrize("freq", ["h", "D", "W-SUN", "MS", "15min"])
@@ -51,6 +56,14 @@ def test_a_year_of_hours_in_london(tmp_path, written):
     assert per_day["2020-03-29"] == 23
     assert per_day["2020-10-25"] == 25
     assert str(panel.future(0, 1)[0]) == "2021-01-01 00:00:00+00:00"
+
+
+def test_newest_first(tmp_path):
+    hours = YEAR[YEAR.slice_indexer("2020-10-24", "2020-10-26")]
+    table = pd.DataFrame({"t": hours.tz_localize(None).map(str), "y": range(len(hours))})
+    table.iloc[::-1].to_csv(tmp_path / "a.csv", index=False)
+    panel = read_panel(DataConfig(path=str(tmp_path / "a.csv"), timestamp="t", target="y", timezone="Europe/London"))
+    assert panel.values[:, 0].tolist() == list(range(len(hours)))
 
 
 def test_a_single_offset_is_a_zone(tmp_path):
