@@ -41,14 +41,15 @@ def _section(name: str, section: type[Section]) -> str:
 def _table(title: str, text: str, fields: dict[str, FieldInfo]) -> str:
     rows = []
     for name, field in fields.items():
-        inner = section_of(field.annotation)
-        rows.append(f"| `{name}` | {_default(field)} | {field.description}{_choices(field)} |")
-        rows += [
-            f"| `{name}.{key}` | {_default(sub)} | {sub.description} |"
-            for key, sub in (inner.model_fields if inner else {}).items()
-        ]
+        rows.append(_row(name, field))
+        if inner := section_of(field.annotation):
+            rows += [_row(f"{name}.{key}", sub) for key, sub in inner.model_fields.items()]
     introduction = f"{text}\n\n" if text else ""
     return f"## {title}\n\n{introduction}| key | default | meaning |\n| --- | --- | --- |\n" + "\n".join(rows) + "\n"
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    return f"| `{name}` | {_default(field)} | {field.description}{_choices(field)} |"
 
 
 def _default(field: FieldInfo) -> str:
@@ -64,7 +65,8 @@ def _default(field: FieldInfo) -> str:
 
 
 def _choices(field: FieldInfo) -> str:
-    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    kinds = [field.annotation, *get_args(field.annotation)]
+    choices = next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
     return f" ({', '.join(f'`{choice}`' for choice in choices)})" if choices else ""
 
 

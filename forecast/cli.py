@@ -233,9 +233,10 @@ def config(
     """
     from forecast.config import differences
     from forecast.loading import load_config, parse_overrides
+    from forecast.yaml12 import yaml_line
 
     loaded = load_config(config, parse_overrides(override or []))
-    text = "".join(f"{key}: {value}\n" for key, value in differences(loaded).items()) if diff else loaded.to_yaml()
+    text = "".join(f"{key}: {yaml_line(value)}\n" for key, value in differences(loaded).items()) if diff else loaded.to_yaml()
     typer.echo(text, nl=False)
 
 

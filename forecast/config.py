@@ -67,11 +67,12 @@ def _name(value: object) -> object:
     return value
 
 
-Columns = Annotated[list[str], BeforeValidator(_one_or_list), Field(min_length=1)]
-YesNo = Annotated[bool, BeforeValidator(_yes_or_no)]
+Columns = Annotated[list[str], BeforeValidator(_one_or_list, json_schema_input_type=str | list[str]), Field(min_length=1)]
+YesNo = Annotated[bool, BeforeValidator(_yes_or_no, json_schema_input_type=bool | Literal["yes", "no", "on", "off"])]
 Border = Annotated[float | int | str, BeforeValidator(_border)]
 Date = Annotated[str, BeforeValidator(_date)]
-Units = Annotated[list[Annotated[int, Field(ge=1, le=10**5)]], BeforeValidator(_one_or_list), Field(min_length=1)]
+Width = Annotated[int, Field(ge=1, le=10**5)]
+Units = Annotated[list[Width], BeforeValidator(_one_or_list, json_schema_input_type=Width | list[Width]), Field(min_length=1)]
 Range = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_low_high)]
 Name = Annotated[str, BeforeValidator(_name)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
@@ -114,7 +115,7 @@ class DataConfig(Section):
         None, description="season in steps, or 7d; for seasonal naive and MASE; null: from the freq (h: 24, D: 7, W: 52, MS: 12)"
     )
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
-        None, description="what separates the columns; null: the comma, semicolon, tab or | that fits"
+        None, description="what separates the columns; null: the comma, semicolon, tab or vertical bar that fits"
     )
     encoding: Text = Field("utf-8", description="of the text, such as utf-8, latin-1 or utf-16")
     decimal: Literal[".", ","] = Field(".", description="decimal point of the target columns")
@@ -135,7 +136,7 @@ class DataConfig(Section):
     missing_timestamps: Literal["error", "fill"] = Field("error", description="fill: adds the rows, without values")
     missing_values: Literal["error", "interpolate", "forward", "season"] = Field(
         "error",
-        description="empty cells; season: the value one season before. Windows are not trained or scored on filled values",
+        description="empty cells; season: the value one season before (in the first season, one step before)",
     )
     max_gap: Steps = Field(24, description="longest run of empty cells that is filled, in steps")
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from forecast import repairs
 from forecast.config import DURATION, Config, DataConfig
-from forecast.errors import DataError
+from forecast.errors import ConfigError, DataError
 from forecast.tables import Rows, read_rows
 from forecast.timestamps import check_freq, check_spacing, infer_freq, season_length_of, steps_in
 
@@ -119,20 +119,29 @@ def compare(panel: Panel, known: dict) -> list[str]:
         told = known["columns"][name]
         size, usual = float(np.median(np.abs(values))), told["median_size"]
         power = np.log10(size / usual) if size > 0 and usual > 0 else 0.0
-        outside = values.min() > told["max"] or values.max() < told["min"]
-        if outside and abs(power) > 0.8 and abs(power - round(power)) < 0.2:
+        outside = values.min() < told["min"] or values.max() > told["max"]
+        if (outside or power < 0) and abs(power) > 0.8 and abs(power - round(power)) < 0.2:
             raise DataError(
                 f"`{name}` is about {size:.3g}, in training it was about {usual:.3g}: off by 10^{round(power)}.",
                 "Give it in the units of the training data.",
                 panel.source,
             )
-        if outside:
+        width = told["max"] - told["min"]
+        if values.min() < told["min"] - width / 2 or values.max() > told["max"] + width / 2:
             odd.append(
                 f"`{name}` is {values.min():g} to {values.max():g}; in training it was {told['min']:g} to {told['max']:g}."
             )
         if len(values) > 1 and np.ptp(values) == 0:
             odd.append(f"`{name}` is {values[0]:g} in every row.")
     last, begun = pd.Timestamp(known["last_timestamp"]), panel.timestamps.min()
+    if (last.tz is None) != (begun.tz is None):
+        zone = known["timezone"]
+        raise DataError(
+            f"the timestamps have {'no' if zone else 'a'} time zone, in training they had {zone or 'none'}.",
+            "Write them as in the training data.",
+            panel.source,
+        )
+    last = last.tz_convert(begun.tz) if begun.tz else last
     ends = panel.timestamps.max()
     if ends < last:
         odd.append(f"the rows end at {ends}, before the training data's end at {last}: this forecasts the past.")
@@ -147,13 +156,23 @@ def in_steps(config: Config, freq: str) -> Config:
     Raises:
         ConfigError: a duration is no whole number of steps.
     """
+    wrong: list[ConfigError] = []
+
+    def convert(key: str, value: str) -> int | str:
+        try:
+            return steps_in(value, freq, key, config.place(key))
+        except ConfigError as error:
+            wrong.append(error)
+            return value
+
     sections = {"data": ["season_length"], "splits": ["validation", "test"], "windows": ["lookback", "horizon", "stride"]}
     changed = {}
     for name, keys in sections.items():
         section = getattr(config, name)
         durations = {key: value for key in keys if isinstance(value := getattr(section, key), str) and DURATION.fullmatch(value)}
-        steps = {key: steps_in(value, freq, f"{name}.{key}", config.place(f"{name}.{key}")) for key, value in durations.items()}
-        changed[name] = section.model_copy(update=steps)
+        changed[name] = section.model_copy(update={key: convert(f"{name}.{key}", value) for key, value in durations.items()})
+    if wrong:
+        raise ConfigError.together(wrong)
     return config.model_copy(update=changed)
 
 

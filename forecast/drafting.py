@@ -28,7 +28,8 @@ LARGE_TRAINING = {"epochs": 30, "batch_size": 128, "learning_rate": 0.001, "earl
 SMALL_TRAINING = {"epochs": 300, "batch_size": 16, "learning_rate": 0.01, "early_stopping": {"patience": 20}}
 NUMBERS = {"%Y": (1500, 2200), "%Y%m%d": (15000101, 22001231), "unix": (10**8, 10**10), "unix_ms": (10**11, 10**13)}
 WINDOWS_PER_EPOCH = 8_000  # more training windows than this are thinned by a stride, so that an epoch stays short
-LONGEST_LOOKBACK = 168
+FEWEST_ROWS = 16  # of a series
+LONGEST_HORIZON, LONGEST_LOOKBACK = 96, 168  # that are chosen; a config may hold more
 
 
 @dataclass
@@ -180,24 +181,23 @@ def _find_series(draft: _Draft, table: pd.DataFrame, stamps: pd.Series, path: Pa
         DataError: there is none.
     """
     repeated = int(stamps.duplicated().sum())
-    if repeated == 0:
+    if repeated <= len(table) / 20:  # a few rows given twice are no series
         return
     taken = _as_list(draft.data["timestamp"])
     for name in table.columns.drop(taken):
         column = table[name]
         column = column.fillna("NA") if pd.api.types.is_string_dtype(column) else column  # an id may be called NA
-        few = column.nunique() <= len(table) / 2 and not pd.api.types.is_float_dtype(column) and column.notna().all()
+        few = column.nunique() <= len(table) / FEWEST_ROWS and not pd.api.types.is_float_dtype(column) and column.notna().all()
         left = int(pd.DataFrame({"t": stamps, "s": column}).duplicated().sum())
         if few and left <= repeated / 100:
             draft.data["series_id"] = name
             draft.remarks["series_id"] = f"{column.nunique()} series; nearly all timestamps that repeat belong to different ones"
             return
-    if repeated > len(table) / 20:
-        raise DataError(
-            f"{repeated} of {len(table)} timestamps repeat, and no single column tells series apart.",
-            "Add a column that names the series of each row, such as store and item joined.",
-            str(path),
-        )
+    raise DataError(
+        f"{repeated} of {len(table)} timestamps repeat, and no single column tells series apart.",
+        "Add a column that names the series of each row, such as store and item joined.",
+        str(path),
+    )
 
 
 def _find_target(draft: _Draft, table: pd.DataFrame, target: str | None, path: Path) -> None:
@@ -263,7 +263,9 @@ def _remark_repair(draft: _Draft, repair: dict, attempt: dict) -> None:
     elif repair["what"] == "missing values":
         longest = max(gap["steps"] for gap in repair["ranges"])
         draft.data["missing_values"] = attempt["missing_values"]
-        draft.remarks["missing_values"] = f"{repair['cells']} cells are empty; windows are not trained or scored on filled values"
+        draft.remarks["missing_values"] = (
+            f"{repair['cells']} cells are empty; windows with a filled cutoff or target are left out"
+        )
         if longest > DataConfig.model_fields["max_gap"].default:
             draft.data["max_gap"] = longest
             draft.remarks["max_gap"] = "the longest run of empty cells; a smaller number refuses such gaps"
@@ -322,13 +324,13 @@ class _Sizes:
 def _choose_sizes(panel: Panel, season: int, horizon: int | None) -> _Sizes:
     rows = int(np.diff(panel.offsets).min())
     base = season if season <= 60 else season_length_of(panel.freq)
-    chosen = horizon or max(1, min(base if base > 1 else 12, rows // 8))
+    chosen = horizon or max(1, min(base if base > 1 else 12, rows // 8, LONGEST_HORIZON))
     part = max(round(0.15 * rows), min(2 * chosen, rows // 5), chosen)
     longest = (rows - 2 * part) // 2 - chosen
-    if rows < 16 or longest < 1:
+    if rows < FEWEST_ROWS or longest < 1:
         raise DataError(
             f"the shortest series has {rows} rows, too few for a horizon of {chosen}.",
-            "Give at least 16 rows and 8 times the horizon; a network learns little from fewer than 100.",
+            f"Give at least {FEWEST_ROWS} rows and 8 times the horizon; a network learns little from fewer than 100.",
             panel.source,
         )
     seasons = 2 if panel.freq[0] in "BMQYW" else 4  # a season of days or hours is told better by more of them

@@ -52,11 +52,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"Known are: {first_few([f'`{choice}`' for choice in known], 20)}."
 
 
-def first_few(offenders: Sequence[object], most: int = 3) -> str:
-    """The first offenders and how many more there are.
+def first_few(offenders: Sequence[object], most: int = 3, total: int | None = None) -> str:
+    """The first offenders and how many more there are; `total` where only the first were collected.
 
     >>> first_few([4, 8, 15, 16, 23])
     '4, 8, 15 and 2 more'
+    >>> first_few([4, 8, 15], total=1000)
+    '4, 8, 15 and 997 more'
     """
     shown = ", ".join(str(offender) for offender in offenders[:most])
-    return shown + (f" and {len(offenders) - most} more" if len(offenders) > most else "")
+    more = (len(offenders) if total is None else total) - most
+    return shown + (f" and {more} more" if more > 0 else "")

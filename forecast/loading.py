@@ -84,6 +84,8 @@ def _parse(text: str, path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         if wrong:
             raise ConfigError.together(wrong)
         return loader.construct_document(node), places
+    except RecursionError:
+        raise ConfigError("is nested too deep to be a config.", "Start from a file in configs/.", str(path)) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)

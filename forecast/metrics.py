@@ -99,16 +99,17 @@ def rmsse(y_true: np.ndarray, y_pred: np.ndarray, seasonal_rmse: np.ndarray, axi
 def seasonal_scales(rows: np.ndarray, season_length: int) -> np.ndarray:
     """Mean absolute and root mean square difference of training rows to the season before: `(rows, targets)` -> `(2, targets)`.
 
-    Rows that are no longer than a season are compared with the step before; a single row gives 0.
+    Rows that are no longer than a season are compared with the step before; a single row gives 0. NaN rows are left out.
 
     >>> seasonal_scales(np.array([[1.0], [3.0], [2.0], [6.0]]), 2)[0]
     array([2.])
     """
     season_length = season_length if len(rows) > season_length else 1
     differences = rows[season_length:] - rows[:-season_length]
-    if len(differences) == 0:
-        return np.zeros((2, rows.shape[1]))
-    return np.stack([np.abs(differences).mean(axis=0), np.sqrt(np.square(differences).mean(axis=0))])
+    known = np.isfinite(differences)
+    count = np.maximum(known.sum(axis=0), 1)
+    differences = np.where(known, differences, 0.0)
+    return np.stack([np.abs(differences).sum(axis=0) / count, np.sqrt(np.square(differences).sum(axis=0) / count)])
 
 
 def score(y_true: np.ndarray, y_pred: np.ndarray, scales: np.ndarray, axis: Axis = None) -> dict[str, np.ndarray]:

@@ -40,8 +40,13 @@ def predict(run: Run | str | Path, data: str | Path | None = None) -> pd.DataFra
         panel = read_panel(_recent_config(config.data, known), run.recent)
     else:
         panel = read_panel(config.data.model_copy(update={"freq": known["freq"]}), data)
+        for repair in panel.record:
+            log.warning("%s: %s: %s", data, repair["what"], repair.get("cells") or repair["rows"])
         for odd in compare(panel, known):
             log.warning("%s: %s", data, odd)
+    ends = panel.filled[panel.offsets[1:] - 1].any(axis=1)
+    if ends.any():
+        log.warning("%s: %d series end with a filled value, from which the forecast starts.", data or run.name, int(ends.sum()))
     _check_continues(panel, scaler, network.past[0], str(data or run.recent))
     windows, series = _last_windows(panel, scaler, network)
     weights = run.read_weights()

@@ -36,22 +36,25 @@ def merge_duplicates(rows: Rows, config: DataConfig, source: str, record: Record
     repeats[1:] = (series[1:] == series[:-1]) & (stamps[1:] == stamps[:-1])
     if not repeats.any():
         return rows
-    told = [f"row {rows.number[row]} ({rows.timestamps[row]})" for row in np.flatnonzero(repeats)]
+    count, first = int(repeats.sum()), np.flatnonzero(repeats)[:3]
+    told = [f"row {rows.number[row]} ({rows.timestamps[row]})" for row in first]
     if config.duplicates == "error":
         hint = "" if config.series_id else ", or name the column that tells series apart in data.series_id"
         raise DataError(
-            f"{len(told)} timestamps are given twice: {first_few(told)}.",
+            f"{count} timestamps are given twice: {first_few(told, total=count)}.",
             f"Remove them, set data.duplicates (first, last, mean, sum){hint}.",
-            f"{source}:{rows.number[np.flatnonzero(repeats)[0]]}",
+            f"{source}:{rows.number[first[0]]}",
         )
-    group = np.cumsum(~repeats) - 1
-    values = pd.DataFrame(rows.values).groupby(group)
-    merged = {"first": values.nth(0), "last": values.nth(-1), "mean": values.mean(), "sum": values.sum(min_count=1)}[
-        config.duplicates
-    ]
-    record.append({"what": "duplicates", "policy": config.duplicates, "rows": len(told), "first": told[:3]})
+    groups = pd.DataFrame(rows.values).groupby(np.cumsum(~repeats) - 1)
+    merge = {
+        "first": lambda: groups.nth(0),
+        "last": lambda: groups.nth(-1),
+        "mean": groups.mean,
+        "sum": lambda: groups.sum(min_count=1),
+    }
+    record.append({"what": "duplicates", "policy": config.duplicates, "rows": count, "first": told})
     kept = rows[~repeats]
-    return Rows(kept.number, kept.series, kept.series_ids, kept.timestamps, merged.to_numpy())
+    return Rows(kept.number, kept.series, kept.series_ids, kept.timestamps, merge[config.duplicates]().to_numpy())
 
 
 def resample(rows: Rows, config: DataConfig, source: str, record: Record) -> Rows:
@@ -65,8 +68,8 @@ def resample(rows: Rows, config: DataConfig, source: str, record: Record) -> Row
     if empty.any():
         record.append({"what": "empty cells left out of their step", "rows": int(empty.any(axis=1).sum())})
     pieces = []
-    for series in range(len(rows.series_ids)):
-        own = rows[rows.series == series]
+    for series, span in enumerate(spans(rows)):
+        own = rows[span]
         table = pd.DataFrame(own.values, index=own.timestamps).assign(number=own.number)
         bins = table.resample(config.resample.freq)
         how = config.resample.how
@@ -90,8 +93,8 @@ def fill_timestamps(rows: Rows, freq: str, config: DataConfig, record: Record) -
     if config.missing_timestamps == "error":
         return rows
     pieces, added = [], []
-    for series in range(len(rows.series_ids)):
-        own = rows[rows.series == series]
+    for series, span in enumerate(spans(rows)):
+        own = rows[span]
         ticks = _ticks(own, freq)
         place = ticks.get_indexer(own.timestamps)
         if len(ticks) == len(own) or (place < 0).any():  # rows beside the ticks are for `check_spacing` to tell
@@ -132,24 +135,22 @@ def fill_values(rows: Rows, config: DataConfig, season_length: int, source: str,
         raise DataError(f"`{config.target[column]}` has no values at all.", "Name another column in `data.target`.", source)
     if config.missing_values == "error":
         _refuse_empty(rows, empty, config, source)
-    known = np.logical_or.accumulate  # per series: False until the first value
     keep = np.ones(len(rows), dtype=bool)
     values = rows.values.copy()
     ranges: list[dict] = []
-    for series in range(len(rows.series_ids)):
-        own = np.flatnonzero(rows.series == series)
-        begun = known(~empty[own], axis=0).all(axis=1)
-        keep[own] = begun
-        for column in np.flatnonzero(empty[own[begun]].any(axis=0)):
-            where = own[begun]
+    for series, span in enumerate(spans(rows)):
+        for column in np.flatnonzero(empty[span].any(axis=0)):
+            measured = np.flatnonzero(~empty[span, column])
+            if len(measured) == 0:
+                found = f"`{config.target[column]}` has no values in series '{rows.series_ids[series]}'."
+                raise DataError(found, "Remove the series.", f"{source}:{rows.number[span.start]}")
+            where = slice(span.start + measured[0], span.stop)  # before the first value there is nothing to fill from
+            keep[span.start : where.start] = False
             gaps = _gaps(empty[where, column])
-            _check_gaps(gaps, rows, where, column, config, source)
+            _check_gaps(gaps, rows[where], column, config, source)
             values[where, column] = _filled(values[where, column], config.missing_values, season_length)
-            stamps = rows.timestamps[where]
-            ranges += [
-                {"column": config.target[column], "from": str(stamps[a]), "to": str(stamps[b - 1]), "steps": int(b - a)}
-                for a, b in gaps
-            ]
+            stamps, name = rows.timestamps[where], config.target[column]
+            ranges += [{"column": name, "from": str(stamps[a]), "to": str(stamps[b - 1]), "steps": b - a} for a, b in gaps]
     if not keep.all():
         record.append({"what": "rows before the first value left out", "rows": int((~keep).sum())})
     cells = sum(gap["steps"] for gap in ranges)
@@ -158,6 +159,12 @@ def fill_values(rows: Rows, config: DataConfig, season_length: int, source: str,
         record.append(filled)
     kept = rows[keep]
     return Rows(kept.number, kept.series, kept.series_ids, kept.timestamps, values[keep]), empty[keep]
+
+
+def spans(rows: Rows) -> list[slice]:
+    """The rows of each series, of sorted rows."""
+    ends = np.cumsum(np.bincount(rows.series, minlength=len(rows.series_ids)))
+    return [slice(int(begin), int(end)) for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def _filled(values: np.ndarray, policy: str, season_length: int) -> np.ndarray:
@@ -174,11 +181,11 @@ def _filled(values: np.ndarray, policy: str, season_length: int) -> np.ndarray:
 def _refuse_empty(rows: Rows, empty: np.ndarray, config: DataConfig, source: str) -> None:
     column = int(np.flatnonzero(empty.any(axis=0))[0])
     bad = np.flatnonzero(empty[:, column])
-    numbers = list(rows.number[bad])
+    told = [f"{rows.number[row]} ({rows.timestamps[row]})" for row in bad[:3]]
     raise DataError(
-        f"`{config.target[column]}` is empty in {len(bad)} of {len(rows)} rows: {first_few(numbers)}.",
+        f"`{config.target[column]}` is empty in {len(bad)} of {len(rows)} rows: {first_few(told, total=len(bad))}.",
         "Fill them, or set data.missing_values: interpolate, forward or season.",
-        f"{source}:{numbers[0]}",
+        f"{source}:{rows.number[bad[0]]}",
     )
 
 
@@ -192,22 +199,23 @@ def _gaps(empty: np.ndarray) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
 
-def _check_gaps(gaps: list[tuple[int, int]], rows: Rows, where: np.ndarray, column: int, config: DataConfig, source: str) -> None:
+def _check_gaps(gaps: list[tuple[int, int]], rows: Rows, column: int, config: DataConfig, source: str) -> None:
+    """No gap of one series is longer than `data.max_gap`, and interpolation has a value to go to."""
     name = config.target[column]
     long = [(a, b) for a, b in gaps if b - a > config.max_gap]
     if long:
-        told = [f"{rows.timestamps[where[a]]} ({b - a} steps)" for a, b in long]
+        told = [f"{rows.timestamps[a]} ({b - a} steps)" for a, b in long]
         longest = max(b - a for a, b in long)
         raise DataError(
             f"`{name}` has {len(long)} gaps longer than data.max_gap of {config.max_gap} steps: {first_few(told)}.",
             f"Start or end the data elsewhere, or set data.max_gap: {longest} to fill them all the same.",
-            f"{source}:{rows.number[where[long[0][0]]]}",
+            f"{source}:{rows.number[long[0][0]]}",
         )
-    if config.missing_values == "interpolate" and gaps[-1][1] == len(where):
+    if config.missing_values == "interpolate" and gaps and gaps[-1][1] == len(rows):
         raise DataError(
             f"`{name}` ends with {gaps[-1][1] - gaps[-1][0]} empty rows, which have no later value to interpolate to.",
             "Remove these rows, or set data.missing_values: forward or season.",
-            f"{source}:{rows.number[where[gaps[-1][0]]]}",
+            f"{source}:{rows.number[gaps[-1][0]]}",
         )
 
 

@@ -84,8 +84,8 @@ def fit_scaler(panel: Panel, splits: Splits, config: ScalingConfig) -> Scaler:
 
 def check_transform(panel: Panel, transform: str) -> None:
     """Every value can be transformed."""
-    low = np.argwhere(panel.values <= -1)
-    if transform == "log1p" and len(low):
+    low = np.argwhere(panel.values <= -1) if transform == "log1p" else ()
+    if len(low):
         row, column = low[0]
         raise DataError(
             f"scaling.transform is log1p, but `{panel.targets[column]}` is {panel.values[row, column]:g}"

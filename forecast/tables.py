@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.config import DataConfig
-from forecast.errors import DataError, did_you_mean
+from forecast.errors import DataError, did_you_mean, first_few
 from forecast.timestamps import choose_format, localize, parse_parts, parse_timestamps
 
 EMPTY = ["", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None"]  # cells that hold no value; of a series id only ""
@@ -36,7 +36,7 @@ class Rows:
     timestamps: pd.DatetimeIndex
     values: np.ndarray
 
-    def __getitem__(self, chosen: np.ndarray) -> Rows:
+    def __getitem__(self, chosen: np.ndarray | slice) -> Rows:
         return Rows(self.number[chosen], self.series[chosen], self.series_ids, self.timestamps[chosen], self.values[chosen])
 
     def __len__(self) -> int:
@@ -184,7 +184,7 @@ class _Reader:
             return None
         ids = table[self.config.series_id]
         self._refuse(ids, ids.isna().to_numpy(), "is empty", "Name the series of each row.")
-        return ids.astype(str)
+        return ids.astype(str).str.strip()
 
     def _timestamps(self, table: pd.DataFrame) -> pd.Series:
         column = table.iloc[:, 0]
@@ -233,6 +233,5 @@ class _Reader:
         if len(rows):
             shown = [cell if not isinstance(cell, str) else repr(cell) for cell in column.iloc[rows[:3]]]
             cells = [f"row {number} {cell}" for number, cell in zip(column.index[rows[:3]] + HEADER_ROWS, shown, strict=True)]
-            told = ", ".join(cells) + (f" and {len(rows) - 3} more" if len(rows) > 3 else "")
             place = f"{self.path}:{column.index[rows[0]] + HEADER_ROWS}"
-            raise DataError(f"`{column.name}` {what} in {len(rows)} rows: {told}.", remedy, place)
+            raise DataError(f"`{column.name}` {what} in {len(rows)} rows: {first_few(cells, total=len(rows))}.", remedy, place)

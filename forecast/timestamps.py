@@ -62,8 +62,8 @@ def parse_timestamps(text: pd.Series, date_format: str) -> tuple[pd.Series, set[
     if date_format in UNIX:
         return pd.to_datetime(pd.to_numeric(text, errors="coerce"), unit=UNIX[date_format], errors="coerce", utc=True), {"Z"}
     if date_format != "ISO8601":
-        aware = "%z" in date_format
-        return pd.to_datetime(text, format=date_format, errors="coerce", utc=aware), {"%z"} if aware else set()
+        offsets = set(text.str.extract(r"(Z|[+-]\d{2}:?\d{2})$")[0].dropna()) if date_format.endswith("%z") else set()
+        return pd.to_datetime(text, format=date_format, errors="coerce", utc="%z" in date_format), offsets
     text = text.mask(text.str.lower().isin(["now", "today"]))  # which pandas takes for the time of this call
     try:
         stamps = pd.to_datetime(text, format=date_format, errors="coerce")
@@ -112,8 +112,8 @@ def localize(stamps: pd.DatetimeIndex, offsets: set[str], zone: str | None, seri
         if stamps.tz is not None:
             return stamps.tz_convert(zone)
         localized = pd.Series(index=range(len(stamps)), dtype=f"datetime64[ns, {zone}]")
-        for number in range(series.max() + 1):
-            rows = np.flatnonzero(series == number)
+        order = np.argsort(series, kind="stable")
+        for rows in np.split(order, np.flatnonzero(np.diff(series[order])) + 1):
             rows = rows[::-1] if len(rows) and stamps[rows[0]] > stamps[rows[-1]] else rows  # the newest row may come first
             localized.iloc[rows] = stamps[rows].tz_localize(zone, ambiguous="infer")
         return pd.DatetimeIndex(localized)

@@ -10,13 +10,14 @@ from typing import Literal
 import numpy as np
 
 from forecast.config import Config
-from forecast.errors import ForecastError
+from forecast.errors import ConfigError, ForecastError
 from forecast.loading import load_config
 from forecast.models.description import Network
 from forecast.training import Prepared, prepare
 
 FEW_WINDOWS = 50  # training windows below which a network hardly learns more than its linear skip
 LONG_SEASON = 100  # steps; a season longer than this is not for the lookback to see
+FORECASTERS = 2 * 9
 TENSORFLOW = 650e6  # bytes of its import
 
 
@@ -40,7 +41,7 @@ def validate(config: Config | str | Path, overrides: Mapping[str, object] | None
     try:
         prepared = prepare(loaded)
     except ForecastError as error:
-        return [*found, Finding("error", "data", str(error))]
+        return [*found, Finding("error", "config" if isinstance(error, ConfigError) else "data", str(error))]
     return [*found, *_about_data(prepared), *_about_windows(prepared), *_about_network(prepared, prepared.network)]
 
 
@@ -51,7 +52,7 @@ def _about_data(prepared: Prepared) -> list[Finding]:
     for repair in panel.record:
         amount = repair.get("cells") or repair["rows"]
         policy = f" by {repair['policy']}" if "policy" in repair else ""
-        found.append(Finding("warning", "data", f"{repair['what']}: {amount}{policy}", "The run's contract names the rows."))
+        found.append(Finding("warning", "data", f"{repair['what']}: {amount}{policy}", "The run's contract says where."))
     return found
 
 
@@ -106,13 +107,16 @@ def _about_network(prepared: Prepared, network: Network) -> list[Finding]:
 
 
 def memory_estimate(prepared: Prepared, network: Network) -> float:
-    """Bytes of memory that training takes, roughly: the libraries, the data, the weights, and one batch.
+    """Bytes of memory that training takes, roughly: the libraries, the data, the weights, and the larger of batch and results.
 
     Weights count four times (values, gradients, two of Adam), and a batch twelve times the width of every layer at each step.
+    Results are the forecasts of the network and all baselines for every window of a part, once as numbers and once as a table.
     """
     panel, batch = prepared.panel, prepared.config.training.batch_size
     cells = panel.values.size
     data = cells * (panel.values.itemsize + 4 + 1) + 8 * len(panel.timestamps)
     widths = sum(int(np.prod(layer.shape)) for layer in network.layers)
     steps = sum(network.past[0] * layer.options["units"] for layer in network.layers if layer.kind == "recurrent")
-    return TENSORFLOW + data + 4 * 4 * network.parameters + 4 * batch * (widths + 12 * steps)
+    scored = max(len(windows) for part, windows in prepared.windows.items() if part != "train")
+    forecasts = 8 * scored * int(np.prod(network.layers[-1].shape)) * FORECASTERS
+    return TENSORFLOW + data + 4 * 4 * network.parameters + max(4 * batch * (widths + 12 * steps), forecasts)

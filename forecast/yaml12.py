@@ -1,4 +1,4 @@
-"""YAML as people mean it: the scalars of YAML 1.2 on top of PyYAML, for reading and for writing."""
+"""YAML as people mean it, on top of PyYAML: decimal numbers, true, false and null as in YAML 1.2; all else is text."""
 
 from __future__ import annotations
 

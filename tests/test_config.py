@@ -192,6 +192,20 @@ def test_wrong_keys_and_values(tmp_path, extra, message, line):
     assert "\n  " in str(caught.value), "no remedy"
 
 
+def test_the_place_is_exact(tmp_path):
+    text = (
+        "data: {path: a.csv, timestamp: t, target: y}\nwindows:\n    lookback: 12\n    horizon: 0\nmodel: {units: 8, cell: x}\n"
+    )
+    with pytest.raises(ConfigError, match="horizon") as caught:
+        load_config(write(tmp_path, text))
+    assert [line.split(": ")[0].split("config.yaml:")[1] for line in str(caught.value).splitlines()[::2]] == ["4:5", "5:19"]
+
+
+def test_a_file_nested_without_end(tmp_path):
+    with pytest.raises(ConfigError, match="nested too deep"):
+        load_config(write(tmp_path, "a: " + "[" * 5000 + "]" * 5000))
+
+
 def test_there_are_at_least_sixty_bad_configs():
     assert len(PROBLEMS) >= 60
 

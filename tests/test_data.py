@@ -177,12 +177,13 @@ BAD = {
     "infinite cell": (days([1, "inf", 3]), {}, r"a.csv:3: `y` is infinite or beyond 1e\+30 in 1 rows: row 3 inf"),
     "huge cell": (days([1, "-1e31", 3]), {}, r"is infinite or beyond 1e\+30 in 1 rows: row 3 -1e\+31"),
     "true and false": (days(["True", "False", "True"]), {}, "`y` holds bool values"),
-    "empty cell": (days([1, "", "", 3]), {}, r"a.csv:3: `y` is empty in 2 of 4 rows: 3, 4.\n.*data.missing_values"),
+    "empty cell": (days([1, "", "", 3]), {}, r"a.csv:3: `y` is empty in 2 of 4 rows: 3 .2020-01-02 00:00:00., 4 .*\n.*data.missing_values"),
     "NA cell": (days([1, "NA", 3]), {}, "`y` is empty in 1 of 3 rows: 3"),
     "no values": (days(["", "", ""]), {}, "`y` has no values at all"),
     "long gap": (days([1, "", "", "", 3]), {"missing_values": "interpolate", "max_gap": 2}, r"1 gaps longer than data.max_gap of 2 steps: 2020-01-02.*\n.*max_gap: 3"),
     "long gap in time": (days([1, "", "", "", 3]), {"missing_values": "interpolate", "max_gap": "2d"}, "longer than data.max_gap of 2 steps"),
     "empty end": (days([1, 2, "", ""]), {"missing_values": "interpolate"}, "`y` ends with 2 empty rows"),
+    "empty series": ("t,s,y\n2020-01-01,a,1\n2020-01-02,a,1\n2020-01-01,b,\n", {"series_id": "s", "freq": "D", "missing_values": "forward"}, "`y` has no values in series 'b'"),
     "empty series id": ("t,s,y\n2020-01-01,a,1\n2020-01-02,,2\n", {"series_id": "s"}, "a.csv:3: `s` is empty in 1 rows: row 3"),
     # spacing
     "duplicate": (days([1, 2, 3]) + "2020-01-02,9\n", {}, r"1 timestamps are given twice: row 5 \(2020-01-02 00:00:00\).\n.*data.duplicates"),
@@ -261,7 +262,7 @@ KNOWN = {"columns": {"y": {"min": 10.0, "max": 30.0, "median_size": 20.0}}, "las
             ["the rows end at 2020-01-07 00:00:00, before the training data's end at 2020-01-10 00:00:00"],
         ),
         ([11, 25, 19], "2020-01-14", ["3 steps are missing between the training data's end"]),
-        ([31, 35, 40], "2020-01-11", ["`y` is 31 to 40; in training it was 10 to 30."]),
+        ([31, 35, 41], "2020-01-11", ["`y` is 31 to 41; in training it was 10 to 30."]),
         ([12, 12, 12], "2020-01-11", ["`y` is 12 in every row."]),
     ],
     ids=["as ever", "stale", "gap", "outside", "constant"],
@@ -270,6 +271,24 @@ def test_newer_rows_beside_the_contract(tmp_path, values, start, odd):
     found = compare(read(tmp_path, days(values, start)), KNOWN)
     assert len(found) == len(odd)
     assert all(sentence.startswith(told) for sentence, told in zip(found, odd, strict=True))
+
+
+@pytest.mark.parametrize("values", [[0, 20000, 25000], [11, 25, 19e6]], ids=["with a zero", "in one row"])
+def test_other_units_are_seen_in_spite_of_a_usual_value(tmp_path, values):
+    panel = read(tmp_path, days(values, "2020-01-11"))
+    if values[1] > 1000:
+        with pytest.raises(DataError, match="off by 10"):
+            compare(panel, KNOWN)
+    else:
+        assert "in training it was 10 to 30" in compare(panel, KNOWN)[0]
+
+
+def test_time_zones_beside_the_contract(tmp_path):
+    zoned = KNOWN | {"last_timestamp": "2020-01-10 00:00:00+01:00", "timezone": "Europe/Berlin"}
+    panel = read(tmp_path, days([11, 25, 19], "2020-01-12"), timezone="Europe/Berlin")
+    assert compare(panel, zoned)[0].startswith("1 steps are missing")
+    with pytest.raises(DataError, match="the timestamps have no time zone, in training they had Europe/Berlin"):
+        compare(read(tmp_path, days([11, 25, 19], "2020-01-12")), zoned)
 
 
 @pytest.mark.parametrize(("factor", "power"), [(1000, 3), (0.01, -2), (10, 1)])

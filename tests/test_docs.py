@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
 from forecast.cli import app
 from forecast.loading import load_config
 from forecast.runs import Run
+from forecast.yaml12 import Loader
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -37,6 +40,12 @@ def test_shipped_configs_load_and_say_what_to_expect(path):
     assert re.search(r"Expected: test MAE [\d.]+", header)
     assert re.search(r"About \d+ s on 2 cores", header)
     assert f"configs/{path.name}" in README
+
+
+@pytest.mark.parametrize("path", [*CONFIGS, ROOT / "README.md"], ids=lambda path: path.name)
+def test_configs_fit_the_schema(path):
+    text = path.read_text() if path.suffix == ".yaml" else re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)[0]
+    jsonschema.validate(yaml.load(text, Loader), json.loads((ROOT / "docs" / "config.schema.json").read_text()))  # noqa: S506
 
 
 def command_lines() -> list[str]:

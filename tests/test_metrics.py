@@ -76,6 +76,11 @@ def test_undefined_metrics_are_nan():
     assert metrics.smape(zeros, zeros) == 0.0
 
 
+def test_filled_rows_do_not_count_in_seasonal_scales():
+    rows = np.array([1.0, 2, np.nan, 5, 9])[:, None]
+    assert metrics.seasonal_scales(rows, 1).ravel().tolist() == [2.5, np.sqrt(8.5)]
+
+
 @pytest.mark.parametrize(("rows", "expected"), [(3, 1.0), (2, 1.0), (1, 0.0)])
 def test_seasonal_scales_of_short_series_fall_back_to_steps(rows, expected):
     assert metrics.seasonal_scales(np.arange(rows, dtype=float)[:, None], 12)[0, 0] == expected

@@ -158,6 +158,9 @@ def test_any_file_is_read_whole_or_refused(tmp_path, data, edits):
         assert "a.csv" in str(error)
     else:
         assert np.isfinite(panel.values).all()
+        if not panel.record:  # nothing was merged, added or left out
+            filled_lines = [line for line in path.read_text("utf-8", "surrogatepass").splitlines() if line.strip(",;")]
+            assert len(panel.values) == len(filled_lines) - 1
         assert panel.offsets[-1] == len(panel.values) == len(panel.timestamps) == len(panel.filled)
         for begin, end in zip(panel.offsets[:-1], panel.offsets[1:], strict=True):
             steps = pd.date_range(panel.timestamps[begin], periods=end - begin, freq=panel.freq)

@@ -61,6 +61,16 @@ def test_rows_before_the_first_value_are_left_out(tmp_path):
     assert panel.record == [{"what": "rows before the first value left out", "rows": 2}]
 
 
+@pytest.mark.parametrize("policy", ["interpolate", "forward", "season"])
+def test_columns_may_begin_at_different_rows(tmp_path, policy):
+    (tmp_path / "b.csv").write_text("t,y,z\n2020-01-01,1,\n2020-01-02,,5\n2020-01-03,3,6\n2020-01-04,4,7\n")
+    keys = {"path": str(tmp_path / "b.csv"), "timestamp": "t", "freq": "D", "missing_values": policy}
+    for target in (["y", "z"], ["z", "y"]):
+        panel = read_panel(DataConfig(target=target, **keys))
+        filled = {"interpolate": 2, "forward": 1, "season": 1}[policy]
+        assert dict(zip(target, panel.values.T.tolist(), strict=True)) == {"y": [filled, 3, 4], "z": [5, 6, 7]}
+
+
 def test_series_do_not_fill_each_other(tmp_path):
     panel = read(tmp_path, [*days(1, None), *days(100, 200, series="b")], missing_values="forward")
     assert panel.values[:, 0].tolist() == [1, 1, 100, 200]

@@ -164,6 +164,14 @@ def test_a_season_longer_than_the_training_part(project):
     assert prepare(load_config(project(splits={"validation": 50, "test": 60}, windows={"lookback": 3}))).season_length == 1
 
 
+def test_data_with_more_gaps_than_windows(project):
+    table = pd.DataFrame({"month": pd.date_range("2010-01-01", periods=120, freq="MS"), "sales": seasonal_rows()})
+    table.loc[::3, "sales"] = np.nan
+    config = load_config(project(table, data={"missing_values": "forward"}))
+    with pytest.raises(ConfigError, match=r"config.yaml:\d+:3: no window of the train part is free of filled values"):
+        prepare(config)
+
+
 def test_accumulation_beyond_an_epoch(project):
     with pytest.raises(ConfigError, match="training.accumulate_gradients is 9, but an epoch has 3 batches"):
         prepare(load_config(project(training={"accumulate_gradients": 9})))
