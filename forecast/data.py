@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from forecast import repairs
-from forecast.config import DURATION, Config, DataConfig
-from forecast.errors import ConfigError, DataError
+from forecast.config import DataConfig
+from forecast.errors import DataError
 from forecast.tables import Rows, read_rows
 from forecast.timestamps import check_freq, check_spacing, infer_freq, season_length_of, steps_in
 
@@ -60,13 +60,13 @@ def read_panel(config: DataConfig, path: str | Path | None = None) -> Panel:
     freq = config.resample.freq if config.resample else config.freq or _infer_freq(rows, source)
     check_freq(freq, "data.freq", source)
     rows = repairs.fill_timestamps(rows, freq, config, record)
-    check_spacing(rows.timestamps, _offsets(rows)[:-1], freq, rows.number, source)
+    check_spacing(rows.timestamps, rows.offsets[:-1], freq, rows.number, source)
     max_gap, season = (
         steps_in(value, freq, f"data.{key}", source) if isinstance(value, str) else value
         for key, value in (("max_gap", config.max_gap), ("season_length", config.season_length or season_length_of(freq)))
     )
     rows, filled = repairs.fill_values(rows, config.model_copy(update={"max_gap": max_gap}), season, source, record)
-    return Panel(rows.series_ids, _offsets(rows), rows.timestamps, rows.values, filled, list(config.target), freq, source, record)
+    return Panel(rows.series_ids, rows.offsets, rows.timestamps, rows.values, filled, list(config.target), freq, source, record)
 
 
 def check_moves(panel: Panel) -> None:
@@ -112,28 +112,35 @@ def compare(panel: Panel, known: dict) -> list[str]:
     """What is odd about newer rows beside the contract of the training data; a sentence each, with numbers.
 
     Raises:
-        DataError: the values are in other units, so that a forecast would mean nothing.
+        DataError: the values are in other units, or the timestamps in no zone, so that a forecast would mean nothing.
     """
+    pairs = zip(panel.targets, panel.values.T, strict=True)
+    odd = [sentence for name, values in pairs for sentence in _odd_values(name, values, known["columns"][name], panel.source)]
+    return odd + _odd_times(panel, known)
+
+
+def _odd_values(name: str, values: np.ndarray, told: dict, source: str) -> list[str]:
+    low, high, usual = told["min"], told["max"], told["median_size"]
+    size = float(np.median(np.abs(values)))
+    power = np.log10(size / usual) if size > 0 and usual > 0 else 0.0
+    foreign = size > max(abs(low), abs(high)) or np.abs(values).max() < low  # the usual value now was never seen then
+    if foreign and abs(power) > 0.8 and abs(power - round(power)) < 0.2:
+        raise DataError(
+            f"`{name}` is about {size:.3g}, in training it was about {usual:.3g}: off by 10^{round(power)}.",
+            "Give it in the units of the training data.",
+            source,
+        )
     odd = []
-    for name, values in zip(panel.targets, panel.values.T, strict=True):
-        told = known["columns"][name]
-        size, usual = float(np.median(np.abs(values))), told["median_size"]
-        power = np.log10(size / usual) if size > 0 and usual > 0 else 0.0
-        outside = values.min() < told["min"] or values.max() > told["max"]
-        if (outside or power < 0) and abs(power) > 0.8 and abs(power - round(power)) < 0.2:
-            raise DataError(
-                f"`{name}` is about {size:.3g}, in training it was about {usual:.3g}: off by 10^{round(power)}.",
-                "Give it in the units of the training data.",
-                panel.source,
-            )
-        width = told["max"] - told["min"]
-        if values.min() < told["min"] - width / 2 or values.max() > told["max"] + width / 2:
-            odd.append(
-                f"`{name}` is {values.min():g} to {values.max():g}; in training it was {told['min']:g} to {told['max']:g}."
-            )
-        if len(values) > 1 and np.ptp(values) == 0:
-            odd.append(f"`{name}` is {values[0]:g} in every row.")
-    last, begun = pd.Timestamp(known["last_timestamp"]), panel.timestamps.min()
+    margin = (high - low) / 2
+    if values.min() < low - margin or values.max() > high + margin:
+        odd.append(f"`{name}` is {values.min():g} to {values.max():g}; in training it was {low:g} to {high:g}.")
+    if len(values) > 1 and np.ptp(values) == 0:
+        odd.append(f"`{name}` is {values[0]:g} in every row.")
+    return odd
+
+
+def _odd_times(panel: Panel, known: dict) -> list[str]:
+    last, begun, ends = pd.Timestamp(known["last_timestamp"]), panel.timestamps.min(), panel.timestamps.max()
     if (last.tz is None) != (begun.tz is None):
         zone = known["timezone"]
         raise DataError(
@@ -142,38 +149,10 @@ def compare(panel: Panel, known: dict) -> list[str]:
             panel.source,
         )
     last = last.tz_convert(begun.tz) if begun.tz else last
-    ends = panel.timestamps.max()
     if ends < last:
-        odd.append(f"the rows end at {ends}, before the training data's end at {last}: this forecasts the past.")
-    elif begun > last and (gap := len(pd.date_range(last, begun, freq=panel.freq)) - 2) > 0:
-        odd.append(f"{gap} steps are missing between the training data's end at {last} and the first row at {begun}.")
-    return odd
-
-
-def in_steps(config: Config, freq: str) -> Config:
-    """The config with durations such as 7d as numbers of steps.
-
-    Raises:
-        ConfigError: a duration is no whole number of steps.
-    """
-    wrong: list[ConfigError] = []
-
-    def convert(key: str, value: str) -> int | str:
-        try:
-            return steps_in(value, freq, key, config.place(key))
-        except ConfigError as error:
-            wrong.append(error)
-            return value
-
-    sections = {"data": ["season_length"], "splits": ["validation", "test"], "windows": ["lookback", "horizon", "stride"]}
-    changed = {}
-    for name, keys in sections.items():
-        section = getattr(config, name)
-        durations = {key: value for key in keys if isinstance(value := getattr(section, key), str) and DURATION.fullmatch(value)}
-        changed[name] = section.model_copy(update={key: convert(f"{name}.{key}", value) for key, value in durations.items()})
-    if wrong:
-        raise ConfigError.together(wrong)
-    return config.model_copy(update=changed)
+        return [f"the rows end at {ends}, before the training data's end at {last}: this forecasts the past."]
+    gap = len(pd.date_range(last, begun, freq=panel.freq)) - 2 if begun > last else 0
+    return [f"{gap} steps are missing between the training data's end at {last} and the first row at {begun}."] if gap > 0 else []
 
 
 def _infer_freq(rows: Rows, source: str) -> str:
@@ -183,7 +162,3 @@ def _infer_freq(rows: Rows, source: str) -> str:
         found = f"{int((rows.series == longest).sum())} rows are too few to infer the freq."
         raise DataError(found, "Set `data.freq`, such as D or h, or give more rows.", source)
     return freq
-
-
-def _offsets(rows: Rows) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(np.bincount(rows.series, minlength=len(rows.series_ids)))])

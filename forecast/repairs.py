@@ -68,7 +68,7 @@ def resample(rows: Rows, config: DataConfig, source: str, record: Record) -> Row
     if empty.any():
         record.append({"what": "empty cells left out of their step", "rows": int(empty.any(axis=1).sum())})
     pieces = []
-    for series, span in enumerate(spans(rows)):
+    for series, span in enumerate(rows.spans()):
         own = rows[span]
         table = pd.DataFrame(own.values, index=own.timestamps).assign(number=own.number)
         bins = table.resample(config.resample.freq)
@@ -93,7 +93,7 @@ def fill_timestamps(rows: Rows, freq: str, config: DataConfig, record: Record) -
     if config.missing_timestamps == "error":
         return rows
     pieces, added = [], []
-    for series, span in enumerate(spans(rows)):
+    for series, span in enumerate(rows.spans()):
         own = rows[span]
         ticks = _ticks(own, freq)
         place = ticks.get_indexer(own.timestamps)
@@ -138,7 +138,7 @@ def fill_values(rows: Rows, config: DataConfig, season_length: int, source: str,
     keep = np.ones(len(rows), dtype=bool)
     values = rows.values.copy()
     ranges: list[dict] = []
-    for series, span in enumerate(spans(rows)):
+    for series, span in enumerate(rows.spans()):
         for column in np.flatnonzero(empty[span].any(axis=0)):
             measured = np.flatnonzero(~empty[span, column])
             if len(measured) == 0:
@@ -159,12 +159,6 @@ def fill_values(rows: Rows, config: DataConfig, season_length: int, source: str,
         record.append(filled)
     kept = rows[keep]
     return Rows(kept.number, kept.series, kept.series_ids, kept.timestamps, values[keep]), empty[keep]
-
-
-def spans(rows: Rows) -> list[slice]:
-    """The rows of each series, of sorted rows."""
-    ends = np.cumsum(np.bincount(rows.series, minlength=len(rows.series_ids)))
-    return [slice(int(begin), int(end)) for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def _filled(values: np.ndarray, policy: str, season_length: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,15 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.number)
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """Where each series begins, and the end of the last, in sorted rows: `(series + 1,)`."""
+        return np.concatenate([[0], np.cumsum(np.bincount(self.series, minlength=len(self.series_ids)))])
+
+    def spans(self) -> list[slice]:
+        """The rows of each series, in sorted rows."""
+        return [slice(int(begin), int(end)) for begin, end in pairwise(self.offsets)]
 
 
 def read_rows(config: DataConfig, path: Path) -> Rows:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from forecast.config import DURATION
+from forecast.config import DURATION, Config
 from forecast.errors import ConfigError, DataError
 
 ISO = re.compile(r"\d{4}-\d{2}(-\d{2})?([ T]\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?)?( ?(Z|[+-]\d{2}(:?\d{2})?))?")
@@ -220,6 +220,32 @@ def steps_in(duration: str, freq: str, key: str, place: str) -> int:
             place,
         )
     return int(length / step)
+
+
+def in_steps(config: Config, freq: str) -> Config:
+    """The config with durations such as 7d as numbers of steps.
+
+    Raises:
+        ConfigError: a duration is no whole number of steps.
+    """
+    wrong: list[ConfigError] = []
+
+    def convert(key: str, value: str) -> int | str:
+        try:
+            return steps_in(value, freq, key, config.place(key))
+        except ConfigError as error:
+            wrong.append(error)
+            return value
+
+    sections = {"data": ["season_length"], "splits": ["validation", "test"], "windows": ["lookback", "horizon", "stride"]}
+    changed = {}
+    for name, keys in sections.items():
+        section = getattr(config, name)
+        durations = {key: value for key in keys if isinstance(value := getattr(section, key), str) and DURATION.fullmatch(value)}
+        changed[name] = section.model_copy(update={key: convert(f"{name}.{key}", value) for key, value in durations.items()})
+    if wrong:
+        raise ConfigError.together(wrong)
+    return config.model_copy(update=changed)
 
 
 def check_freq(freq: str, key: str, source: str) -> None:

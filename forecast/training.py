@@ -15,7 +15,7 @@ import numpy as np
 from forecast import __version__
 from forecast.baselines import Linear, fit_linear
 from forecast.config import Config
-from forecast.data import Panel, check_moves, contract, in_steps, read_panel
+from forecast.data import Panel, check_moves, contract, read_panel
 from forecast.errors import ConfigError, RunError
 from forecast.evaluation import advice, forecast_all, predictions_table, score_all, skill, verdict
 from forecast.loading import load_config
@@ -25,7 +25,7 @@ from forecast.reports import write_plots
 from forecast.runs import Run
 from forecast.scaling import Scaler, check_scaled, fit_scaler
 from forecast.splits import PARTS, Part, Splits, make_splits
-from forecast.timestamps import season_length_of
+from forecast.timestamps import in_steps, season_length_of
 from forecast.windows import Windows, check_measured, check_windows, make_windows
 
 if TYPE_CHECKING:
