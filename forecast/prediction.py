@@ -12,6 +12,7 @@ from forecast.config import DataConfig
 from forecast.data import Panel, compare, read_panel
 from forecast.errors import DataError, did_you_mean
 from forecast.models.description import Network
+from forecast.repairs import told
 from forecast.runs import Run
 from forecast.scaling import Scaler, check_scaled, check_transform
 from forecast.windows import Windows
@@ -40,10 +41,8 @@ def predict(run: Run | str | Path, data: str | Path | None = None) -> pd.DataFra
         panel = read_panel(_recent_config(config.data, known), run.recent)
     else:
         panel = read_panel(config.data.model_copy(update={"freq": known["freq"]}), data)
-        for repair in panel.record:
-            log.warning("%s: %s: %s", data, repair["what"], repair.get("cells") or repair["rows"])
-        for odd in compare(panel, known):
-            log.warning("%s: %s", data, odd)
+        for sentence in told(panel.record) + compare(panel, known):
+            log.warning("%s: %s", data, sentence)
     ends = panel.filled[panel.offsets[1:] - 1].any(axis=1)
     if ends.any():
         log.warning("%s: %d series end with a filled value, from which the forecast starts.", data or run.name, int(ends.sum()))

@@ -17,6 +17,17 @@ Record = list[dict]
 MOST_RANGES = 1000  # filled ranges that a record names; the count is always whole
 
 
+def told(record: Record) -> list[str]:
+    """A sentence for each repair.
+
+    >>> told([{"what": "missing values", "policy": "forward", "cells": 3, "ranges": []}, {"what": "sorted", "rows": 9}])
+    ['missing values: 3 (forward)', 'sorted: 9']
+    """
+    amounts = [repair.get("cells") or repair["rows"] for repair in record]
+    policies = [f" ({repair['policy']})" if "policy" in repair else "" for repair in record]
+    return [f"{repair['what']}: {amount}{policy}" for repair, amount, policy in zip(record, amounts, policies, strict=True)]
+
+
 def sort_rows(rows: Rows, record: Record) -> Rows:
     """Sort by series, then time; rows with equal timestamps keep their order."""
     stamps, series = rows.timestamps.asi8, rows.series
@@ -37,11 +48,11 @@ def merge_duplicates(rows: Rows, config: DataConfig, source: str, record: Record
     if not repeats.any():
         return rows
     count, first = int(repeats.sum()), np.flatnonzero(repeats)[:3]
-    told = [f"row {rows.number[row]} ({rows.timestamps[row]})" for row in first]
+    examples = [f"row {rows.number[row]} ({rows.timestamps[row]})" for row in first]
     if config.duplicates == "error":
         hint = "" if config.series_id else ", or name the column that tells series apart in data.series_id"
         raise DataError(
-            f"{count} timestamps are given twice: {first_few(told, total=count)}.",
+            f"{count} timestamps are given twice: {first_few(examples, total=count)}.",
             f"Remove them, set data.duplicates (first, last, mean, sum){hint}.",
             f"{source}:{rows.number[first[0]]}",
         )
@@ -52,7 +63,7 @@ def merge_duplicates(rows: Rows, config: DataConfig, source: str, record: Record
         "mean": groups.mean,
         "sum": lambda: groups.sum(min_count=1),
     }
-    record.append({"what": "duplicates", "policy": config.duplicates, "rows": count, "first": told})
+    record.append({"what": "duplicates", "policy": config.duplicates, "rows": count, "first": examples})
     kept = rows[~repeats]
     return Rows(kept.number, kept.series, kept.series_ids, kept.timestamps, merge[config.duplicates]().to_numpy())
 
@@ -175,9 +186,9 @@ def _filled(values: np.ndarray, policy: str, season_length: int) -> np.ndarray:
 def _refuse_empty(rows: Rows, empty: np.ndarray, config: DataConfig, source: str) -> None:
     column = int(np.flatnonzero(empty.any(axis=0))[0])
     bad = np.flatnonzero(empty[:, column])
-    told = [f"{rows.number[row]} ({rows.timestamps[row]})" for row in bad[:3]]
+    examples = [f"{rows.number[row]} ({rows.timestamps[row]})" for row in bad[:3]]
     raise DataError(
-        f"`{config.target[column]}` is empty in {len(bad)} of {len(rows)} rows: {first_few(told, total=len(bad))}.",
+        f"`{config.target[column]}` is empty in {len(bad)} of {len(rows)} rows: {first_few(examples, total=len(bad))}.",
         "Fill them, or set data.missing_values: interpolate, forward or season.",
         f"{source}:{rows.number[bad[0]]}",
     )
@@ -198,10 +209,10 @@ def _check_gaps(gaps: list[tuple[int, int]], rows: Rows, column: int, config: Da
     name = config.target[column]
     long = [(a, b) for a, b in gaps if b - a > config.max_gap]
     if long:
-        told = [f"{rows.timestamps[a]} ({b - a} steps)" for a, b in long]
+        examples = [f"{rows.timestamps[a]} ({b - a} steps)" for a, b in long]
         longest = max(b - a for a, b in long)
         raise DataError(
-            f"`{name}` has {len(long)} gaps longer than data.max_gap of {config.max_gap} steps: {first_few(told)}.",
+            f"`{name}` has {len(long)} gaps longer than data.max_gap of {config.max_gap} steps: {first_few(examples)}.",
             f"Start or end the data elsewhere, or set data.max_gap: {longest} to fill them all the same.",
             f"{source}:{rows.number[long[0][0]]}",
         )

@@ -192,9 +192,10 @@ class _Reader:
     def _ids(self, table: pd.DataFrame) -> pd.Series | None:
         if self.config.series_id is None:
             return None
-        ids = table[self.config.series_id]
-        self._refuse(ids, ids.isna().to_numpy(), "is empty", "Name the series of each row.")
-        return ids.astype(str).str.strip()
+        given = table[self.config.series_id]
+        ids = given.astype(str).str.strip()
+        self._refuse(given, (given.isna() | (ids == "")).to_numpy(), "is empty", "Name the series of each row.")
+        return ids
 
     def _timestamps(self, table: pd.DataFrame) -> pd.Series:
         column = table.iloc[:, 0]

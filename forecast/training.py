@@ -21,6 +21,7 @@ from forecast.evaluation import advice, forecast_all, predictions_table, score_a
 from forecast.loading import load_config
 from forecast.models.description import Network, describe_network
 from forecast.prediction import predict, recent_rows
+from forecast.repairs import told
 from forecast.reports import write_plots
 from forecast.runs import Run
 from forecast.scaling import Scaler, check_scaled, fit_scaler
@@ -144,6 +145,9 @@ def _record_inputs(run: Run, prepared: Prepared, log: logging.Logger) -> None:
     run.write_json(run.contract, contract(panel) | {"parts": {part: {"windows": count} for part, count in counts.items()}})
     run.write_json(run.scaler, prepared.scaler.to_json())
     run.write_table(run.recent, recent_rows(panel, config.windows.lookback))
+    log.info("%s: %d rows, %d series; windows: %s", panel.source, len(panel.values), len(panel.series_ids), counts)
+    for sentence in told(panel.record):
+        log.warning("%s: %s", panel.source, sentence)
 
 
 def _fit_network(

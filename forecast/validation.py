@@ -13,6 +13,7 @@ from forecast.config import Config
 from forecast.errors import ConfigError, ForecastError
 from forecast.loading import load_config
 from forecast.models.description import Network
+from forecast.repairs import told
 from forecast.training import Prepared, prepare
 
 FEW_WINDOWS = 50  # training windows below which a network hardly learns more than its linear skip
@@ -49,11 +50,7 @@ def _about_data(prepared: Prepared) -> list[Finding]:
     panel = prepared.panel
     span = f"{panel.timestamps.min()} to {panel.timestamps.max()}"
     found = [Finding("ok", "data", f"{len(panel.values)} rows, {len(panel.series_ids)} series, freq {panel.freq}, {span}")]
-    for repair in panel.record:
-        amount = repair.get("cells") or repair["rows"]
-        policy = f" by {repair['policy']}" if "policy" in repair else ""
-        found.append(Finding("warning", "data", f"{repair['what']}: {amount}{policy}", "The run's contract says where."))
-    return found
+    return found + [Finding("warning", "data", repair, "The run's contract says where.") for repair in told(panel.record)]
 
 
 def _about_windows(prepared: Prepared) -> list[Finding]:

@@ -23,7 +23,7 @@ ROWS = [
     ["tables"],
     ["repairs"],
     ["data"],
-    ["splits"],
+    ["splits", "sizing"],
     ["scaling"],
     ["windows"],
     ["metrics", "baselines"],

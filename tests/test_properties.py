@@ -159,7 +159,7 @@ def test_any_file_is_read_whole_or_refused(tmp_path, data, edits):
     else:
         assert np.isfinite(panel.values).all()
         if not panel.record:  # nothing was merged, added or left out
-            filled_lines = [line for line in path.read_text("utf-8", "surrogatepass").splitlines() if line.strip(",;")]
+            filled_lines = [line for line in "\n".join(lines).replace("\r", "\n").split("\n") if line.strip(",;")]
             assert len(panel.values) == len(filled_lines) - 1
         assert panel.offsets[-1] == len(panel.values) == len(panel.timestamps) == len(panel.filled)
         for begin, end in zip(panel.offsets[:-1], panel.offsets[1:], strict=True):
