@@ -30,7 +30,7 @@ def load_config(path: str | Path, overrides: Mapping[str, object] | None = None)
         raise ConfigError("no such config file.", near if near.startswith("Did") else "Check the path.", str(path)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot be read ({error}).", "Give a YAML text file in UTF-8.", str(path)) from None
-    values, places = _parse(text, path)
+    values, places, wrong = _parse(text, path)
     values.setdefault("name", re.sub(r"[^\w.-]", "-", path.stem).lstrip("-.") or "run")
     _resolve_path(values, path.parent)
     for key, value in (overrides or {}).items():
@@ -39,7 +39,9 @@ def load_config(path: str | Path, overrides: Mapping[str, object] | None = None)
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError.together([_explain(item, places) for item in error.errors()]) from None
+        wrong += [_explain(item, places) for item in error.errors() if item["type"] != "invalid_key"]  # told by `_parse`
+    if wrong:
+        raise ConfigError.together(wrong)
     config._places.update(places)
     return config
 
@@ -56,34 +58,34 @@ def parse_overrides(options: list[str]) -> dict[str, object]:
     >>> parse_overrides(["training.epochs=5", "model.units=[64, 32]"])
     {'training.epochs': 5, 'model.units': [64, 32]}
     """
-    overrides = {}
+    overrides, wrong = {}, []
     for option in options:
         key, equals, text = option.partition("=")
         if not equals or not key.strip():
-            raise ConfigError(f"--set {option} has no key and value.", "Write for example --set training.epochs=5.")
+            wrong.append(ConfigError(f"--set {option} has no key and value.", "Write for example --set training.epochs=5."))
+            continue
         try:
             overrides[key.strip()] = yaml.load(text, Loader=Loader)  # noqa: S506 - Loader is a SafeLoader
         except yaml.YAMLError:
-            raise ConfigError(
-                f"--set {option}: the value is not YAML.", "Quote it for the shell: --set model.units='[64, 32]'."
-            ) from None
+            remedy = "Quote it for the shell: --set model.units='[64, 32]'."
+            wrong.append(ConfigError(f"--set {option}: the value is not YAML.", remedy))
+    if wrong:
+        raise ConfigError.together(wrong)
     return overrides
 
 
-def _parse(text: str, path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """YAML text -> its values, and the `file:line:column` of each key by dotted path."""
+def _parse(text: str, path: Path) -> tuple[dict[str, Any], dict[str, str], list[ConfigError]]:
+    """YAML text -> its values, the `file:line:column` of each key by dotted path, and what is wrong with the keys as text."""
     try:
         loader = Loader(text)
         node = None if any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text)) else loader.get_single_node()
-        if not isinstance(node, yaml.MappingNode):
+        if not isinstance(node, yaml.MappingNode) or not node.tag.endswith(":map"):
             raise ConfigError(
                 "is not a mapping of keys to values, or uses YAML aliases.", "Start from a file in configs/.", str(path)
             )
         places, wrong = {"": str(path)}, []
         _collect_places(node, "", str(path), places, wrong)
-        if wrong:
-            raise ConfigError.together(wrong)
-        return loader.construct_document(node), places
+        return loader.construct_document(node), places, wrong
     except RecursionError:
         raise ConfigError("is nested too deep to be a config.", "Start from a file in configs/.", str(path)) from None
     except yaml.YAMLError as error:

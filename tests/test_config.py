@@ -213,6 +213,12 @@ def test_there_are_at_least_sixty_bad_configs():
 def test_all_errors_at_once(tmp_path):
     with pytest.raises(ConfigError, match="horizon") as caught:
         load_config(write(tmp_path, GOOD.replace("horizon: 3", "horizn: 3") + "training: {epochs: 0, batch_sise: 3}\n"))
+    with pytest.raises(ConfigError, match="given twice") as again:
+        load_config(write(tmp_path, GOOD + "windows: {lookback: 3, horizon: 1}\n5: 6\nmodle: {}\nseed: -1\n"))
+    for told in ("`windows` is given twice", "the key `5` is not text", "unknown key `modle`", "`seed` is -1"):
+        assert told in str(again.value)
+    with pytest.raises(ConfigError, match=r"(?s)--set epochs has no key.*--set a=\[1: the value is not YAML"):
+        parse_overrides(["epochs", "a=[1"])
     for told in ("`windows.horizn`", "`windows.horizon` is missing", "`training.epochs` is 0", "`training.batch_sise`"):
         assert told in str(caught.value)
 
@@ -223,11 +229,12 @@ def test_all_errors_at_once(tmp_path):
         ("data: [", "is not YAML"),
         ("- a\n- b\n", "is not a mapping"),
         ("", "is not a mapping"),
+        ("!!set {data, windows}\n", "is not a mapping"),
         ("a: &x 1\nb: *x\n", "is not a mapping of keys to values, or uses YAML aliases"),
         (GOOD + "windows: {lookback: 3, horizon: 1}\n", "`windows` is given twice"),
         ("data: !!python/object/apply:os.system [id]\n", "is not YAML: could not determine a constructor"),
     ],
-    ids=["unclosed", "list", "empty", "alias", "twice", "code"],
+    ids=["unclosed", "list", "empty", "set", "alias", "twice", "code"],
 )
 def test_broken_files(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message):
