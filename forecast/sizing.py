@@ -70,7 +70,9 @@ def choose_sizes(panel: Panel, season: int, horizon: int | None) -> Sizes:
     """
     rows = int(np.diff(panel.offsets).min())
     base = season if season <= 60 else season_length_of(panel.freq)
-    chosen = horizon or max(1, min(base if base > 1 else 12, rows // 8, LONGEST_HORIZON))
+    filled = np.flatnonzero(np.concatenate([[True], panel.filled.any(axis=1), [True]]))
+    gapless = int(np.diff(filled).max()) - 1  # a cutoff and its targets are to find room in it
+    chosen = horizon or max(1, min(base if base > 1 else 12, rows // 8, LONGEST_HORIZON, gapless - 1))
     part = max(round(0.15 * rows), min(2 * chosen, rows // 5), chosen)
     longest = (rows - 2 * part) // 2 - chosen
     if rows < FEWEST_ROWS or longest < 1:

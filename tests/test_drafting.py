@@ -130,6 +130,14 @@ def test_empty_cells_at_the_start(tmp_path):
     assert len(prepare(load_config(write(tmp_path, table))).panel.values) == 115
 
 
+def test_days_without_sundays(tmp_path):
+    stamps = pd.date_range("2020-01-01", periods=800)
+    stamps = stamps[stamps.day_of_week < 6]
+    config = load_config(write(tmp_path, pd.DataFrame({"day": stamps, "sales": seasonal_rows(len(stamps))})))
+    assert config.windows.horizon == 5  # Tuesday to Saturday, from a cutoff on Monday
+    assert len(prepare(config).windows["test"]) > 5
+
+
 def test_irregular_rows_are_resampled(tmp_path):
     minutes = pd.date_range("2020-01-01", periods=3000, freq="7min") + pd.to_timedelta([i % 3 for i in range(3000)], unit="s")
     config = load_config(write(tmp_path, pd.DataFrame({"at": minutes, "load": range(3000)})))
