@@ -262,19 +262,15 @@ def schema() -> dict:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema(), "title": "forecast config"}
 
 
-def differences(config: Config) -> dict[str, object]:
-    """The keys, dotted, that are not at their default, with their values."""
+def differences(section: Section, prefix: str = "") -> dict[str, object]:
+    """The keys of a config, dotted, that are not at their default, with their values."""
     found: dict[str, object] = {}
-
-    def compare(section: Section, prefix: str) -> None:
-        for name, field in type(section).model_fields.items():
-            value = getattr(section, name)
-            if isinstance(value, Section):
-                compare(value, f"{prefix}{name}.")
-            elif field.is_required() or value != field.default:
-                found[prefix + name] = value
-
-    compare(config, "")
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            found |= differences(value, f"{prefix}{name}.")
+        elif field.is_required() or value != field.default:
+            found[prefix + name] = value
     return found
 
 

@@ -14,11 +14,10 @@ from forecast.config import DataConfig
 from forecast.data import Panel, read_panel
 from forecast.errors import DataError, RunError, did_you_mean
 from forecast.sizing import FEWEST_ROWS, choose_sizes, find_season, grows
-from forecast.tables import DELIMITERS, EMPTY, check_width, header_of, read_parquet
-from forecast.timestamps import both_orders, choose_format, infer_freq, parse_parts, parse_timestamps, season_length_of
+from forecast.tables import DELIMITERS, EMPTY, PARQUET, check_width, codec_of, header_of, read_parquet, readable
+from forecast.timestamps import CLOCK, infer_freq, parse_parts, parse_timestamps, possible_formats, season_length_of
 from forecast.yaml12 import yaml_line
 
-PARTS = ("year", "month", "day", "hour", "minute", "second")
 LARGE_MODEL = {"cell": "lstm", "units": [64], "normalization": "mean", "linear_skip": True}
 SMALL_MODEL = {"cell": "lstm", "units": [32], "dropout": 0.2, "normalization": "mean", "linear_skip": True}
 MODEL_REMARKS = {
@@ -70,27 +69,23 @@ def init(
 
 def _read(path: Path) -> tuple[pd.DataFrame, dict[str, object]]:
     """The whole file, and the keys of `data:` that were needed to read it."""
-    try:
-        if path.suffix.lower() in {".parquet", ".pq"}:
+    with readable(path):
+        if path.suffix.lower() in PARQUET:
             return read_parquet(path), {}
-        for encoding in ("utf-8", "latin-1"):
-            options = {"encoding": encoding} if encoding != "utf-8" else {}
-            try:
-                header, delimiter = header_of(path, encoding, None, [])
-                name = "utf-8-sig" if encoding == "utf-8" else encoding
-                table = pd.read_csv(path, sep=delimiter, encoding=name, na_values=EMPTY, keep_default_na=False, low_memory=False)
-            except UnicodeDecodeError:
-                continue
-            check_width(table, path)
-            if delimiter != DELIMITERS[0]:
-                options["delimiter"] = delimiter
-            return _with_plain_numbers(table.dropna(how="all"), options)
-    except FileNotFoundError:
-        raise DataError("no such data file.", "Check the path.", str(path)) from None
-    except (ValueError, OSError) as error:
-        found = str(error).strip().splitlines()[0]
-        raise DataError(f"cannot be read ({found}).", "Give a table with one header row.", str(path)) from None
-    raise DataError("is not text.", "Give a CSV file.", str(path))
+        try:
+            return _read_text(path, "utf-8", {})
+        except UnicodeDecodeError:
+            return _read_text(path, "latin-1", {"encoding": "latin-1"})
+
+
+def _read_text(path: Path, encoding: str, options: dict[str, object]) -> tuple[pd.DataFrame, dict[str, object]]:
+    _, delimiter = header_of(path, encoding, None, [])
+    codec = codec_of(encoding)
+    table = pd.read_csv(path, sep=delimiter, encoding=codec, na_values=EMPTY, keep_default_na=False, low_memory=False)
+    check_width(table, path)
+    if delimiter != DELIMITERS[0]:
+        options["delimiter"] = delimiter
+    return _with_plain_numbers(table.dropna(how="all"), options)
 
 
 def _with_plain_numbers(table: pd.DataFrame, options: dict[str, object]) -> tuple[pd.DataFrame, dict[str, object]]:
@@ -110,11 +105,11 @@ def _with_plain_numbers(table: pd.DataFrame, options: dict[str, object]) -> tupl
 def _find_timestamps(draft: _Draft, table: pd.DataFrame, path: Path) -> pd.Series:
     """The first column that holds nothing but timestamps, or the columns of year, month and so on, or numbers that count time."""
     for name in table.columns:
-        if (stamps := _stamps_of(draft, table[name], path)) is not None:
+        if (stamps := _stamps_of(draft, table[name])) is not None:
             draft.data["timestamp"] = name
             return stamps
     lower = {str(name).lower(): name for name in table.columns}
-    parts = [lower.get(part) for part in PARTS]
+    parts = [lower.get(part) for part in CLOCK]
     parts = parts[: parts.index(None)] if None in parts else parts
     if len(parts) >= 2:
         draft.data["timestamp"] = parts
@@ -133,19 +128,14 @@ def _find_timestamps(draft: _Draft, table: pd.DataFrame, path: Path) -> pd.Serie
     )
 
 
-def _stamps_of(draft: _Draft, column: pd.Series, path: Path) -> pd.Series | None:
+def _stamps_of(draft: _Draft, column: pd.Series) -> pd.Series | None:
     """The column's timestamps if it holds nothing else; how they were read goes into the draft."""
     if pd.api.types.is_datetime64_any_dtype(column):
         return column
     if not (pd.api.types.is_string_dtype(column) or column.dtype == object) or column.isna().any() or column.empty:
         return None
     text = column.astype("str").str.strip()
-    try:
-        formats = [choose_format(text, str(column.name), str(path))]
-    except DataError as error:
-        if "day first" not in error.found:
-            return None
-        formats = both_orders(text.iloc[0])
+    formats = possible_formats(text)
     readings = {date_format: parse_timestamps(text, date_format) for date_format in formats}
     readings = {date_format: reading for date_format, reading in readings.items() if reading[0].notna().all()}
     if not readings:

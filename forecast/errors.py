@@ -36,6 +36,17 @@ class RunError(ForecastError):
     """A run cannot be made, continued or read."""
 
 
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like `name`, whatever its case, or None where none is near.
+
+    >>> nearest("Lokback", ["lookback", "horizon"])
+    'lookback'
+    """
+    lowered = {choice.lower(): choice for choice in known}
+    near = difflib.get_close_matches(name.lower(), lowered, n=1)
+    return lowered[near[0]] if near else None
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A question naming the nearest known name, or all of them where none is near.
 
@@ -45,10 +56,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     'Known are: `lookback`, `horizon`.'
     """
     known = list(known)
-    lowered = {choice.lower(): choice for choice in known}
-    near = difflib.get_close_matches(name.lower(), lowered, n=1)
-    if near:
-        return f"Did you mean `{lowered[near[0]]}`?"
+    if near := nearest(name, known):
+        return f"Did you mean `{near}`?"
     return f"Known are: {first_few([f'`{choice}`' for choice in known], 20)}."
 
 

@@ -15,6 +15,7 @@ from forecast.splits import Splits
 from forecast.windows import Windows, gather
 
 MODEL = "forecast"  # the network's name among the forecasters, and its column in predictions.csv
+EQUAL = 0.005  # skills smaller than this are no difference worth a word
 BASELINES = ("naive", "seasonal_naive", "drift", "mean", "linear")
 
 
@@ -98,8 +99,8 @@ def skill(scores: dict) -> dict[str, float | None]:
 
 def outcomes(skills: dict[str, float | None]) -> dict[str, list[str]]:
     """The baselines that the network beats, equals (within half a percent) and loses to."""
-    beaten = [name for name, value in skills.items() if value is not None and value >= 0.005]
-    equal = [name for name, value in skills.items() if value is not None and abs(value) < 0.005]
+    beaten = [name for name, value in skills.items() if value is not None and value >= EQUAL]
+    equal = [name for name, value in skills.items() if value is not None and abs(value) < EQUAL]
     return {"beats": beaten, "equals": equal, "loses to": [name for name in skills if name not in beaten + equal]}
 
 
@@ -110,12 +111,13 @@ def verdict(skills: dict[str, float | None]) -> str:
     'Beats naive by 50%, seasonal naive by 25%; equals drift; loses to mean (which is exact), linear by 10%.'
     """
 
-    def told(name: str) -> str:
+    def told(verb: str, name: str) -> str:
         value = skills[name]
-        amount = " (which is exact)" if value is None else "" if abs(value) < 0.005 else f" by {abs(value):.0%}"
+        amount = " (which is exact)" if value is None else "" if verb == "equals" else f" by {abs(value):.0%}"
         return name.replace("_", " ") + amount
 
-    text = "; ".join(f"{verb} {', '.join(told(name) for name in names)}" for verb, names in outcomes(skills).items() if names)
+    ended = {verb: [told(verb, name) for name in names] for verb, names in outcomes(skills).items()}
+    text = "; ".join(f"{verb} {', '.join(names)}" for verb, names in ended.items() if names)
     return text[0].upper() + text[1:] + "."
 
 

@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from forecast.config import Config, field_at, section_of
-from forecast.errors import ConfigError, did_you_mean
+from forecast.errors import ConfigError, did_you_mean, nearest
 from forecast.yaml12 import Loader
 
 
@@ -26,8 +26,8 @@ def load_config(path: str | Path, overrides: Mapping[str, object] | None = None)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.y*ml")]) if path.parent.is_dir() else ""
-        raise ConfigError("no such config file.", near if near.startswith("Did") else "Check the path.", str(path)) from None
+        near = nearest(path.name, [sibling.name for sibling in path.parent.glob("*.y*ml")])
+        raise ConfigError("no such config file.", f"Did you mean `{near}`?" if near else "Check the path.", str(path)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot be read ({error}).", "Give a YAML text file in UTF-8.", str(path)) from None
     values, places, wrong = _parse(text, path)
@@ -123,10 +123,11 @@ def _nearest_key(location: tuple[str | int, ...]) -> str:
     field = field_at(location[:-1])
     section = section_of(field.annotation) if field else Config
     name = str(location[-1])
-    hint = did_you_mean(name, section.model_fields)
     sections = {home: section_of(field.annotation) for home, field in Config.model_fields.items()}
     elsewhere = [f"{home}.{name}" for home, inner in sections.items() if inner and name in inner.model_fields]
-    return did_you_mean(elsewhere[0], elsewhere) if elsewhere and not hint.startswith("Did") else hint
+    if elsewhere and not nearest(name, section.model_fields):
+        return f"Did you mean `{elsewhere[0]}`?"
+    return did_you_mean(name, section.model_fields)
 
 
 def _explain(item: Mapping[str, Any], places: Mapping[str, str]) -> ConfigError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from forecast.timestamps import choose_format, localize, parse_parts, parse_time
 
 EMPTY = ["", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None"]  # cells that hold no value; of a series id only ""
 LARGEST = 1e30  # beyond it, sums of squares no longer fit into the float32 of networks
+PARQUET = {".parquet", ".pq"}
 DELIMITERS = (",", ";", "\t", "|")
 HEADER_ROWS = 2  # row numbers are those of a spreadsheet or editor: the header is row 1, the first values row 2
 CHUNK = 200_000  # rows held as text at once
@@ -60,22 +62,27 @@ def read_rows(config: DataConfig, path: Path) -> Rows:
         DataError: the file or a column is missing, or a cell cannot be read.
     """
     reader = _Reader(config, path)
-    try:
+    with readable(path, config.encoding):
         chunks = [reader.read(table) for table in _tables(config, path)]
+    return reader.join(chunks)
+
+
+@contextlib.contextmanager
+def readable(path: Path, encoding: str = "utf-8") -> Iterator[None]:
+    """Turns what pandas and the system say of a file that cannot be read into a `DataError`."""
+    try:
+        yield
     except FileNotFoundError:
         raise DataError("no such data file.", "Check the path.", str(path)) from None
     except ImportError:
         raise DataError("Parquet needs pyarrow.", "pip install pyarrow, or give a CSV file.", str(path)) from None
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"is not {config.encoding} text ({error.reason}).", "Set data.encoding, such as latin-1.", str(path)
-        ) from None
+        raise DataError(f"is not {encoding} text ({error.reason}).", "Set data.encoding, such as latin-1.", str(path)) from None
     except (ValueError, LookupError, OSError, csv.Error) as error:  # ParserError and pyarrow's errors are ValueErrors
         found = str(error).strip().splitlines()[0]
         raise DataError(
             f"cannot be read ({found}).", "Give a table with one header row, in text or Parquet.", str(path)
         ) from None
-    return reader.join(chunks)
 
 
 def header_of(path: Path, encoding: str, delimiter: str | None, wanted: list[str]) -> tuple[list[str], str]:
@@ -84,7 +91,7 @@ def header_of(path: Path, encoding: str, delimiter: str | None, wanted: list[str
     Raises:
         DataError: the file is empty.
     """
-    with open(path, encoding=_codec(encoding), newline="") as file:
+    with open(path, encoding=codec_of(encoding), newline="") as file:
         line, second = file.readline(), file.readline()
     if not line.strip():
         raise DataError("the file is empty or begins with an empty row.", "Give a file with a header row.", str(path))
@@ -105,14 +112,15 @@ def read_parquet(path: Path) -> pd.DataFrame:
     return table.set_axis(table.columns.map(str), axis=1)
 
 
-def _codec(encoding: str) -> str:
+def codec_of(encoding: str) -> str:
+    """Python's name of an encoding; UTF-8 with or without a byte order mark."""
     return "utf-8-sig" if encoding.lower().replace("_", "-") in {"utf-8", "utf8"} else encoding
 
 
 def _tables(config: DataConfig, path: Path) -> Iterator[pd.DataFrame]:
     """The file in pieces, with the text of every cell whose reading is up to us; the index counts rows from 0."""
     wanted = config.columns
-    if path.suffix.lower() in {".parquet", ".pq"}:
+    if path.suffix.lower() in PARQUET:
         table = read_parquet(path)
         _check_columns(list(table.columns), wanted, path)
         yield table
@@ -122,7 +130,7 @@ def _tables(config: DataConfig, path: Path) -> Iterator[pd.DataFrame]:
     as_text = [config.series_id, *(config.timestamp if len(config.timestamp) == 1 else [])]
     as_text += config.target if config.decimal != "." or config.thousands else []
     pieces = pd.read_csv(
-        path, sep=delimiter, encoding=_codec(config.encoding), chunksize=CHUNK, skip_blank_lines=False,
+        path, sep=delimiter, encoding=codec_of(config.encoding), chunksize=CHUNK, skip_blank_lines=False,
         dtype={name: str for name in as_text if name}, keep_default_na=False,
         na_values={name: [""] if name == config.series_id else EMPTY for name in header},
     )  # fmt: skip

@@ -18,6 +18,7 @@ YEAR_FIRST = re.compile(r"\d{4}([/.])\d{1,2}\1\d{1,2}( \d{1,2}:\d{2}(:\d{2})?)?"
 YEAR_LAST = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2\d{4}( \d{1,2}:\d{2}(:\d{2})?)?")
 OFFSET = r":\d{2}(?:[.,]\d+)? ?(Z|[+-]\d{2}:?(?:\d{2})?)$"
 UNIX = {"unix": "s", "unix_ms": "ms"}  # date_format of whole numbers since 1970
+CLOCK = ("year", "month", "day", "hour", "minute", "second")  # columns that a timestamp may be spread over
 MONTHS = {"MS": 1, "ME": 1, "BMS": 1, "BME": 1, "QS": 3, "QE": 3, "BQS": 3, "BQE": 3, "YS": 12, "YE": 12, "BYS": 12, "BYE": 12}
 
 
@@ -27,19 +28,12 @@ def choose_format(text: pd.Series, name: str, place: str) -> str:
     Raises:
         DataError: it is not known, or day and month could be told either way; names `data.date_format`.
     """
-    first = str(text.iloc[0])
-    if ISO.fullmatch(first):
-        return "ISO8601"
-    if match := YEAR_FIRST.fullmatch(first):
-        return "%Y{0}%m{0}%d".format(match[1]) + _time_format(first)
-    if match := YEAR_LAST.fullmatch(first):
-        parts = text.str.extract(r"^(\d{1,2})[/.-](\d{1,2})[/.-]").astype(float)
-        day_first, month_first = (parts[0] > 12).any(), (parts[1] > 12).any()
-        if day_first != month_first:
-            return both_orders(first)[0 if day_first else 1]
-        if not day_first:
-            options = " or ".join(repr(order) for order in both_orders(first))
-            raise DataError(f"`{name}` {first!r} could be day first or month first.", f"Set data.date_format: {options}.", place)
+    first, formats = str(text.iloc[0]), possible_formats(text)
+    if len(formats) == 1:
+        return formats[0]
+    if formats:
+        options = " or ".join(repr(order) for order in formats)
+        raise DataError(f"`{name}` {first!r} could be day first or month first.", f"Set data.date_format: {options}.", place)
     number = first.removesuffix(".0").isdecimal()
     known = "unix, unix_ms, '%Y%m%d' or '%Y'" if number else "a format such as '%d %b %Y' (as in Python's strptime)"
     raise DataError(
@@ -47,10 +41,23 @@ def choose_format(text: pd.Series, name: str, place: str) -> str:
     )
 
 
-def both_orders(cell: str) -> list[str]:
-    """The two formats, day first and month first, in which a date such as 01/02/2020 10:30 can be read."""
-    mark = cell.lstrip("0123456789")[0]
-    return [order.format(mark) + _time_format(cell) for order in ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y")]
+def possible_formats(text: pd.Series) -> list[str]:
+    """The ways in which these cells can be read, by the form of the first: none, one, or day first and month first.
+
+    >>> possible_formats(pd.Series(["01/02/2020", "02/02/2020"]))
+    ['%d/%m/%Y', '%m/%d/%Y']
+    """
+    first = str(text.iloc[0])
+    if ISO.fullmatch(first):
+        return ["ISO8601"]
+    if match := YEAR_FIRST.fullmatch(first):
+        return ["%Y{0}%m{0}%d".format(match[1]) + _time_format(first)]
+    if not (match := YEAR_LAST.fullmatch(first)):
+        return []
+    parts = text.str.extract(r"^(\d{1,2})[/.-](\d{1,2})[/.-]").astype(float)
+    day_first, month_first = (order.format(match[2]) + _time_format(first) for order in ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y"))
+    # An order is possible where the cells that would be months never exceed 12.
+    return [order for order, month in ((day_first, 1), (month_first, 0)) if not (parts[month] > 12).any()]
 
 
 def _time_format(cell: str) -> str:
@@ -78,8 +85,8 @@ def parse_timestamps(text: pd.Series, date_format: str) -> tuple[pd.Series, set[
 
 def parse_parts(table: pd.DataFrame) -> pd.Series:
     """Columns of year, month, day, hour, minute and second, in this order and as many as there are, become timestamps."""
-    names = ("year", "month", "day", "hour", "minute", "second")
-    parts = {name: pd.to_numeric(table[column], errors="coerce") for name, column in zip(names, table.columns, strict=False)}
+    columns = zip(CLOCK, table.columns, strict=False)
+    parts = {name: pd.to_numeric(table[column], errors="coerce") for name, column in columns}
     parts = {"month": pd.Series(1, table.index), "day": pd.Series(1, table.index)} | parts
     cells = pd.DataFrame(parts)
     good = (cells % 1 == 0).all(axis=1)
@@ -124,9 +131,7 @@ def localize(stamps: pd.DatetimeIndex, offsets: set[str], zone: str | None, seri
 
 
 def _fixed_zone(offset: str) -> str:
-    return (
-        "UTC" if offset in {"Z", "%z", "+00:00", "+0000", "+00", "-00:00"} else f"UTC{offset[:3]}:{offset[3:].strip(':') or '00'}"
-    )
+    return "UTC" if offset in {"Z", "+00:00", "+0000", "+00", "-00:00"} else f"UTC{offset[:3]}:{offset[3:].strip(':') or '00'}"
 
 
 def infer_freq(stamps: pd.DatetimeIndex) -> str | None:

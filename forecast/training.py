@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import platform
@@ -216,13 +217,15 @@ def _score(run: Run, prepared: Prepared, network: Network, linear: Linear, kept:
 def _environment(backend: str) -> dict:
     from importlib import metadata
 
-    packages = ("tensorflow", "jax", "keras", "numpy", "pandas", "safetensors")
-    found = {dist.metadata["Name"].lower(): dist.version for dist in metadata.distributions() if dist.metadata["Name"]}
+    versions = {}
+    for name in ("tensorflow", "jax", "keras", "numpy", "pandas", "safetensors"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
     return {
         "forecast": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "backend": backend,
-        "packages": {name: found[name] for name in packages if name in found},
+        "packages": versions,
     }

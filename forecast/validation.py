@@ -18,7 +18,7 @@ from forecast.training import Prepared, prepare
 
 FEW_WINDOWS = 50  # training windows below which a network hardly learns more than its linear skip
 LONG_SEASON = 100  # steps; a season longer than this is not for the lookback to see
-FORECASTERS = 2 * 9
+FORECASTERS = 2 * 9  # numbers kept per forecast value: actual, network, baselines, two scaled; as arrays and as a table
 TENSORFLOW = 650e6  # bytes of its import
 
 
@@ -55,10 +55,10 @@ def _about_data(prepared: Prepared) -> list[Finding]:
 
 def _about_windows(prepared: Prepared) -> list[Finding]:
     counts = {part: len(windows) for part, windows in prepared.windows.items()}
-    told = ", ".join(f"{count} {part}" for part, count in counts.items())
+    sizes = ", ".join(f"{count} {part}" for part, count in counts.items())
     found = [
         Finding(
-            "ok", "windows", f"{told}; lookback {prepared.config.windows.lookback}, horizon {prepared.config.windows.horizon}"
+            "ok", "windows", f"{sizes}; lookback {prepared.config.windows.lookback}, horizon {prepared.config.windows.horizon}"
         )
     ]
     if counts["train"] < FEW_WINDOWS:
