@@ -16,6 +16,7 @@ _HOMES = {
     "ForecastError": "errors",
     "Run": "runs",
     "RunError": "errors",
+    "export": "exports",
     "init": "drafting",
     "load_config": "loading",
     "predict": "prediction",

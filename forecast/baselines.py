@@ -74,7 +74,7 @@ class Linear:
 
     def forecast(self, windows: Windows) -> np.ndarray:
         """Scaled forecasts `(windows, horizon, targets)`."""
-        return np.concatenate([self._forecast(windows.inputs(batch)) for batch in windows.batches()])
+        return windows.forecast_by(self._forecast)
 
     def _forecast(self, past: np.ndarray) -> np.ndarray:
         centre, scale = (part[..., : self.bias.shape[1]] for part in window_statistics(past, self.normalization))

@@ -64,6 +64,7 @@ def _version(value: bool) -> None:
 
 
 ConfigFile = Annotated[Path, typer.Argument(help="YAML file, such as configs/airline.yaml.", show_default=False)]
+RunFolder = Annotated[Path, typer.Argument(help="Run directory, such as runs/airline-1.", show_default=False)]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config.")]
 Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -115,7 +116,7 @@ def train(
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(help="Run directory, such as runs/airline-1.", show_default=False)],
+    run: RunFolder,
     data: Annotated[
         Path | None, typer.Option(help="Newer rows, with the columns of the training data.", show_default=False)
     ] = None,
@@ -125,6 +126,9 @@ def predict(
             "--output", "-o", help="CSV to write. [default: in the run, forecast.csv or forecast-DATA.csv]", show_default=False
         ),
     ] = None,
+    runtime: Annotated[
+        str, typer.Option(help="What computes the network: numpy, or keras, which takes seconds to start.")
+    ] = "numpy",
     quiet: Quiet = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -140,7 +144,7 @@ def predict(
 
     path = output or opened.forecast_of(data)
     _check_output(path, opened, data)
-    table = predict_future(opened, data)
+    table = predict_future(opened, data, runtime)
     opened.write_table(path, table)
     if as_json:
         typer.echo(
@@ -169,6 +173,34 @@ def _check_output(path: Path, run: Run, data: Path | None) -> None:
         raise RunError("--output would lie among the files of the run.", "Choose another folder.", str(path))
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise RunError("--output is not a file.", "Choose another name.", str(path))
+
+
+@app.command()
+def export(
+    run: RunFolder,
+    to: Annotated[str, typer.Option(help="Format: onnx, keras, saved_model or litert.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="New folder to write. [default: exports/TO in the run]", show_default=False),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a run in another program's format, with scaling inside, and check that it forecasts the same.
+
+    Example:  forecast export runs/airline-1 --to onnx
+    """
+    from forecast.exports import export as write_export
+
+    made = write_export(run, to, output)
+    if as_json:
+        typer.echo(json.dumps({"directory": str(made.directory), "difference": made.difference, "windows": made.windows}))
+    elif quiet:
+        typer.echo(str(made.directory))
+    else:
+        typer.echo(f"Wrote {made.directory}/; its README.md says how to run it.")
+        typer.echo(f"Checked on {made.windows} windows: the largest difference to the run's forecasts is {made.difference:.1e}.")
 
 
 @app.command()

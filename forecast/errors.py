@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from collections.abc import Iterable, Sequence
 
 
@@ -34,6 +35,18 @@ class DataError(ForecastError):
 
 class RunError(ForecastError):
     """A run cannot be made, continued or read."""
+
+
+def check_installed(purpose: str, packages: Iterable[str], extra: str) -> None:
+    """Packages that only some users need are there; they are not imported.
+
+    Raises:
+        ForecastError: with the line that installs them.
+    """
+    missing = [f"`{name}`" for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        found = f"{purpose} needs {first_few(missing)}, not installed here."
+        raise ForecastError(found, f"pip install -c constraints.txt '.[{extra}]'")
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

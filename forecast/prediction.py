@@ -3,28 +3,78 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from forecast.config import DataConfig
+from forecast.config import Config, DataConfig
 from forecast.data import Panel, compare, read_panel
-from forecast.errors import DataError, did_you_mean
+from forecast.errors import DataError, RunError, did_you_mean
 from forecast.models.description import Network
+from forecast.models.numpy_runtime import forward
 from forecast.repairs import told
 from forecast.runs import Run
 from forecast.scaling import Scaler, check_scaled, check_transform
 from forecast.windows import Windows
 
 log = logging.getLogger(__name__)
+RECENT_WINDOWS = 32  # that a run keeps of each series: the last one is continued, an export is checked on all
+MOST_RECENT = 2 * 10**9  # bytes of recent.csv
 
 
-def predict(run: Run | str | Path, data: str | Path | None = None) -> pd.DataFrame:
-    """Forecast the `horizon` steps after the last row of every series.
+RUNTIMES = ("numpy", "keras")  # what can compute a network; they agree to 1e-5, and Keras takes seconds to start
+Forward = Callable[[np.ndarray], np.ndarray]  # scaled past (windows, lookback, channels) -> (windows, horizon, targets)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """All that forecasting needs, read from a run and checked."""
+
+    config: Config
+    known: dict  # the contract
+    scaler: Scaler
+    network: Network
+    weights: dict[str, np.ndarray]
+
+    def forward(self, runtime: str) -> Forward:
+        """The network as a function, computed by one of `RUNTIMES`."""
+        if runtime == "numpy":
+            return partial(forward, self.network, self.weights)
+        if runtime != "keras":
+            raise RunError(f"there is no runtime `{runtime}`.", did_you_mean(runtime, RUNTIMES))
+        from forecast.models.keras_builder import load_keras
+
+        return load_keras(self.network, self.weights).predict_on_batch
+
+
+def read_trained(run: Run) -> Trained:
+    """Read what `train` left in a run; nothing in it is executed, and nothing is believed unchecked.
+
+    Raises:
+        RunError: the run is damaged, or its files do not belong together.
+    """
+    network = Network.from_json(description := run.read_json(run.network))
+    run.check_origin(description["version"])
+    weights = run.read_weights(network.parameters)
+    network.check_weights(weights)
+    config, scaler = run.read_config(), Scaler.from_json(run.read_json(run.scaler))
+    columns, size = config.data.target, (config.windows.horizon, len(config.data.target))
+    if scaler.columns != columns or network.channels != len(columns) or network.forecast != size:
+        raise RunError("config, scaler and network do not belong together.", "Train again.", str(run.directory))
+    return Trained(config, run.read_contract(), scaler, network, weights)
+
+
+def predict(run: Run | str | Path, data: str | Path | None = None, runtime: str = "numpy") -> pd.DataFrame:
+    """Forecast the `horizon` steps after the last row of every series, all series in one pass.
 
     run: a finished run or its directory; it needs neither its config file nor its data any more.
     data: newer rows, with the columns of the training data; None continues the training data.
+    runtime: what computes the network, numpy or keras.
 
     Returns a row per series, step and target: series_id, timestamp, step, target, forecast (in the units of the file).
 
@@ -33,46 +83,41 @@ def predict(run: Run | str | Path, data: str | Path | None = None) -> pd.DataFra
         DataError: `data` cannot be read, is shorter than the lookback, or holds a series that the run does not know.
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    config = run.read_config()
-    known = run.read_contract()
-    scaler = Scaler.from_json(run.read_json(run.scaler))
-    network = Network.from_json(run.read_json(run.network))
+    trained = read_trained(run)
+    forward = trained.forward(runtime)
     if data is None:
-        panel = read_panel(_recent_config(config.data, known), run.recent)
+        panel = recent_panel(run, trained)
     else:
-        panel = read_panel(config.data.model_copy(update={"freq": known["freq"]}), data)
-        for sentence in told(panel.record) + compare(panel, known):
+        panel = read_panel(trained.config.data.model_copy(update={"freq": trained.known["freq"]}), data)
+        for sentence in told(panel.record) + compare(panel, trained.known):
             log.warning("%s: %s", data, sentence)
     ends = panel.filled[panel.offsets[1:] - 1].any(axis=1)
     if ends.any():
         log.warning("%s: %d series end with a filled value, from which the forecast starts.", data or run.name, int(ends.sum()))
-    _check_continues(panel, scaler, network.past[0], str(data or run.recent))
-    windows, series = _last_windows(panel, scaler, network)
-    weights = run.read_weights()
-    from forecast.models.fitting import forecast_windows
-    from forecast.models.keras_builder import load_keras
-
-    forecasts = scaler.undo(forecast_windows(load_keras(network, weights), windows), series)  # (series, horizon, targets)
+    _check_continues(panel, trained.scaler, trained.network.lookback, str(data or run.recent))
+    windows, series = last_windows(panel, trained)
+    forecasts = trained.scaler.undo(windows.forecast_by(forward), series)  # (series, horizon, targets)
     return _table(panel, forecasts)
 
 
-def _recent_config(config: DataConfig, known: dict) -> DataConfig:
-    """How `recent_rows` are written, whatever the training data looked like."""
-    return DataConfig(
-        path=config.path,
+def recent_panel(run: Run, trained: Trained) -> Panel:
+    """What `recent_rows` kept of the data."""
+    run.read(run.recent, most=MOST_RECENT)
+    config = DataConfig(
+        path=str(run.recent),
         timestamp=["timestamp"],
-        target=config.target,
+        target=trained.config.data.target,
         series_id="series_id",
-        freq=known["freq"],
-        timezone=known["timezone"],
+        freq=trained.known["freq"],
+        timezone=trained.known["timezone"],
     )
+    return read_panel(config)
 
 
 def recent_rows(panel: Panel, lookback: int) -> pd.DataFrame:
-    """The last `lookback` rows of each series: series_id, timestamp, and each target."""
-    kept = np.concatenate(
-        [np.arange(max(first, end - lookback), end) for first, end in zip(panel.offsets[:-1], panel.offsets[1:], strict=True)]
-    )
+    """The last rows of each series, enough for `RECENT_WINDOWS` windows: series_id, timestamp, and each target."""
+    rows = lookback + RECENT_WINDOWS - 1
+    kept = np.concatenate([np.arange(max(first, end - rows), end) for first, end in pairwise(panel.offsets)])
     columns = {"series_id": np.array(panel.series_ids)[panel.series[kept]], "timestamp": panel.timestamps[kept]}
     return pd.DataFrame(columns | {name: panel.values[kept, i] for i, name in enumerate(panel.targets)})
 
@@ -96,15 +141,18 @@ def _check_continues(panel: Panel, scaler: Scaler, lookback: int, place: str) ->
     check_transform(panel, scaler.transform)
 
 
-def _last_windows(panel: Panel, scaler: Scaler, network: Network) -> tuple[Windows, np.ndarray]:
-    """The window that ends each series, without targets; and the scaler's index of each series."""
-    index = {name: number for number, name in enumerate(scaler.series_ids)}
+def last_windows(panel: Panel, trained: Trained, most: int = 1) -> tuple[Windows, np.ndarray]:
+    """The last windows of each series, at `most` so many, without targets; and the scaler's index of each window's series."""
+    index = {name: number for number, name in enumerate(trained.scaler.series_ids)}
     known = np.array([index[name] for name in panel.series_ids])
-    scaled = scaler.apply(panel.values, known[panel.series])
+    scaled = trained.scaler.apply(panel.values, known[panel.series])
     check_scaled(panel, scaled)
-    lookback, horizon = network.past[0], network.layers[-1].shape[0]
-    future = np.full((0, len(panel.targets)), np.nan, dtype=np.float32)
-    return Windows(scaled, future, panel.offsets[1:], np.arange(len(known)), lookback, horizon), known
+    lookback, (horizon, targets) = trained.network.lookback, trained.network.forecast
+    spans = pairwise(panel.offsets)
+    first = [np.arange(max(begin + lookback, end + 1 - most), end + 1) for begin, end in spans]
+    series = np.repeat(np.arange(len(first)), [len(rows) for rows in first])
+    future = np.full((0, targets), np.nan, dtype=np.float32)
+    return Windows(scaled, future, np.concatenate(first), series, lookback, horizon), known[series]
 
 
 def _table(panel: Panel, forecasts: np.ndarray) -> pd.DataFrame:

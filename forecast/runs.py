@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import datetime
+import hashlib
 import json
 import logging
 import os
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from forecast.config import Config
 
 STATES = ("running", "finished", "failed", "interrupted")
+DAMAGED = "The run is damaged; train again, or copy it anew from where it is whole."
+MOST_CONFIG = 100_000  # bytes of config.yaml; YAML is slow to read
+MOST_HEADER = 1_000_000  # bytes of the names and shapes before the weights
+MOST_BYTES = 16_000_000  # of a text file that is read whole: a scaler of 100,000 series takes a third of it
 
 
 class Run:
@@ -38,12 +43,14 @@ class Run:
         self.scaler = self.directory / "scaler.json"
         self.network = self.directory / "model" / "network.json"  # the description that rebuilds the network
         self.weights = self.directory / "model" / "weights.safetensors"
-        self.recent = self.directory / "recent.csv"  # the last lookback rows, so that a run forecasts without its data
+        self.recent = self.directory / "recent.csv"  # the last rows of the data, so that a run forecasts without it
+        self.checksums = self.directory / "sha256sums.txt"  # of all files above but the status; for `sha256sum --check`
         self.history = self.directory / "history.csv"  # a row per epoch
         self.metrics = self.directory / "metrics.json"
         self.predictions = self.directory / "predictions.csv"  # every test window
         self.forecast = self.directory / "forecast.csv"  # the future after the last row
         self.plots = self.directory / "plots"
+        self.exports = self.directory / "exports"  # a folder for each format
         self.environment = self.directory / "environment.json"
         self.log = self.directory / "log.txt"
 
@@ -130,7 +137,7 @@ class Run:
         return status.get("state") if isinstance(status, dict) else None
 
     @contextlib.contextmanager
-    def recording(self) -> Iterator[logging.Logger]:
+    def recording(self) -> Iterator[None]:
         """While open, the package's log goes to the run's log file; at the end, status.json says how it went."""
         logger = logging.getLogger("forecast")
         with self._writing(self.log):
@@ -141,7 +148,7 @@ class Run:
         finished = False
         try:
             self.write_status("running")
-            yield logger
+            yield
             finished = True
         finally:
             error = None if finished else sys.exception()
@@ -168,6 +175,43 @@ class Run:
         """Write plain JSON values."""
         self.write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
 
+    @property
+    def sealed(self) -> dict[Path, str]:
+        """Every file that forecasting reads, and its name in the checksums."""
+        paths = (self.config, self.contract, self.scaler, self.recent, self.network, self.weights)
+        return {path: path.relative_to(self.directory).as_posix() for path in paths}
+
+    def seal(self) -> None:
+        """Write the sha256 of every file that forecasting reads; from now on, `read` notices a change of a single bit."""
+        digests = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}\n" for path, name in self.sealed.items()]
+        self.write_text(self.checksums, "".join(digests))
+
+    def read(self, path: Path, most: int = MOST_BYTES) -> bytes:
+        """A file of this run, whoever made the run: a plain file within it, not larger than `most`, as training left it.
+
+        Raises:
+            RunError: it is not; the message says which.
+        """
+        try:
+            if self.directory.resolve() not in path.resolve().parents or not path.is_file():
+                raise RunError("cannot be read (it is no plain file of this run).", DAMAGED, str(path))
+            if path.stat().st_size > most:
+                raise RunError(f"cannot be read (it holds more than the {most} bytes that it can need).", DAMAGED, str(path))
+            data = path.read_bytes()
+        except (OSError, RuntimeError) as error:  # Python 3.11 and 3.12 tell a loop of links by a RuntimeError
+            raise RunError(f"cannot be read ({error}).", DAMAGED, str(path)) from None
+        if path in self.sealed and self.checksums.exists():
+            line = f"{hashlib.sha256(data).hexdigest()}  {self.sealed[path]}"
+            if line not in self._text(self.checksums).splitlines():
+                raise RunError(f"was changed after training: its sha256 is not in {self.checksums.name}.", DAMAGED, str(path))
+        return data
+
+    def _text(self, path: Path) -> str:
+        try:
+            return self.read(path).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise RunError(f"cannot be read ({error}).", DAMAGED, str(path)) from None
+
     def read_json(self, path: Path) -> Any:
         """Read a JSON file of this run.
 
@@ -175,9 +219,21 @@ class Run:
             RunError: it is missing or damaged.
         """
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"cannot be read ({error}).", "The run is damaged; train again.", str(path)) from None
+            return json.loads(self._text(path))
+        except (ValueError, RecursionError) as error:
+            raise RunError(f"cannot be read ({error}).", DAMAGED, str(path)) from None
+
+    def check_origin(self, version: int) -> None:
+        """The run is sealed, which all are but those of version 1, and its model folder holds nothing but the network.
+
+        Raises:
+            RunError: a file is missing, or one is there that another program might take for code.
+        """
+        if version > 1 and not self.checksums.exists():
+            raise RunError("the run has no checksums.", DAMAGED, str(self.checksums))
+        for path in self.network.parent.iterdir():
+            if path not in self.sealed and not path.name.startswith("."):
+                raise RunError("no run holds this file.", "Remove it if you know it; it may hold code.", str(path))
 
     def read_contract(self) -> dict:
         """What the training data was.
@@ -187,13 +243,14 @@ class Run:
         """
         contract = self.read_json(self.contract)
         if not isinstance(contract, dict) or not {"freq", "timezone", "columns", "last_timestamp"} <= set(contract):
-            raise RunError("this is no data contract.", "The run is damaged; train again.", str(self.contract))
+            raise RunError("this is no data contract.", DAMAGED, str(self.contract))
         return contract
 
     def read_config(self) -> Config:
         """The resolved config of this run."""
         from forecast.loading import load_config
 
+        self.read(self.config, MOST_CONFIG)
         return load_config(self.config)
 
     def write_table(self, path: Path, table: pd.DataFrame) -> None:
@@ -222,19 +279,19 @@ class Run:
         with self._replacing(self.weights) as temporary:
             temporary.write_bytes(save(weights))
 
-    def read_weights(self) -> dict[str, np.ndarray]:
-        """The named arrays of `write_weights`.
+    def read_weights(self, parameters: int) -> dict[str, np.ndarray]:
+        """The named arrays of `write_weights`, which hold this many float32 numbers.
 
         Raises:
             RunError: the file is missing or damaged.
         """
         from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+        from safetensors.numpy import load
 
         try:
-            return load_file(self.weights)
-        except (OSError, SafetensorError) as error:
-            raise RunError(f"cannot be read ({error}).", "The run is damaged; train again.", str(self.weights)) from None
+            return load(self.read(self.weights, 4 * parameters + MOST_HEADER))
+        except (SafetensorError, KeyError, ValueError) as error:  # a type that NumPy does not know is a KeyError
+            raise RunError(f"cannot be read ({error}).", DAMAGED, str(self.weights)) from None
 
     @contextlib.contextmanager
     def _replacing(self, path: Path) -> Iterator[Path]:

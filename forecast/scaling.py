@@ -51,9 +51,11 @@ class Scaler:
         try:
             scaler = cls(**{**data, "offset": np.array(data["offset"], float), "scale": np.array(data["scale"], float)})
             shape = (len(scaler.series_ids), len(scaler.columns))
+            names = all(isinstance(name, str) for name in [*scaler.series_ids, *scaler.columns])
         except (TypeError, ValueError, KeyError):
             raise RunError("the scaler is damaged.", "Train again.") from None
-        if scaler.transform not in ("none", "log1p") or {scaler.offset.shape, scaler.scale.shape} != {shape}:
+        arrays = {scaler.offset.shape, scaler.scale.shape} == {shape} and np.isfinite([scaler.offset, scaler.scale]).all()
+        if scaler.transform not in ("none", "log1p") or not (names and arrays and (scaler.scale > 0).all()):
             raise RunError("the scaler is damaged.", "Train again.")
         return scaler
 

@@ -17,10 +17,11 @@ from forecast import __version__
 from forecast.baselines import Linear, fit_linear
 from forecast.config import Config
 from forecast.data import Panel, check_moves, contract, read_panel
-from forecast.errors import ConfigError, RunError
+from forecast.errors import ConfigError, RunError, check_installed
 from forecast.evaluation import advice, forecast_all, predictions_table, score_all, skill, verdict
 from forecast.loading import load_config
 from forecast.models.description import Network, describe_network
+from forecast.models.numpy_runtime import TOLERANCE, difference, forward
 from forecast.prediction import predict, recent_rows
 from forecast.repairs import told
 from forecast.reports import write_plots
@@ -32,6 +33,9 @@ from forecast.windows import Windows, check_measured, check_windows, make_window
 
 if TYPE_CHECKING:
     from forecast.models.fitting import Progress
+
+CHECKED_WINDOWS = 256  # of the test part, on which the two readers of the network are compared
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,14 +73,15 @@ def train(
         ConfigError, DataError: nothing is written.
         RunError: the directory cannot be used, or training failed; the run's status says so.
     """
+    check_installed("Training", ["keras", "matplotlib", os.environ.get("KERAS_BACKEND", "keras")], "train")
     config = config if isinstance(config, Config) else load_config(config)
     prepared = prepare(config)
     config = prepared.config
     if run_dir is not None and Path(run_dir).resolve() in Path(config.data.path).resolve().parents:
         raise RunError("the run directory holds the data.", "Choose another --run-dir.", str(run_dir))
     run = Run.create(config.name, run_dir, force)
-    with run.recording() as log:
-        _record_inputs(run, prepared, log)
+    with run.recording():
+        _record_inputs(run, prepared)
         linear = fit_linear(prepared.ridge_windows, prepared.windows["validation"], config.model.normalization)
         network, kept = _fit_network(prepared, linear, run, on_progress)
         log.info("weights of epoch %d are kept; %d parameters", kept, network.parameters)
@@ -138,7 +143,7 @@ def _check_accumulation(config: Config, windows: int) -> None:
         )
 
 
-def _record_inputs(run: Run, prepared: Prepared, log: logging.Logger) -> None:
+def _record_inputs(run: Run, prepared: Prepared) -> None:
     """Write all that is known before training starts."""
     config, panel = prepared.config, prepared.panel
     run.write_text(run.config, config.to_yaml())
@@ -171,10 +176,12 @@ def _fit_network(
     model = build_keras(network, config.model, config.seed, config.training.mixed_precision)
     if config.model.linear_skip:
         skip = {"linear_skip/kernel": linear.kernel, "linear_skip/bias": linear.bias}
+        skip = {name: values.astype(np.float32) for name, values in skip.items()}
         set_weights(model, network, get_weights(model, network) | skip)
     kept = fit(model, prepared.windows["train"], prepared.windows["validation"], config.training, config.seed, report)
     run.write_json(run.network, network.to_json())
     run.write_weights(get_weights(model, network))
+    run.seal()
     return network, kept
 
 
@@ -183,10 +190,10 @@ def _score(run: Run, prepared: Prepared, network: Network, linear: Linear, kept:
 
     The network is the one that the run holds, so that what is scored is what will forecast.
     """
-    from forecast.models.fitting import forecast_windows
     from forecast.models.keras_builder import load_keras
 
-    model = load_keras(network, run.read_weights())
+    weights = run.read_weights(network.parameters)
+    by_keras = load_keras(network, weights).predict_on_batch
     scores: dict = {}
     for part in PARTS[1:]:
         windows = prepared.windows[part]
@@ -194,12 +201,16 @@ def _score(run: Run, prepared: Prepared, network: Network, linear: Linear, kept:
             prepared.panel,
             prepared.scaler,
             windows,
-            forecast_windows(model, windows),
+            windows.forecast_by(by_keras),
             linear.forecast(windows),
             prepared.season_length,
         )
         scores[part] = score_all(forecasts, prepared.panel, prepared.splits, prepared.scaler, prepared.season_length)
     run.write_table(run.predictions, predictions_table(forecasts, prepared.panel))  # of the last part, which is the test part
+    checked = windows.inputs(np.linspace(0, len(windows) - 1, min(len(windows), CHECKED_WINDOWS)).astype(np.int64))
+    apart = difference(forward(network, weights, checked), by_keras(checked))
+    if not apart <= TOLERANCE:
+        log.warning("NumPy and Keras forecast differently, by %.1e of the largest forecast: use predict --runtime keras.", apart)
     skills = skill(scores["test"])
     summary = {
         "verdict": verdict(skills),
@@ -207,6 +218,7 @@ def _score(run: Run, prepared: Prepared, network: Network, linear: Linear, kept:
         "skill": skills,
         "kept_epoch": kept,
         "parameters": network.parameters,
+        "runtime_difference": apart,
         "season_length": prepared.season_length,
         "linear_strength": dict(zip(prepared.panel.targets, linear.strength, strict=True)),
     }

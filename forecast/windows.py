@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -51,9 +51,10 @@ class Windows:
         """The same windows with one target only, as input and as truth."""
         return replace(self, past=self.past[:, [target]], future=self.future[:, [target]])
 
-    def batches(self) -> Iterator[slice]:
-        """Slices that cover all windows in order, `BATCH` windows at a time."""
-        return (slice(start, start + BATCH) for start in range(0, len(self), BATCH))
+    def forecast_by(self, forward: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """What `forward` makes of all inputs, which it is given `BATCH` windows at a time: `(windows, horizon, targets)`."""
+        starts = range(0, len(self), BATCH)
+        return np.concatenate([forward(self.inputs(slice(start, start + BATCH))) for start in starts])
 
 
 def gather(rows: np.ndarray, first: np.ndarray, steps: int) -> np.ndarray:
@@ -145,9 +146,19 @@ def check_measured(windows: dict[Part, Windows], config: Config) -> None:
             )
 
 
-def window_statistics(past: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
+def window_statistics(past: np.ndarray, normalization: str) -> tuple[np.ndarray, np.ndarray]:
     """Centre and scale of each window, `(windows, 1, channels)` both, by `model.normalization`; a window's own, so no leak."""
-    centre = {"none": 0 * past[:, -1:], "last": past[:, -1:]}.get(method)
-    centre = past.mean(axis=1, keepdims=True) if centre is None else centre
-    scale = np.sqrt(past.var(axis=1, keepdims=True) + EPSILON) if method == "revin" else np.ones_like(centre)
-    return centre, scale
+    if normalization == "none":
+        return np.zeros_like(past[:, -1:]), np.ones_like(past[:, -1:])
+    centre = window_centre(past, "last" if normalization == "last" else "mean")
+    return centre, window_scale(past, EPSILON) if normalization == "revin" else np.ones_like(centre)
+
+
+def window_centre(past: np.ndarray, method: str) -> np.ndarray:
+    """The last value or the mean of each window: `(windows, lookback, channels)` -> `(windows, 1, channels)`."""
+    return past[:, -1:] if method == "last" else past.mean(axis=1, keepdims=True)
+
+
+def window_scale(past: np.ndarray, epsilon: float) -> np.ndarray:
+    """The deviation of each window, never 0: `(windows, lookback, channels)` -> `(windows, 1, channels)`."""
+    return np.sqrt(past.var(axis=1, keepdims=True) + epsilon)

@@ -11,7 +11,6 @@ import pytest
 from forecast.config import ModelConfig
 from forecast.models.backend import keras
 from forecast.models.description import Network, describe_network
-from forecast.models.fitting import forecast_windows
 from forecast.models.keras_builder import build_keras, get_weights, set_weights
 from forecast.runs import Run
 from forecast.windows import Windows
@@ -60,7 +59,7 @@ def test_contract(keys, tmp_path):
     run.write_weights(weights)
     again = Network.from_json(run.read_json(run.network))
     reloaded = build_keras(again)
-    set_weights(reloaded, again, run.read_weights())
+    set_weights(reloaded, again, run.read_weights(network.parameters))
     np.testing.assert_array_equal(reloaded.predict_on_batch(PAST), forecast)
 
     model.compile(keras.optimizers.Adam(0.02), loss="mse", jit_compile=False)
@@ -86,13 +85,13 @@ def test_normalised_networks_move_with_the_level(normalization):
     np.testing.assert_allclose(model.predict_on_batch(PAST + 10), model.predict_on_batch(PAST) + 10, atol=1e-4)
 
 
-def test_forecast_windows_covers_all_in_order(monkeypatch):
+def test_windows_are_forecast_in_batches_and_in_order(monkeypatch):
     monkeypatch.setattr("forecast.windows.BATCH", 4)
     _, model = built({})
     rows = RNG.normal(size=(30, CHANNELS)).astype(np.float32)
     windows = Windows(rows, rows[:, :TARGETS], np.arange(7, 27), np.zeros(20, int), LOOKBACK, HORIZON)
     expected = model.predict_on_batch(windows.inputs())
-    np.testing.assert_allclose(forecast_windows(model, windows), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(windows.forecast_by(model.predict_on_batch), expected, rtol=1e-5, atol=1e-6)
 
 
 # The equations as published, gates in the order i, f, c, o (LSTM) and z, r, h (GRU); x_t is (batch, channels).

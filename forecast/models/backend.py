@@ -6,9 +6,11 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+from forecast.errors import RunError
+
 
 @contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
+def silent_stderr() -> Iterator[None]:
     """Native code writes to file descriptor 2 whatever Python does with sys.stderr; TensorFlow obeys nothing while it loads."""
     try:
         terminal = os.dup(2)
@@ -26,7 +28,10 @@ def _silent_stderr() -> Iterator[None]:
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # for what TensorFlow and XLA have to say later; read once, below
-with _silent_stderr():
-    import keras
+try:
+    with silent_stderr():
+        import keras
+except ImportError as error:
+    raise RunError(f"Keras cannot be loaded ({error}).", "pip install -c constraints.txt '.[train]'") from None
 
-__all__ = ["keras"]
+__all__ = ["keras", "silent_stderr"]

@@ -8,14 +8,17 @@ The layers form a graph; each names the earlier layers whose outputs it takes. W
                             |                                                           |
                             +-- linear_skip --------------------------------------------+
 
-All shapes leave out the leading axis of windows.
+All shapes leave out the leading axis of windows. `SIZES` says which kinds of layers there are and how large each is; every
+reader (`numpy_runtime`, `keras_builder`) has a function for each of them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -23,18 +26,19 @@ from forecast.config import ModelConfig
 from forecast.errors import RunError
 from forecast.windows import EPSILON
 
-VERSION = 1
+VERSION = 2
+MOST_LAYERS = 1000
 GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
 Shape = tuple[int, ...]
-PAST = "past"  # the name of the network's input: scaled values of the lookback
+Sizes = tuple[Shape, dict[str, Shape]]  # of a layer's output, and of each of its weights in the order in which Keras keeps them
+PAST = "past"  # the name of the network's input: scaled values of the lookback, (lookback, channels)
 
 
 @dataclass(frozen=True)
 class Layer:
     """One step of the network.
 
-    kind: what the readers switch on; inputs: names of layers, or `past`; shape: of the output.
-    weights: name -> shape, in the order in which Keras keeps them.
+    kind: one of `SIZES`; inputs: names of layers, or `past`; shape: of the output; weights: name -> shape.
     """
 
     name: str
@@ -49,9 +53,24 @@ class Layer:
 class Network:
     """Layers in an order in which they can be computed; the last one is the forecast, `(horizon, targets)`."""
 
-    past: list[int]  # (lookback, channels)
+    inputs: dict[str, list[int]]  # the shape of `past`
     layers: list[Layer]
     version: int = VERSION
+
+    @property
+    def lookback(self) -> int:
+        """Past steps that the network sees."""
+        return self.inputs[PAST][0]
+
+    @property
+    def channels(self) -> int:
+        """Columns that it sees of each step."""
+        return self.inputs[PAST][1]
+
+    @property
+    def forecast(self) -> Shape:
+        """Shape of its output: `(horizon, targets)`."""
+        return tuple(self.layers[-1].shape)
 
     @property
     def weights(self) -> dict[str, Shape]:
@@ -67,7 +86,7 @@ class Network:
         """The arrays are exactly those that the description names.
 
         Raises:
-            RunError: one is missing, unknown, of another shape, or holds something that is no number.
+            RunError: one is missing, unknown, of another shape, or holds something that is no float32 number.
         """
         known = self.weights
         for name in [*known, *weights]:
@@ -76,103 +95,232 @@ class Network:
                     f"the weights and the description of the network differ in `{name}`.", "The run is damaged; train again."
                 )
             array = weights[name]
-            if array.shape != known[name] or array.dtype.kind != "f" or not np.isfinite(array).all():
-                raise RunError(f"weight `{name}` is not {known[name]} finite numbers.", "The run is damaged; train again.")
+            if array.shape != known[name] or array.dtype != np.float32 or not np.isfinite(array).all():
+                raise RunError(
+                    f"weight `{name}` is not {known[name]} finite float32 numbers.", "The run is damaged; train again."
+                )
 
     def to_json(self) -> dict:
         """Plain JSON values."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: dict) -> Network:
-        """The network that `to_json` described.
+    def from_json(cls, data: object) -> Network:
+        """The network that `to_json` described, by this version of the program or an earlier one.
+
+        Every size is computed anew from the kinds of the layers and must be the one that is written.
 
         Raises:
             RunError: `data` is something else, or of a version that is not known here.
         """
         version = data.get("version") if isinstance(data, dict) else None
-        if version != VERSION:
+        if type(version) is not int or not 1 <= version <= VERSION:
             raise RunError(
-                f"the network has version {version!r}, known here is {VERSION}.", "Update this program, or train again."
+                f"the network has version {version!r:.40}, known here are 1 to {VERSION}.", "Update this program, or train again."
             )
         try:
-            return cls(**{**data, "layers": [Layer(**layer) for layer in data["layers"]]})
-        except (KeyError, TypeError):
-            raise RunError("the description of the network is damaged.", "Train again.") from None
-
-
-class _Drawing:
-    """Layers in the making; `add` returns the new layer's name, for the layers that take its output."""
-
-    def __init__(self) -> None:
-        self.layers: list[Layer] = []
-
-    def add(
-        self,
-        name: str,
-        kind: str,
-        inputs: list[str],
-        shape: Shape,
-        weights: Mapping[str, Shape] | None = None,
-        **options: object,
-    ) -> str:
-        sizes = {key: list(size) for key, size in (weights or {}).items()}
-        self.layers.append(Layer(name, kind, inputs, list(shape), options, sizes))
-        return name
+            for step in MIGRATIONS[version - 1 :]:
+                data = step(data)
+            drawing = _Drawing(data["inputs"][PAST])
+            for layer in data["layers"]:
+                drawing.add(layer["name"], layer["kind"], layer["inputs"], **layer["options"])
+            network = drawing.network
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise RunError(f"the description of the network is damaged ({error!r:.200}).", "Train again.") from None
+        if network.to_json() != data or len(network.forecast) != 2:
+            raise RunError("the description of the network is damaged: its sizes do not follow from it.", "Train again.")
+        return network
 
 
 def describe_network(model: ModelConfig, past: tuple[int, int], forecast: tuple[int, int]) -> Network:
     """The network that a config asks for, with `past` `(lookback, channels)` and `forecast` `(horizon, targets)`."""
-    drawing = _Drawing()
+    drawing = _Drawing(past)
     add = drawing.add
-    (lookback, channels), (horizon, targets) = past, forecast
+    size = {"horizon": forecast[0], "targets": forecast[1]}
     seen, statistics, revin = PAST, [], model.normalization == "revin"
     if model.normalization != "none":
-        statistics = [add("centre", "centre", [PAST], (1, channels), method="last" if model.normalization == "last" else "mean")]
-        statistics += [add("scale", "scale", [PAST], (1, channels), epsilon=EPSILON)] if revin else []
-        seen = add("normalized", "normalize", [PAST, *statistics], past)
+        statistics = [add("centre", "centre", [PAST], method="last" if model.normalization == "last" else "mean")]
+        statistics += [add("scale", "scale", [PAST], epsilon=EPSILON)] if revin else []
+        seen = add("normalized", "normalize", [PAST, *statistics])
     linear_input = seen
     if revin:
-        seen = add("affine", "affine", [seen], past, {"gamma": (channels,), "beta": (channels,)})
-    seen, width = _add_recurrent_stack(drawing, model, seen, past)
+        seen = add("affine", "affine", [seen])
+    seen = _add_recurrent_stack(drawing, model, seen)
     # With a skip beside it the head starts at zero, so that the untrained network is the linear baseline.
-    start = "zeros" if model.linear_skip else "glorot_uniform"
-    seen = add("head", "head", [seen], forecast, {"kernel": (width, *forecast), "bias": forecast}, start=start)
+    seen = add("head", "head", [seen], start="zeros" if model.linear_skip else "glorot_uniform", **size)
     if revin:
-        seen = add("affine_inverse", "affine_inverse", [seen, "affine"], forecast)
+        seen = add("affine_inverse", "affine_inverse", [seen], of="affine")
     if model.linear_skip:
-        weights = {"kernel": (lookback, targets, horizon), "bias": forecast}
-        skip = add("linear_skip", "linear_skip", [linear_input], forecast, weights)
-        seen = add("sum", "sum", [seen, skip], forecast)
+        seen = add("sum", "sum", [seen, add("linear_skip", "linear_skip", [linear_input], **size)])
     if statistics:
-        add("forecast", "denormalize", [seen, *statistics], forecast)
-    return Network(list(past), drawing.layers)
+        add("forecast", "denormalize", [seen, *statistics])
+    return drawing.network
 
 
-def _add_recurrent_stack(drawing: _Drawing, model: ModelConfig, seen: str, past: tuple[int, int]) -> tuple[str, int]:
-    """Add `model.units` layers on top of `seen`; returns the last one's name and the width of its output."""
-    lookback, width = past
+def _add_recurrent_stack(drawing: _Drawing, model: ModelConfig, seen: str) -> str:
+    """Add `model.units` layers on top of `seen`; returns the last one's name."""
     for number, units in enumerate(model.units, 1):
         last = number == len(model.units)
-        weights = _recurrent_weights(model, width, units)
-        width = units * (2 if model.bidirectional else 1)
-        shape = (width,) if last else (lookback, width)
         seen = drawing.add(
-            f"recurrent_{number}", "recurrent", [seen], shape, weights,
+            f"recurrent_{number}", "recurrent", [seen],
             cell=model.cell, units=units, bidirectional=model.bidirectional, sequences=not last,
         )  # fmt: skip
         if model.layer_norm:
-            gamma_beta = {"gamma": (width,), "beta": (width,)}
-            seen = drawing.add(f"layer_norm_{number}", "layer_norm", [seen], shape, gamma_beta, epsilon=1e-3)
+            seen = drawing.add(f"layer_norm_{number}", "layer_norm", [seen], epsilon=1e-3)
         if model.dropout:
-            seen = drawing.add(f"dropout_{number}", "dropout", [seen], shape, rate=model.dropout)
-    return seen, width
+            seen = drawing.add(f"dropout_{number}", "dropout", [seen], rate=model.dropout)
+    return seen
 
 
-def _recurrent_weights(model: ModelConfig, inputs: int, units: int) -> dict[str, Shape]:
-    gates = GATES[model.cell] * units
-    bias = (2, gates) if model.cell == "gru" else (gates,)  # reset_after: one bias for the input, one for the state
-    one = {"kernel": (inputs, gates), "recurrent_kernel": (units, gates), "bias": bias}
-    if not model.bidirectional:
-        return one
-    return {f"{direction}_{name}": shape for direction in ("forward", "backward") for name, shape in one.items()}
+class _Drawing:
+    """A network in the making; `add` returns the new layer's name, for the layers that take its output.
+
+    Raises:
+        TypeError, ValueError, KeyError: a layer that cannot be; only a description from a file can bring one.
+    """
+
+    def __init__(self, past: Sequence[int]) -> None:
+        _expect(len(past) == 2 and all(map(_is_count, past)), "the shape of past")
+        self.shapes: dict[str, Shape] = {PAST: tuple(past)}
+        self.layers: list[Layer] = []
+
+    def add(self, name: str, kind: str, inputs: list[str], **options: Any) -> str:
+        _expect(bool(re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name)) and name not in self.shapes, "the name of a layer")
+        _expect(len(self.layers) < MOST_LAYERS, f"more than {MOST_LAYERS} layers")
+        for option, value in options.items():
+            _expect(OPTIONS[option](value), f"{option} of {name}")
+        if "of" in options:
+            _expect(any(layer.name == options["of"] and layer.kind == "affine" for layer in self.layers), f"of of {name}")
+        shape, weights = SIZES[kind](*(self.shapes[layer] for layer in inputs), **options)
+        sizes = {weight: list(size) for weight, size in weights.items()}
+        self.shapes[name] = shape
+        self.layers.append(Layer(name, kind, inputs, list(shape), options, sizes))
+        return name
+
+    @property
+    def network(self) -> Network:
+        return Network({PAST: list(self.shapes[PAST])}, self.layers)
+
+
+def _expect(fits: bool, what: str) -> None:
+    if not fits:
+        raise ValueError(what)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 1 <= value <= 10**9
+
+
+# What an option can be; it means the same in every kind of layer.
+OPTIONS: dict[str, Callable[[Any], bool]] = {
+    "method": lambda value: value in ("last", "mean"),
+    "epsilon": lambda value: type(value) is float and 0 < value < 1,
+    "cell": lambda value: value in GATES,
+    "units": _is_count,
+    "bidirectional": lambda value: type(value) is bool,
+    "sequences": lambda value: type(value) is bool,
+    "rate": lambda value: type(value) is float and 0 <= value < 1,
+    "start": lambda value: value in ("zeros", "glorot_uniform"),
+    "horizon": _is_count,
+    "targets": _is_count,
+    "of": lambda value: type(value) is str,
+}
+
+
+def _centre(past: Shape, *, method: str) -> Sizes:
+    _, channels = past
+    return (1, channels), {}
+
+
+def _scale(past: Shape, *, epsilon: float) -> Sizes:
+    _, channels = past
+    return (1, channels), {}
+
+
+def _normalize(past: Shape, centre: Shape, scale: Shape | None = None) -> Sizes:
+    steps, channels = past
+    _expect(centre == (1, channels) and scale in (None, centre), "the statistics of a window")
+    return past, {}
+
+
+def _denormalize(forecast: Shape, centre: Shape, scale: Shape | None = None) -> Sizes:
+    horizon, targets = forecast
+    _expect(centre[0] == 1 and centre[1] >= targets and scale in (None, centre), "the statistics of a window")
+    return forecast, {}
+
+
+def _affine(past: Shape) -> Sizes:
+    steps, channels = past
+    return past, {"gamma": (channels,), "beta": (channels,)}
+
+
+def _affine_inverse(forecast: Shape, *, of: str) -> Sizes:
+    return forecast, {}
+
+
+def _recurrent(values: Shape, *, cell: str, units: int, bidirectional: bool, sequences: bool) -> Sizes:
+    steps, channels = values
+    gates = GATES[cell] * units
+    bias = (2, gates) if cell == "gru" else (gates,)  # reset_after: one bias for the input, one for the state
+    weights: dict[str, Shape] = {"kernel": (channels, gates), "recurrent_kernel": (units, gates), "bias": bias}
+    if bidirectional:
+        weights = {f"{direction}_{name}": size for direction in ("forward", "backward") for name, size in weights.items()}
+    width = units * (2 if bidirectional else 1)
+    return ((steps, width) if sequences else (width,)), weights
+
+
+def _layer_norm(values: Shape, *, epsilon: float) -> Sizes:
+    return values, {"gamma": values[-1:], "beta": values[-1:]}
+
+
+def _dropout(values: Shape, *, rate: float) -> Sizes:
+    return values, {}
+
+
+def _head(values: Shape, *, horizon: int, targets: int, start: str) -> Sizes:
+    (width,) = values
+    return (horizon, targets), {"kernel": (width, horizon, targets), "bias": (horizon, targets)}
+
+
+def _linear_skip(past: Shape, *, horizon: int, targets: int) -> Sizes:
+    steps, channels = past
+    _expect(targets <= channels, "targets")
+    return (horizon, targets), {"kernel": (steps, targets, horizon), "bias": (horizon, targets)}
+
+
+def _sum(one: Shape, other: Shape) -> Sizes:
+    _expect(one == other, "the terms of a sum")
+    return one, {}
+
+
+# Every kind of layer there is. A kind that a reader lacks fails its tests.
+SIZES: dict[str, Callable[..., Sizes]] = {
+    "centre": _centre,
+    "scale": _scale,
+    "normalize": _normalize,
+    "denormalize": _denormalize,
+    "affine": _affine,
+    "affine_inverse": _affine_inverse,
+    "recurrent": _recurrent,
+    "layer_norm": _layer_norm,
+    "dropout": _dropout,
+    "head": _head,
+    "linear_skip": _linear_skip,
+    "sum": _sum,
+}
+
+
+def _from_version_1(data: dict) -> dict:
+    """Version 1 had one input, knew the size of a head by its shape, and gave `affine_inverse` its partner as an input."""
+    layers = []
+    for layer in data["layers"]:
+        options, inputs = dict(layer["options"]), layer["inputs"]
+        if layer["kind"] in {"head", "linear_skip"}:
+            options |= dict(zip(("horizon", "targets"), layer["shape"], strict=True))
+        if layer["kind"] == "affine_inverse":
+            inputs, options = inputs[:1], {"of": inputs[1]}
+        layers.append({**layer, "inputs": inputs, "options": options})
+    return {"inputs": {PAST: data["past"]}, "layers": layers, "version": 2}
+
+
+MIGRATIONS = [_from_version_1]  # from version i + 1 to the next

@@ -96,11 +96,6 @@ def fit(
     return stopping.best_epoch + 1 if stopping else len(history.epoch)
 
 
-def forecast_windows(model: keras.Model, windows: Windows) -> np.ndarray:
-    """Scaled forecasts of all windows: `(windows, horizon, targets)`."""
-    return np.concatenate([model.predict_on_batch(windows.inputs(batch)) for batch in windows.batches()])
-
-
 def learning_rate_at(epoch: int, config: TrainingConfig, current: float | None = None) -> float:
     """The learning rate of an epoch, counted from 0; `current` is what a plateau has left of it.
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from forecast.config import ModelConfig
-from forecast.errors import RunError
 from forecast.models.backend import keras
 from forecast.models.description import PAST, Layer, Network
 
@@ -22,11 +21,7 @@ def build_keras(network: Network, model: ModelConfig | None = None, seed: int = 
     seed: every initial weight and dropout mask follows from it.
     """
     builder = _Builder(model or ModelConfig(), np.random.default_rng(seed), "mixed_bfloat16" if mixed_precision else "float32")
-    past = keras.Input(tuple(network.past), name=PAST)
-    tensors = {PAST: past}
-    for layer in network.layers:
-        tensors[layer.name] = builder.kinds[layer.kind](layer, [tensors[name] for name in layer.inputs])
-    return keras.Model(past, tensors[network.layers[-1].name])
+    return builder.assemble(network)
 
 
 def get_weights(model: keras.Model, network: Network) -> dict[str, np.ndarray]:
@@ -49,19 +44,22 @@ def set_weights(model: keras.Model, network: Network, weights: dict[str, np.ndar
     network.check_weights(weights)
     for layer in network.layers:
         if layer.weights:
-            model.get_layer(layer.name).set_weights([weights[f"{layer.name}/{name}"] for name in layer.weights])
+            built = model.get_layer(layer.name)
+            arrays = [weights[f"{layer.name}/{name}"] for name in layer.weights]
+            built.set_weights(arrays[: len(built.weights)])  # in a portable model the last ones may be constants
 
 
-def load_keras(network: Network, weights: dict[str, np.ndarray]) -> keras.Model:
+def load_keras(network: Network, weights: dict[str, np.ndarray], portable: bool = False) -> keras.Model:
     """The trained Keras model of a description and its weights, ready to forecast in float32.
 
+    portable: made of Keras' own layers only, so that it can be saved and opened where this package is not.
+
     Raises:
-        RunError: the description makes no network, or the weights are not its own.
+        RunError: the weights are not those that the description names.
     """
-    try:
-        model = build_keras(network)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"the description of the network is damaged ({error}).", "Train again.") from None
+    network.check_weights(weights)  # before anything is made as large as the description says
+    builder = _Builder(ModelConfig(), np.random.default_rng(0), "float32", weights if portable else None)
+    model = builder.assemble(network)
     set_weights(model, network, weights)
     return model
 
@@ -81,10 +79,12 @@ class _Affine(keras.layers.Layer):
 
 
 class _Builder:
-    """Makes layers; holds what they share: training options, the source of seeds, and the precision."""
+    """Makes layers; holds what they share: training options, the source of seeds, the precision, and weights to write in."""
 
-    def __init__(self, model: ModelConfig, rng: np.random.Generator, precision: str):
-        self.model, self.rng, self.precision = model, rng, precision
+    def __init__(
+        self, model: ModelConfig, rng: np.random.Generator, precision: str, constants: Mapping[str, np.ndarray] | None = None
+    ):
+        self.model, self.rng, self.precision, self.constants = model, rng, precision, constants
         self.affine: dict[str, _Affine] = {}
         self.kinds: dict[str, Callable[[Layer, Tensors], keras.KerasTensor]] = {
             "centre": self._centre,
@@ -100,6 +100,13 @@ class _Builder:
             "linear_skip": self._linear_skip,
             "sum": self._sum,
         }
+
+    def assemble(self, network: Network) -> keras.Model:
+        past = keras.Input(tuple(network.inputs[PAST]), name=PAST)
+        tensors = {PAST: past}
+        for layer in network.layers:
+            tensors[layer.name] = self.kinds[layer.kind](layer, [tensors[name] for name in layer.inputs])
+        return keras.Model(past, tensors[network.layers[-1].name])
 
     def _seed(self) -> int:
         return int(self.rng.integers(2**31))
@@ -128,11 +135,17 @@ class _Builder:
         return (forecast * scale[0] if scale else forecast) + centre  # (batch, horizon, targets)
 
     def _affine(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        if self.constants:
+            gamma, beta = (self.constants[f"{layer.name}/{name}"] for name in ("gamma", "beta"))
+            return keras.layers.Rescaling(gamma.tolist(), beta.tolist(), name=layer.name)(inputs[0])
         self.affine[layer.name] = _Affine(name=layer.name)
         return self.affine[layer.name](inputs[0])
 
     def _affine_inverse(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
-        return self.affine[layer.inputs[1]](inputs[0], inverse=True)
+        if self.constants:
+            gamma, beta = (self.constants[f"{layer.options['of']}/{name}"][: layer.shape[1]] for name in ("gamma", "beta"))
+            return keras.layers.Rescaling((1 / gamma).tolist(), (-beta / gamma).tolist(), name=layer.name)(inputs[0])
+        return self.affine[layer.options["of"]](inputs[0], inverse=True)
 
     def _recurrent(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         options = layer.options
@@ -167,21 +180,22 @@ class _Builder:
 
     def _head(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         zeros = layer.options["start"] == "zeros"
-        return keras.layers.EinsumDense(
-            "bf,fht->bht",
-            output_shape=tuple(layer.shape),
-            bias_axes="ht",
-            kernel_initializer="zeros" if zeros else keras.initializers.GlorotUniform(self._seed()),
-            kernel_regularizer=self._l2(),
-            name=layer.name,
-        )(inputs[0])
+        start = "zeros" if zeros else keras.initializers.GlorotUniform(self._seed())
+        return self._linear("bf,fht->bht", layer, inputs[0], kernel_initializer=start, kernel_regularizer=self._l2())
 
     def _linear_skip(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         targets = layer.shape[1]
         own = inputs[0][..., :targets]  # each target sees its own past
-        return keras.layers.EinsumDense(
-            "blt,lth->bht", output_shape=tuple(layer.shape), bias_axes="ht", kernel_initializer="zeros", name=layer.name
-        )(own)
+        return self._linear("blt,lth->bht", layer, own, kernel_initializer="zeros")
+
+    def _linear(self, equation: str, layer: Layer, x: keras.KerasTensor, **options: object) -> keras.KerasTensor:
+        bias_axes = None if self.constants else "ht"
+        dense = keras.layers.EinsumDense(equation, tuple(layer.shape), bias_axes=bias_axes, name=layer.name, **options)
+        return self._add(dense(x), self.constants[f"{layer.name}/bias"]) if self.constants else dense(x)
 
     def _sum(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
-        return inputs[0] + inputs[1]
+        return self._add(inputs[0], inputs[1])
+
+    def _add(self, one: keras.KerasTensor, other: keras.KerasTensor | np.ndarray) -> keras.KerasTensor:
+        """In a portable model by a subtraction: some additions Keras makes a bias_add, which LiteRT's converter cannot read."""
+        return one - (-other) if self.constants else one + other
