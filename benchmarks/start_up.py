@@ -1,8 +1,9 @@
 """Whole-process time and peak memory of the commands that a person waits for.
 
-python benchmarks/start_up.py [--rows N] [--csv FILE]
+python benchmarks/start_up.py [--rows N] [--csv FILE] [--run RUN]
 
-Prints one table. `--csv` adds `validate` on a real hourly file; `--rows` is the size of the large file that is made for it.
+Prints one table. `--csv` adds `validate` on a real hourly file; `--rows` is the size of the large file that is made for it;
+`--run` adds `predict` on a finished run, with NumPy and with Keras, and `predict` for 1,000 series.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--csv", type=Path, help="hourly file with columns `date` and `OT`")
+    parser.add_argument("--run", type=Path, help="run directory")
     options = parser.parse_args()
     print(f"{'command':<34}{'seconds, median of ' + str(RUNS):>24}{'peak MB':>10}{'x file':>8}")
     row("python -c pass", [sys.executable, "-c", "pass"])
@@ -32,6 +34,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if options.csv:
             row(f"validate {options.csv.name}", forecast("validate", config(folder, options.csv.resolve(), "date", "OT", 96)))
+        if options.run:
+            predict_rows(options.run.name, options.run)
+            predict_rows("1,000 series", many_series(Path(folder)))
         large = Path(folder) / "large.csv"
         # In a process of its own: a child's peak is never below what its parent held when it was started.
         writer = multiprocessing.get_context("spawn").Process(target=write_large, args=(large, options.rows))
@@ -43,6 +48,29 @@ def main() -> None:
 def forecast(*arguments: str) -> list[str]:
     """The command as a fresh process."""
     return [sys.executable, "-m", "forecast", *arguments]
+
+
+def predict_rows(name: str, run: Path) -> None:
+    """`predict` on a run with either runtime."""
+    for runtime in ("numpy", "keras"):
+        row(f"predict {name}, {runtime}", forecast("predict", str(run), "--quiet", "--runtime", runtime))
+
+
+def many_series(folder: Path) -> Path:
+    """A run of 1,000 series with lookback 96, horizon 24 and 2 x 64 LSTM units, hardly trained."""
+    import numpy as np
+    import pandas as pd
+
+    hours = pd.date_range("2024-01-01", periods=240, freq="h")
+    wave = 10 * np.sin(2 * np.pi * np.arange(240) / 24) + np.random.default_rng(0).normal(size=(1000, 240))
+    table = pd.DataFrame({"time": np.tile(hours, 1000), "id": np.repeat(np.arange(1000), 240), "y": wave.ravel()})
+    table.to_csv(folder / "many.csv", index=False)
+    (folder / "many.yaml").write_text(
+        "data: {path: many.csv, timestamp: time, target: y, series_id: id}\nsplits: {validation: 24, test: 24}\n"
+        "windows: {lookback: 96, horizon: 24, stride: 24}\nmodel: {units: [64, 64]}\ntraining: {epochs: 1, batch_size: 256}\n"
+    )
+    subprocess.run(forecast("train", str(folder / "many.yaml"), "--run-dir", str(folder / "many"), "--quiet"), check=True)
+    return folder / "many"
 
 
 def config(folder: str, data: Path, timestamp: str, target: str, lookback: int) -> str:
@@ -71,13 +99,13 @@ def row(name: str, command: list[str], size: int | None = None) -> None:
     print(f"{name:<34}{statistics.median(seconds for seconds, _ in measured):>24.2f}{peak / 1e6:>10.0f}{ratio:>8}", flush=True)
 
 
-def measure(command: list[str]) -> tuple[float, float]:
-    """Wall seconds and peak bytes of one process, by the operating system's account of it."""
+def measure(command: list[str], expected: int = 0) -> tuple[float, float]:
+    """Wall seconds and peak bytes of one process that ends as `expected`, by the operating system's account of it."""
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+    if process.returncode != expected:
         raise SystemExit(f"{command} failed")
     return time.perf_counter() - began, usage.ru_maxrss * 1024
 

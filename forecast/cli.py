@@ -193,6 +193,8 @@ def export(
     """
     from forecast.exports import export as write_export
 
+    if not (quiet or as_json):
+        typer.echo("Building the file and checking it takes some seconds.", err=True)
     made = write_export(run, to, output)
     if as_json:
         typer.echo(json.dumps({"directory": str(made.directory), "difference": made.difference, "windows": made.windows}))

@@ -62,8 +62,10 @@ def export(run: Run | str | Path, to: str, output: str | Path | None = None) -> 
     trained, target = read_trained(run), Path(output or run.exports / to)
     if output and target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise RunError("--output is neither new nor an empty folder.", "Choose another.", str(target))
+    if not output and run.directory.resolve() not in target.resolve().parents:
+        raise RunError("leads out of the run.", "Remove this link.", str(run.exports))
     form = FORMATS[to]
-    check_installed(f"Export to {to}", form.packages, "export")
+    check_installed(f"Export to {to}", ["keras", *form.packages], "export")
     example, expected = _examples(run, trained)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -183,23 +185,34 @@ def _code(form: Format) -> list[str]:
 
 
 def _write_notes(folder: Path, run: Run, trained: Trained, form: Format, apart: float) -> None:
-    network, data, known = trained.network, trained.config.data, trained.known
-    series = ""
-    if len(trained.scaler.series_ids) > 1:
-        pd.DataFrame({"series_id": trained.scaler.series_ids}).to_csv(folder / "series.csv", index_label="series")
-        series = "\n| `series` | int32 `(batch, 1)` | the number of the series in `series.csv` |"
-    columns = ", ".join(f"`{name}`" for name in data.target)
-    batch = "\n\nThis format takes one window at a time: batch is 1." if form is FORMATS["litert"] else ""
-    code = "\n".join(_code(form))
-    (folder / "README.md").write_text(
-        f"""# {run.name}: `{form.file}`
+    ids, batch = trained.scaler.series_ids, "1" if form is FORMATS["litert"] else "batch"
+    if len(ids) > 1:
+        pd.DataFrame({"series_id": ids}).to_csv(folder / "series.csv", index_label="series")
+    notes = NOTES.format(
+        run=run.name,
+        file=form.file,
+        batch=batch,
+        lookback=trained.network.lookback,
+        channels=trained.network.channels,
+        horizon=trained.network.forecast[0],
+        targets=trained.network.forecast[1],
+        freq=trained.known["freq"],
+        columns=", ".join(f"`{name}`" for name in trained.config.data.target),
+        series=SERIES_NOTE.format(batch=batch) if len(ids) > 1 else "",
+        code="\n".join(_code(form)),
+        apart=apart,
+    )
+    (folder / "README.md").write_text(notes, encoding="utf-8")
 
-| input | type and shape | what it is |
+
+NOTES = """# {run}: `{file}`
+
+| | type and shape | what it is |
 | --- | --- | --- |
-| `past` | float32 `(batch, {network.lookback}, {network.channels})` | the last {network.lookback} steps, oldest first, one step of {known["freq"]} apart, without gaps; columns {columns} in the units of the training data |{series}
+| input `past` | float32 `({batch}, {lookback}, {channels})` | the last {lookback} steps, oldest first, one step of {freq} apart |
+{series}| output | float32 `({batch}, {horizon}, {targets})` | the next {horizon} steps |
 
-The output is float32 `(batch, {network.forecast[0]}, {network.forecast[1]})`: the next {network.forecast[0]} steps, with the same \
-columns in the same units. Scaling happens inside.{batch}
+Columns: {columns}, in the units of the training data; scaling happens inside.
 
 `example.npz` holds inputs from the end of the training data. In this folder, this forecasts from them:
 
@@ -207,10 +220,9 @@ columns in the same units. Scaling happens inside.{batch}
 {code}
 ```
 
-Checked so: on these windows the largest difference to the run's own forecast was {apart:.1e}.
-""",
-        encoding="utf-8",
-    )
+Checked so: on these windows the largest difference to the run's own forecasts was {apart:.1e}.
+"""
+SERIES_NOTE = "| input `series` | int32 `({batch}, 1)` | whose steps these are: the number of the series in `series.csv` |\n"
 
 
 FORMATS = {

@@ -15,6 +15,8 @@ from forecast.config import Config, field_at, section_of
 from forecast.errors import ConfigError, did_you_mean, nearest
 from forecast.yaml12 import Loader
 
+DEEPEST = 20  # levels of nesting in a YAML file
+
 
 def load_config(path: str | Path, overrides: Mapping[str, object] | None = None) -> Config:
     """Read a YAML file into a `Config`; `overrides` such as `{"training.epochs": 5}` win over the file.
@@ -78,21 +80,31 @@ def _parse(text: str, path: Path) -> tuple[dict[str, Any], dict[str, str], list[
     """YAML text -> its values, the `file:line:column` of each key by dotted path, and what is wrong with the keys as text."""
     try:
         loader = Loader(text)
-        node = None if any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text)) else loader.get_single_node()
+        node = loader.get_single_node() if _is_plain(text) else None
         if not isinstance(node, yaml.MappingNode) or not node.tag.endswith(":map"):
             raise ConfigError(
-                "is not a mapping of keys to values, or uses YAML aliases.", "Start from a file in configs/.", str(path)
+                "is not a mapping of keys to values, or uses YAML aliases, or is nested too deep.",
+                "Start from a file in configs/.",
+                str(path),
             )
         places, wrong = {"": str(path)}, []
         _collect_places(node, "", str(path), places, wrong)
         return loader.construct_document(node), places, wrong
-    except RecursionError:
-        raise ConfigError("is nested too deep to be a config.", "Start from a file in configs/.", str(path)) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
         problem = getattr(error, "problem", None) or str(error)
         raise ConfigError(f"is not YAML: {problem}.", "Check indentation, colons and quotes near this place.", place) from None
+
+
+def _is_plain(text: str) -> bool:
+    """Neither aliases nor deep nesting, by which a small text takes hours to read; stops at the first."""
+    depth = 0
+    for event in yaml.parse(text):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST or isinstance(event, yaml.AliasEvent):
+            return False
+    return True
 
 
 def _collect_places(node: yaml.Node, prefix: str, file: str, places: dict[str, str], wrong: list[ConfigError]) -> None:

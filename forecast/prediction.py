@@ -58,11 +58,11 @@ def read_trained(run: Run) -> Trained:
     Raises:
         RunError: the run is damaged, or its files do not belong together.
     """
-    network = Network.from_json(description := run.read_json(run.network))
+    network = Network.from_json(description := run.read_json(run.network), str(run.network))
     run.check_origin(description["version"])
     weights = run.read_weights(network.parameters)
-    network.check_weights(weights)
-    config, scaler = run.read_config(), Scaler.from_json(run.read_json(run.scaler))
+    network.check_weights(weights, str(run.weights))
+    config, scaler = run.read_config(), Scaler.from_json(run.read_json(run.scaler), str(run.scaler))
     columns, size = config.data.target, (config.windows.horizon, len(config.data.target))
     if scaler.columns != columns or network.channels != len(columns) or network.forecast != size:
         raise RunError("config, scaler and network do not belong together.", "Train again.", str(run.directory))

@@ -29,7 +29,8 @@ STATES = ("running", "finished", "failed", "interrupted")
 DAMAGED = "The run is damaged; train again, or copy it anew from where it is whole."
 MOST_CONFIG = 100_000  # bytes of config.yaml; YAML is slow to read
 MOST_HEADER = 1_000_000  # bytes of the names and shapes before the weights
-MOST_BYTES = 16_000_000  # of a text file that is read whole: a scaler of 100,000 series takes a third of it
+MOST_BYTES = 16_000_000  # of a text file that is read whole, enough for the scalers of 100,000 series
+MOST_BRACKETS = 250_000  # in a JSON file: empty lists and mappings cost far more memory and time than they take bytes
 
 
 class Run:
@@ -218,8 +219,11 @@ class Run:
         Raises:
             RunError: it is missing or damaged.
         """
+        text = self._text(path)
         try:
-            return json.loads(self._text(path))
+            if text.count("[") + text.count("{") > MOST_BRACKETS:
+                raise ValueError("more lists and mappings than it can need")
+            return json.loads(text)
         except (ValueError, RecursionError) as error:
             raise RunError(f"cannot be read ({error}).", DAMAGED, str(path)) from None
 

@@ -42,7 +42,7 @@ class Scaler:
         return {"transform": self.transform, "series_ids": self.series_ids, "columns": self.columns, **arrays}
 
     @classmethod
-    def from_json(cls, data: dict) -> Scaler:
+    def from_json(cls, data: dict, place: str = "") -> Scaler:
         """The scaler that `to_json` described.
 
         Raises:
@@ -53,10 +53,10 @@ class Scaler:
             shape = (len(scaler.series_ids), len(scaler.columns))
             names = all(isinstance(name, str) for name in [*scaler.series_ids, *scaler.columns])
         except (TypeError, ValueError, KeyError):
-            raise RunError("the scaler is damaged.", "Train again.") from None
+            raise RunError("the scaler is damaged.", "Train again.", place) from None
         arrays = {scaler.offset.shape, scaler.scale.shape} == {shape} and np.isfinite([scaler.offset, scaler.scale]).all()
         if scaler.transform not in ("none", "log1p") or not (names and arrays and (scaler.scale > 0).all()):
-            raise RunError("the scaler is damaged.", "Train again.")
+            raise RunError("the scaler is damaged.", "Train again.", place)
         return scaler
 
     def _for(self, values: np.ndarray, series: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:

@@ -73,7 +73,7 @@ def train(
         ConfigError, DataError: nothing is written.
         RunError: the directory cannot be used, or training failed; the run's status says so.
     """
-    check_installed("Training", ["keras", "matplotlib", os.environ.get("KERAS_BACKEND", "keras")], "train")
+    check_installed("Training", sorted({"keras", "matplotlib", os.environ.get("KERAS_BACKEND", "keras")}), "train")
     config = config if isinstance(config, Config) else load_config(config)
     prepared = prepare(config)
     config = prepared.config

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from forecast.cli import app
+from tests.hostile_runs import OLD_RUNS
 
 HEAVY = {"tensorflow", "keras", "jax", "pandas", "matplotlib", "sklearn", "numpy"}
 CALL = "from typer.testing import CliRunner\nfrom forecast.cli import app"
@@ -50,7 +51,29 @@ def test_a_data_error_loads_no_keras(project):
     assert loaded == {"numpy", "pandas"}
 
 
-@pytest.mark.parametrize("command", ["train", "predict", "init", "validate", "config", "schema"])
+def test_predict_loads_no_keras(tmp_path):
+    command = ["predict", str(OLD_RUNS / "version-2"), "-o", str(tmp_path / "out.csv")]
+    assert loaded_by(f"{CALL}\nassert CliRunner().invoke(app, {command}).exit_code == 0") == {"numpy", "pandas"}
+
+
+@pytest.mark.slow
+def test_export(tmp_path):
+    run = OLD_RUNS / "version-2"
+    done = call("export", run, "--to", "onnx", "-o", tmp_path / "made")
+    first, second = done.stdout.splitlines()
+    assert first == f"Wrote {tmp_path / 'made'}/; its README.md says how to run it."
+    assert second.startswith("Checked on 32 windows: the largest difference to the run's forecasts is ")
+    taken = call("export", run, "--to", "onnx", "-o", tmp_path / "made")
+    assert taken.stderr.splitlines()[-2:] == [
+        f"{tmp_path / 'made'}: --output is neither new nor an empty folder.",
+        "  Choose another.",
+    ]
+    as_json = call("export", run, "--to", "onnx", "-o", tmp_path / "again", "--json")
+    assert json.loads(as_json.stdout)["windows"] == 32
+    assert as_json.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["train", "predict", "export", "init", "validate", "config", "schema"])
 def test_help_has_an_example(command):
     assert f"Example:  forecast {command}" in call(command, "--help").stdout
 

@@ -1,4 +1,4 @@
-"""One contract over every kind of network, and equality of its cells with the textbook."""
+"""One contract over every kind of network and both of its readers, Keras and the equations in NumPy."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 
 from forecast.config import ModelConfig
 from forecast.models.backend import keras
-from forecast.models.description import Network, describe_network
-from forecast.models.keras_builder import build_keras, get_weights, set_weights
+from forecast.models.description import SIZES, VERSION, Network, describe_network
+from forecast.models.keras_builder import _Builder, build_keras, get_weights, load_keras, set_weights
+from forecast.models.numpy_runtime import KINDS, TOLERANCE, difference, forward, sigmoid
 from forecast.runs import Run
 from forecast.windows import Windows
 
@@ -61,6 +62,11 @@ def test_contract(keys, tmp_path):
     reloaded = build_keras(again)
     set_weights(reloaded, again, run.read_weights(network.parameters))
     np.testing.assert_array_equal(reloaded.predict_on_batch(PAST), forecast)
+    assert difference(forward(again, weights, PAST), forecast) <= TOLERANCE
+    portable = load_keras(again, weights, portable=True)
+    assert difference(portable.predict_on_batch(PAST), forecast) <= TOLERANCE
+    ours = [layer.name for layer in portable.layers if not type(layer).__module__.startswith("keras.")]
+    assert not ours, "a portable model is made of Keras' own layers"
 
     model.compile(keras.optimizers.Adam(0.02), loss="mse", jit_compile=False)
     losses = [float(model.train_on_batch(PAST, FUTURE)) for _ in range(150)]
@@ -94,67 +100,29 @@ def test_windows_are_forecast_in_batches_and_in_order(monkeypatch):
     np.testing.assert_allclose(windows.forecast_by(model.predict_on_batch), expected, rtol=1e-5, atol=1e-6)
 
 
-# The equations as published, gates in the order i, f, c, o (LSTM) and z, r, h (GRU); x_t is (batch, channels).
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
-
-
-def lstm(x: np.ndarray, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000."""
-    units = len(recurrent_kernel)
-    h = c = np.zeros((len(x), units))
-    for x_t in x.swapaxes(0, 1):
-        i, f, g, o = np.split(x_t @ kernel + h @ recurrent_kernel + bias, 4, axis=1)
-        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        h = sigmoid(o) * np.tanh(c)
-    return h
-
-
-def gru(x: np.ndarray, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Cho et al. 2014, with the reset gate after the matrix product."""
-    h = np.zeros((len(x), len(recurrent_kernel)))
-    for x_t in x.swapaxes(0, 1):
-        x_z, x_r, x_h = np.split(x_t @ kernel + bias[0], 3, axis=1)
-        h_z, h_r, h_h = np.split(h @ recurrent_kernel + bias[1], 3, axis=1)
-        z, r = sigmoid(x_z + h_z), sigmoid(x_r + h_r)
-        h = z * h + (1 - z) * np.tanh(x_h + r * h_h)
-    return h
-
-
-def simple_rnn(x: np.ndarray, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Elman 1990."""
-    h = np.zeros((len(x), len(recurrent_kernel)))
-    for x_t in x.swapaxes(0, 1):
-        h = np.tanh(x_t @ kernel + h @ recurrent_kernel + bias)
-    return h
-
-
 @pytest.mark.backend
 @pytest.mark.parametrize(("cell", "bidirectional"), CELLS, ids=str)
-def test_cells_equal_the_textbook(cell, bidirectional):
-    equations = {"lstm": lstm, "gru": gru, "simple_rnn": simple_rnn}[cell]
-    keys = {"cell": cell, "bidirectional": bidirectional, "units": [6], "normalization": "none", "linear_skip": False}
-    network, model = built(keys)
-    weights = {name: values.astype(np.float64) for name, values in get_weights(model, network).items()}
+def test_cells_equal_the_equations(cell, bidirectional):
+    network, model = built({"cell": cell, "bidirectional": bidirectional, "units": [6, 5]})
+    by_numpy = forward(network, get_weights(model, network), PAST)
+    assert difference(by_numpy, model.predict_on_batch(PAST)) <= TOLERANCE
 
-    def states(x: np.ndarray, direction: str) -> np.ndarray:
-        names = ("kernel", "recurrent_kernel", "bias")
-        return equations(x, *(weights[f"recurrent_1/{direction}{name}"] for name in names))
 
-    past = PAST.astype(np.float64)
-    last = states(past, "forward_" if bidirectional else "")
-    if bidirectional:
-        last = np.concatenate([last, states(past[:, ::-1], "backward_")], axis=1)
-    expected = np.einsum("bf,fht->bht", last, weights["head/kernel"]) + weights["head/bias"]
-    np.testing.assert_allclose(model.predict_on_batch(PAST), expected, rtol=1e-5, atol=1e-5)
+def test_every_kind_of_layer_has_both_readers_and_is_tested():
+    by_keras = _Builder(ModelConfig(), RNG, "float32").kinds
+    tested = {layer.kind for keys in NETWORKS for layer in describe(ModelConfig(**keys)).layers}
+    assert set(SIZES) == set(KINDS) == set(by_keras) == tested
+
+
+def test_large_values_saturate_without_a_warning():
+    with np.errstate(all="raise"):
+        np.testing.assert_allclose(sigmoid(np.array([-1e4, 0, 1e4], np.float32)), [0, 0.5, 1])
 
 
 def test_unknown_version_of_a_network():
     from forecast.errors import RunError
 
-    with pytest.raises(RunError, match="the network has version 99, known here is 1"):
+    with pytest.raises(RunError, match=f"the network has version 99, known here are 1 to {VERSION}"):
         Network.from_json(describe(ModelConfig()).to_json() | {"version": 99})
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-
-import numpy as np
 import pandas as pd
 import pytest
 
 from forecast.errors import DataError, RunError
 from forecast.prediction import predict
-from forecast.runs import Run
 from forecast.training import train
 from tests.conftest import seasonal_rows
 
@@ -68,50 +64,13 @@ def test_not_a_run(run, tmp_path):
         predict(run.directory.with_name("rum"))
 
 
-DAMAGES = {
-    "weights cut": ("weights", lambda data: data[:40], "weights.safetensors: cannot be read"),
-    "network cut": ("network", lambda data: data[:40], "network.json: cannot be read"),
-    "scaler cut": ("scaler", lambda data: data[:40], "scaler.json: cannot be read"),
-    "scaler empty": ("scaler", lambda data: b"{}", "the scaler is damaged"),
-    "scaler of another run": ("scaler", lambda data: data.replace(b'"south"', b'"south", "west"'), "the scaler is damaged"),
-    "no layers": (
-        "network",
-        lambda data: b'{"version": 1, "past": [12, 1], "layers": [{}]}',
-        "the description of the network is damaged",
-    ),
-    "network of another kind": ("network", lambda data: data.replace(b'"recurrent"', b'"magic"'), "network is damaged"),
-    "a layer without weights": (
-        "network",
-        lambda data: data.replace(b'"kernel"', b'"colonel"'),
-        "differ in `recurrent_1/colonel`",
-    ),
-    "no freq": ("contract", lambda data: b"[]", "this is no data contract"),
-    "no state": ("status", lambda data: b"[]", "has the unknown state None"),
-}
+@pytest.mark.slow
+def test_both_runtimes_agree(run):
+    by_numpy, by_keras = predict(run), predict(run, runtime="keras")
+    assert by_numpy.forecast.tolist() == pytest.approx(by_keras.forecast.tolist(), rel=1e-5)
+    with pytest.raises(RunError, match=r"there is no runtime `kera`.\n  Did you mean `keras`\?"):
+        predict(run, runtime="kera")
 
 
-@pytest.mark.parametrize(("name", "damage", "message"), DAMAGES.values(), ids=DAMAGES.keys())
-def test_a_damaged_run_is_refused(run, tmp_path, name, damage, message):
-    shutil.copytree(run.directory, tmp_path / "copy")
-    path = getattr(Run(tmp_path / "copy"), name)
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(RunError, match=message):
-        predict(tmp_path / "copy")
-
-
-@pytest.mark.parametrize("change", ["missing", "unknown", "shape", "nan", "integers"])
-def test_foreign_weights_are_refused(run, tmp_path, change):
-    shutil.copytree(run.directory, tmp_path / "copy")
-    copy = Run(tmp_path / "copy")
-    weights = copy.read_weights()
-    bias = weights.pop("linear_skip/bias")
-    weights |= {
-        "missing": {},
-        "unknown": {"linear_skip/bias": bias, "extra/bias": bias},
-        "shape": {"linear_skip/bias": bias.T.copy()},
-        "nan": {"linear_skip/bias": bias * np.nan},
-        "integers": {"linear_skip/bias": bias.astype(np.int32)},
-    }[change]
-    copy.write_weights(weights)
-    with pytest.raises(RunError, match="differ in `|is not .* finite numbers"):
-        predict(copy)
+def test_training_compares_both_runtimes(run):
+    assert 0 < run.read_json(run.metrics)["runtime_difference"] <= 1e-5

@@ -24,6 +24,7 @@ import numpy as np
 
 from forecast.config import ModelConfig
 from forecast.errors import RunError
+from forecast.runs import DAMAGED
 from forecast.windows import EPSILON
 
 VERSION = 2
@@ -82,7 +83,7 @@ class Network:
         """Number of trainable values."""
         return sum(math.prod(shape) for shape in self.weights.values())
 
-    def check_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+    def check_weights(self, weights: Mapping[str, np.ndarray], place: str = "") -> None:
         """The arrays are exactly those that the description names.
 
         Raises:
@@ -91,21 +92,17 @@ class Network:
         known = self.weights
         for name in [*known, *weights]:
             if name not in weights or name not in known:
-                raise RunError(
-                    f"the weights and the description of the network differ in `{name}`.", "The run is damaged; train again."
-                )
+                raise RunError(f"the weights and the description of the network differ in `{name}`.", DAMAGED, place)
             array = weights[name]
             if array.shape != known[name] or array.dtype != np.float32 or not np.isfinite(array).all():
-                raise RunError(
-                    f"weight `{name}` is not {known[name]} finite float32 numbers.", "The run is damaged; train again."
-                )
+                raise RunError(f"weight `{name}` is not {known[name]} finite float32 numbers.", DAMAGED, place)
 
     def to_json(self) -> dict:
         """Plain JSON values."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: object) -> Network:
+    def from_json(cls, data: object, place: str = "") -> Network:
         """The network that `to_json` described, by this version of the program or an earlier one.
 
         Every size is computed anew from the kinds of the layers and must be the one that is written.
@@ -115,9 +112,8 @@ class Network:
         """
         version = data.get("version") if isinstance(data, dict) else None
         if type(version) is not int or not 1 <= version <= VERSION:
-            raise RunError(
-                f"the network has version {version!r:.40}, known here are 1 to {VERSION}.", "Update this program, or train again."
-            )
+            found = f"the network has version {version!r:.40}, known here are 1 to {VERSION}."
+            raise RunError(found, "Update this program, or train again.", place)
         try:
             for step in MIGRATIONS[version - 1 :]:
                 data = step(data)
@@ -125,10 +121,11 @@ class Network:
             for layer in data["layers"]:
                 drawing.add(layer["name"], layer["kind"], layer["inputs"], **layer["options"])
             network = drawing.network
+            horizon, targets = network.forecast
         except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
-            raise RunError(f"the description of the network is damaged ({error!r:.200}).", "Train again.") from None
-        if network.to_json() != data or len(network.forecast) != 2:
-            raise RunError("the description of the network is damaged: its sizes do not follow from it.", "Train again.")
+            raise RunError(f"the description of the network is damaged ({error!r:.200}).", DAMAGED, place) from None
+        if network.to_json() != data:
+            raise RunError("the description of the network is damaged: its sizes do not follow from it.", DAMAGED, place)
         return network
 
 

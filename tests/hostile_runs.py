@@ -1,0 +1,257 @@
+"""Run directories that someone tampered with; each must be refused, and none may execute anything.
+
+`HOSTILE` maps what was done to a function that does it to a good run. `{canary}` in a text is a file that only code can make.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import shutil
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from forecast.runs import Run
+
+CANARY = "canary.txt"
+OLD_RUNS = Path(__file__).parent / "old_runs"  # a run of each version of the network's description, with its forecast
+
+
+def make_hostile(good: Path, name: str, folder: Path) -> Path:
+    """Copy the run `good` into `folder` and do to it what `HOSTILE[name]` does."""
+    run = Run(folder / "run")
+    shutil.copytree(good, run.directory)
+    HOSTILE[name](run)
+    return run.directory
+
+
+def cut(name: str, share: float) -> Callable[[Run], None]:
+    def damage(run: Run) -> None:
+        path = getattr(run, name)
+        path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+    return damage
+
+
+def flip(name: str, place: float) -> Callable[[Run], None]:
+    def damage(run: Run) -> None:
+        path = getattr(run, name)
+        data = bytearray(path.read_bytes())
+        data[int(place * len(data))] ^= 1
+        path.write_bytes(data)
+
+    return damage
+
+
+def replace(name: str, data: bytes | Callable[[Path], bytes], sealed: bool = True) -> Callable[[Run], None]:
+    """Another content, with the checksums to match: whoever tampers can compute them, too."""
+
+    def damage(run: Run) -> None:
+        path = getattr(run, name)
+        path.write_bytes(data if isinstance(data, bytes) else data(path.with_name(CANARY)))
+        if sealed:
+            run.seal()
+
+    return damage
+
+
+def edit(name: str, change: Callable[[dict], object]) -> Callable[[Run], None]:
+    """Another value somewhere in a JSON file, with the checksums to match."""
+
+    def damage(run: Run) -> None:
+        path = getattr(run, name)
+        data = json.loads(path.read_text())
+        change(data)
+        path.write_text(json.dumps(data))
+        run.seal()
+
+    return damage
+
+
+def weights(change: Callable[[dict[str, np.ndarray]], object]) -> Callable[[Run], None]:
+    def damage(run: Run) -> None:
+        from safetensors.numpy import load_file, save_file
+
+        arrays = load_file(run.weights)
+        change(arrays)
+        save_file(arrays, run.weights)
+        run.seal()
+
+    return damage
+
+
+def link(name: str, target: str) -> Callable[[Run], None]:
+    """A file of the run becomes a link; `{copy}` is a true copy of it outside, `{folder}` the folder of the run."""
+
+    def damage(run: Run) -> None:
+        path = getattr(run, name)
+        outside = run.directory.parent / f"outside-{path.name}"
+        path.rename(outside)
+        path.symlink_to(target.format(copy=outside, folder=run.directory))
+
+    return damage
+
+
+def model_folder_elsewhere(run: Run) -> None:
+    run.network.parent.rename(run.directory.parent / "elsewhere")
+    run.network.parent.symlink_to(run.directory.parent / "elsewhere")
+
+
+def pipe(run: Run) -> None:
+    run.weights.unlink()
+    os.mkfifo(run.weights)
+
+
+def extra(name: str, data: Callable[[Path], bytes]) -> Callable[[Run], None]:
+    def damage(run: Run) -> None:
+        (run.network.parent / name).write_bytes(data(run.directory / CANARY))
+
+    return damage
+
+
+class Bomb:
+    """Touches the canary when it is unpickled."""
+
+    def __init__(self, canary: Path):
+        self.canary = canary
+
+    def __reduce__(self) -> tuple:
+        return os.system, (f"touch {self.canary}",)
+
+
+def pickled(canary: Path) -> bytes:
+    return pickle.dumps(Bomb(canary))
+
+
+def keras_lambda(canary: Path) -> bytes:
+    """A .keras archive whose config names code."""
+    config = {
+        "module": "keras.layers", "class_name": "Lambda", "registered_name": None,
+        "config": {"function": {"class_name": "function", "config": "system", "module": "os", "registered_name": "system"}},
+        "arguments": {"command": f"touch {canary}"},
+    }  # fmt: skip
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("config.json", json.dumps(config))
+        file.writestr("../../canary.txt", "path traversal")
+    return archive.getvalue()
+
+
+def header(text: bytes, length: int | None = None) -> bytes:
+    """A safetensors file with this header and no data."""
+    return struct.pack("<Q", len(text) if length is None else length) + text
+
+
+def layer(data: dict, kind: str) -> dict:
+    return next(layer for layer in data["layers"] if layer["kind"] == kind)
+
+
+def brackets(canary: Path) -> bytes:
+    return b"[" + b"[]," * 5_000_000 + b"[]]"
+
+
+SEALED = ("config", "contract", "scaler", "recent", "network", "weights")
+HUGE = b'{"a/b":{"dtype":"F32","shape":[1099511627776,1099511627776],"data_offsets":[0,4]}}'
+HOSTILE: dict[str, Callable[[Run], None]] = {
+    **{f"{name} cut to {share:.0%}": cut(name, share) for name in (*SEALED, "status", "checksums") for share in (0, 0.5, 0.9)},
+    **{f"{name} with a bit flipped at {at:.0%}": flip(name, at) for name in (*SEALED, "checksums") for at in (0.1, 0.5, 0.9)},
+    "no checksums": lambda run: run.checksums.unlink(),
+    "no weights": lambda run: run.weights.unlink(),
+    # sizes
+    "a lookback of a billion": edit("network", lambda data: data["inputs"].update(past=[10**9, 1])),
+    "a million units": edit("network", lambda data: layer(data, "recurrent")["options"].update(units=10**6)),
+    "units beyond all numbers": edit("network", lambda data: layer(data, "recurrent")["options"].update(units=10**400)),
+    "a horizon of a billion": edit("network", lambda data: layer(data, "head")["options"].update(horizon=10**9)),
+    "a huge declared shape": edit("network", lambda data: layer(data, "head")["weights"].update(kernel=[2**40, 2**40, 1])),
+    "a negative shape": edit("network", lambda data: layer(data, "head").update(shape=[-1, 1])),
+    "a fraction of a unit": edit("network", lambda data: layer(data, "recurrent")["options"].update(units=4.0)),
+    "a huge tensor in the header": replace("weights", header(HUGE)),
+    "a header of 2^63 bytes": replace("weights", header(b"{}", 2**63)),
+    "a header of 100 MB": replace("weights", lambda _: header(b" " * 10**8 + b"{}")),
+    "a nested header": replace("weights", header(b'{"a":' * 10**5)),
+    # structure
+    "a million layers": edit("network", lambda data: data.update(layers=data["layers"] * 10**4)),
+    "no layers": edit("network", lambda data: data.update(layers=[])),
+    "no version": edit("network", lambda data: data.pop("version")),
+    "a version as text": edit("network", lambda data: data.update(version="2")),
+    "a version of the future": edit("network", lambda data: data.update(version=99)),
+    "an unknown kind": edit("network", lambda data: layer(data, "head").update(kind="Lambda")),
+    "an unknown option": edit("network", lambda data: layer(data, "head")["options"].update(function="os.system")),
+    "an unknown field": edit("network", lambda data: layer(data, "head").update(module="os")),
+    "a missing option": edit("network", lambda data: layer(data, "head")["options"].pop("start")),
+    "a layer that takes itself": edit("network", lambda data: layer(data, "head").update(inputs=["head"])),
+    "inputs that are no list": edit("network", lambda data: layer(data, "head").update(inputs=7)),
+    "an epsilon that is no number": edit("network", lambda data: layer(data, "scale")["options"].update(epsilon=float("nan"))),
+    "an affine map of nothing": edit("network", lambda data: layer(data, "affine_inverse")["options"].update(of="head")),
+    "a description that is a list": replace("network", b"[]"),
+    "layers of another network": edit("network", lambda data: data["layers"].pop(0)),
+    # names
+    "a layer with a path for a name": edit("network", lambda data: layer(data, "head").update(name="../../canary.txt")),
+    "a tensor with a path for a name": weights(lambda arrays: arrays.update({"../../canary.txt": np.ones(1, "f")})),
+    "a checksum of a path": lambda run: run.checksums.write_text(run.checksums.read_text().replace("  ", "  ../../../")),
+    "a series with a path for a name": edit("scaler", lambda data: data["series_ids"].__setitem__(0, "../../../etc/passwd")),
+    # tensors
+    "a missing tensor": weights(lambda arrays: arrays.pop("head/bias")),
+    "an extra tensor": weights(lambda arrays: arrays.update({"extra/bias": np.ones(1, "f")})),
+    "a transposed tensor": weights(lambda arrays: arrays.update({"head/bias": arrays["head/bias"].T.copy()})),
+    "a tensor of integers": weights(lambda arrays: arrays.update({"head/bias": arrays["head/bias"].astype("i4")})),
+    "a tensor in double precision": weights(lambda arrays: arrays.update({"head/bias": arrays["head/bias"].astype("f8")})),
+    "a tensor of NaN": weights(lambda arrays: arrays.update({"head/bias": arrays["head/bias"] * np.nan})),
+    "a tensor of an unknown type": replace(
+        "weights", header(b'{"head/bias":{"dtype":"F8_E5M2","shape":[1],"data_offsets":[0,1]}}') + b"0"
+    ),
+    # code
+    "a pickle for weights": replace("weights", pickled),
+    "a Keras archive for weights": replace("weights", keras_lambda),
+    "a Keras archive for the description": replace("network", keras_lambda),
+    "a Keras config for the description": replace(
+        "network",
+        lambda canary: json.dumps({"module": "os", "class_name": "system", "config": [f"touch {canary}"], "version": 2}).encode(),
+    ),
+    "a Keras archive beside the weights": extra("model.keras", keras_lambda),
+    "a pickle beside the weights": extra("weights.pkl", pickled),
+    "a module beside the weights": extra("forecast.py", lambda canary: f"open({str(canary)!r}, 'w')".encode()),
+    "a config that calls Python": replace(
+        "config", lambda canary: f"name: !!python/object/apply:os.system ['touch {canary}']".encode()
+    ),
+    # links
+    "weights that are a link": link("weights", "{copy}"),
+    "weights that are a link to themselves": link("weights", "{folder}/model/weights.safetensors"),
+    "a description that is a link to zeros": link("network", "/dev/zero"),
+    "a description that is a link to nothing": link("network", "/nowhere"),
+    "recent rows that are a link": link("recent", "/etc/passwd"),
+    "a config that is a link": link("config", "{copy}"),
+    "a status that is a link": link("status", "{copy}"),
+    "checksums that are a link": link("checksums", "{copy}"),
+    "a model folder that is a link": model_folder_elsewhere,
+    "weights that are a pipe": pipe,
+    # bombs
+    **{
+        f"{name} nested deep": replace(name, b"[" * 10**6, name != "status")
+        for name in ("network", "scaler", "contract", "status")
+    },
+    **{f"{name} of 15 MB of brackets": replace(name, brackets) for name in ("network", "scaler", "contract")},
+    "a status of 15 MB of brackets": replace("status", brackets, False),
+    "a scaler of 100 MB": replace("scaler", lambda _: b"[" + b"0," * 50_000_000 + b"0]"),
+    "a number of a million digits": replace("network", b'{"version": ' + b"9" * 10**6 + b"}"),
+    "a config of aliases": replace(
+        "config", b"a: &a [x]\n" + b"".join(b"%c: &%c [*%c,*%c]\n" % (i + 1, i + 1, i, i) for i in range(97, 121))
+    ),
+    "a config nested deep": replace("config", b"[" * 90_000),
+    "a config of 1 MB": replace("config", b"a: b\n" * 200_000),
+    "recent rows that are noise": replace("recent", bytes(range(256)) * 10_000),
+    "a scaler that divides by 0": edit("scaler", lambda data: data.update(scale=[[0.0]] * len(data["scale"]))),
+    "a scaler of no numbers": edit("scaler", lambda data: data.update(offset="many")),
+    "a scaler of other series": edit("scaler", lambda data: data["series_ids"].append("west")),
+    "a scaler of fewer columns": edit("scaler", lambda data: data.update(columns=["sales"])),
+    "a scaler of another column": edit("scaler", lambda data: data.update(columns=["sales", "else"])),
+    "a contract that is a list": replace("contract", b"[]"),
+    "a contract of another freq": edit("contract", lambda data: data.update(freq="D")),
+    "a contract without zone": edit("contract", lambda data: data.update(timezone="Nowhere/Land")),
+}

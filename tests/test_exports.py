@@ -1,0 +1,93 @@
+"""Exports forecast the same as the run, in programs that do not know this package."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from forecast import exports
+from forecast.errors import ForecastError, RunError
+from forecast.exports import FORMATS, export
+from forecast.runs import Run
+from forecast.training import train
+from tests.hostile_runs import OLD_RUNS
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Two series and two targets, log1p, revin, bidirectional GRUs with layer normalisation."""
+    return Run(shutil.copytree(OLD_RUNS / "version-2", tmp_path_factory.mktemp("exports") / "run"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", FORMATS)
+def test_every_format_forecasts_the_same(run, to):
+    made = export(run, to)
+    assert made.directory == run.exports / to
+    assert made.windows == 32
+    assert made.difference < 1e-3
+    assert {path.name for path in made.directory.iterdir()} == {FORMATS[to].file, "README.md", "example.npz", "series.csv"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("cell", "to"), [("lstm", "onnx"), ("lstm", "litert"), ("simple_rnn", "litert")])
+def test_one_series_needs_no_number(project, tmp_path, cell, to):
+    model = {"cell": cell, "bidirectional": True, "units": [5, 4]}
+    run = train(project(model=model, training={"epochs": 1}), tmp_path / "run")
+    made = export(run, to, tmp_path / "made")
+    assert made.difference < 1e-3
+    with np.load(made.directory / "example.npz") as example:
+        assert {name: values.shape for name, values in example.items()} == {"past": (32, 12, 1)}
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_readme_run(run, tmp_path):
+    made = export(run, "onnx", tmp_path / "made")
+    text = (made.directory / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    shown = subprocess.run(
+        [sys.executable, "-c", code + "print(forecast.shape)"], cwd=made.directory, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == "(32, 3, 2)\n"
+    assert "| input `past` | float32 `(batch, 12, 2)` | the last 12 steps, oldest first, one step of MS apart |" in text
+
+
+def test_nothing_is_replaced_or_left_behind(run, tmp_path, monkeypatch):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("precious")
+    with pytest.raises(RunError, match="thesis: --output is neither new nor an empty folder"):
+        export(run, "onnx", tmp_path / "thesis")
+    monkeypatch.setattr(exports, "_write_model", lambda trained, form, path: path.write_bytes(b"broken"))
+    with pytest.raises(RunError, match=r"model.onnx: the exported file does not run \(.*\).\n  Try another format"):
+        export(run, "onnx", tmp_path / "made")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis"]
+
+
+def test_a_link_out_of_the_run_is_not_followed(run, tmp_path):
+    linked = Run(shutil.copytree(run.directory, tmp_path / "run"))
+    shutil.rmtree(linked.exports, ignore_errors=True)
+    (tmp_path / "home" / "onnx").mkdir(parents=True)
+    linked.exports.symlink_to(tmp_path / "home")
+    with pytest.raises(RunError, match="exports: leads out of the run"):
+        export(linked, "onnx")
+    assert (tmp_path / "home" / "onnx").exists()
+
+
+def test_an_export_that_differs_is_refused(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(exports, "_write_model", lambda trained, form, path: None)
+    monkeypatch.setattr(exports, "_run_code", lambda form, folder: np.zeros((32, 3, 2), np.float32))
+    with pytest.raises(RunError, match="the exported file would forecast differently, by .* of the largest forecast"):
+        export(run, "keras", tmp_path / "made")
+
+
+def test_what_is_missing_is_named(run, monkeypatch):
+    with pytest.raises(RunError, match=r"there is no format `onx`.\n  Did you mean `onnx`\?"):
+        export(run, "onx")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "tf2onnx" else object())
+    with pytest.raises(ForecastError, match=r"Export to onnx needs `tf2onnx`, not installed here.\n  pip install .*export"):
+        export(run, "onnx")
