@@ -12,7 +12,7 @@ test: .venv/ready-dev
 	$(RUN)/python -m pytest
 	KERAS_BACKEND=jax $(RUN)/python -m pytest -m backend
 
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml constraints.txt constraints-predict.txt
 	$(PYTHON) -m venv .venv
 	$(RUN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train]'
 	touch $@

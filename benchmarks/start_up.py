@@ -102,10 +102,13 @@ def row(name: str, command: list[str], size: int | None = None) -> None:
 def measure(command: list[str], expected: int = 0) -> tuple[float, float]:
     """Wall seconds and peak bytes of one process that ends as `expected`, by the operating system's account of it."""
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != expected:
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        crashed = b"Traceback" in said.read()
+    if process.returncode != expected or crashed:
         raise SystemExit(f"{command} failed")
     return time.perf_counter() - began, usage.ru_maxrss * 1024
 

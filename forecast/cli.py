@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,9 +33,11 @@ class _ErrorBoundary(TyperGroup):
         except ForecastError as error:
             if ctx.obj:
                 raise
-            typer.echo(str(error), err=True)
+            typer.echo(_readable(str(error)), err=True)
             raise typer.Exit(1) from None
 
+
+MOST_LINES = 100  # of an error's message
 
 app = typer.Typer(
     cls=_ErrorBoundary,
@@ -50,7 +53,14 @@ class _Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno == logging.WARNING:
-            typer.echo(f"warning: {record.getMessage()}", err=True)
+            typer.echo(_readable(f"warning: {record.getMessage()}"), err=True)
+
+
+def _readable(text: str) -> str:
+    """A message without what could steer the terminal, and short enough to read, whatever a file put into it."""
+    lines = ["".join(c if c.isprintable() else repr(c)[1:-1] for c in line) for line in text.split("\n")]
+    shown = [line if len(line) <= 1000 else f"{line[:1000]}..." for line in lines[:MOST_LINES]]
+    return "\n".join(shown + ([f"... and {len(lines) - MOST_LINES} more lines"] if len(lines) > MOST_LINES else []))
 
 
 def _debug(ctx: typer.Context, value: bool) -> None:
@@ -166,10 +176,10 @@ def predict(
 
 def _check_output(path: Path, run: Run, data: Path | None) -> None:
     """The forecast replaces no data, no file of the run but its forecasts, and nothing that is not a file."""
-    target = path.resolve()
-    if data and target == data.resolve():
+    target = Path(os.path.realpath(path))
+    if data and target == Path(os.path.realpath(data)):
         raise RunError("--output would replace --data.", "Choose another file.", str(path))
-    if target.parent == run.directory.resolve() and path != run.forecast_of(data):
+    if target.parent == Path(os.path.realpath(run.directory)) and path != run.forecast_of(data):
         raise RunError("--output would lie among the files of the run.", "Choose another folder.", str(path))
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise RunError("--output is not a file.", "Choose another name.", str(path))
@@ -178,10 +188,10 @@ def _check_output(path: Path, run: Run, data: Path | None) -> None:
 @app.command()
 def export(
     run: RunFolder,
-    to: Annotated[str, typer.Option(help="Format: onnx, keras, saved_model or litert.", show_default=False)],
+    to: Annotated[str, typer.Option(metavar="onnx|keras|saved_model|litert", help="The format.", show_default=False)],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="New folder to write. [default: exports/TO in the run]", show_default=False),
+        typer.Option("--output", "-o", help="Folder to write. [default: exports/TO in the run]", show_default=False),
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -191,18 +201,21 @@ def export(
 
     Example:  forecast export runs/airline-1 --to onnx
     """
+    from dataclasses import asdict
+
     from forecast.exports import export as write_export
 
-    if not (quiet or as_json):
-        typer.echo("Building the file and checking it takes some seconds.", err=True)
-    made = write_export(run, to, output)
+    made = write_export(run, to, output, None if quiet or as_json else lambda stage: typer.echo(f"{stage} ...", err=True))
     if as_json:
-        typer.echo(json.dumps({"directory": str(made.directory), "difference": made.difference, "windows": made.windows}))
+        typer.echo(json.dumps({**asdict(made), "directory": str(made.directory)}))
     elif quiet:
         typer.echo(str(made.directory))
     else:
         typer.echo(f"Wrote {made.directory}/; its README.md says how to run it.")
-        typer.echo(f"Checked on {made.windows} windows: the largest difference to the run's forecasts is {made.difference:.1e}.")
+        typer.echo(
+            f"Checked on {made.windows} windows: its forecasts differ from the run's by at most {made.difference:.2g},"
+            f" {made.difference_scaled:.0e} of the largest."
+        )
 
 
 @app.command()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from pydantic import AfterValidator, BaseModel, Field
 
 from forecast import repairs
 from forecast.config import DataConfig
 from forecast.errors import DataError
 from forecast.tables import Rows, read_rows
-from forecast.timestamps import check_freq, check_spacing, infer_freq, season_length_of, steps_in
+from forecast.timestamps import check_freq, check_spacing, infer_freq, season_length_of, steps_between, steps_in
 
 
 @dataclass(frozen=True)
@@ -108,21 +110,42 @@ def contract(panel: Panel) -> dict:
     }
 
 
-def compare(panel: Panel, known: dict) -> list[str]:
+class _Column(BaseModel, strict=True, allow_inf_nan=False):
+    min: float
+    max: float
+    median_size: float
+
+
+def _moment(text: str) -> str:
+    if not isinstance(pd.Timestamp(text), pd.Timestamp):
+        raise ValueError("NaT is no timestamp")
+    return text
+
+
+class Contract(BaseModel, strict=True):
+    """What forecasting needs to know of the training data: the part of `contract` that is read again."""
+
+    freq: str = Field(max_length=50)
+    timezone: str | None = Field(max_length=100)
+    last_timestamp: Annotated[str, Field(max_length=50), AfterValidator(_moment)]
+    columns: dict[str, _Column]
+
+
+def compare(panel: Panel, known: Contract) -> list[str]:
     """What is odd about newer rows beside the contract of the training data; a sentence each, with numbers.
 
     Raises:
         DataError: the values are in other units, or the timestamps in no zone, so that a forecast would mean nothing.
     """
     pairs = zip(panel.targets, panel.values.T, strict=True)
-    odd = [sentence for name, values in pairs for sentence in _odd_values(name, values, known["columns"][name], panel.source)]
+    odd = [sentence for name, values in pairs for sentence in _odd_values(name, values, known.columns[name], panel.source)]
     return odd + _odd_times(panel, known)
 
 
-def _odd_values(name: str, values: np.ndarray, told: dict, source: str) -> list[str]:
-    low, high, usual = told["min"], told["max"], told["median_size"]
+def _odd_values(name: str, values: np.ndarray, told: _Column, source: str) -> list[str]:
+    low, high, usual = told.min, told.max, told.median_size
     size = float(np.median(np.abs(values)))
-    power = np.log10(size / usual) if size > 0 and usual > 0 else 0.0
+    power = np.log10(size) - np.log10(usual) if size > 0 and usual > 0 else 0.0
     foreign = size > max(abs(low), abs(high)) or np.abs(values).max() < low  # the usual value now was never seen then
     if foreign and abs(power) > 0.8 and abs(power - round(power)) < 0.2:
         raise DataError(
@@ -139,10 +162,10 @@ def _odd_values(name: str, values: np.ndarray, told: dict, source: str) -> list[
     return odd
 
 
-def _odd_times(panel: Panel, known: dict) -> list[str]:
-    last, begun, ends = pd.Timestamp(known["last_timestamp"]), panel.timestamps.min(), panel.timestamps.max()
+def _odd_times(panel: Panel, known: Contract) -> list[str]:
+    last, begun, ends = pd.Timestamp(known.last_timestamp), panel.timestamps.min(), panel.timestamps.max()
     if (last.tz is None) != (begun.tz is None):
-        zone = known["timezone"]
+        zone = known.timezone
         raise DataError(
             f"the timestamps have {'no' if zone else 'a'} time zone, in training they had {zone or 'none'}.",
             "Write them as in the training data.",
@@ -151,7 +174,10 @@ def _odd_times(panel: Panel, known: dict) -> list[str]:
     last = last.tz_convert(begun.tz) if begun.tz else last
     if ends < last:
         return [f"the rows end at {ends}, before the training data's end at {last}: this forecasts the past."]
-    gap = len(pd.date_range(last, begun, freq=panel.freq)) - 2 if begun > last else 0
+    if begun <= last:
+        return []
+    rough = steps_between(last, begun, panel.freq) - 1
+    gap = len(pd.date_range(last, begun, freq=panel.freq)) - 2 if rough < 10**6 else int(rough)
     return [f"{gap} steps are missing between the training data's end at {last} and the first row at {begun}."] if gap > 0 else []
 
 

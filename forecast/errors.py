@@ -6,6 +6,9 @@ import difflib
 import importlib.util
 from collections.abc import Iterable, Sequence
 
+LONGEST_NAME, MOST_NAMES = 100, 1000  # that `nearest` compares, which takes time
+INSTALL = "In the folder of this program's source: pip install -c constraints.txt '.[{extra}]'"
+
 
 class ForecastError(Exception):
     """A user's mistake in three parts: the place, what was found there, and what to do about it.
@@ -45,8 +48,7 @@ def check_installed(purpose: str, packages: Iterable[str], extra: str) -> None:
     """
     missing = [f"`{name}`" for name in packages if importlib.util.find_spec(name) is None]
     if missing:
-        found = f"{purpose} needs {first_few(missing)}, not installed here."
-        raise ForecastError(found, f"pip install -c constraints.txt '.[{extra}]'")
+        raise ForecastError(f"{purpose} needs {first_few(missing, 9)}, not installed here.", INSTALL.format(extra=extra))
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -55,8 +57,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     >>> nearest("Lokback", ["lookback", "horizon"])
     'lookback'
     """
-    lowered = {choice.lower(): choice for choice in known}
-    near = difflib.get_close_matches(name.lower(), lowered, n=1)
+    short = [choice for choice in known if len(choice) <= LONGEST_NAME][:MOST_NAMES]
+    lowered = {choice.lower(): choice for choice in short}
+    near = difflib.get_close_matches(name[:LONGEST_NAME].lower(), lowered, n=1)
     return lowered[near[0]] if near else None
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,98 +19,146 @@ import numpy as np
 import pandas as pd
 
 from forecast.errors import RunError, check_installed, did_you_mean
-from forecast.models.numpy_runtime import difference
-from forecast.prediction import RECENT_WINDOWS, Trained, last_windows, read_trained, recent_panel
+from forecast.models.numpy_runtime import relative_difference
+from forecast.prediction import RECENT_WINDOWS, Trained, continuing_windows, read_trained, recent_panel
 from forecast.runs import Run
-from forecast.windows import gather
 
 if TYPE_CHECKING:
     from forecast.models.backend import keras
 
 EXAMPLES = 32  # windows that an export is checked on and brings along
-TOLERANCE = 1e-4  # of the largest scaled forecast: values are float32 from the first step on, which the run's are not
+EXPORT_TOLERANCE = (
+    1e-4  # of `relative_difference`: an export computes in float32 from the first step on, the run scales in float64
+)
+README, EXAMPLE, EXPECTED, SERIES = "README.md", "example.npz", "expected.npy", "series.csv"  # beside the model
 
 
 @dataclass(frozen=True)
 class Export:
-    """A folder that holds a run in another format; `difference` is the largest to the run's forecasts, in units of the file."""
+    """A folder that holds a run in another format, and how far its forecasts are from the run's."""
 
     directory: Path
-    difference: float
     windows: int  # that it was checked on
+    difference: float  # the largest, in the units of the file
+    difference_scaled: float  # the largest after scaling, as a fraction of the largest forecast
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a run is written as `file`, and the lines of Python that run it, for its user as for our check."""
+    """How a run is written, and the Python that runs it, for its user as for our check.
+
+    imports, lines: they turn `example`, a mapping of inputs, into `forecast`.
+    batch: windows that the model takes at once; None is any number.
+    runs_with: packages that the lines need; writes_with: those that writing needs beside Keras.
+    """
 
     file: str
-    packages: list[str]
     write: Callable[[keras.Model, Path], None]
-    code: list[str]  # `example` is a mapping of inputs, `forecast` the result
+    imports: str
+    lines: list[str]
+    runs_with: list[str]
+    writes_with: list[str] = field(default_factory=list)
+    batch: int | None = None
+    needs_tensorflow: bool = True
+
+    @property
+    def code(self) -> str:
+        """A whole program, to be run in the folder of the export."""
+        return "\n".join([self.imports, "import numpy as np", f'example = dict(np.load("{EXAMPLE}"))', *self.lines])
 
 
-def export(run: Run | str | Path, to: str, output: str | Path | None = None) -> Export:
+def export(
+    run: Run | str | Path, to: str, output: str | Path | None = None, on_progress: Callable[[str], None] | None = None
+) -> Export:
     """Write a run's network, with scaling and its inverse inside, in the format `to`: a key of `FORMATS`.
 
-    output: a new or empty folder; None takes `exports/TO` in the run, whose last export it replaces.
+    output: a folder that is new, empty, or holds an earlier export; None takes `exports/TO` in the run.
+    on_progress: told each stage that takes seconds.
 
     Raises:
         RunError: the run is damaged, the folder is taken, or the file would forecast something else than the run.
-        ForecastError: a package that writes the format is not installed.
+        ForecastError: a package that the format needs is not installed.
     """
     if to not in FORMATS:
         raise RunError(f"there is no format `{to}`.", did_you_mean(to, FORMATS))
-    run = run if isinstance(run, Run) else Run.open(run)
+    run, form, tell = run if isinstance(run, Run) else Run.open(run), FORMATS[to], on_progress or (lambda stage: None)
     trained, target = read_trained(run), Path(output or run.exports / to)
-    if output and target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise RunError("--output is neither new nor an empty folder.", "Choose another.", str(target))
-    if not output and run.directory.resolve() not in target.resolve().parents:
-        raise RunError("leads out of the run.", "Remove this link.", str(run.exports))
-    form = FORMATS[to]
-    check_installed(f"Export to {to}", ["keras", *form.packages], "export")
-    example, expected = _examples(run, trained)
+    _check_target(target, form, None if output else run)
+    check_installed(f"Export to {to}", ["keras", *form.writes_with], "export" if form.writes_with else "train")
+    example, expected, series = _examples(run, trained)
+    with _writing(target), tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as folder:
+        made = Path(folder) / to
+        made.mkdir()
+        np.savez(made / EXAMPLE, **example)
+        np.save(made / EXPECTED, expected)
+        tell(f"writing {form.file}")
+        _write_model(trained, form, made / form.file, target)
+        tell("running it in a fresh process")
+        got = _run_code(form, made, target)
+        scaled = relative_difference(*(trained.scaler.apply(values, series) for values in (got, expected)))
+        if not scaled <= EXPORT_TOLERANCE:
+            raise RunError(
+                f"the exported file would forecast differently, by {scaled:.1e} of the largest forecast.",
+                "It computes in float32: where values are large beside their changes, subtract a constant and train again.",
+                str(target),
+            )
+        result = Export(target, len(expected), float(np.abs(got - expected).max()), scaled)
+        _write_notes(made, run, trained, form, result)
+        shutil.rmtree(target, ignore_errors=True)
+        made.replace(target)
+    return result
+
+
+def _check_target(target: Path, form: Format, run: Run | None) -> None:
+    """Nothing is replaced but an earlier export; `run` is given where the export stays in it, and no link may lead it out."""
+    if run and Path(os.path.realpath(target)) != Path(os.path.realpath(run.directory)) / run.exports.name / target.name:
+        raise RunError("leads elsewhere.", "Remove this link.", str(run.exports))
+    if not target.exists():
+        return
+    ours = {README, EXAMPLE, EXPECTED, SERIES, form.file}
+    others = [path.name for path in target.iterdir() if path.name not in ours] if target.is_dir() else [target.name]
+    if others:
+        raise RunError(f"`{others[0]}` is there, which no export wrote.", "Choose another --output.", str(target))
+
+
+@contextlib.contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """The folder in which `target` is made; what the system says of it becomes a message."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as folder:
-            made = Path(folder) / to
-            made.mkdir()
-            np.savez(made / "example.npz", **example)
-            _write_model(trained, form, made / form.file)
-            got = _run_code(form, made)
-            apart = _check(trained, got, expected, example)
-            _write_notes(made, run, trained, form, apart)
-            shutil.rmtree(target, ignore_errors=True)
-            made.replace(target)
+        yield
     except OSError as error:
         raise RunError(f"cannot be written ({error}).", "Check the folder, its permissions and the disk.", str(target)) from None
-    return Export(target, apart, len(expected))
 
 
-def _examples(run: Run, trained: Trained) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Inputs in the units of the file, spread over the windows that the run keeps, and what the run forecasts from them."""
+def _examples(run: Run, trained: Trained) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Inputs in the units of the file, spread over the windows that the run keeps; its own forecasts; the series of each."""
     panel = recent_panel(run, trained)
-    windows, series = last_windows(panel, trained, RECENT_WINDOWS)
+    windows, series = continuing_windows(panel, trained, RECENT_WINDOWS)
     chosen = np.linspace(0, len(windows) - 1, min(len(windows), EXAMPLES)).astype(np.int64)
-    past = gather(panel.values, windows.first[chosen] - windows.lookback, windows.lookback)
-    expected = trained.scaler.undo(trained.forward("numpy")(windows.inputs(chosen)), series[chosen])
-    example = {"past": past.astype(np.float32)}
+    windows, series = replace(windows, first=windows.first[chosen], series=windows.series[chosen]), series[chosen]
+    expected = trained.forecast(windows, series, trained.forward("numpy"))
+    example = {"past": replace(windows, past=panel.values).inputs().astype(np.float32)}
     if len(trained.scaler.series_ids) > 1:
-        example["series"] = series[chosen, None].astype(np.int32)
-    return example, expected
+        example["series"] = series[:, None].astype(np.int32)
+    return example, expected, series
 
 
-def _write_model(trained: Trained, form: Format, path: Path) -> None:
+def _write_model(trained: Trained, form: Format, path: Path, target: Path) -> None:
     from forecast.models.backend import keras, silent_stderr
 
-    if keras.backend.backend() != "tensorflow" and form is not FORMATS["keras"]:
+    if form.needs_tensorflow and keras.backend.backend() != "tensorflow":
         raise RunError(f"this export needs TensorFlow, but Keras runs on {keras.backend.backend()}.", "Unset KERAS_BACKEND.")
-    with silent_stderr():  # converters talk about what they do
-        logging.disable(logging.WARNING)
-        try:
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # converters talk about what they do
+    try:
+        with silent_stderr():
             form.write(_graph(trained), path)
-        finally:
-            logging.disable(logging.NOTSET)
+    except Exception as error:  # they raise what they like; --debug shows it
+        found = str(error).strip().splitlines() or [type(error).__name__]
+        raise RunError(f"{form.file} cannot be written ({found[0]:.200}).", "Try another format.", str(target)) from error
+    finally:
+        logging.disable(before)
 
 
 def _graph(trained: Trained) -> keras.Model:
@@ -141,8 +192,12 @@ def _write_onnx(model: keras.Model, path: Path) -> None:
     model.export(path, format="onnx", input_signature=_signature(model, None), verbose=False)
 
 
+def _write_saved_model(model: keras.Model, path: Path) -> None:
+    model.export(path, format="tf_saved_model", verbose=False)
+
+
 def _write_litert(model: keras.Model, path: Path) -> None:
-    """One window at a time: with a batch of unknown size the loops of recurrent layers need operations that LiteRT lacks."""
+    """For one window at a time: with a batch of unknown size, recurrent layers need operations that LiteRT lacks."""
     import tensorflow as tf
 
     own = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
@@ -155,114 +210,105 @@ def _signature(model: keras.Model, batch: int | None) -> list:
     return [{name: keras.InputSpec(x.dtype, (batch, *x.shape[1:]), name=name) for name, x in model.input.items()}]
 
 
-def _run_code(form: Format, folder: Path) -> np.ndarray:
-    """What the export forecasts, as its user will see it: in a process of its own, which does not know this package."""
-    lines = [*_code(form), "np.save('forecast.npy', forecast)"]
-    done = subprocess.run([sys.executable, "-P", "-c", "\n".join(lines)], cwd=folder, capture_output=True, text=True)  # noqa: S603
+def _run_code(form: Format, folder: Path, target: Path) -> np.ndarray:
+    """What the export forecasts, in a process of its own that imports nothing of this package."""
+    result = folder / "forecast.npy"
+    code = f"{form.code}\nnp.save('{result.name}', forecast)"
+    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=folder, capture_output=True, text=True)  # noqa: S603
     if done.returncode:
         found = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        raise RunError(f"the exported file does not run ({found[0]}).", "Try another format, and report this one.", form.file)
-    result = folder / "forecast.npy"
+        raise RunError(f"{form.file} was written, but does not run ({found[0]:.200}).", "Try another format.", str(target))
     forecast = np.load(result, allow_pickle=False)
     result.unlink()
     return forecast
 
 
-def _check(trained: Trained, got: np.ndarray, expected: np.ndarray, example: dict[str, np.ndarray]) -> float:
-    """The largest difference between export and run, in the units of the file; compared after scaling, where all are alike."""
-    series = example["series"][:, 0] if "series" in example else np.zeros(len(expected), int)
-    apart = difference(*(trained.scaler.apply(values, series) for values in (got, expected)))
-    if not apart <= TOLERANCE:
-        raise RunError(
-            f"the exported file would forecast differently, by {apart:.1e} of the largest forecast.",
-            "Its values are float32: where they are large beside their changes, subtract a constant and train again.",
-        )
-    return float(np.abs(got - expected).max())
-
-
-def _code(form: Format) -> list[str]:
-    return [form.code[0], 'example = dict(np.load("example.npz"))', *form.code[1:]]
-
-
-def _write_notes(folder: Path, run: Run, trained: Trained, form: Format, apart: float) -> None:
-    ids, batch = trained.scaler.series_ids, "1" if form is FORMATS["litert"] else "batch"
+def _write_notes(folder: Path, run: Run, trained: Trained, form: Format, result: Export) -> None:
+    ids, columns, network = trained.scaler.series_ids, trained.config.data.target, trained.network
     if len(ids) > 1:
-        pd.DataFrame({"series_id": ids}).to_csv(folder / "series.csv", index_label="series")
+        pd.DataFrame({"series_id": ids}).to_csv(folder / SERIES, index_label="series")
+    sizes = {"batch": form.batch or "batch", "lookback": network.lookback, "channels": network.channels}
+    sizes |= {"horizon": network.forecast[0], "targets": network.forecast[1], "freq": trained.contract.freq}
     notes = NOTES.format(
         run=run.name,
         file=form.file,
-        batch=batch,
-        lookback=trained.network.lookback,
-        channels=trained.network.channels,
-        horizon=trained.network.forecast[0],
-        targets=trained.network.forecast[1],
-        freq=trained.known["freq"],
-        columns=", ".join(f"`{name}`" for name in trained.config.data.target),
-        series=SERIES_NOTE.format(batch=batch) if len(ids) > 1 else "",
-        code="\n".join(_code(form)),
-        apart=apart,
+        columns=", ".join(f"`{name}`" for name in columns),
+        chosen=columns,
+        series_row=SERIES_ROW.format(**sizes) if len(ids) > 1 else "",
+        series_line=SERIES_LINE if len(ids) > 1 else "",
+        one=ONE_WINDOW if form.batch == 1 else "",
+        packages=", ".join(f"{name} {metadata.version(name)}" for name in ["numpy", *form.runs_with]),
+        code=form.code,
+        difference=result.difference,
+        **sizes,
     )
-    (folder / "README.md").write_text(notes, encoding="utf-8")
+    (folder / README).write_text(notes, encoding="utf-8")
 
 
 NOTES = """# {run}: `{file}`
 
 | | type and shape | what it is |
 | --- | --- | --- |
-| input `past` | float32 `({batch}, {lookback}, {channels})` | the last {lookback} steps, oldest first, one step of {freq} apart |
-{series}| output | float32 `({batch}, {horizon}, {targets})` | the next {horizon} steps |
+| input `past` | float32 `({batch}, {lookback}, {channels})` | the last {lookback} steps, oldest first |
+{series_row}| output | float32 `({batch}, {horizon}, {targets})` | the next {horizon} steps, in order |
 
-Columns: {columns}, in the units of the training data; scaling happens inside.
+The last axis holds the columns {columns}, in the units of the training data; scaling happens inside. Steps follow each other
+without gaps at the pandas frequency `{freq}`, and no cell may be empty: one NaN makes the whole forecast NaN. {one}
 
-`example.npz` holds inputs from the end of the training data. In this folder, this forecasts from them:
+`example.npz` holds inputs from the end of the training data, and `expected.npy` what the run forecasts from them. In this
+folder, with {packages}:
 
 ```python
 {code}
+print(np.abs(forecast - np.load("expected.npy")).max())  # {difference:.2g} when this was written
 ```
 
-Checked so: on these windows the largest difference to the run's own forecasts was {apart:.1e}.
+For rows of your own, put in place of `example`:
+
+```python
+import pandas as pd
+rows = pd.read_csv("newer.csv")[{chosen}].tail({lookback})
+example = {{"past": rows.to_numpy("float32")[None]}}{series_line}
+```
 """
-SERIES_NOTE = "| input `series` | int32 `({batch}, 1)` | whose steps these are: the number of the series in `series.csv` |\n"
-
-
+SERIES_ROW = "| input `series` | int32 `({batch}, 1)` | whose steps these are: a number in `series.csv`; there is no other |\n"
+SERIES_LINE = '\nexample["series"] = np.array([[0]], "int32")  # rows of one series at a time: the first one in series.csv'
+ONE_WINDOW = "This format takes one window at a time."
 FORMATS = {
     "onnx": Format(
-        "model.onnx",
-        ["tf2onnx", "onnx", "onnxruntime"],
-        _write_onnx,
-        [
-            "import numpy as np, onnxruntime",
-            'forecast = onnxruntime.InferenceSession("model.onnx").run(None, example)[0]',
-        ],
+        file="model.onnx",
+        write=_write_onnx,
+        imports="import onnxruntime",
+        lines=['forecast = onnxruntime.InferenceSession("model.onnx").run(None, example)[0]'],
+        runs_with=["onnxruntime"],
+        writes_with=["tf2onnx", "onnx", "onnxruntime"],
     ),
     "keras": Format(
-        "model.keras",
-        [],
-        lambda model, path: model.save(path),
-        [
-            "import keras, numpy as np",
-            'forecast = keras.saving.load_model("model.keras").predict(example, verbose=0)',
-        ],
+        file="model.keras",
+        write=lambda model, path: model.save(path),
+        imports="import keras",
+        lines=['forecast = keras.saving.load_model("model.keras").predict(example, verbose=0)'],
+        runs_with=["keras"],
+        needs_tensorflow=False,
     ),
     "saved_model": Format(
-        "model",
-        [],
-        lambda model, path: model.export(path, format="tf_saved_model", verbose=False),
-        [
-            "import numpy as np, tensorflow as tf",
-            'model = tf.saved_model.load("model")',
-            "forecast = model.serve(example).numpy()",
-        ],
+        file="model",
+        write=_write_saved_model,
+        imports="import tensorflow as tf",
+        lines=['model = tf.saved_model.load("model")', "forecast = model.serve(example).numpy()"],
+        runs_with=["tensorflow"],
     ),
     "litert": Format(
-        "model.tflite",
-        ["ai_edge_litert"],
-        _write_litert,
-        [
-            "import numpy as np; from ai_edge_litert.interpreter import Interpreter",
+        file="model.tflite",
+        write=_write_litert,
+        imports="from ai_edge_litert.interpreter import Interpreter",
+        lines=[
             'model = Interpreter("model.tflite").get_signature_runner()',
-            "windows = [{name: values[i : i + 1] for name, values in example.items()} for i in range(len(example['past']))]",
+            "windows = [{name: values[[i]] for name, values in example.items()} for i in range(len(example['past']))]",
             "forecast = np.concatenate([model(**window)['output_0'] for window in windows])",
         ],
+        runs_with=["ai-edge-litert"],
+        writes_with=["ai_edge_litert"],
+        batch=1,
     ),
 }

@@ -51,7 +51,7 @@ def load_config(path: str | Path, overrides: Mapping[str, object] | None = None)
 def _resolve_path(values: dict[str, Any], folder: Path) -> None:
     """Make `data.path` absolute: what the file says starts at its folder, what the command line says at the current one."""
     if isinstance(data := values.get("data"), dict) and isinstance(data.get("path"), str) and data["path"]:
-        data["path"] = os.path.abspath(folder / Path(data["path"]).expanduser())
+        data["path"] = os.path.abspath(folder / os.path.expanduser(data["path"]))
 
 
 def parse_overrides(options: list[str]) -> dict[str, object]:
@@ -80,10 +80,11 @@ def _parse(text: str, path: Path) -> tuple[dict[str, Any], dict[str, str], list[
     """YAML text -> its values, the `file:line:column` of each key by dotted path, and what is wrong with the keys as text."""
     try:
         loader = Loader(text)
-        node = loader.get_single_node() if _is_plain(text) else None
+        _check_plain(text, path)
+        node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode) or not node.tag.endswith(":map"):
             raise ConfigError(
-                "is not a mapping of keys to values, or uses YAML aliases, or is nested too deep.",
+                "is not a mapping of keys to values.",
                 "Start from a file in configs/.",
                 str(path),
             )
@@ -97,14 +98,21 @@ def _parse(text: str, path: Path) -> tuple[dict[str, Any], dict[str, str], list[
         raise ConfigError(f"is not YAML: {problem}.", "Check indentation, colons and quotes near this place.", place) from None
 
 
-def _is_plain(text: str) -> bool:
-    """Neither aliases nor deep nesting, by which a small text takes hours to read; stops at the first."""
+def _check_plain(text: str, path: Path) -> None:
+    """No aliases or deep nesting, by which a small text takes hours to read, and no tags, which name types.
+
+    Raises:
+        ConfigError: with its place.
+    """
     depth = 0
     for event in yaml.parse(text):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST or isinstance(event, yaml.AliasEvent):
-            return False
-    return True
+        tag = getattr(event, "tag", None)
+        found = "uses a YAML alias" if isinstance(event, yaml.AliasEvent) else f"uses the YAML tag {tag!r:.60}" if tag else None
+        found = "is nested too deep to be a config" if depth > DEEPEST else found
+        if found:
+            mark = event.start_mark
+            raise ConfigError(f"{found}.", "Write plain keys and values.", f"{path}:{mark.line + 1}:{mark.column + 1}")
 
 
 def _collect_places(node: yaml.Node, prefix: str, file: str, places: dict[str, str], wrong: list[ConfigError]) -> None:

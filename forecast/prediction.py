@@ -11,23 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from forecast.config import Config, DataConfig
-from forecast.data import Panel, compare, read_panel
+from forecast.data import Contract, Panel, compare, read_panel
 from forecast.errors import DataError, RunError, did_you_mean
-from forecast.models.description import Network
-from forecast.models.numpy_runtime import forward
+from forecast.models.description import Network, describe_network
+from forecast.models.numpy_runtime import forward as numpy_forward
 from forecast.repairs import told
-from forecast.runs import Run
+from forecast.runs import DAMAGED, Run
 from forecast.scaling import Scaler, check_scaled, check_transform
-from forecast.windows import Windows
+from forecast.timestamps import check_freq, in_steps
+from forecast.windows import Windows, last_windows
 
 log = logging.getLogger(__name__)
 RECENT_WINDOWS = 32  # that a run keeps of each series: the last one is continued, an export is checked on all
-MOST_RECENT = 2 * 10**9  # bytes of recent.csv
-
-
-RUNTIMES = ("numpy", "keras")  # what can compute a network; they agree to 1e-5, and Keras takes seconds to start
+RUNTIMES = ("numpy", "keras")  # what can compute a network; they forecast the same, and Keras takes seconds to start
 Forward = Callable[[np.ndarray], np.ndarray]  # scaled past (windows, lookback, channels) -> (windows, horizon, targets)
 
 
@@ -36,37 +35,63 @@ class Trained:
     """All that forecasting needs, read from a run and checked."""
 
     config: Config
-    known: dict  # the contract
+    contract: Contract
     scaler: Scaler
     network: Network
     weights: dict[str, np.ndarray]
 
     def forward(self, runtime: str) -> Forward:
-        """The network as a function, computed by one of `RUNTIMES`."""
+        """The network as a function, computed by one of `RUNTIMES`.
+
+        Raises:
+            RunError: there is no such runtime, or Keras is not installed.
+        """
         if runtime == "numpy":
-            return partial(forward, self.network, self.weights)
+            return partial(numpy_forward, self.network, self.weights)
         if runtime != "keras":
             raise RunError(f"there is no runtime `{runtime}`.", did_you_mean(runtime, RUNTIMES))
         from forecast.models.keras_builder import load_keras
 
         return load_keras(self.network, self.weights).predict_on_batch
 
+    def forecast(self, windows: Windows, series: np.ndarray, forward: Forward) -> np.ndarray:
+        """Forecasts `(windows, horizon, targets)` in the units of the file; `series`: the scaler's index of each window's.
+
+        Raises:
+            RunError: they are not finite.
+        """
+        forecasts = self.scaler.undo(windows.forecast_by(forward), series)
+        if not np.isfinite(forecasts).all():
+            raise RunError("the network forecasts values too large to be numbers.", "Look for odd values in the last rows.")
+        return forecasts
+
 
 def read_trained(run: Run) -> Trained:
     """Read what `train` left in a run; nothing in it is executed, and nothing is believed unchecked.
 
     Raises:
-        RunError: the run is damaged, or its files do not belong together.
+        ConfigError, RunError: the run is damaged, or its files do not belong together.
     """
-    network = Network.from_json(description := run.read_json(run.network), str(run.network))
-    run.check_origin(description["version"])
+    try:
+        contract = Contract.model_validate(run.read_json(run.contract))
+    except ValidationError:
+        raise RunError("this is no data contract.", DAMAGED, str(run.contract)) from None
+    check_freq(contract.freq, "freq", str(run.contract))
+    config = in_steps(run.read_config(), contract.freq)
+    scaler = Scaler.from_json(run.read_json(run.scaler), str(run.scaler))
+    targets = config.data.target
+    described = run.read_json(run.network)
+    network = Network.from_json(described, str(run.network))
+    if described["version"] > 1:  # the first runs had no checksums
+        run.check_sealed()
+    expected = describe_network(config.model, (config.windows.lookback, len(targets)), (config.windows.horizon, len(targets)))
+    if network != expected:
+        raise RunError("this is not the network that the config describes.", DAMAGED, str(run.network))
+    if scaler.columns != targets or set(contract.columns) != set(targets) or scaler.transform != config.scaling.transform:
+        raise RunError("config, contract and scaler do not belong together.", DAMAGED, str(run.directory))
     weights = run.read_weights(network.parameters)
     network.check_weights(weights, str(run.weights))
-    config, scaler = run.read_config(), Scaler.from_json(run.read_json(run.scaler), str(run.scaler))
-    columns, size = config.data.target, (config.windows.horizon, len(config.data.target))
-    if scaler.columns != columns or network.channels != len(columns) or network.forecast != size:
-        raise RunError("config, scaler and network do not belong together.", "Train again.", str(run.directory))
-    return Trained(config, run.read_contract(), scaler, network, weights)
+    return Trained(config, contract, scaler, expected, weights)
 
 
 def predict(run: Run | str | Path, data: str | Path | None = None, runtime: str = "numpy") -> pd.DataFrame:
@@ -88,30 +113,37 @@ def predict(run: Run | str | Path, data: str | Path | None = None, runtime: str 
     if data is None:
         panel = recent_panel(run, trained)
     else:
-        panel = read_panel(trained.config.data.model_copy(update={"freq": trained.known["freq"]}), data)
-        for sentence in told(panel.record) + compare(panel, trained.known):
+        panel = read_panel(trained.config.data.model_copy(update={"freq": trained.contract.freq}), data)
+        for sentence in told(panel.record) + compare(panel, trained.contract):
             log.warning("%s: %s", data, sentence)
     ends = panel.filled[panel.offsets[1:] - 1].any(axis=1)
     if ends.any():
         log.warning("%s: %d series end with a filled value, from which the forecast starts.", data or run.name, int(ends.sum()))
-    _check_continues(panel, trained.scaler, trained.network.lookback, str(data or run.recent))
-    windows, series = last_windows(panel, trained)
-    forecasts = trained.scaler.undo(windows.forecast_by(forward), series)  # (series, horizon, targets)
-    return _table(panel, forecasts)
+    windows, series = continuing_windows(panel, trained)
+    return _table(panel, trained.forecast(windows, series, forward))
 
 
 def recent_panel(run: Run, trained: Trained) -> Panel:
-    """What `recent_rows` kept of the data."""
-    run.read(run.recent, most=MOST_RECENT)
+    """What `recent_rows` kept of the data.
+
+    Raises:
+        DataError, RunError: the file is damaged, or of another run.
+    """
+    ids, data = trained.scaler.series_ids, trained.config.data
+    rows = len(ids) * (trained.network.lookback + RECENT_WINDOWS)
+    run.verify(run.recent, most=(rows + 1) * (100 + 8 * max(map(len, ids + data.target)) + 32 * len(data.target)))
     config = DataConfig(
         path=str(run.recent),
         timestamp=["timestamp"],
-        target=trained.config.data.target,
+        target=data.target,
         series_id="series_id",
-        freq=trained.known["freq"],
-        timezone=trained.known["timezone"],
+        freq=trained.contract.freq,
+        timezone=trained.contract.timezone,
     )
-    return read_panel(config)
+    panel = read_panel(config)
+    if panel.series_ids != ids or str(panel.timestamps.max()) != trained.contract.last_timestamp:
+        raise RunError("these are not the rows that the contract and the scaler are of.", DAMAGED, str(run.recent))
+    return panel
 
 
 def recent_rows(panel: Panel, lookback: int) -> pd.DataFrame:
@@ -122,37 +154,32 @@ def recent_rows(panel: Panel, lookback: int) -> pd.DataFrame:
     return pd.DataFrame(columns | {name: panel.values[kept, i] for i, name in enumerate(panel.targets)})
 
 
-def _check_continues(panel: Panel, scaler: Scaler, lookback: int, place: str) -> None:
-    """Every series is known to the run and long enough for one window, and its values can be transformed."""
-    known = set(scaler.series_ids)
-    unknown = [name for name in panel.series_ids if name not in known]
+def continuing_windows(panel: Panel, trained: Trained, most: int = 1) -> tuple[Windows, np.ndarray]:
+    """The last windows of each series, at `most` so many, and the scaler's index of each window's series.
+
+    Raises:
+        DataError: a series is unknown to the run or shorter than the lookback, or a value cannot be scaled.
+    """
+    scaler, lookback = trained.scaler, trained.network.lookback
+    unknown = [name for name in panel.series_ids if name not in set(scaler.series_ids)]
     if unknown:
-        raise DataError(
-            f"series '{unknown[0]}' was not in the training data.", did_you_mean(unknown[0], scaler.series_ids), place
-        )
+        hint = did_you_mean(unknown[0], scaler.series_ids)
+        raise DataError(f"series '{unknown[0]}' was not in the training data.", hint, panel.source)
     short = int(np.argmin(np.diff(panel.offsets)))
     rows = int(np.diff(panel.offsets)[short])
     if rows < lookback:
         raise DataError(
             f"series '{panel.series_ids[short]}' has {rows} rows, but the network looks back on {lookback}.",
             f"Give at least the last {lookback} rows before the forecast.",
-            place,
+            panel.source,
         )
     check_transform(panel, scaler.transform)
-
-
-def last_windows(panel: Panel, trained: Trained, most: int = 1) -> tuple[Windows, np.ndarray]:
-    """The last windows of each series, at `most` so many, without targets; and the scaler's index of each window's series."""
-    index = {name: number for number, name in enumerate(trained.scaler.series_ids)}
-    known = np.array([index[name] for name in panel.series_ids])
-    scaled = trained.scaler.apply(panel.values, known[panel.series])
+    index = {name: number for number, name in enumerate(scaler.series_ids)}
+    scaler_index = np.array([index[name] for name in panel.series_ids])
+    scaled = scaler.apply(panel.values, scaler_index[panel.series])
     check_scaled(panel, scaled)
-    lookback, (horizon, targets) = trained.network.lookback, trained.network.forecast
-    spans = pairwise(panel.offsets)
-    first = [np.arange(max(begin + lookback, end + 1 - most), end + 1) for begin, end in spans]
-    series = np.repeat(np.arange(len(first)), [len(rows) for rows in first])
-    future = np.full((0, targets), np.nan, dtype=np.float32)
-    return Windows(scaled, future, np.concatenate(first), series, lookback, horizon), known[series]
+    windows = last_windows(panel, scaled, lookback, trained.network.forecast[0], most)
+    return windows, scaler_index[windows.series]
 
 
 def _table(panel: Panel, forecasts: np.ndarray) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import pandas as pd
 from forecast.config import DataConfig
 from forecast.errors import DataError, first_few
 from forecast.tables import Rows
-from forecast.timestamps import check_freq, to_offset
+from forecast.timestamps import check_freq, steps_between
 
 Record = list[dict]
 MOST_RANGES = 1000  # filled ranges that a record names; the count is always whole
@@ -81,6 +81,14 @@ def resample(rows: Rows, config: DataConfig, source: str, record: Record) -> Row
     pieces = []
     for series, span in enumerate(rows.spans()):
         own = rows[span]
+        steps = steps_between(own.timestamps[0], own.timestamps[-1], config.resample.freq)
+        if steps > 1000 * len(own) + 1000:
+            raise DataError(
+                f"data.resample.freq is {config.resample.freq}: {len(own)} rows of series '{rows.series_ids[series]}'"
+                f" would lie in {steps:.2g} steps.",
+                "Use a longer freq, one of the rows' own spacing or above.",
+                source,
+            )
         table = pd.DataFrame(own.values, index=own.timestamps).assign(number=own.number)
         bins = table.resample(config.resample.freq)
         how = config.resample.how
@@ -124,9 +132,7 @@ def fill_timestamps(rows: Rows, freq: str, config: DataConfig, record: Record) -
 
 def _ticks(rows: Rows, freq: str) -> pd.DatetimeIndex:
     """Every tick from the first to the last row of one series; of at most a hundred per row, or the freq is not theirs."""
-    offset = to_offset(freq)
-    most = 100 * len(rows) + 100
-    if rows.timestamps[0] + most * offset < rows.timestamps[-1]:
+    if steps_between(rows.timestamps[0], rows.timestamps[-1], freq) > 100 * len(rows) + 100:
         return rows.timestamps
     return pd.date_range(rows.timestamps[0], rows.timestamps[-1], freq=freq)
 

@@ -37,7 +37,7 @@ def write_plots(run: Run) -> None:
 def _read(run: Run, path: Path) -> pd.DataFrame:
     """A table of the run, with its timestamps in local time."""
     table = pd.read_csv(path, dtype={"series_id": str, "target": str}, keep_default_na=False)
-    zone = run.read_contract()["timezone"]
+    zone = run.read_json(run.contract)["timezone"]
     for column in {"cutoff", "timestamp"} & set(table.columns):
         stamps = pd.to_datetime(table[column], format="ISO8601", utc=True)
         table[column] = (stamps.dt.tz_convert(zone) if zone else stamps).dt.tz_localize(None)

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 STATES = ("running", "finished", "failed", "interrupted")
 DAMAGED = "The run is damaged; train again, or copy it anew from where it is whole."
-MOST_CONFIG = 100_000  # bytes of config.yaml; YAML is slow to read
+MOST_CHECKSUMS = 10_000  # bytes of sha256sums.txt
+MOST_CONFIG = 50_000  # bytes of config.yaml; YAML is slow to read
 MOST_HEADER = 1_000_000  # bytes of the names and shapes before the weights
-MOST_BYTES = 16_000_000  # of a text file that is read whole, enough for the scalers of 100,000 series
+MOST_BYTES = 8_000_000  # of a JSON file, enough for the scalers of 50,000 series
 MOST_BRACKETS = 250_000  # in a JSON file: empty lists and mappings cost far more memory and time than they take bytes
 
 
@@ -93,14 +94,15 @@ class Run:
         """
         run = cls(directory)
         if not run.status.exists():
-            near = [path.parent.name for path in run.directory.parent.glob("*/" + run.status.name)]
-            hint = did_you_mean(run.name, sorted(near)) if near else "Make one with: forecast train CONFIG"
-            raise RunError("is not a run directory.", hint, str(directory))
+            found = "is not a run directory." if run.directory.exists() else "does not exist."
+            near = [str(path.parent) for path in run.directory.parent.glob("*/" + run.status.name)]
+            hint = did_you_mean(str(directory), sorted(near)) if near else "Make one with: forecast train CONFIG"
+            raise RunError(found, hint, str(directory))
         state = run._state()
         if state != "finished":
             found = {"running": "is still running, or was killed", "failed": "failed", "interrupted": "was interrupted"}
-            told = found.get(state, f"has the unknown state {state!r}")
-            raise RunError(f"the training of this run {told}.", f"Its log is {run.log}; train again.", str(directory))
+            told = found.get(state, f"has the unknown state {state!r:.40}")
+            raise RunError(f"the training of this run {told}.", f"{run.log} says why; train again.", str(directory))
         return run
 
     @classmethod
@@ -135,7 +137,8 @@ class Run:
 
     def _state(self) -> str | None:
         status = self.read_json(self.status)
-        return status.get("state") if isinstance(status, dict) else None
+        state = status.get("state") if isinstance(status, dict) else None
+        return state if isinstance(state, str) else None
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
@@ -173,8 +176,15 @@ class Run:
             temporary.write_text(text, encoding="utf-8")
 
     def write_json(self, path: Path, data: object) -> None:
-        """Write plain JSON values."""
-        self.write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+        """Write plain JSON values.
+
+        Raises:
+            RunError: they are more than `read_json` would read, or cannot be written.
+        """
+        text = json.dumps(data, indent=2, allow_nan=False) + "\n"
+        if len(text) > MOST_BYTES:
+            raise RunError(f"would hold more than {MOST_BYTES} bytes.", "Train on fewer series or targets at once.", str(path))
+        self.write_text(path, text)
 
     @property
     def sealed(self) -> dict[Path, str]:
@@ -183,35 +193,33 @@ class Run:
         return {path: path.relative_to(self.directory).as_posix() for path in paths}
 
     def seal(self) -> None:
-        """Write the sha256 of every file that forecasting reads; from now on, `read` notices a change of a single bit."""
+        """Write the sha256 of every file that forecasting reads; from now on, `verify` notices a change of a single bit."""
         digests = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}\n" for path, name in self.sealed.items()]
         self.write_text(self.checksums, "".join(digests))
 
-    def read(self, path: Path, most: int = MOST_BYTES) -> bytes:
-        """A file of this run, whoever made the run: a plain file within it, not larger than `most`, as training left it.
+    def verify(self, path: Path, most: int = MOST_BYTES) -> None:
+        """A file of this run, whoever made the run, is a plain file within it, not larger than `most`, as training left it.
 
         Raises:
             RunError: it is not; the message says which.
         """
         try:
-            if self.directory.resolve() not in path.resolve().parents or not path.is_file():
+            if not self._holds(path) or not path.is_file():
                 raise RunError("cannot be read (it is no plain file of this run).", DAMAGED, str(path))
             if path.stat().st_size > most:
                 raise RunError(f"cannot be read (it holds more than the {most} bytes that it can need).", DAMAGED, str(path))
-            data = path.read_bytes()
-        except (OSError, RuntimeError) as error:  # Python 3.11 and 3.12 tell a loop of links by a RuntimeError
+            if path in self.sealed and self.checksums.exists():
+                with path.open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                self.verify(self.checksums, MOST_CHECKSUMS)
+                if f"{digest}  {self.sealed[path]}" not in self.checksums.read_text("utf-8", "replace").splitlines():
+                    raise RunError(f"was changed after training: its sha256 is not in {self.checksums.name}.", DAMAGED, str(path))
+        except OSError as error:
             raise RunError(f"cannot be read ({error}).", DAMAGED, str(path)) from None
-        if path in self.sealed and self.checksums.exists():
-            line = f"{hashlib.sha256(data).hexdigest()}  {self.sealed[path]}"
-            if line not in self._text(self.checksums).splitlines():
-                raise RunError(f"was changed after training: its sha256 is not in {self.checksums.name}.", DAMAGED, str(path))
-        return data
 
-    def _text(self, path: Path) -> str:
-        try:
-            return self.read(path).decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise RunError(f"cannot be read ({error}).", DAMAGED, str(path)) from None
+    def _holds(self, path: Path) -> bool:
+        """Links, wherever they stand, do not lead out of the run."""
+        return Path(os.path.realpath(self.directory)) in Path(os.path.realpath(path)).parents
 
     def read_json(self, path: Path) -> Any:
         """Read a JSON file of this run.
@@ -219,42 +227,38 @@ class Run:
         Raises:
             RunError: it is missing or damaged.
         """
-        text = self._text(path)
+        self.verify(path)
         try:
+            text = path.read_text(encoding="utf-8")
             if text.count("[") + text.count("{") > MOST_BRACKETS:
                 raise ValueError("more lists and mappings than it can need")
             return json.loads(text)
-        except (ValueError, RecursionError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"cannot be read ({error}).", DAMAGED, str(path)) from None
 
-    def check_origin(self, version: int) -> None:
-        """The run is sealed, which all are but those of version 1, and its model folder holds nothing but the network.
+    def check_sealed(self) -> None:
+        """The run has checksums, as all have but those of version 1, and its model folder holds the network and nothing else.
+
+        Hidden files, which file managers leave everywhere, may stay; no file is ever read for being there.
 
         Raises:
-            RunError: a file is missing, or one is there that another program might take for code.
+            RunError: there are none, or a file is there that another program might take for code.
         """
-        if version > 1 and not self.checksums.exists():
+        if not self.checksums.exists():
             raise RunError("the run has no checksums.", DAMAGED, str(self.checksums))
         for path in self.network.parent.iterdir():
             if path not in self.sealed and not path.name.startswith("."):
                 raise RunError("no run holds this file.", "Remove it if you know it; it may hold code.", str(path))
 
-    def read_contract(self) -> dict:
-        """What the training data was.
+    def read_config(self) -> Config:
+        """The resolved config of this run.
 
         Raises:
-            RunError: it is missing or damaged.
+            RunError, ConfigError: it is missing or damaged.
         """
-        contract = self.read_json(self.contract)
-        if not isinstance(contract, dict) or not {"freq", "timezone", "columns", "last_timestamp"} <= set(contract):
-            raise RunError("this is no data contract.", DAMAGED, str(self.contract))
-        return contract
-
-    def read_config(self) -> Config:
-        """The resolved config of this run."""
         from forecast.loading import load_config
 
-        self.read(self.config, MOST_CONFIG)
+        self.verify(self.config, MOST_CONFIG)
         return load_config(self.config)
 
     def write_table(self, path: Path, table: pd.DataFrame) -> None:
@@ -292,8 +296,9 @@ class Run:
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
+        self.verify(self.weights, 4 * parameters + MOST_HEADER)
         try:
-            return load(self.read(self.weights, 4 * parameters + MOST_HEADER))
+            return load(self.weights.read_bytes())
         except (SafetensorError, KeyError, ValueError) as error:  # a type that NumPy does not know is a KeyError
             raise RunError(f"cannot be read ({error}).", DAMAGED, str(self.weights)) from None
 

@@ -34,7 +34,8 @@ class Scaler:
     def undo(self, scaled: np.ndarray, series: np.ndarray) -> np.ndarray:
         """The inverse of `apply`, in the units of the file; float64."""
         offset, scale = self._for(scaled, series)
-        return _backward(scaled.astype(np.float64) * scale + offset, self.transform)
+        with np.errstate(over="ignore"):  # what is infinite is not announced as a forecast
+            return _backward(scaled.astype(np.float64) * scale + offset, self.transform)
 
     def to_json(self) -> dict:
         """Plain JSON values; numbers survive the trip exactly."""
@@ -51,8 +52,9 @@ class Scaler:
         try:
             scaler = cls(**{**data, "offset": np.array(data["offset"], float), "scale": np.array(data["scale"], float)})
             shape = (len(scaler.series_ids), len(scaler.columns))
-            names = all(isinstance(name, str) for name in [*scaler.series_ids, *scaler.columns])
-        except (TypeError, ValueError, KeyError):
+            names = all(type(name) is str for name in [*scaler.series_ids, *scaler.columns])
+            names = names and len(set(scaler.series_ids)) == len(scaler.series_ids)
+        except (TypeError, ValueError, KeyError, OverflowError):
             raise RunError("the scaler is damaged.", "Train again.", place) from None
         arrays = {scaler.offset.shape, scaler.scale.shape} == {shape} and np.isfinite([scaler.offset, scaler.scale]).all()
         if scaler.transform not in ("none", "log1p") or not (names and arrays and (scaler.scale > 0).all()):

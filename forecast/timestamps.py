@@ -20,6 +20,7 @@ OFFSET = r":\d{2}(?:[.,]\d+)? ?(Z|[+-]\d{2}:?(?:\d{2})?)$"
 UNIX = {"unix": "s", "unix_ms": "ms"}  # date_format of whole numbers since 1970
 CLOCK = ("year", "month", "day", "hour", "minute", "second")  # columns that a timestamp may be spread over
 MONTHS = {"MS": 1, "ME": 1, "BMS": 1, "BME": 1, "QS": 3, "QE": 3, "BQS": 3, "BQE": 3, "YS": 12, "YE": 12, "BYS": 12, "BYE": 12}
+CENTURY = pd.Timedelta(days=36525)
 
 
 def choose_format(text: pd.Series, name: str, place: str) -> str:
@@ -124,7 +125,8 @@ def localize(stamps: pd.DatetimeIndex, offsets: set[str], zone: str | None, seri
             rows = rows[::-1] if len(rows) and stamps[rows[0]] > stamps[rows[-1]] else rows  # the newest row may come first
             localized.iloc[rows] = stamps[rows].tz_localize(zone, ambiguous="infer")
         return pd.DatetimeIndex(localized)
-    except (ValueError, KeyError, OSError) as error:  # unknown zones, and times that a clock change makes impossible or ambiguous
+    # Unknown zones, times that a clock change makes impossible or ambiguous, and the last and first hours that pandas knows.
+    except (ValueError, KeyError, OSError, AssertionError) as error:
         found = str(error).split(", try using")[0].strip("'\"")
         remedy = "Use a zone such as Europe/London, and timestamps that exist there, best with UTC offsets."
         raise DataError(f"data.timezone {zone!r} cannot be applied ({found}).", remedy, place) from None
@@ -254,18 +256,33 @@ def in_steps(config: Config, freq: str) -> Config:
 
 
 def check_freq(freq: str, key: str, source: str) -> None:
-    """A freq is one of pandas', and time passes in a step of it.
+    """A freq is one of pandas', and a step of it is between a microsecond and a century.
 
     Raises:
         DataError: naming `key`.
     """
     try:
-        offset = to_offset(freq)
-    except ValueError:
-        offset = None
-    step = _fixed_step(offset) if offset is not None else None
-    if offset is None or offset.n < 1 or (step is not None and step < pd.Timedelta(microseconds=1)):
-        raise DataError(f"{key} {freq!r} is not a pandas frequency.", "Use for example h, 15min, D, W, MS or QS.", source)
+        sound = len(freq) < 50 and to_offset(freq).n >= 1 and pd.Timedelta(microseconds=1) <= _usual_step(freq) <= CENTURY
+    except (ValueError, OverflowError, TypeError):  # what pandas says of steps that it cannot add
+        sound = False
+    if not sound:
+        raise DataError(f"{key} {freq!r:.60} is not a pandas frequency.", "Use for example h, 15min, D, W, MS or QS.", source)
+
+
+def _usual_step(freq: str) -> pd.Timedelta:
+    """The length of one step, as it is at the turn of the year 2000."""
+    offset = to_offset(freq)
+    begins = offset.rollforward(pd.Timestamp("2000-01-01"))
+    return begins + offset - begins
+
+
+def steps_between(first: pd.Timestamp, last: pd.Timestamp, freq: str) -> float:
+    """Roughly how many steps of a freq lie between two timestamps, at no cost however many they are.
+
+    >>> steps_between(pd.Timestamp("2020-01-01"), pd.Timestamp("2020-01-03"), "h")
+    48.0
+    """
+    return (last - first) / _usual_step(freq)
 
 
 def check_spacing(stamps: pd.DatetimeIndex, begins: Sequence[int], freq: str, rows: np.ndarray, source: str) -> None:

@@ -21,7 +21,7 @@ from forecast.errors import ConfigError, RunError, check_installed
 from forecast.evaluation import advice, forecast_all, predictions_table, score_all, skill, verdict
 from forecast.loading import load_config
 from forecast.models.description import Network, describe_network
-from forecast.models.numpy_runtime import TOLERANCE, difference, forward
+from forecast.models.numpy_runtime import READER_TOLERANCE, forward, relative_difference
 from forecast.prediction import predict, recent_rows
 from forecast.repairs import told
 from forecast.reports import write_plots
@@ -73,7 +73,7 @@ def train(
         ConfigError, DataError: nothing is written.
         RunError: the directory cannot be used, or training failed; the run's status says so.
     """
-    check_installed("Training", sorted({"keras", "matplotlib", os.environ.get("KERAS_BACKEND", "keras")}), "train")
+    check_installed("Training", ["keras", os.environ.get("KERAS_BACKEND", "tensorflow"), "matplotlib"], "train")
     config = config if isinstance(config, Config) else load_config(config)
     prepared = prepare(config)
     config = prepared.config
@@ -208,8 +208,8 @@ def _score(run: Run, prepared: Prepared, network: Network, linear: Linear, kept:
         scores[part] = score_all(forecasts, prepared.panel, prepared.splits, prepared.scaler, prepared.season_length)
     run.write_table(run.predictions, predictions_table(forecasts, prepared.panel))  # of the last part, which is the test part
     checked = windows.inputs(np.linspace(0, len(windows) - 1, min(len(windows), CHECKED_WINDOWS)).astype(np.int64))
-    apart = difference(forward(network, weights, checked), by_keras(checked))
-    if not apart <= TOLERANCE:
+    apart = relative_difference(forward(network, weights, checked), by_keras(checked))
+    if not apart <= READER_TOLERANCE:
         log.warning("NumPy and Keras forecast differently, by %.1e of the largest forecast: use predict --runtime keras.", apart)
     skills = skill(scores["test"])
     summary = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from forecast.errors import ConfigError
 from forecast.splits import PARTS, Part, Splits
 
 EPSILON = 1e-5  # added to a window's variance by `revin`, as Kim et al. (2022) do
+# What `model.normalization` subtracts from a window, and whether it then divides by the window's deviation.
+STATISTICS = {"none": (None, False), "last": ("last", False), "mean": ("mean", False), "revin": ("mean", True)}
 BATCH = 1024  # windows that are copied at once where no optimizer sets the batch
 
 
@@ -66,6 +69,14 @@ def gather(rows: np.ndarray, first: np.ndarray, steps: int) -> np.ndarray:
     """
     view = np.lib.stride_tricks.sliding_window_view(rows, steps, axis=0)  # (rows - steps + 1, channels, steps)
     return np.ascontiguousarray(view[first].transpose(0, 2, 1))
+
+
+def last_windows(panel: Panel, scaled: np.ndarray, lookback: int, horizon: int, most: int = 1) -> Windows:
+    """The last windows of each series, at `most` so many, whose targets are yet to come; `scaled` as for `make_windows`."""
+    first = [np.arange(max(begin + lookback, end + 1 - most), end + 1) for begin, end in pairwise(panel.offsets)]
+    series = np.repeat(np.arange(len(first)), [len(rows) for rows in first])
+    future = np.full((0, len(panel.targets)), np.nan, dtype=np.float32)
+    return Windows(scaled, future, np.concatenate(first), series, lookback, horizon)
 
 
 def make_windows(panel: Panel, scaled: np.ndarray, splits: Splits, part: Part, config: WindowsConfig, stride: int = 1) -> Windows:
@@ -148,10 +159,9 @@ def check_measured(windows: dict[Part, Windows], config: Config) -> None:
 
 def window_statistics(past: np.ndarray, normalization: str) -> tuple[np.ndarray, np.ndarray]:
     """Centre and scale of each window, `(windows, 1, channels)` both, by `model.normalization`; a window's own, so no leak."""
-    if normalization == "none":
-        return np.zeros_like(past[:, -1:]), np.ones_like(past[:, -1:])
-    centre = window_centre(past, "last" if normalization == "last" else "mean")
-    return centre, window_scale(past, EPSILON) if normalization == "revin" else np.ones_like(centre)
+    method, divided = STATISTICS[normalization]
+    centre = window_centre(past, method) if method else np.zeros_like(past[:, -1:])
+    return centre, window_scale(past, EPSILON) if divided else np.ones_like(centre)
 
 
 def window_centre(past: np.ndarray, method: str) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Run directories that someone tampered with; each must be refused, and none may execute anything.
 
-`HOSTILE` maps what was done to a function that does it to a good run. `{canary}` in a text is a file that only code can make.
+`HOSTILE` maps what was done to what the message tells and a function that does it to a good run. The canary is a file that only
+code can make.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shutil
 import struct
 import zipfile
@@ -24,10 +26,11 @@ OLD_RUNS = Path(__file__).parent / "old_runs"  # a run of each version of the ne
 
 
 def make_hostile(good: Path, name: str, folder: Path) -> Path:
-    """Copy the run `good` into `folder` and do to it what `HOSTILE[name]` does."""
+    """Copy the run `good` into `folder` and damage it as `HOSTILE[name]` does."""
     run = Run(folder / "run")
     shutil.copytree(good, run.directory)
-    HOSTILE[name](run)
+    _, damage = HOSTILE[name]
+    damage(run)
     return run.directory
 
 
@@ -72,6 +75,12 @@ def edit(name: str, change: Callable[[dict], object]) -> Callable[[Run], None]:
         run.seal()
 
     return damage
+
+
+def rewrite(run: Run, old: str, new: str, name: str = "config") -> None:
+    path = getattr(run, name)
+    path.write_text(re.sub(old, new, path.read_text()))
+    run.seal()
 
 
 def weights(change: Callable[[dict[str, np.ndarray]], object]) -> Callable[[Run], None]:
@@ -158,100 +167,237 @@ def brackets(canary: Path) -> bytes:
 
 SEALED = ("config", "contract", "scaler", "recent", "network", "weights")
 HUGE = b'{"a/b":{"dtype":"F32","shape":[1099511627776,1099511627776],"data_offsets":[0,4]}}'
-HOSTILE: dict[str, Callable[[Run], None]] = {
-    **{f"{name} cut to {share:.0%}": cut(name, share) for name in (*SEALED, "status", "checksums") for share in (0, 0.5, 0.9)},
-    **{f"{name} with a bit flipped at {at:.0%}": flip(name, at) for name in (*SEALED, "checksums") for at in (0.1, 0.5, 0.9)},
-    "no checksums": lambda run: run.checksums.unlink(),
-    "no weights": lambda run: run.weights.unlink(),
-    # sizes
-    "a lookback of a billion": edit("network", lambda data: data["inputs"].update(past=[10**9, 1])),
-    "a million units": edit("network", lambda data: layer(data, "recurrent")["options"].update(units=10**6)),
-    "units beyond all numbers": edit("network", lambda data: layer(data, "recurrent")["options"].update(units=10**400)),
-    "a horizon of a billion": edit("network", lambda data: layer(data, "head")["options"].update(horizon=10**9)),
-    "a huge declared shape": edit("network", lambda data: layer(data, "head")["weights"].update(kernel=[2**40, 2**40, 1])),
-    "a negative shape": edit("network", lambda data: layer(data, "head").update(shape=[-1, 1])),
-    "a fraction of a unit": edit("network", lambda data: layer(data, "recurrent")["options"].update(units=4.0)),
-    "a huge tensor in the header": replace("weights", header(HUGE)),
-    "a header of 2^63 bytes": replace("weights", header(b"{}", 2**63)),
-    "a header of 100 MB": replace("weights", lambda _: header(b" " * 10**8 + b"{}")),
-    "a nested header": replace("weights", header(b'{"a":' * 10**5)),
-    # structure
-    "a million layers": edit("network", lambda data: data.update(layers=data["layers"] * 10**4)),
-    "no layers": edit("network", lambda data: data.update(layers=[])),
-    "no version": edit("network", lambda data: data.pop("version")),
-    "a version as text": edit("network", lambda data: data.update(version="2")),
-    "a version of the future": edit("network", lambda data: data.update(version=99)),
-    "an unknown kind": edit("network", lambda data: layer(data, "head").update(kind="Lambda")),
-    "an unknown option": edit("network", lambda data: layer(data, "head")["options"].update(function="os.system")),
-    "an unknown field": edit("network", lambda data: layer(data, "head").update(module="os")),
-    "a missing option": edit("network", lambda data: layer(data, "head")["options"].pop("start")),
-    "a layer that takes itself": edit("network", lambda data: layer(data, "head").update(inputs=["head"])),
-    "inputs that are no list": edit("network", lambda data: layer(data, "head").update(inputs=7)),
-    "an epsilon that is no number": edit("network", lambda data: layer(data, "scale")["options"].update(epsilon=float("nan"))),
-    "an affine map of nothing": edit("network", lambda data: layer(data, "affine_inverse")["options"].update(of="head")),
-    "a description that is a list": replace("network", b"[]"),
-    "layers of another network": edit("network", lambda data: data["layers"].pop(0)),
-    # names
-    "a layer with a path for a name": edit("network", lambda data: layer(data, "head").update(name="../../canary.txt")),
-    "a tensor with a path for a name": weights(lambda arrays: arrays.update({"../../canary.txt": np.ones(1, "f")})),
-    "a checksum of a path": lambda run: run.checksums.write_text(run.checksums.read_text().replace("  ", "  ../../../")),
-    "a series with a path for a name": edit("scaler", lambda data: data["series_ids"].__setitem__(0, "../../../etc/passwd")),
-    # tensors
-    "a missing tensor": weights(lambda arrays: arrays.pop("head/bias")),
-    "an extra tensor": weights(lambda arrays: arrays.update({"extra/bias": np.ones(1, "f")})),
-    "a transposed tensor": weights(lambda arrays: arrays.update({"head/bias": arrays["head/bias"].T.copy()})),
-    "a tensor of integers": weights(lambda arrays: arrays.update({"head/bias": arrays["head/bias"].astype("i4")})),
-    "a tensor in double precision": weights(lambda arrays: arrays.update({"head/bias": arrays["head/bias"].astype("f8")})),
-    "a tensor of NaN": weights(lambda arrays: arrays.update({"head/bias": arrays["head/bias"] * np.nan})),
-    "a tensor of an unknown type": replace(
-        "weights", header(b'{"head/bias":{"dtype":"F8_E5M2","shape":[1],"data_offsets":[0,1]}}') + b"0"
+
+
+def refused(told: str, damages: dict[str, Callable[[Run], None]]) -> dict[str, tuple[str, Callable[[Run], None]]]:
+    """What the message tells, beside each damage."""
+    return {name: (told, damage) for name, damage in damages.items()}
+
+
+HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
+    **refused(
+        "was changed after training: its sha256 is not in sha256sums.txt",
+        {
+            **{f"{name} cut to {share:.0%}": cut(name, share) for name in (*SEALED, "checksums") for share in (0, 0.5, 0.9)},
+            **{
+                f"{name} with a bit flipped at {at:.0%}": flip(name, at)
+                for name in (*SEALED, "checksums")
+                for at in (0.1, 0.5, 0.9)
+            },
+            "a checksum of a path": lambda run: run.checksums.write_text(run.checksums.read_text().replace("  ", "  ../../../")),
+        },
     ),
-    # code
-    "a pickle for weights": replace("weights", pickled),
-    "a Keras archive for weights": replace("weights", keras_lambda),
-    "a Keras archive for the description": replace("network", keras_lambda),
-    "a Keras config for the description": replace(
-        "network",
-        lambda canary: json.dumps({"module": "os", "class_name": "system", "config": [f"touch {canary}"], "version": 2}).encode(),
+    **refused("status.json: cannot be read", {f"status cut to {share:.0%}": cut("status", share) for share in (0, 0.5, 0.9)}),
+    **refused("has the unknown state None", {"a state that is a list": replace("status", b'{"state": []}', False)}),
+    **refused("the run has no checksums", {"no checksums": lambda run: run.checksums.unlink()}),
+    **refused(
+        "this is not the network that the config describes",
+        {
+            "a lookback of a billion": edit("network", lambda data: data["inputs"].update(past=[10**9, 1])),
+            "a million units": edit("network", lambda data: layer(data, "recurrent")["options"].update(units=10**6)),
+            "units beyond all numbers": edit("network", lambda data: layer(data, "recurrent")["options"].update(units=10**400)),
+            "a horizon of a billion": edit("network", lambda data: layer(data, "head")["options"].update(horizon=10**9)),
+            "a huge declared shape": edit(
+                "network", lambda data: layer(data, "head")["weights"].update(kernel=[2**40, 2**40, 1])
+            ),
+            "a negative shape": edit("network", lambda data: layer(data, "head").update(shape=[-1, 1])),
+            "ten thousand layers": edit("network", lambda data: data.update(layers=data["layers"] * 1000)),
+            "no layers": edit("network", lambda data: data.update(layers=[])),
+            "layers of another network": edit("network", lambda data: data["layers"].pop(0)),
+            "an unknown kind": edit("network", lambda data: layer(data, "head").update(kind="Lambda")),
+            "an unknown option": edit("network", lambda data: layer(data, "head")["options"].update(function="os.system")),
+            "a missing option": edit("network", lambda data: layer(data, "head")["options"].pop("start")),
+            "a layer that takes itself": edit("network", lambda data: layer(data, "head").update(inputs=["head"])),
+            "inputs that are no list": edit("network", lambda data: layer(data, "head").update(inputs=7)),
+            "an epsilon that is no number": edit(
+                "network", lambda data: layer(data, "scale")["options"].update(epsilon=float("nan"))
+            ),
+            "an affine map of another": edit("network", lambda data: layer(data, "affine_inverse")["options"].update(of="head")),
+            "a layer with a path for a name": edit("network", lambda data: layer(data, "head").update(name="../../canary.txt")),
+            "a config of another lookback": lambda run: rewrite(run, "lookback: 12", "lookback: 13"),
+            "a config of another cell": lambda run: rewrite(run, "cell: gru", "cell: lstm"),
+        },
     ),
-    "a Keras archive beside the weights": extra("model.keras", keras_lambda),
-    "a pickle beside the weights": extra("weights.pkl", pickled),
-    "a module beside the weights": extra("forecast.py", lambda canary: f"open({str(canary)!r}, 'w')".encode()),
-    "a config that calls Python": replace(
-        "config", lambda canary: f"name: !!python/object/apply:os.system ['touch {canary}']".encode()
+    **refused(
+        "known here are 1 to 2",
+        {
+            "no version": edit("network", lambda data: data.pop("version")),
+            "a version as text": edit("network", lambda data: data.update(version="2")),
+            "a version of the future": edit("network", lambda data: data.update(version=99)),
+            "a description that is a list": replace("network", b"[]"),
+        },
     ),
-    # links
-    "weights that are a link": link("weights", "{copy}"),
-    "weights that are a link to themselves": link("weights", "{folder}/model/weights.safetensors"),
-    "a description that is a link to zeros": link("network", "/dev/zero"),
-    "a description that is a link to nothing": link("network", "/nowhere"),
-    "recent rows that are a link": link("recent", "/etc/passwd"),
-    "a config that is a link": link("config", "{copy}"),
-    "a status that is a link": link("status", "{copy}"),
-    "checksums that are a link": link("checksums", "{copy}"),
-    "a model folder that is a link": model_folder_elsewhere,
-    "weights that are a pipe": pipe,
-    # bombs
-    **{
-        f"{name} nested deep": replace(name, b"[" * 10**6, name != "status")
-        for name in ("network", "scaler", "contract", "status")
-    },
-    **{f"{name} of 15 MB of brackets": replace(name, brackets) for name in ("network", "scaler", "contract")},
-    "a status of 15 MB of brackets": replace("status", brackets, False),
-    "a scaler of 100 MB": replace("scaler", lambda _: b"[" + b"0," * 50_000_000 + b"0]"),
-    "a number of a million digits": replace("network", b'{"version": ' + b"9" * 10**6 + b"}"),
-    "a config of aliases": replace(
-        "config", b"a: &a [x]\n" + b"".join(b"%c: &%c [*%c,*%c]\n" % (i + 1, i + 1, i, i) for i in range(97, 121))
+    **refused(
+        "the description of the network is damaged",
+        {
+            "an unknown field": edit("network", lambda data: layer(data, "head").update(module="os")),
+            "a Keras config for the description": replace(
+                "network",
+                lambda canary: json.dumps(
+                    {"module": "os", "class_name": "system", "config": [f"touch {canary}"], "version": 2}
+                ).encode(),
+            ),
+        },
     ),
-    "a config nested deep": replace("config", b"[" * 90_000),
-    "a config of 1 MB": replace("config", b"a: b\n" * 200_000),
-    "recent rows that are noise": replace("recent", bytes(range(256)) * 10_000),
-    "a scaler that divides by 0": edit("scaler", lambda data: data.update(scale=[[0.0]] * len(data["scale"]))),
-    "a scaler of no numbers": edit("scaler", lambda data: data.update(offset="many")),
-    "a scaler of other series": edit("scaler", lambda data: data["series_ids"].append("west")),
-    "a scaler of fewer columns": edit("scaler", lambda data: data.update(columns=["sales"])),
-    "a scaler of another column": edit("scaler", lambda data: data.update(columns=["sales", "else"])),
-    "a contract that is a list": replace("contract", b"[]"),
-    "a contract of another freq": edit("contract", lambda data: data.update(freq="D")),
-    "a contract without zone": edit("contract", lambda data: data.update(timezone="Nowhere/Land")),
+    **refused(
+        "the weights and the description of the network differ in",
+        {
+            "a missing tensor": weights(lambda arrays: arrays.pop("head/bias")),
+            "an extra tensor": weights(lambda arrays: arrays.update({"extra/bias": np.ones(1, "f")})),
+            "a tensor with a path for a name": weights(lambda arrays: arrays.update({"../../canary.txt": np.ones(1, "f")})),
+        },
+    ),
+    **refused(
+        r"weight `head/bias` is not \(3, 2\) finite float32 numbers",
+        {
+            "a transposed tensor": weights(lambda arrays: arrays.update({"head/bias": arrays["head/bias"].T.copy()})),
+            "a tensor of integers": weights(lambda arrays: arrays.update({"head/bias": arrays["head/bias"].astype("i4")})),
+            "a tensor in double precision": weights(
+                lambda arrays: arrays.update({"head/bias": arrays["head/bias"].astype("f8")})
+            ),
+            "a tensor of NaN": weights(lambda arrays: arrays.update({"head/bias": arrays["head/bias"] * np.nan})),
+        },
+    ),
+    **refused(
+        "weights.safetensors: cannot be read",
+        {
+            "a huge tensor in the header": replace("weights", header(HUGE)),
+            "a header of 2^63 bytes": replace("weights", header(b"{}", 2**63)),
+            "a nested header": replace("weights", header(b'{"a":' * 10**5)),
+            "a pickle for weights": replace("weights", pickled),
+            "a Keras archive for weights": replace("weights", keras_lambda),
+            "a tensor of an unknown type": replace(
+                "weights", header(b'{"head/bias":{"dtype":"F8_E5M2","shape":[1],"data_offsets":[0,1]}}') + b"0"
+            ),
+        },
+    ),
+    **refused(
+        "no run holds this file",
+        {
+            "a Keras archive beside the weights": extra("model.keras", keras_lambda),
+            "a pickle beside the weights": extra("weights.pkl", pickled),
+            "a module beside the weights": extra("forecast.py", lambda canary: f"open({str(canary)!r}, 'w')".encode()),
+        },
+    ),
+    **refused(
+        "it is no plain file of this run",
+        {
+            "no weights": lambda run: run.weights.unlink(),
+            "weights that are a link": link("weights", "{copy}"),
+            "weights that are a link to themselves": link("weights", "{folder}/model/weights.safetensors"),
+            "a description that is a link to zeros": link("network", "/dev/zero"),
+            "a description that is a link to nothing": link("network", "/nowhere"),
+            "recent rows that are a link": link("recent", "/etc/passwd"),
+            "a config that is a link": link("config", "{copy}"),
+            "a status that is a link": link("status", "{copy}"),
+            "checksums that are a link": link("checksums", "{copy}"),
+            "a model folder that is a link": model_folder_elsewhere,
+            "weights that are a pipe": pipe,
+        },
+    ),
+    **refused(
+        "more lists and mappings than it can need",
+        {
+            name + " nested deep": replace(name, b"[" * 10**6, name != "status")
+            for name in ("network", "scaler", "contract", "status")
+        },
+    ),
+    **refused(
+        "it holds more than the \\d+ bytes that it can need",
+        {
+            **{f"{name} of 15 MB of brackets": replace(name, brackets) for name in ("network", "scaler", "contract")},
+            "a status of 15 MB of brackets": replace("status", brackets, False),
+            "a scaler of 100 MB": replace("scaler", lambda _: b"[" + b"0," * 50_000_000 + b"0]"),
+            "a header of 100 MB": replace("weights", lambda _: header(b" " * 10**8 + b"{}")),
+            "a config of 1 MB": replace("config", b"a: b\n" * 200_000),
+            "recent rows that are noise": replace("recent", bytes(range(256)) * 10_000),
+            "recent rows of 2 GB": lambda run: os.truncate(run.recent, 2 * 10**9),
+            "checksums of 16 MB": lambda run: run.checksums.write_text(run.checksums.read_text() + "\n" * 16_000_000),
+        },
+    ),
+    **refused(
+        "network.json: cannot be read",
+        {
+            "a number of a million digits": replace("network", b'{"version": ' + b"9" * 10**6 + b"}"),
+            "a Keras archive for the description": replace("network", keras_lambda),
+        },
+    ),
+    **refused(
+        "config.yaml:1:.* uses the YAML tag",
+        {
+            "a config that calls Python": replace(
+                "config", lambda canary: f"name: !!python/object/apply:os.system ['touch {canary}']".encode()
+            ),
+            "a config of a type that it is not": replace("config", b"seed: !!timestamp foo"),
+        },
+    ),
+    **refused(
+        "config.yaml:2:8: uses a YAML alias",
+        {
+            "a config of aliases": replace(
+                "config", b"a: &a [x]\n" + b"".join(b"%c: &%c [*%c,*%c]\n" % (i + 1, i + 1, i, i) for i in range(97, 121))
+            )
+        },
+    ),
+    **refused("is nested too deep to be a config", {"a config nested deep": replace("config", b"[" * 40_000)}),
+    **refused(
+        "the scaler is damaged",
+        {
+            "a scaler that divides by 0": edit("scaler", lambda data: data.update(scale=[[0.0]] * len(data["scale"]))),
+            "a scaler of no numbers": edit("scaler", lambda data: data.update(offset="many")),
+            "a scaler beyond all numbers": edit("scaler", lambda data: data["offset"][0].__setitem__(0, 10**400)),
+            "a scaler of more series": edit("scaler", lambda data: data["series_ids"].append("west")),
+            "a scaler of one series twice": edit("scaler", lambda data: data.update(series_ids=["north", "north"])),
+            "a scaler of fewer columns": edit("scaler", lambda data: data.update(columns=["sales"])),
+        },
+    ),
+    **refused(
+        "config, contract and scaler do not belong together",
+        {
+            "a scaler of another column": edit("scaler", lambda data: data.update(columns=["sales", "else"])),
+            "a scaler of another transform": edit("scaler", lambda data: data.update(transform="none")),
+            "a contract of fewer columns": edit("contract", lambda data: data["columns"].pop("sales")),
+        },
+    ),
+    **refused(
+        "the network forecasts values too large to be numbers",
+        {
+            "a scaler that magnifies": edit("scaler", lambda data: data["scale"][0].__setitem__(0, 1e30)),
+            "an affine map onto nothing": weights(lambda arrays: arrays.update({"affine/gamma": arrays["affine/gamma"] * 0})),
+        },
+    ),
+    **refused(
+        "contract.json: this is no data contract",
+        {
+            "a contract that is a list": replace("contract", b"[]"),
+            "a contract of lists": edit("contract", lambda data: data.update(freq=["D"])),
+            "a contract of a long freq": edit("contract", lambda data: data.update(freq="1h" * 10**6)),
+            "a contract of no columns": edit("contract", lambda data: data.update(columns=5)),
+            "a contract of a zone that is a number": edit("contract", lambda data: data.update(timezone=5)),
+            "a contract that ended at no time": edit("contract", lambda data: data.update(last_timestamp="never")),
+        },
+    ),
+    **refused(
+        "is not a pandas frequency",
+        {
+            "a contract of steps beyond all numbers": edit("contract", lambda data: data.update(freq="99999999999999999999D")),
+            "a contract of steps of ten thousand years": edit("contract", lambda data: data.update(freq="10000YS")),
+        },
+    ),
+    **refused(
+        "the spacing is not one step of freq D", {"a contract of another freq": edit("contract", lambda d: d.update(freq="D"))}
+    ),
+    **refused(
+        "data.timezone 'Nowhere/Land'", {"a contract of nowhere": edit("contract", lambda d: d.update(timezone="Nowhere/Land"))}
+    ),
+    **refused(
+        "recent.csv: these are not the rows that the contract and the scaler are of",
+        {
+            "a series with a path for a name": edit(
+                "scaler", lambda data: data["series_ids"].__setitem__(0, "../../../etc/passwd")
+            ),
+            "recent rows of one series": lambda run: rewrite(run, r"(?m)^south,.*\n", "", "recent"),
+            "recent rows of another year": lambda run: rewrite(run, ",20", ",19", "recent"),
+        },
+    ),
 }

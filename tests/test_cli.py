@@ -62,13 +62,11 @@ def test_export(tmp_path):
     done = call("export", run, "--to", "onnx", "-o", tmp_path / "made")
     first, second = done.stdout.splitlines()
     assert first == f"Wrote {tmp_path / 'made'}/; its README.md says how to run it."
-    assert second.startswith("Checked on 32 windows: the largest difference to the run's forecasts is ")
-    taken = call("export", run, "--to", "onnx", "-o", tmp_path / "made")
-    assert taken.stderr.splitlines()[-2:] == [
-        f"{tmp_path / 'made'}: --output is neither new nor an empty folder.",
-        "  Choose another.",
-    ]
-    as_json = call("export", run, "--to", "onnx", "-o", tmp_path / "again", "--json")
+    assert second.startswith("Checked on 32 windows: its forecasts differ from the run's by at most ")
+    assert done.stderr.splitlines() == ["writing model.onnx ...", "running it in a fresh process ..."]
+    taken = call("export", run, "--to", "onnx", "-o", Path(__file__).parent)
+    assert "is there, which no export wrote.\n  Choose another --output.\n" in taken.stderr
+    as_json = call("export", run, "--to", "onnx", "-o", tmp_path / "made", "--json")
     assert json.loads(as_json.stdout)["windows"] == 32
     assert as_json.stderr == ""
 
@@ -89,6 +87,15 @@ def test_a_users_mistake_is_a_message_and_exit_code_1(project):
     )
 
 
+def test_a_message_cannot_steer_the_terminal(tmp_path):
+    (tmp_path / "a\x1b[2J.yaml").write_text("- \n")
+    done = call("train", tmp_path / "a\x1b[2J.yaml")
+    assert "\x1b" not in done.stderr
+    assert r"a\x1b[2J.yaml: is not a mapping" in done.stderr
+    (tmp_path / "b.yaml").write_text("".join(f"key{number}: 1\n" for number in range(500)))
+    assert "... and " in call("train", tmp_path / "b.yaml").stderr.splitlines()[-1]
+
+
 def test_debug_shows_the_traceback(project):
     from forecast.errors import ConfigError
 
@@ -105,7 +112,7 @@ def test_no_arguments_show_the_help():
 
 
 def test_a_missing_run_and_a_missing_config():
-    assert "nowhere: is not a run directory." in call("predict", "nowhere").stderr
+    assert "nowhere: does not exist." in call("predict", "nowhere").stderr
     assert "nowhere.yaml: no such config file." in call("train", "nowhere.yaml").stderr
 
 

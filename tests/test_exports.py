@@ -6,13 +6,16 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from forecast import exports
 from forecast.errors import ForecastError, RunError
 from forecast.exports import FORMATS, export
+from forecast.prediction import predict
 from forecast.runs import Run
 from forecast.training import train
 from tests.hostile_runs import OLD_RUNS
@@ -30,8 +33,11 @@ def test_every_format_forecasts_the_same(run, to):
     made = export(run, to)
     assert made.directory == run.exports / to
     assert made.windows == 32
-    assert made.difference < 1e-3
-    assert {path.name for path in made.directory.iterdir()} == {FORMATS[to].file, "README.md", "example.npz", "series.csv"}
+    assert made.difference_scaled < 1e-5
+    assert {path.name for path in made.directory.iterdir()} == {
+        FORMATS[to].file,
+        *["README.md", "example.npz", "expected.npy", "series.csv"],
+    }
 
 
 @pytest.mark.slow
@@ -40,30 +46,45 @@ def test_one_series_needs_no_number(project, tmp_path, cell, to):
     model = {"cell": cell, "bidirectional": True, "units": [5, 4]}
     run = train(project(model=model, training={"epochs": 1}), tmp_path / "run")
     made = export(run, to, tmp_path / "made")
-    assert made.difference < 1e-3
+    assert made.difference_scaled < 1e-5
     with np.load(made.directory / "example.npz") as example:
         assert {name: values.shape for name, values in example.items()} == {"past": (32, 12, 1)}
+
+
+def output_of(code, folder):
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.slow
 def test_the_lines_of_the_readme_run(run, tmp_path):
     made = export(run, "onnx", tmp_path / "made")
     text = (made.directory / "README.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    shown = subprocess.run(
-        [sys.executable, "-c", code + "print(forecast.shape)"], cwd=made.directory, capture_output=True, text=True, check=True
+    code, own_rows = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert "| input `past` | float32 `(batch, 12, 2)` | the last 12 steps, oldest first |" in text
+    assert "follow each other\nwithout gaps at the pandas frequency `MS`" in text
+    assert float(output_of(code, made.directory)) == pytest.approx(made.difference)
+
+    pd.read_csv(run.recent).query("series_id == 'north'").to_csv(made.directory / "newer.csv")
+    own = code.replace('example = dict(np.load("example.npz"))', own_rows).splitlines()[:-1]
+    forecast = np.array(
+        output_of("\n".join([*own, "print(forecast.ravel().tolist())"]), made.directory).strip("[]\n").split(", ")
     )
-    assert shown.stdout == "(32, 3, 2)\n"
-    assert "| input `past` | float32 `(batch, 12, 2)` | the last 12 steps, oldest first, one step of MS apart |" in text
+    expected = predict(run).query("series_id == 'north'").forecast
+    np.testing.assert_allclose(forecast.astype(float), expected, rtol=1e-5)
 
 
 def test_nothing_is_replaced_or_left_behind(run, tmp_path, monkeypatch):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("precious")
-    with pytest.raises(RunError, match="thesis: --output is neither new nor an empty folder"):
+    with pytest.raises(RunError, match=r"thesis: `chapter.txt` is there, which no export wrote.\n  Choose another --output."):
         export(run, "onnx", tmp_path / "thesis")
-    monkeypatch.setattr(exports, "_write_model", lambda trained, form, path: path.write_bytes(b"broken"))
-    with pytest.raises(RunError, match=r"model.onnx: the exported file does not run \(.*\).\n  Try another format"):
+    monkeypatch.setattr(exports, "_write_model", lambda trained, form, path, target: path.write_bytes(b"broken"))
+    with pytest.raises(RunError, match=r"made: model.onnx was written, but does not run \(.*\).\n  Try another format"):
+        export(run, "onnx", tmp_path / "made")
+    monkeypatch.undo()
+    broken = replace(FORMATS["onnx"], write=lambda model, path: 1 / 0)
+    monkeypatch.setitem(FORMATS, "onnx", broken)
+    with pytest.raises(RunError, match=r"made: model.onnx cannot be written \(division by zero\)"):
         export(run, "onnx", tmp_path / "made")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis"]
 
@@ -73,14 +94,14 @@ def test_a_link_out_of_the_run_is_not_followed(run, tmp_path):
     shutil.rmtree(linked.exports, ignore_errors=True)
     (tmp_path / "home" / "onnx").mkdir(parents=True)
     linked.exports.symlink_to(tmp_path / "home")
-    with pytest.raises(RunError, match="exports: leads out of the run"):
+    with pytest.raises(RunError, match="exports: leads elsewhere"):
         export(linked, "onnx")
     assert (tmp_path / "home" / "onnx").exists()
 
 
 def test_an_export_that_differs_is_refused(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(exports, "_write_model", lambda trained, form, path: None)
-    monkeypatch.setattr(exports, "_run_code", lambda form, folder: np.zeros((32, 3, 2), np.float32))
+    monkeypatch.setattr(exports, "_write_model", lambda *_: None)
+    monkeypatch.setattr(exports, "_run_code", lambda *_: np.zeros((32, 3, 2), np.float32))
     with pytest.raises(RunError, match="the exported file would forecast differently, by .* of the largest forecast"):
         export(run, "keras", tmp_path / "made")
 
@@ -89,5 +110,7 @@ def test_what_is_missing_is_named(run, monkeypatch):
     with pytest.raises(RunError, match=r"there is no format `onx`.\n  Did you mean `onnx`\?"):
         export(run, "onx")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "tf2onnx" else object())
-    with pytest.raises(ForecastError, match=r"Export to onnx needs `tf2onnx`, not installed here.\n  pip install .*export"):
+    with pytest.raises(
+        ForecastError, match=r"Export to onnx needs `tf2onnx`, not installed here.\n  In the folder .*: pip install .*export"
+    ):
         export(run, "onnx")

@@ -12,7 +12,7 @@ from forecast.config import ModelConfig
 from forecast.models.backend import keras
 from forecast.models.description import SIZES, VERSION, Network, describe_network
 from forecast.models.keras_builder import _Builder, build_keras, get_weights, load_keras, set_weights
-from forecast.models.numpy_runtime import KINDS, TOLERANCE, difference, forward, sigmoid
+from forecast.models.numpy_runtime import KINDS, READER_TOLERANCE, forward, relative_difference, sigmoid
 from forecast.runs import Run
 from forecast.windows import Windows
 
@@ -62,9 +62,9 @@ def test_contract(keys, tmp_path):
     reloaded = build_keras(again)
     set_weights(reloaded, again, run.read_weights(network.parameters))
     np.testing.assert_array_equal(reloaded.predict_on_batch(PAST), forecast)
-    assert difference(forward(again, weights, PAST), forecast) <= TOLERANCE
+    assert relative_difference(forward(again, weights, PAST), forecast) <= READER_TOLERANCE
     portable = load_keras(again, weights, portable=True)
-    assert difference(portable.predict_on_batch(PAST), forecast) <= TOLERANCE
+    assert relative_difference(portable.predict_on_batch(PAST), forecast) <= READER_TOLERANCE
     ours = [layer.name for layer in portable.layers if not type(layer).__module__.startswith("keras.")]
     assert not ours, "a portable model is made of Keras' own layers"
 
@@ -105,7 +105,7 @@ def test_windows_are_forecast_in_batches_and_in_order(monkeypatch):
 def test_cells_equal_the_equations(cell, bidirectional):
     network, model = built({"cell": cell, "bidirectional": bidirectional, "units": [6, 5]})
     by_numpy = forward(network, get_weights(model, network), PAST)
-    assert difference(by_numpy, model.predict_on_batch(PAST)) <= TOLERANCE
+    assert relative_difference(by_numpy, model.predict_on_batch(PAST)) <= READER_TOLERANCE
 
 
 def test_every_kind_of_layer_has_both_readers_and_is_tested():
@@ -124,6 +124,14 @@ def test_unknown_version_of_a_network():
 
     with pytest.raises(RunError, match=f"the network has version 99, known here are 1 to {VERSION}"):
         Network.from_json(describe(ModelConfig()).to_json() | {"version": 99})
+
+
+@pytest.mark.parametrize("data", [{}, {"past": [7, 3]}, {"past": [7, 3], "layers": 7}, {"past": [7, 3], "layers": [{}]}], ids=str)
+def test_a_damaged_description_of_version_1(data):
+    from forecast.errors import RunError
+
+    with pytest.raises(RunError, match="the description of the network is damaged"):
+        Network.from_json({"version": 1, **data})
 
 
 def test_description_is_plain_data(tmp_path: Path):

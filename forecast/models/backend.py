@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from forecast.errors import RunError
+from forecast.errors import INSTALL, RunError
 
 
 @contextlib.contextmanager
@@ -32,6 +32,6 @@ try:
     with silent_stderr():
         import keras
 except ImportError as error:
-    raise RunError(f"Keras cannot be loaded ({error}).", "pip install -c constraints.txt '.[train]'") from None
+    raise RunError(f"Keras cannot be loaded ({error}).", INSTALL.format(extra="train")) from None
 
 __all__ = ["keras", "silent_stderr"]

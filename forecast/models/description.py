@@ -15,20 +15,17 @@ reader (`numpy_runtime`, `keras_builder`) has a function for each of them.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 
 from forecast.config import ModelConfig
 from forecast.errors import RunError
 from forecast.runs import DAMAGED
-from forecast.windows import EPSILON
+from forecast.windows import EPSILON, STATISTICS
 
 VERSION = 2
-MOST_LAYERS = 1000
 GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
 Shape = tuple[int, ...]
 Sizes = tuple[Shape, dict[str, Shape]]  # of a layer's output, and of each of its weights in the order in which Keras keeps them
@@ -90,10 +87,9 @@ class Network:
             RunError: one is missing, unknown, of another shape, or holds something that is no float32 number.
         """
         known = self.weights
-        for name in [*known, *weights]:
-            if name not in weights or name not in known:
-                raise RunError(f"the weights and the description of the network differ in `{name}`.", DAMAGED, place)
-            array = weights[name]
+        if apart := sorted(known.keys() ^ weights.keys()):
+            raise RunError(f"the weights and the description of the network differ in `{apart[0]:.80}`.", DAMAGED, place)
+        for name, array in weights.items():
             if array.shape != known[name] or array.dtype != np.float32 or not np.isfinite(array).all():
                 raise RunError(f"weight `{name}` is not {known[name]} finite float32 numbers.", DAMAGED, place)
 
@@ -105,7 +101,7 @@ class Network:
     def from_json(cls, data: object, place: str = "") -> Network:
         """The network that `to_json` described, by this version of the program or an earlier one.
 
-        Every size is computed anew from the kinds of the layers and must be the one that is written.
+        Its layers are taken as they are: whoever reads them from a file compares them with `describe_network`.
 
         Raises:
             RunError: `data` is something else, or of a version that is not known here.
@@ -115,18 +111,11 @@ class Network:
             found = f"the network has version {version!r:.40}, known here are 1 to {VERSION}."
             raise RunError(found, "Update this program, or train again.", place)
         try:
-            for step in MIGRATIONS[version - 1 :]:
-                data = step(data)
-            drawing = _Drawing(data["inputs"][PAST])
-            for layer in data["layers"]:
-                drawing.add(layer["name"], layer["kind"], layer["inputs"], **layer["options"])
-            network = drawing.network
-            horizon, targets = network.forecast
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
-            raise RunError(f"the description of the network is damaged ({error!r:.200}).", DAMAGED, place) from None
-        if network.to_json() != data:
-            raise RunError("the description of the network is damaged: its sizes do not follow from it.", DAMAGED, place)
-        return network
+            for migrate in MIGRATIONS[version - 1 :]:
+                data = migrate(data)
+            return cls(**{**data, "layers": [Layer(**layer) for layer in data["layers"]]})
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            raise RunError("the description of the network is damaged.", DAMAGED, place) from None
 
 
 def describe_network(model: ModelConfig, past: tuple[int, int], forecast: tuple[int, int]) -> Network:
@@ -134,18 +123,20 @@ def describe_network(model: ModelConfig, past: tuple[int, int], forecast: tuple[
     drawing = _Drawing(past)
     add = drawing.add
     size = {"horizon": forecast[0], "targets": forecast[1]}
-    seen, statistics, revin = PAST, [], model.normalization == "revin"
-    if model.normalization != "none":
-        statistics = [add("centre", "centre", [PAST], method="last" if model.normalization == "last" else "mean")]
-        statistics += [add("scale", "scale", [PAST], epsilon=EPSILON)] if revin else []
+    centre, divided = STATISTICS[model.normalization]
+    seen, statistics = PAST, []
+    if centre:
+        statistics.append(add("centre", "centre", [PAST], method=centre))
+        if divided:
+            statistics.append(add("scale", "scale", [PAST], epsilon=EPSILON))
         seen = add("normalized", "normalize", [PAST, *statistics])
     linear_input = seen
-    if revin:
+    if divided:
         seen = add("affine", "affine", [seen])
     seen = _add_recurrent_stack(drawing, model, seen)
     # With a skip beside it the head starts at zero, so that the untrained network is the linear baseline.
     seen = add("head", "head", [seen], start="zeros" if model.linear_skip else "glorot_uniform", **size)
-    if revin:
+    if divided:
         seen = add("affine_inverse", "affine_inverse", [seen], of="affine")
     if model.linear_skip:
         seen = add("sum", "sum", [seen, add("linear_skip", "linear_skip", [linear_input], **size)])
@@ -170,24 +161,13 @@ def _add_recurrent_stack(drawing: _Drawing, model: ModelConfig, seen: str) -> st
 
 
 class _Drawing:
-    """A network in the making; `add` returns the new layer's name, for the layers that take its output.
+    """A network in the making; `add` returns the new layer's name, for the layers that take its output."""
 
-    Raises:
-        TypeError, ValueError, KeyError: a layer that cannot be; only a description from a file can bring one.
-    """
-
-    def __init__(self, past: Sequence[int]) -> None:
-        _expect(len(past) == 2 and all(map(_is_count, past)), "the shape of past")
-        self.shapes: dict[str, Shape] = {PAST: tuple(past)}
+    def __init__(self, past: tuple[int, int]) -> None:
+        self.shapes: dict[str, Shape] = {PAST: past}
         self.layers: list[Layer] = []
 
-    def add(self, name: str, kind: str, inputs: list[str], **options: Any) -> str:
-        _expect(bool(re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name)) and name not in self.shapes, "the name of a layer")
-        _expect(len(self.layers) < MOST_LAYERS, f"more than {MOST_LAYERS} layers")
-        for option, value in options.items():
-            _expect(OPTIONS[option](value), f"{option} of {name}")
-        if "of" in options:
-            _expect(any(layer.name == options["of"] and layer.kind == "affine" for layer in self.layers), f"of of {name}")
+    def add(self, name: str, kind: str, inputs: list[str], **options: object) -> str:
         shape, weights = SIZES[kind](*(self.shapes[layer] for layer in inputs), **options)
         sizes = {weight: list(size) for weight, size in weights.items()}
         self.shapes[name] = shape
@@ -199,63 +179,20 @@ class _Drawing:
         return Network({PAST: list(self.shapes[PAST])}, self.layers)
 
 
-def _expect(fits: bool, what: str) -> None:
-    if not fits:
-        raise ValueError(what)
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 1 <= value <= 10**9
-
-
-# What an option can be; it means the same in every kind of layer.
-OPTIONS: dict[str, Callable[[Any], bool]] = {
-    "method": lambda value: value in ("last", "mean"),
-    "epsilon": lambda value: type(value) is float and 0 < value < 1,
-    "cell": lambda value: value in GATES,
-    "units": _is_count,
-    "bidirectional": lambda value: type(value) is bool,
-    "sequences": lambda value: type(value) is bool,
-    "rate": lambda value: type(value) is float and 0 <= value < 1,
-    "start": lambda value: value in ("zeros", "glorot_uniform"),
-    "horizon": _is_count,
-    "targets": _is_count,
-    "of": lambda value: type(value) is str,
-}
-
-
-def _centre(past: Shape, *, method: str) -> Sizes:
+def _statistic(past: Shape, **options: object) -> Sizes:
     _, channels = past
     return (1, channels), {}
 
 
-def _scale(past: Shape, *, epsilon: float) -> Sizes:
-    _, channels = past
-    return (1, channels), {}
+def _same(values: Shape, *others: Shape, **options: object) -> Sizes:
+    return values, {}
 
 
-def _normalize(past: Shape, centre: Shape, scale: Shape | None = None) -> Sizes:
-    steps, channels = past
-    _expect(centre == (1, channels) and scale in (None, centre), "the statistics of a window")
-    return past, {}
+def _per_channel(values: Shape, **options: object) -> Sizes:
+    return values, {"gamma": values[-1:], "beta": values[-1:]}
 
 
-def _denormalize(forecast: Shape, centre: Shape, scale: Shape | None = None) -> Sizes:
-    horizon, targets = forecast
-    _expect(centre[0] == 1 and centre[1] >= targets and scale in (None, centre), "the statistics of a window")
-    return forecast, {}
-
-
-def _affine(past: Shape) -> Sizes:
-    steps, channels = past
-    return past, {"gamma": (channels,), "beta": (channels,)}
-
-
-def _affine_inverse(forecast: Shape, *, of: str) -> Sizes:
-    return forecast, {}
-
-
-def _recurrent(values: Shape, *, cell: str, units: int, bidirectional: bool, sequences: bool) -> Sizes:
+def _recurrent(values: Shape, cell: str, units: int, bidirectional: bool, sequences: bool) -> Sizes:
     steps, channels = values
     gates = GATES[cell] * units
     bias = (2, gates) if cell == "gru" else (gates,)  # reset_after: one bias for the input, one for the state
@@ -266,44 +203,30 @@ def _recurrent(values: Shape, *, cell: str, units: int, bidirectional: bool, seq
     return ((steps, width) if sequences else (width,)), weights
 
 
-def _layer_norm(values: Shape, *, epsilon: float) -> Sizes:
-    return values, {"gamma": values[-1:], "beta": values[-1:]}
-
-
-def _dropout(values: Shape, *, rate: float) -> Sizes:
-    return values, {}
-
-
-def _head(values: Shape, *, horizon: int, targets: int, start: str) -> Sizes:
+def _head(values: Shape, horizon: int, targets: int, start: str) -> Sizes:
     (width,) = values
     return (horizon, targets), {"kernel": (width, horizon, targets), "bias": (horizon, targets)}
 
 
-def _linear_skip(past: Shape, *, horizon: int, targets: int) -> Sizes:
-    steps, channels = past
-    _expect(targets <= channels, "targets")
+def _linear_skip(past: Shape, horizon: int, targets: int) -> Sizes:
+    steps, _ = past
     return (horizon, targets), {"kernel": (steps, targets, horizon), "bias": (horizon, targets)}
-
-
-def _sum(one: Shape, other: Shape) -> Sizes:
-    _expect(one == other, "the terms of a sum")
-    return one, {}
 
 
 # Every kind of layer there is. A kind that a reader lacks fails its tests.
 SIZES: dict[str, Callable[..., Sizes]] = {
-    "centre": _centre,
-    "scale": _scale,
-    "normalize": _normalize,
-    "denormalize": _denormalize,
-    "affine": _affine,
-    "affine_inverse": _affine_inverse,
+    "centre": _statistic,
+    "scale": _statistic,
+    "normalize": _same,
+    "denormalize": _same,
+    "affine": _per_channel,
+    "affine_inverse": _same,
     "recurrent": _recurrent,
-    "layer_norm": _layer_norm,
-    "dropout": _dropout,
+    "layer_norm": _per_channel,
+    "dropout": _same,
     "head": _head,
     "linear_skip": _linear_skip,
-    "sum": _sum,
+    "sum": _same,
 }
 
 

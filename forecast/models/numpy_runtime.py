@@ -5,7 +5,6 @@ Gates stand in the order i, f, g, o (LSTM) and z, r, h (GRU), as Keras keeps the
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
@@ -14,21 +13,22 @@ from forecast.models.description import PAST, Layer, Network
 from forecast.windows import window_centre, window_scale
 
 Weights = Mapping[str, np.ndarray]
-TOLERANCE = 1e-5  # between two readers' forecasts, see `difference`
+READER_TOLERANCE = 1e-5  # of `relative_difference` between two readers of one network
 
 
 def forward(network: Network, weights: Weights, past: np.ndarray) -> np.ndarray:
     """The forecast of each window: scaled `past` `(windows, lookback, channels)` -> `(windows, horizon, targets)`."""
     values = {PAST: past}
-    for layer in network.layers:
-        owner = layer.options.get("of", layer.name)
-        own = {name.partition("/")[2]: array for name, array in weights.items() if name.startswith(f"{owner}/")}
-        values[layer.name] = KINDS[layer.kind](layer, own, *(values[name] for name in layer.inputs))
+    with np.errstate(all="ignore"):  # what overflows shows in the forecast
+        for layer in network.layers:
+            owner = layer.options.get("of", layer.name)
+            own = {name.partition("/")[2]: array for name, array in weights.items() if name.startswith(f"{owner}/")}
+            values[layer.name] = KINDS[layer.kind](layer, own, *(values[name] for name in layer.inputs))
     return values[network.layers[-1].name]
 
 
-def difference(forecasts: np.ndarray, others: np.ndarray) -> float:
-    """Largest difference between two readers' scaled forecasts of the same windows, as a fraction of the largest forecast."""
+def relative_difference(forecasts: np.ndarray, others: np.ndarray) -> float:
+    """The largest difference between scaled forecasts of the same windows, as a fraction of the largest of `others`."""
     return float(np.abs(forecasts - others).max() / max(np.abs(others).max(), np.finfo(np.float32).tiny))
 
 
@@ -106,7 +106,9 @@ def _recurrent(layer: Layer, own: Weights, x: np.ndarray) -> np.ndarray:
         after_each = cell(x, *(own[direction + name] for name in names))
         if layer.options["sequences"]:
             return np.stack(list(after_each), axis=1)
-        return deque(after_each, maxlen=1).pop()
+        for state in after_each:  # one at a time: only sequences are worth the memory of all
+            last = state
+        return last
 
     if not layer.options["bidirectional"]:
         return states(x)
