@@ -98,11 +98,13 @@ class Run:
             near = [str(path.parent) for path in run.directory.parent.glob("*/" + run.status.name)]
             hint = did_you_mean(str(directory), sorted(near)) if near else "Make one with: forecast train CONFIG"
             raise RunError(found, hint, str(directory))
-        state = run._state()
+        status = run._read_status()
+        state = status["state"]
         if state != "finished":
             found = {"running": "is still running, or was killed", "failed": "failed", "interrupted": "was interrupted"}
             told = found.get(state, f"has the unknown state {state!r:.40}")
-            raise RunError(f"the training of this run {told}.", f"{run.log} says why; train again.", str(directory))
+            why = f": {status['why']:.500}" if isinstance(status.get("why"), str) else "."
+            raise RunError(f"the training of this run {told}{why}", f"Its log is {run.log}; train again.", str(directory))
         return run
 
     @classmethod
@@ -133,12 +135,12 @@ class Run:
         shutil.rmtree(self.directory)
 
     def _is_run(self) -> bool:
-        return self.status.is_file() and self.config.is_file() and self._state() in STATES
+        return self.status.is_file() and self.config.is_file() and self._read_status()["state"] in STATES
 
-    def _state(self) -> str | None:
+    def _read_status(self) -> dict:
         status = self.read_json(self.status)
-        state = status.get("state") if isinstance(status, dict) else None
-        return state if isinstance(state, str) else None
+        known = isinstance(status, dict) and isinstance(status.get("state"), str)
+        return status if known else {"state": None}
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
@@ -160,15 +162,17 @@ class Run:
                 logger.error("%s: %s", type(error).__name__, error)
             logger.removeHandler(handler)
             handler.close()
-            self.write_status("finished" if finished else "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+            state = "finished" if finished else "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            self.write_status(state, str(error) if state == "failed" else "")
 
     def forecast_of(self, data: Path | None) -> Path:
         """Where the forecast that continues `data` goes: forecast.csv, or forecast-NAME.csv for newer data."""
         return self.forecast if data is None else self.directory / f"forecast-{data.stem}.csv"
 
-    def write_status(self, state: str) -> None:
-        """Say where the training stands; one of `STATES`."""
-        self.write_json(self.status, {"state": state, "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")})
+    def write_status(self, state: str, why: str = "") -> None:
+        """Say where the training stands, one of `STATES`, and why it failed."""
+        at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self.write_json(self.status, {"state": state, "at": at} | ({"why": why} if why else {}))
 
     def write_text(self, path: Path, text: str) -> None:
         """Write a file of this run whole or not at all."""

@@ -73,7 +73,7 @@ def train(
         ConfigError, DataError: nothing is written.
         RunError: the directory cannot be used, or training failed; the run's status says so.
     """
-    check_installed("Training", ["keras", os.environ.get("KERAS_BACKEND", "tensorflow"), "matplotlib"], "train")
+    check_trainable()
     config = config if isinstance(config, Config) else load_config(config)
     prepared = prepare(config)
     config = prepared.config
@@ -92,6 +92,15 @@ def train(
         except (TypeError, ValueError, OverflowError) as error:  # a picture that cannot be drawn costs no trained run
             log.warning("the plots are not complete: %s", error)
     return run
+
+
+def check_trainable() -> None:
+    """What only training needs is installed.
+
+    Raises:
+        ForecastError: with the line that installs it.
+    """
+    check_installed("Training", ["keras", os.environ.get("KERAS_BACKEND", "tensorflow"), "matplotlib"], "train")
 
 
 def prepare(config: Config) -> Prepared:

@@ -14,7 +14,7 @@ from forecast.errors import ConfigError, ForecastError
 from forecast.loading import load_config
 from forecast.models.description import Network
 from forecast.repairs import told
-from forecast.training import Prepared, prepare
+from forecast.training import Prepared, check_trainable, prepare
 
 FEW_WINDOWS = 50  # training windows below which a network hardly learns more than its linear skip
 LONG_SEASON = 100  # steps; a season longer than this is not for the lookback to see
@@ -43,7 +43,8 @@ def validate(config: Config | str | Path, overrides: Mapping[str, object] | None
         prepared = prepare(loaded)
     except ForecastError as error:
         return [*found, Finding("error", "config" if isinstance(error, ConfigError) else "data", str(error))]
-    return [*found, *_about_data(prepared), *_about_windows(prepared), *_about_network(prepared, prepared.network)]
+    network = prepared.network
+    return [*found, *_about_data(prepared), *_about_windows(prepared), *_about_network(prepared, network), *_about_packages()]
 
 
 def _about_data(prepared: Prepared) -> list[Finding]:
@@ -101,6 +102,14 @@ def _about_network(prepared: Prepared, network: Network) -> list[Finding]:
         *found,
         Finding("ok", "memory", f"about {bytes_needed / 1e6:.0f} MB in training, {TENSORFLOW / 1e6:.0f} of them TensorFlow"),
     ]
+
+
+def _about_packages() -> list[Finding]:
+    try:
+        check_trainable()
+    except ForecastError as error:
+        return [Finding("warning", "training", error.found, error.remedy)]
+    return []
 
 
 def memory_estimate(prepared: Prepared, network: Network) -> float:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from forecast.config import DataConfig
-from forecast.data import check_moves, compare, contract, read_panel
+from forecast.data import Contract, check_moves, compare, contract, read_panel
 from forecast.errors import DataError
 
 
@@ -250,7 +250,8 @@ def test_contract(tmp_path):
     assert told["repairs"] == [{"what": "missing values", "policy": "forward", "cells": 1, "ranges": [filled]}]
 
 
-KNOWN = {"columns": {"y": {"min": 10.0, "max": 30.0, "median_size": 20.0}}, "last_timestamp": "2020-01-10 00:00:00", "freq": "D"}
+FACTS = {"columns": {"y": {"min": 10.0, "max": 30.0, "median_size": 20.0}}, "freq": "D"}
+KNOWN = Contract(**FACTS, last_timestamp="2020-01-10 00:00:00", timezone=None)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +286,7 @@ def test_other_units_are_seen_in_spite_of_a_usual_value(tmp_path, values):
 
 
 def test_time_zones_beside_the_contract(tmp_path):
-    zoned = KNOWN | {"last_timestamp": "2020-01-10 00:00:00+01:00", "timezone": "Europe/Berlin"}
+    zoned = Contract(**FACTS, last_timestamp="2020-01-10 00:00:00+01:00", timezone="Europe/Berlin")
     panel = read(tmp_path, days([11, 25, 19], "2020-01-12"), timezone="Europe/Berlin")
     assert compare(panel, zoned)[0].startswith("1 steps are missing")
     with pytest.raises(DataError, match="the timestamps have no time zone, in training they had Europe/Berlin"):

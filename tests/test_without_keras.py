@@ -55,6 +55,7 @@ def test_init_and_validate(packages, tmp_path):
     assert drafted.returncode == 0, drafted.stderr
     checked = forecast(packages, "validate", "sales.yaml", folder=tmp_path)
     assert checked.returncode == 0, checked.stdout
+    assert "⚠ training Training needs `keras`, `tensorflow`, `matplotlib`, not installed here." in checked.stdout
 
 
 def test_training_names_what_to_install(packages, tmp_path):
