@@ -139,6 +139,9 @@ def predict(
     runtime: Annotated[
         str, typer.Option(help="What computes the network: numpy, or keras, which takes seconds to start.")
     ] = "numpy",
+    new_series: Annotated[
+        bool, typer.Option("--new-series", help="Forecast series of --data that the run does not know, too.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -154,7 +157,7 @@ def predict(
 
     path = output or opened.forecast_of(data)
     _check_output(path, opened, data)
-    table = predict_future(opened, data, runtime)
+    table = predict_future(opened, data, runtime, new_series)
     opened.write_table(path, table)
     if as_json:
         typer.echo(

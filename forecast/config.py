@@ -68,6 +68,11 @@ def _name(value: object) -> object:
 
 
 Columns = Annotated[list[str], BeforeValidator(_one_or_list, json_schema_input_type=str | list[str]), Field(min_length=1)]
+Names = Annotated[
+    list[Annotated[str, Field(min_length=1)]],
+    BeforeValidator(_one_or_list, json_schema_input_type=str | list[str]),
+    Field(min_length=1),
+]
 YesNo = Annotated[bool, BeforeValidator(_yes_or_no, json_schema_input_type=bool | Literal["yes", "no", "on", "off"])]
 Border = Annotated[float | int | str, BeforeValidator(_border)]
 Date = Annotated[str, BeforeValidator(_date)]
@@ -105,8 +110,15 @@ class DataConfig(Section):
         description="name of the timestamp column, or those of year, month, day, hour, minute, second (as many as there are)"
     )
     target: Columns = Field(description="name of the column to forecast, or a list of names to forecast together")
-    series_id: Text | None = Field(
-        None, description="name of the column that tells the series apart; null: the file is one series"
+    series_id: Names | None = Field(
+        None, description="name of the column that tells the series apart, or a list of them; null: the file is one series"
+    )
+    wide: YesNo = Field(
+        False, description="every column but the timestamp is a series, and `target` is what to call their values in results"
+    )
+    short_series: Literal["error", "skip"] = Field(
+        "error",
+        description="series without a training window; skip: left out, or only scored where they have windows in later parts",
     )
     freq: Text | None = Field(
         None, description="length of one step as a pandas frequency (h, D, MS, 15min); null: inferred from the spacing"
@@ -144,14 +156,16 @@ class DataConfig(Section):
     def _check(self) -> DataConfig:
         if self.thousands == self.decimal:
             raise ValueError(f"decimal and thousands cannot both be {self.decimal!r}")
+        if self.wide and (self.series_id or len(self.target) > 1):
+            raise ValueError("a wide file has no series_id and one target, the name for the values of all its columns")
         if reserved := {"series_id", "timestamp"} & set(self.target):
             raise ValueError(f"a target cannot be called {reserved.pop()!r}, which is a column of every result; rename it")
         return self
 
     @property
     def columns(self) -> list[str]:
-        """Every column that is read."""
-        return [*self.timestamp, *([self.series_id] if self.series_id else []), *self.target]
+        """Every column that is read; of a wide file, the timestamp's."""
+        return [*self.timestamp, *(self.series_id or []), *([] if self.wide else self.target)]
 
 
 class SplitsConfig(Section):
@@ -161,6 +175,10 @@ class SplitsConfig(Section):
         0.15, description="fraction of the rows, number of steps, duration, or first date; chooses epochs and ridge strength"
     )
     test: Border = Field(0.15, description="fraction of the rows, number of steps, duration, or first date; only ever scored")
+    align: Literal["dates", "ends"] = Field(
+        "dates",
+        description="where series end apart: parts begin at the same dates in all, or count back from the end of each",
+    )
     end: Date | None = Field(
         None, description="rows at or after this date are left out of all three parts; null: all rows are used"
     )
@@ -173,6 +191,10 @@ class ScalingConfig(Section):
         "minmax", description="minmax: to `range`; standard: mean 0 and deviation 1; robust: median and quartiles; none"
     )
     range: Range = Field([0.0, 1.0], description="where minmax puts the smallest and largest training value")
+    per: Literal["series", "all"] = Field(
+        "series",
+        description="series: each by its own training rows; all: one scaling for all series, which keeps their levels apart",
+    )
     transform: Literal["none", "log1p"] = Field(
         "none", description="log1p turns growth in percent into growth in steps; needs values above -1"
     )
@@ -218,6 +240,10 @@ class TrainingConfig(Section):
 
     epochs: Count = Field(100, description="passes over the training windows, at most")
     batch_size: Count = Field(32, description="windows in one step of the optimizer")
+    sampling: Literal["windows", "series"] = Field(
+        "windows",
+        description="what an epoch draws evenly: all windows once, or as many windows from each series, however long it is",
+    )
     learning_rate: float = Field(1e-3, gt=0, le=1e6, description="step size of the optimizer")
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = Field("adam", description="Keras optimizer")
     loss: Literal["mse", "mae", "huber"] = Field("mse", description="what training makes small, in scaled units")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +42,25 @@ class Panel:
     def series(self) -> np.ndarray:
         """Index of the series that each row belongs to: `(rows,)`."""
         return np.repeat(np.arange(len(self.series_ids)), np.diff(self.offsets))
+
+    @property
+    def ticks(self) -> pd.DatetimeIndex:
+        """Every tick from the first to the last timestamp of any series."""
+        if len(self.series_ids) == 1:
+            return self.timestamps
+        return pd.date_range(self.timestamps.min(), self.timestamps.max(), freq=self.freq)
+
+    def only(self, kept: np.ndarray) -> Panel:
+        """The series whose numbers are in `kept`, in that order."""
+        rows = np.concatenate([np.arange(self.offsets[series], self.offsets[series + 1]) for series in kept])
+        return replace(
+            self,
+            series_ids=[self.series_ids[series] for series in kept],
+            offsets=np.concatenate([[0], np.cumsum(np.diff(self.offsets)[kept])]),
+            timestamps=self.timestamps[rows],
+            values=self.values[rows],
+            filled=self.filled[rows],
+        )
 
     def future(self, series: int, steps: int) -> pd.DatetimeIndex:
         """The timestamps of the first `steps` steps after the last row of a series."""

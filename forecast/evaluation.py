@@ -56,10 +56,9 @@ def forecast_all(
 
 def score_all(forecasts: Forecasts, panel: Panel, splits: Splits, scaler: Scaler, season_length: int) -> dict:
     """Metrics of every forecaster as plain JSON values, None where undefined: in total, per horizon step and per target."""
-    first, end = splits.part("train")
-    measured = np.where(panel.filled, np.nan, panel.values)
-    rows = [measured[a:b] for a, b in zip(first, end, strict=True)]
     windows, actual = forecasts.windows, forecasts.actual
+    measured = np.where(panel.filled, np.nan, panel.values)
+    rows = [measured[span] for span in splits.fitted(windows.lookback)]
     scales = np.stack([metrics.seasonal_scales(part, season_length) for part in rows])[windows.series]  # (windows, 2, targets)
     actual_scaled = scaler.apply(actual, windows.series)
     scores: dict = {"windows": len(windows)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from forecast.config import Config, DataConfig
 from forecast.data import Contract, Panel, compare, read_panel
-from forecast.errors import DataError, RunError, did_you_mean
+from forecast.errors import DataError, RunError, did_you_mean, first_few
 from forecast.models.description import Network, describe_network
 from forecast.models.numpy_runtime import forward as numpy_forward
 from forecast.repairs import told
@@ -94,12 +94,15 @@ def read_trained(run: Run) -> Trained:
     return Trained(config, contract, scaler, expected, weights)
 
 
-def predict(run: Run | str | Path, data: str | Path | None = None, runtime: str = "numpy") -> pd.DataFrame:
+def predict(
+    run: Run | str | Path, data: str | Path | None = None, runtime: str = "numpy", new_series: bool = False
+) -> pd.DataFrame:
     """Forecast the `horizon` steps after the last row of every series, all series in one pass.
 
     run: a finished run or its directory; it needs neither its config file nor its data any more.
     data: newer rows, with the columns of the training data; None continues the training data.
     runtime: what computes the network, numpy or keras.
+    new_series: whether `data` may hold series that the run does not know; each is scaled by the rows that are given of it.
 
     Returns a row per series, step and target: series_id, timestamp, step, target, forecast (in the units of the file).
 
@@ -119,6 +122,8 @@ def predict(run: Run | str | Path, data: str | Path | None = None, runtime: str 
     ends = panel.filled[panel.offsets[1:] - 1].any(axis=1)
     if ends.any():
         log.warning("%s: %d series end with a filled value, from which the forecast starts.", data or run.name, int(ends.sum()))
+    if new_series:
+        trained = _acquainted(trained, panel, str(data))
     windows, series = continuing_windows(panel, trained)
     return _table(panel, trained.forecast(windows, series, forward))
 
@@ -136,7 +141,7 @@ def recent_panel(run: Run, trained: Trained) -> Panel:
         path=str(run.recent),
         timestamp=["timestamp"],
         target=data.target,
-        series_id="series_id",
+        series_id=["series_id"],
         freq=trained.contract.freq,
         timezone=trained.contract.timezone,
     )
@@ -154,6 +159,17 @@ def recent_rows(panel: Panel, lookback: int) -> pd.DataFrame:
     return pd.DataFrame(columns | {name: panel.values[kept, i] for i, name in enumerate(panel.targets)})
 
 
+def _acquainted(trained: Trained, panel: Panel, place: str) -> Trained:
+    """With a scaler for the panel's new series, too: fitted on their rows, all of which lie before the forecast."""
+    known = set(trained.scaler.series_ids)
+    new = [number for number, name in enumerate(panel.series_ids) if name not in known]
+    if not new:
+        return trained
+    names = first_few([panel.series_ids[number] for number in new])
+    log.warning("%s: %d series were not in the training data: %s; scaled by their own rows.", place, len(new), names)
+    return replace(trained, scaler=trained.scaler.extended(panel.only(np.array(new)), trained.config.scaling))
+
+
 def continuing_windows(panel: Panel, trained: Trained, most: int = 1) -> tuple[Windows, np.ndarray]:
     """The last windows of each series, at `most` so many, and the scaler's index of each window's series.
 
@@ -164,7 +180,9 @@ def continuing_windows(panel: Panel, trained: Trained, most: int = 1) -> tuple[W
     unknown = [name for name in panel.series_ids if name not in set(scaler.series_ids)]
     if unknown:
         hint = did_you_mean(unknown[0], scaler.series_ids)
-        raise DataError(f"series '{unknown[0]}' was not in the training data.", hint, panel.source)
+        raise DataError(
+            f"series '{unknown[0]}' was not in the training data.", f"{hint} Or allow it: --new-series.", panel.source
+        )
     short = int(np.argmin(np.diff(panel.offsets)))
     rows = int(np.diff(panel.offsets)[short])
     if rows < lookback:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -37,6 +38,19 @@ class Scaler:
         with np.errstate(over="ignore"):  # what is infinite is not announced as a forecast
             return _backward(scaled.astype(np.float64) * scale + offset, self.transform)
 
+    def extended(self, panel: Panel, config: ScalingConfig) -> Scaler:
+        """With the series of a panel that it does not know yet: scaled as all are, or each by all of its rows."""
+        check_transform(panel, self.transform)
+        spans = [slice(first, end) for first, end in pairwise(panel.offsets)]
+        own = (
+            [_fit_rows(panel, span, config) for span in spans]
+            if config.per == "series"
+            else [(self.offset[0], self.scale[0])] * len(spans)
+        )
+        offset, scale = (np.array(values) for values in zip(*own, strict=True))
+        both = np.concatenate([self.offset, offset]), np.concatenate([self.scale, scale])
+        return Scaler(self.transform, self.series_ids + panel.series_ids, self.columns, *both)
+
     def to_json(self) -> dict:
         """Plain JSON values; numbers survive the trip exactly."""
         arrays = {"offset": self.offset.tolist(), "scale": self.scale.tolist()}
@@ -67,23 +81,36 @@ class Scaler:
         return self.offset[series, channels].reshape(shape), self.scale[series, channels].reshape(shape)
 
 
-def fit_scaler(panel: Panel, splits: Splits, config: ScalingConfig) -> Scaler:
-    """Fit each series' scaler on its measured training rows, and on nothing after them.
+def fit_scaler(panel: Panel, splits: Splits, config: ScalingConfig, lookback: int) -> Scaler:
+    """Fit each series' scaler, or one for all series, on measured training rows, and on nothing after them.
 
-    A channel that is constant over the training rows gets scale 1.
+    A series without training rows is scaled by its first `lookback` rows, none of which is ever a target. A channel that is
+    constant over these rows gets scale 1.
 
     Raises:
         DataError: `transform: log1p` meets a value of -1 or less.
     """
     check_transform(panel, config.transform)
-    shape = (len(panel.series_ids), panel.values.shape[1])
-    offset, scale = np.zeros(shape), np.ones(shape)
-    for series, (first, end) in enumerate(zip(*splits.part("train"), strict=True)):
-        for channel in range(shape[1]):
-            measured = panel.values[first:end, channel][~panel.filled[first:end, channel]]
-            if len(measured):
-                offset[series, channel], scale[series, channel] = _fit(_forward(measured, config.transform), config)
+    spans = splits.fitted(lookback)
+    if config.per == "all":
+        train = [slice(first, end) for first, end in zip(*splits.part("train"), strict=True)]
+        offset, scale = _fit_rows(panel, np.concatenate([np.arange(span.start, span.stop) for span in train]), config)
+        shape = (len(spans), len(offset))
+        return Scaler(
+            config.transform, panel.series_ids, panel.targets, np.broadcast_to(offset, shape), np.broadcast_to(scale, shape)
+        )
+    fitted = [_fit_rows(panel, span, config) for span in spans]
+    offset, scale = (np.array(values) for values in zip(*fitted, strict=True))
     return Scaler(config.transform, panel.series_ids, panel.targets, offset, scale)
+
+
+def _fit_rows(panel: Panel, rows: slice | np.ndarray, config: ScalingConfig) -> tuple[list[float], list[float]]:
+    """Offset and scale of each channel over the measured ones of these rows."""
+    fitted = []
+    for values, filled in zip(panel.values[rows].T, panel.filled[rows].T, strict=True):
+        measured = values[~filled]
+        fitted.append(_fit(_forward(measured, config.transform), config) if len(measured) else (0.0, 1.0))
+    return [offset for offset, _ in fitted], [scale for _, scale in fitted]
 
 
 def check_transform(panel: Panel, transform: str) -> None:

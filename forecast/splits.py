@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -23,8 +24,9 @@ class Splits:
         series    |<---------- train --------->|<- validation ->|<--- test --->|   (rows after `end` are not used)
         borders   [i, 0]                       [i, 1]           [i, 2]         [i, 3]
 
-    A part holds the rows from its border (inclusive) to the next (exclusive). The targets of a window lie in one part;
-    its lookback may reach into the part before:
+    A part holds the rows from its border (inclusive) to the next (exclusive). With `align: dates` it begins at the same date in
+    every series, so that no series is trained on dates that another is tested on; in a series that begins late or ends early a
+    part may be empty. The targets of a window lie in one part; its lookback may reach into the part before:
 
         test window      |<- lookback ->|<- horizon ->|
                          ... validation | test ...
@@ -37,17 +39,35 @@ class Splits:
         column = PARTS.index(part)
         return self.borders[:, column], self.borders[:, column + 1]
 
+    def fitted(self, lookback: int) -> list[slice]:
+        """The rows of each series that a scaler may see: its training part, or its first lookback where that is longer.
+
+        No window has a target among the first `lookback` rows, whatever part they lie in.
+        """
+        begin, train_end, _, end = self.borders.T
+        return [
+            slice(first, stop)
+            for first, stop in zip(begin, np.maximum(train_end, np.minimum(begin + lookback, end)), strict=True)
+        ]
+
 
 def make_splits(panel: Panel, config: SplitsConfig) -> Splits:
-    """The borders of each series: sizes count back from the end, dates are the first timestamp of a part."""
-    borders = np.zeros((len(panel.series_ids), 4), dtype=np.int64)
-    for series, (first, last) in enumerate(zip(panel.offsets[:-1], panel.offsets[1:], strict=True)):
-        stamps = panel.timestamps[first:last]
-        end = len(stamps) if config.end is None else _at_date(stamps, config.end)
-        test = _start_of(config.test, stamps, end, end)
-        validation = _start_of(config.validation, stamps, test, end)
-        borders[series] = first + np.array([0, validation, test, end])
-    return Splits(borders)
+    """The borders of each series: sizes count back from the end of the panel, or of the series; dates begin a part."""
+    everyone = None if config.align == "ends" else panel.ticks
+    borders = []
+    for first, last in pairwise(panel.offsets):
+        own = panel.timestamps[first:last]
+        ticks = own if everyone is None else everyone
+        places = (len(own) if at == len(ticks) else int(own.searchsorted(ticks[at])) for at in _borders(ticks, config))
+        borders.append([first, *(first + place for place in places)])
+    return Splits(np.array(borders, dtype=np.int64))
+
+
+def _borders(ticks: pd.DatetimeIndex, config: SplitsConfig) -> tuple[int, int, int]:
+    """The ticks at which validation and test begin, and at which the test part ends."""
+    end = len(ticks) if config.end is None else _at_date(ticks, config.end)
+    test = _start_of(config.test, ticks, end, end)
+    return _start_of(config.validation, ticks, test, end), test, end
 
 
 def _start_of(border: float | int | str, stamps: pd.DatetimeIndex, before: int, rows: int) -> int:

@@ -127,16 +127,21 @@ def _tables(config: DataConfig, path: Path) -> Iterator[pd.DataFrame]:
         return
     header, delimiter = header_of(path, config.encoding, config.delimiter, wanted)
     _check_columns(header, wanted, path)
-    as_text = [config.series_id, *(config.timestamp if len(config.timestamp) == 1 else [])]
-    as_text += config.target if config.decimal != "." or config.thousands else []
+    as_text = [*(config.series_id or []), *(config.timestamp if len(config.timestamp) == 1 else [])]
+    as_text += value_columns(config, header) if config.decimal != "." or config.thousands else []
     pieces = pd.read_csv(
         path, sep=delimiter, encoding=codec_of(config.encoding), chunksize=CHUNK, skip_blank_lines=False,
-        dtype={name: str for name in as_text if name}, keep_default_na=False,
-        na_values={name: [""] if name == config.series_id else EMPTY for name in header},
+        dtype=dict.fromkeys(as_text, str), keep_default_na=False,
+        na_values={name: [""] if name in (config.series_id or []) else EMPTY for name in header},
     )  # fmt: skip
     for table in pieces:
         check_width(table, path)
         yield table
+
+
+def value_columns(config: DataConfig, header: list[str]) -> list[str]:
+    """The columns that hold values: the targets, or in a wide file all but the timestamp's."""
+    return [name for name in header if name not in config.timestamp] if config.wide else config.target
 
 
 def check_width(table: pd.DataFrame, path: Path) -> None:
@@ -170,8 +175,11 @@ class _Reader:
 
     def read(self, table: pd.DataFrame) -> tuple[np.ndarray, pd.Series | None, pd.Series, np.ndarray]:
         """Row numbers, ids, timestamps and values of a piece, without its fully empty rows."""
-        table = table[table.notna().any(axis=1)][self.config.columns]
-        values = np.stack([self._numbers(table[name]) for name in self.config.target], axis=1)
+        self.values = value_columns(self.config, list(table.columns))
+        table = table[table.notna().any(axis=1)]
+        if not self.values:
+            raise DataError("no column but the timestamp's.", "A wide file has a column for each series.", str(self.path))
+        values = np.stack([self._numbers(table[name]) for name in self.values], axis=1)
         return (
             (table.index.to_numpy() + HEADER_ROWS).astype(np.int32),
             self._ids(table),
@@ -195,15 +203,24 @@ class _Reader:
         timestamps = pd.DatetimeIndex(pd.concat(stamps, ignore_index=True))
         stamps.clear()
         timestamps = localize(timestamps, self.offsets, self.config.timezone, codes, str(self.path))
-        return Rows(np.concatenate(numbers), codes, [str(name) for name in names], timestamps, np.concatenate(values))
+        rows = Rows(np.concatenate(numbers), codes, [str(name) for name in names], timestamps, np.concatenate(values))
+        return _narrow(rows, self.values) if self.config.wide else rows
 
     def _ids(self, table: pd.DataFrame) -> pd.Series | None:
+        """The name of each row's series; of several columns, their texts with a slash between."""
         if self.config.series_id is None:
             return None
-        given = table[self.config.series_id]
-        ids = given.astype(str).str.strip()
-        self._refuse(given, (given.isna() | (ids == "")).to_numpy(), "is empty", "Name the series of each row.")
-        return ids
+        parts = []
+        for name in self.config.series_id:
+            given = table[name]
+            part = given.astype(str).str.strip()
+            self._refuse(given, (given.isna() | (part == "")).to_numpy(), "is empty", "Name the series of each row.")
+            if len(self.config.series_id) > 1:
+                self._refuse(
+                    given, part.str.contains("/").to_numpy(), "holds a slash", "It separates the parts of a series' name."
+                )
+            parts.append(part)
+        return parts[0].str.cat(parts[1:], sep="/")
 
     def _timestamps(self, table: pd.DataFrame) -> pd.Series:
         column = table.iloc[:, 0]
@@ -254,3 +271,26 @@ class _Reader:
             cells = [f"row {number} {cell}" for number, cell in zip(column.index[rows[:3]] + HEADER_ROWS, shown, strict=True)]
             place = f"{self.path}:{column.index[rows[0]] + HEADER_ROWS}"
             raise DataError(f"`{column.name}` {what} in {len(rows)} rows: {first_few(cells, total=len(rows))}.", remedy, place)
+
+
+def _narrow(rows: Rows, names: list[str]) -> Rows:
+    """A row for each cell of a wide file, whose series begin and end where their columns hold values."""
+    pieces = []
+    order = np.argsort(rows.timestamps.asi8, kind="stable")
+    for series, values in enumerate(rows.values.T):
+        known = np.flatnonzero(~np.isnan(values[order]))
+        if len(known):
+            chosen = order[known[0] : known[-1] + 1]
+            codes = np.full(len(chosen), series, dtype=np.int32)
+            pieces.append((rows.number[chosen], codes, rows.timestamps[chosen], values[chosen, None]))
+    if not pieces:
+        raise DataError("no column holds a value.", "Give a wide file with numbers.")
+    numbers, codes, stamps, values = zip(*pieces, strict=True)
+    present, codes = np.unique(np.concatenate(codes), return_inverse=True)
+    return Rows(
+        np.concatenate(numbers),
+        codes.astype(np.int32),
+        [names[series] for series in present],
+        stamps[0].append(list(stamps[1:])),
+        np.concatenate(values),
+    )

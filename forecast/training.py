@@ -29,7 +29,7 @@ from forecast.runs import Run
 from forecast.scaling import Scaler, check_scaled, fit_scaler
 from forecast.splits import PARTS, Part, Splits, make_splits
 from forecast.timestamps import in_steps, season_length_of
-from forecast.windows import Windows, check_measured, check_windows, make_windows
+from forecast.windows import Windows, check_measured, check_parts, make_windows, without_short
 
 if TYPE_CHECKING:
     from forecast.models.fitting import Progress
@@ -113,8 +113,9 @@ def prepare(config: Config) -> Prepared:
     check_moves(panel)
     config = in_steps(config, panel.freq)
     splits = make_splits(panel, config.splits)
-    check_windows(panel, splits, config)
-    scaler = fit_scaler(panel, splits, config.scaling)
+    panel, splits = without_short(panel, splits, config)
+    check_parts(panel, splits, config)
+    scaler = fit_scaler(panel, splits, config.scaling, config.windows.lookback)
     spans = zip(panel.offsets[:-1], panel.offsets[1:], strict=True)
     scaled = np.concatenate([scaler.apply(panel.values[first:end], series) for series, (first, end) in enumerate(spans)])
     check_scaled(panel, scaled)
@@ -127,8 +128,8 @@ def prepare(config: Config) -> Prepared:
 
 
 def _season_length(panel: Panel, splits: Splits, config: Config) -> int:
-    """The config's season, or that of the freq; a season that the training part cannot hold is 1 if nobody asked for it."""
-    rows = int(np.diff(splits.borders[:, :2]).min())
+    """The config's season, or that of the freq; a season that no training part can hold is 1 if nobody asked for it."""
+    rows = int(np.diff(splits.borders[:, :2]).max())
     season_length = config.data.season_length or season_length_of(panel.freq)
     if season_length < rows:
         return season_length

@@ -106,33 +106,64 @@ def _measured(panel: Panel, first: np.ndarray, horizon: int) -> np.ndarray:
     return filled[first + horizon] == filled[first - 1]
 
 
-def check_windows(panel: Panel, splits: Splits, config: Config) -> None:
-    """Every part of every series has at least one window.
+def without_short(panel: Panel, splits: Splits, config: Config) -> tuple[Panel, Splits]:
+    """Panel and splits as `data.short_series` wants them: what is left out, or only scored, is added to the record.
 
     Raises:
-        ConfigError: with the largest lookback, or the smallest part, that would do.
+        ConfigError: the policy is error and a series has no training window, or no series has one; with what would do.
     """
     lookback, horizon = config.windows.lookback, config.windows.horizon
     lengths = np.diff(splits.borders, axis=1)  # (series, parts)
-    sizes = lengths.min(axis=0)  # the shortest series decides
-    if sizes[0] < lookback + horizon:
-        largest = sizes[0] - horizon
-        series = panel.series_ids[int(np.argmin(lengths[:, 0]))]
-        if largest > 0:
-            raise ConfigError(
-                f"windows.lookback is {lookback}, but series '{series}' has {sizes[0]} training rows.",
-                f"Use at most {largest} ({sizes[0]} - horizon {horizon}), or a longer training part.",
-                config.place("windows.lookback"),
-            )
-        raise ConfigError(
-            f"splits.validation ({config.splits.validation}) and splits.test ({config.splits.test}) leave series '{series}'"
-            f" {sizes[0]} training rows, too few for a horizon of {horizon}.",
-            "Make these parts smaller, the horizon shorter, or give more data.",
-            config.place("splits.test"),
+    trained = lengths[:, 0] >= lookback + horizon
+    if not trained.all() and (config.data.short_series == "error" or not trained.any()):
+        raise _too_short(panel, lengths[:, 0], config)
+    begin, _, _, end = splits.borders.T
+    some_window = trained | (end - begin >= lookback + horizon)
+    for told, chosen in (
+        ("series too short for a window, left out", ~some_window),
+        ("series without a training window, only scored", some_window & ~trained),
+    ):
+        if chosen.any():
+            first = [panel.series_ids[series] for series in np.flatnonzero(chosen)[:3]]
+            panel.record.append({"what": told, "policy": "skip", "rows": int(chosen.sum()), "first": first})
+    if some_window.all():
+        return panel, splits
+    kept = panel.only(np.flatnonzero(some_window))
+    moved = kept.offsets[:-1] - panel.offsets[:-1][some_window]
+    return kept, Splits(splits.borders[some_window] + moved[:, None])
+
+
+def _too_short(panel: Panel, rows: np.ndarray, config: Config) -> ConfigError:
+    lookback, horizon = config.windows.lookback, config.windows.horizon
+    series = int(np.argmin(rows))
+    largest, short = int(rows[series]) - horizon, int((rows < lookback + horizon).sum())
+    others = f" ({short} series of {len(rows)} have no training window)" if short > 1 else ""
+    skip = ", or data.short_series: skip" if short < len(rows) else ""
+    if largest > 0:
+        return ConfigError(
+            f"windows.lookback is {lookback}, but series '{panel.series_ids[series]}' has {rows[series]} training rows{others}.",
+            f"Use at most {largest} ({rows[series]} - horizon {horizon}), or a longer training part{skip}.",
+            config.place("windows.lookback"),
         )
-    for part, size in zip(PARTS[1:], sizes[1:], strict=True):
+    return ConfigError(
+        f"splits.validation ({config.splits.validation}) and splits.test ({config.splits.test}) leave series"
+        f" '{panel.series_ids[series]}' {rows[series]} training rows, too few for a horizon of {horizon}{others}.",
+        f"Make these parts smaller, the horizon shorter, or give more data{skip}.",
+        config.place("splits.test"),
+    )
+
+
+def check_parts(panel: Panel, splits: Splits, config: Config) -> None:
+    """Validation and test part have at least one window, in some series.
+
+    Raises:
+        ConfigError: with the smallest part that would do.
+    """
+    horizon = config.windows.horizon
+    lengths = np.diff(splits.borders, axis=1)
+    for part, size in zip(PARTS[1:], lengths.max(axis=0)[1:], strict=True):
         if size < horizon:
-            series = int(np.argmin(lengths[:, PARTS.index(part)]))
+            series = int(np.argmax(lengths[:, PARTS.index(part)]))
             last = panel.timestamps[splits.borders[series, 3] - 1]
             raise ConfigError(
                 f"the {part} part of series '{panel.series_ids[series]}' has {size} rows, fewer than the horizon of {horizon},"

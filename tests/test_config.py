@@ -141,7 +141,11 @@ PROBLEMS = {
         None,
     ),
     "resample as text": ("data: {path: a.csv, timestamp: t, target: y, resample: D}", "`data.resample` is 'D'", None),
-    "empty series_id": ("data: {path: a.csv, timestamp: t, target: y, series_id: ''}", "`data.series_id` is ''", None),
+    "empty series_id": (
+        "data: {path: a.csv, timestamp: t, target: y, series_id: ''}",
+        "`data.series_id` is ''; it should have at least 1 character",
+        None,
+    ),
     "season of nothing": ("data: {path: a.csv, timestamp: t, target: y, season_length: 0}", "`data.season_length` is 0", None),
     "no validation": ("splits: {validation: 0}", "`splits.validation` is 0; it must be a fraction", 5),
     "null test": ("splits: {test: null}", "`splits.test` is None; it must be a fraction", 5),

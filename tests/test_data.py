@@ -298,3 +298,26 @@ def test_other_units_are_refused(tmp_path, factor, power):
     panel = read(tmp_path, days([11 * factor, 25 * factor, 19 * factor], "2020-01-11"))
     with pytest.raises(DataError, match=rf"off by 10\^{power}.\n  Give it in the units of the training data"):
         compare(panel, KNOWN)
+
+
+def test_series_by_several_columns(tmp_path):
+    rows = [f"{shop},{item},2020-01-0{day},{day}\n" for shop in "ns" for item in (7, 8) for day in (1, 2, 3)]
+    panel = read(tmp_path, "shop,item,t,y\n" + "".join(rows), series_id=["shop", "item"])
+    assert panel.series_ids == ["n/7", "n/8", "s/7", "s/8"]
+    with pytest.raises(DataError, match=r"`shop` holds a slash in 1 rows: row 2 'n/7'"):
+        read(tmp_path, "shop,item,t,y\nn/7,1,2020-01-01,1\n", series_id=["shop", "item"])
+
+
+def test_wide_files_have_a_series_in_each_column(tmp_path):
+    rows = ["2020-01-03,3,6,,", "2020-01-04,4,7,,", "2020-01-02,2,5,9,", "2020-01-01,1,,8,"]
+    panel = read(tmp_path, "t,north,south,west,empty\n" + "\n".join(rows), wide=True)
+    assert panel.series_ids == ["north", "south", "west"]
+    assert panel.offsets.tolist() == [0, 4, 7, 9]
+    assert panel.values[:, 0].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert panel.timestamps[4] == pd.Timestamp("2020-01-02")
+    gap = "t,north\n2020-01-01,1\n2020-01-02,\n2020-01-03,3\n2020-01-04,4\n"
+    with pytest.raises(DataError, match="empty"):
+        read(tmp_path, gap, wide=True)
+    assert read(tmp_path, gap, wide=True, missing_values="interpolate").values[:, 0].tolist() == [1, 2, 3, 4]
+    with pytest.raises(DataError, match="no column but the timestamp's"):
+        read(tmp_path, "t\n2020-01-01\n", wide=True)

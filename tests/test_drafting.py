@@ -60,7 +60,7 @@ def test_what_was_chosen_is_said(tmp_path):
 def test_series_are_found(tmp_path):
     shops = [pd.DataFrame({"month": MONTHS, "shop": name, "city": "x", "sales": seasonal_rows()}) for name in ("007", "008")]
     config = load_config(write(tmp_path, pd.concat(shops)))
-    assert config.data.series_id == "shop"
+    assert config.data.series_id == ["shop"]
     assert prepare(config).panel.series_ids == ["007", "008"]
 
 

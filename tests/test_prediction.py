@@ -43,7 +43,7 @@ def test_some_series_in_any_order(run, tmp_path):
     ("table", "message"),
     [
         (newer(11), "new.csv: series 'south' has 11 rows, but the network looks back on 12"),
-        (newer(shop="soth"), r"series 'soth' was not in the training data.\n  Did you mean `south`\?"),
+        (newer(shop="soth"), r"series 'soth' was not in the training data.\n  Did you mean `south`\? Or allow it: --new-series."),
         (newer().rename(columns={"sales": "sale"}), r"no column `sales`.\n  Did you mean `sale`\?"),
         (newer(sales=-2.0), "log1p, but `sales` is -2"),
         (newer(sales=1e31), "`sales` is infinite or beyond"),
@@ -74,3 +74,14 @@ def test_both_runtimes_agree(run):
 
 def test_training_compares_both_runtimes(run):
     assert 0 < run.read_json(run.metrics)["runtime_difference"] <= 1e-5
+
+
+def test_a_new_series_is_forecast_where_it_is_allowed(run, tmp_path, caplog):
+    pd.concat([newer(), newer(shop="west").assign(sales=lambda rows: 1000 * rows.sales)]).to_csv(
+        tmp_path / "new.csv", index=False
+    )
+    both = predict(run, tmp_path / "new.csv", new_series=True)
+    assert "1 series were not in the training data: west; scaled by their own rows." in caplog.text
+    assert both.series_id.unique().tolist() == ["south", "west"]
+    assert both.forecast[both.series_id == "west"].between(2e4, 1e5).all()
+    assert predict(run, tmp_path / "new.csv", new_series=True).equals(both)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
@@ -15,7 +17,7 @@ from forecast.splits import make_splits
 from tests.panels import coded_panel
 
 PANEL = coded_panel(40, 60, targets=2)
-SPLITS = make_splits(PANEL, SplitsConfig(validation=10, test=10))
+SPLITS = make_splits(PANEL, SplitsConfig(validation=10, test=10, align="ends"))
 PEERS = {
     "minmax": (ScalingConfig(), MinMaxScaler()),
     "minmax -1 to 1": (ScalingConfig(range=[-1, 1]), MinMaxScaler((-1, 1))),
@@ -26,7 +28,7 @@ PEERS = {
 
 @pytest.mark.parametrize(("config", "peer"), PEERS.values(), ids=PEERS.keys())
 def test_equals_scikit_learn_fitted_on_training_rows(config, peer):
-    scaled = fit_scaler(PANEL, SPLITS, config).apply(PANEL.values, PANEL.series)
+    scaled = fit_scaler(PANEL, SPLITS, config, 2).apply(PANEL.values, PANEL.series)
     for first, train_end, last in [(0, 20, 40), (40, 80, 100)]:
         expected = peer.fit(PANEL.values[first:train_end]).transform(PANEL.values[first:last])
         np.testing.assert_allclose(scaled[first:last], expected, rtol=1e-6, atol=1e-6)
@@ -35,7 +37,7 @@ def test_equals_scikit_learn_fitted_on_training_rows(config, peer):
 @pytest.mark.parametrize("method", ["minmax", "standard", "robust", "none"])
 @pytest.mark.parametrize("transform", ["none", "log1p"])
 def test_undo_is_the_inverse_after_json(method, transform):
-    fitted = fit_scaler(PANEL, SPLITS, ScalingConfig(method=method, transform=transform))
+    fitted = fit_scaler(PANEL, SPLITS, ScalingConfig(method=method, transform=transform), 2)
     scaler = Scaler.from_json(json.loads(json.dumps(fitted.to_json())))
     np.testing.assert_array_equal(scaler.offset, fitted.offset)
     windows = PANEL.values[np.array([[0, 1, 2], [97, 98, 99]])]  # (windows, steps, targets)
@@ -47,7 +49,7 @@ def test_undo_is_the_inverse_after_json(method, transform):
 def test_constant_training_rows_are_only_shifted(method):
     panel = coded_panel(40, 60, targets=2)
     panel.values[:20, 1] = 0.1  # whose standard deviation over 20 rows is not 0 but 1e-17
-    scaler = fit_scaler(panel, SPLITS, ScalingConfig(method=method))
+    scaler = fit_scaler(panel, SPLITS, ScalingConfig(method=method), 2)
     assert scaler.scale[0, 1] == 1.0
     assert scaler.apply(np.array([[0.0, 1.1]]), np.array([0]))[0, 1] == pytest.approx(1.0)
 
@@ -56,12 +58,32 @@ def test_log1p_needs_values_above_minus_one():
     panel = coded_panel(30)
     panel.values[3] = -1.5
     with pytest.raises(DataError, match="log1p, but `y0` is -1.5 at 2020-01-04"):
-        fit_scaler(panel, make_splits(panel, SplitsConfig()), ScalingConfig(transform="log1p"))
+        fit_scaler(panel, make_splits(panel, SplitsConfig()), ScalingConfig(transform="log1p"), 2)
 
 
 def test_values_beyond_float32_are_refused():
     panel = coded_panel(30)
     panel.values[3] = 1e300  # `read_panel` would refuse it
-    scaler = fit_scaler(panel, make_splits(panel, SplitsConfig()), ScalingConfig(method="none"))
+    scaler = fit_scaler(panel, make_splits(panel, SplitsConfig()), ScalingConfig(method="none"), 2)
     with pytest.raises(DataError, match=r"`y0` is 1e\+300 at 2020-01-04 00:00:00, too large for a network"):
         check_scaled(panel, scaler.apply(panel.values, panel.series))
+
+
+def test_one_scaling_for_all_series():
+    scaler = fit_scaler(PANEL, SPLITS, ScalingConfig(method="standard", per="all"), 2)
+    train = np.concatenate([PANEL.values[:20], PANEL.values[40:80]])
+    np.testing.assert_allclose(scaler.offset, [train.mean(axis=0)] * 2)
+    np.testing.assert_allclose(scaler.scale, [train.std(axis=0)] * 2)
+
+
+def test_a_series_without_training_rows_is_scaled_by_its_first_lookback():
+    panel = coded_panel(60, 60)
+    late = replace(panel, timestamps=panel.timestamps[:60].append(panel.timestamps[:60] + pd.Timedelta(days=50)))
+    splits = make_splits(late, SplitsConfig(validation=20, test=20))
+    assert splits.borders.tolist() == [[0, 60, 60, 60], [60, 80, 100, 120]]
+    later = make_splits(late, SplitsConfig(validation="2020-01-21", test="2020-02-10"))
+    assert later.borders.tolist() == [[0, 20, 40, 60], [60, 60, 60, 120]]
+    scaler = fit_scaler(late, later, ScalingConfig(), 5)
+    assert (scaler.offset[1, 0], scaler.scale[1, 0]) == (1000, 4)
+    moved = replace(late, values=late.values + 7 * (np.arange(120) >= 65)[:, None])
+    assert fit_scaler(moved, later, ScalingConfig(), 5).offset[1, 0] == 1000

@@ -290,3 +290,37 @@ def test_force_does_not_delete_the_data(project, tmp_path):
     with pytest.raises(RunError, match="the run directory holds the data"):
         train(project(), tmp_path, force=True)
     assert (tmp_path / "data.csv").exists()
+
+
+@pytest.mark.parametrize("evenly", [False, True])
+def test_an_epoch_draws_windows_or_series_evenly(evenly):
+    from forecast.models.fitting import Batches
+    from forecast.windows import Windows
+
+    rows = np.zeros((130, 1), np.float32)
+    series = np.repeat([0, 1, 2], [90, 9, 1])
+    windows = Windows(rows, rows, np.arange(10, 110), series, 4, 2)
+    batches = Batches(windows, 32, np.random.default_rng(0), evenly)
+    assert sum(len(batches[number][0]) for number in range(len(batches))) == 100
+    counts = np.bincount(series[batches.order])
+    assert counts.tolist() == ([34, 33, 33] if evenly else [90, 9, 1])
+    before = batches.order.copy()
+    batches.on_epoch_end()
+    assert not np.array_equal(before, batches.order)
+
+
+@pytest.mark.slow
+def test_a_ragged_panel_trains_and_scores_what_it_can(project, tmp_path):
+    months = pd.date_range("2010-01-01", periods=120, freq="MS")
+    rows = {"long": months, "short": months[:70], "late": months[60:], "new": months[97:], "tiny": months[:5]}
+    shops = [pd.DataFrame({"month": own, "shop": name, "sales": seasonal_rows(len(own))}) for name, own in rows.items()]
+    data = {"series_id": "shop", "short_series": "skip"}
+    config = project(pd.concat(shops), data=data, training={"epochs": 1, "sampling": "series"}, scaling={"per": "all"})
+    run = train(config, tmp_path / "run")
+    scored = pd.read_csv(run.predictions)
+    assert set(scored.series_id) == {"long", "late", "new"}
+    assert "tiny" not in pd.read_csv(run.forecast).series_id.tolist()
+    repairs = {repair["what"]: repair["first"] for repair in run.read_json(run.contract)["repairs"]}
+    assert repairs["series too short for a window, left out"] == ["tiny"]
+    assert repairs["series without a training window, only scored"] == ["new"]
+    assert np.isfinite(run.read_json(run.metrics)["test"]["forecast"]["total"]["mase"])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 
-from forecast.config import Config
+from forecast.config import Config, SplitsConfig
+from forecast.data import Panel
 from forecast.errors import ConfigError
 from forecast.splits import PARTS, make_splits
-from forecast.windows import check_windows, make_windows, window_statistics
+from forecast.windows import check_parts, make_windows, window_statistics, without_short
 from tests.panels import coded_panel
 
 
@@ -16,7 +20,7 @@ def config(lookback=4, horizon=2, stride=1, validation=6, test=6) -> Config:
     return Config.model_validate(
         {
             "data": {"path": "x.csv", "timestamp": "t", "target": "y0"},
-            "splits": {"validation": validation, "test": test},
+            "splits": {"validation": validation, "test": test, "align": "ends"},
             "windows": {"lookback": lookback, "horizon": horizon, "stride": stride},
         }
     )
@@ -79,12 +83,12 @@ def test_windows_copy_nothing_until_asked():
 def test_parts_without_a_window(keys, message):
     panel, settings = coded_panel(40, 30), config(**keys)
     with pytest.raises(ConfigError, match=message):
-        check_windows(panel, make_splits(panel, settings.splits), settings)
+        check_parts(*without_short(panel, make_splits(panel, settings.splits), settings), settings)
 
 
 def test_the_largest_lookback_named_does_fit():
     panel, settings = coded_panel(40, 30), config(lookback=16)
-    check_windows(panel, make_splits(panel, settings.splits), settings)
+    check_parts(*without_short(panel, make_splits(panel, settings.splits), settings), settings)
     assert len(windows_of(panel, "train", settings)) == 12
 
 
@@ -95,3 +99,29 @@ def test_window_statistics(method, centre, scale):
     centres, scales = window_statistics(np.array([[[1.0], [2.0], [3.0]]]), method)
     assert centres.shape == scales.shape == (1, 1, 1)
     assert (centres.item(), scales.item()) == (centre, scale)
+
+
+def ragged() -> Panel:
+    """Four series of 40, 40, 3 and 10 days; the last one begins 30 days later, when the training part is over."""
+    panel = coded_panel(40, 40, 3, 10)
+    return replace(panel, timestamps=panel.timestamps[:83].append(panel.timestamps[:10] + pd.Timedelta(days=30)))
+
+
+def test_short_series_are_refused_or_skipped():
+    panel, settings = ragged(), config()
+    settings = settings.model_copy(update={"splits": SplitsConfig(validation=6, test=6)})
+    splits = make_splits(panel, settings.splits)
+    message = r"leave series 's3' 0 training rows.* \(2 series of 4 have no training window\).\n.* or data.short_series: skip"
+    with pytest.raises(ConfigError, match=message):
+        without_short(panel, splits, settings)
+    skipping = settings.model_copy(update={"data": settings.data.model_copy(update={"short_series": "skip"})})
+    kept, parts = without_short(panel, splits, skipping)
+    assert kept.series_ids == ["s0", "s1", "s3"]
+    assert [repair["first"] for repair in kept.record] == [["s2"], ["s3"]]
+    assert parts.borders.tolist() == [[0, 28, 34, 40], [40, 68, 74, 80], [80, 80, 84, 90]]
+    assert kept.values[80, 0] == 3000
+    counts = {
+        part: np.bincount(make_windows(kept, kept.values, parts, part, settings.windows).series, minlength=3).tolist()
+        for part in ("train", "validation", "test")
+    }
+    assert counts == {"train": [23, 23, 0], "validation": [5, 5, 0], "test": [5, 5, 5]}

@@ -38,12 +38,15 @@ class Progress:
 
 
 class Batches(keras.utils.PyDataset):
-    """Windows, copied one batch at a time; `rng` draws a new order each epoch, without it they come in time order."""
+    """Windows, copied one batch at a time; `rng` draws a new order each epoch, without it they come in time order.
 
-    def __init__(self, windows: Windows, batch_size: int, rng: np.random.Generator | None = None):
+    evenly: an epoch has as many windows of each series as of any other, drawn with replacement where a series has too few.
+    """
+
+    def __init__(self, windows: Windows, batch_size: int, rng: np.random.Generator | None = None, evenly: bool = False):
         super().__init__()
-        self.windows, self.batch_size, self.rng = windows, batch_size, rng
-        self.order = np.arange(len(windows)) if rng is None else rng.permutation(len(windows))
+        self.windows, self.batch_size, self.rng, self.evenly = windows, batch_size, rng, evenly
+        self.order = np.arange(len(windows)) if rng is None else self._draw()
 
     def __len__(self) -> int:
         return math.ceil(len(self.windows) / self.batch_size)
@@ -55,7 +58,15 @@ class Batches(keras.utils.PyDataset):
     def on_epoch_end(self) -> None:
         """Keras calls this after each epoch: draw the next one's order."""
         if self.rng is not None:
-            self.order = self.rng.permutation(len(self.windows))
+            self.order = self._draw()
+
+    def _draw(self) -> np.ndarray:
+        count = len(self.windows)
+        if not self.evenly:
+            return self.rng.permutation(count)
+        present, begins, sizes = np.unique(self.windows.series, return_index=True, return_counts=True)  # in order of series
+        turns = self.rng.permutation(np.arange(count) % len(present))
+        return begins[turns] + self.rng.integers(sizes[turns])
 
 
 def fit(
@@ -77,7 +88,7 @@ def fit(
     error = keras.metrics.MeanMetricWrapper(LOSSES[config.loss], name="error")
     model.compile(_optimizer(config), loss=LOSSES[config.loss], metrics=[error], jit_compile=_jit())
     rng = np.random.default_rng([seed, 1])  # apart from the stream that drew the initial weights
-    batches = Batches(train, config.batch_size, rng)
+    batches = Batches(train, config.batch_size, rng, evenly=config.sampling == "series")
     unseen = Batches(validation, max(config.batch_size, BATCH))
     untrained = model.evaluate(unseen, verbose=0, return_dict=True)["error"]
     on_progress(Progress(0, config.epochs, 1.0, math.nan, untrained, 0.0, 0.0))
