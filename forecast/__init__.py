@@ -19,6 +19,7 @@ _HOMES = {
     "export": "exports",
     "init": "drafting",
     "load_config": "loading",
+    "plan": "future",
     "predict": "prediction",
     "schema": "config",
     "train": "training",

@@ -74,7 +74,7 @@ class Linear:
 
     def forecast(self, windows: Windows) -> np.ndarray:
         """Scaled forecasts `(windows, horizon, targets)`."""
-        return windows.forecast_by(self._forecast)
+        return windows.forecast_by(lambda inputs: self._forecast(inputs["past"]))
 
     def _forecast(self, past: np.ndarray) -> np.ndarray:
         centre, scale = (part[..., : self.bias.shape[1]] for part in window_statistics(past, self.normalization))
@@ -110,7 +110,7 @@ def _moments(windows: Windows, normalization: str) -> _Moments:
     xy = np.zeros((windows.lookback + 1, windows.horizon))
     for start in range(0, len(chosen), BATCH):
         batch = chosen[start : start + BATCH]
-        past = windows.inputs(batch).astype(np.float64)
+        past = windows.pasts(batch).astype(np.float64)
         centre, scale = window_statistics(past, normalization)
         x = np.concatenate([((past - centre) / scale)[..., 0], np.ones((len(batch), 1))], axis=1)  # (batch, lookback + 1)
         y = ((windows.targets(batch) - centre) / scale)[..., 0]  # (batch, horizon)

@@ -139,6 +139,9 @@ def predict(
     runtime: Annotated[
         str, typer.Option(help="What computes the network: numpy, or keras, which takes seconds to start.")
     ] = "numpy",
+    future: Annotated[
+        Path | None, typer.Option(help="Known covariates of the steps to forecast; see forecast plan.", show_default=False)
+    ] = None,
     new_series: Annotated[
         bool, typer.Option("--new-series", help="Forecast series of --data that the run does not know, too.")
     ] = False,
@@ -157,7 +160,7 @@ def predict(
 
     path = output or opened.forecast_of(data)
     _check_output(path, opened, data)
-    table = predict_future(opened, data, runtime, new_series)
+    table = predict_future(opened, data, runtime, new_series, future)
     opened.write_table(path, table)
     if as_json:
         typer.echo(
@@ -186,6 +189,32 @@ def _check_output(path: Path, run: Run, data: Path | None) -> None:
         raise RunError("--output would lie among the files of the run.", "Choose another folder.", str(path))
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise RunError("--output is not a file.", "Choose another name.", str(path))
+
+
+@app.command()
+def plan(
+    run: RunFolder,
+    data: Annotated[Path | None, typer.Option(help="Newer rows, as for predict.", show_default=False)] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV to write, with the cells to fill.")] = Path("future.csv"),
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say from when to when each column is needed to forecast, and write the rows of the future to fill in.
+
+    Example:  forecast plan runs/sales-1 -o future.csv
+    """
+    from forecast.future import plan as needs_of
+
+    needs = needs_of(run, data, output)
+    if as_json:
+        typer.echo(json.dumps([{**vars(need), "first": str(need.first), "last": str(need.last)} for need in needs]))
+        return
+    for need in needs:
+        typer.echo(f"{need.column:<24} {need.role:<16} {need.first} to {need.last}")
+    if any(need.role == "known covariate" for need in needs):
+        typer.echo(f"\nWrote {output}; fill it and run: forecast predict {run} --future {output}")
+    else:
+        typer.echo(f"\nNothing of the future is needed. Next: forecast predict {run}")
 
 
 @app.command()
@@ -354,7 +383,8 @@ def _print_scores(run: Run, metrics: dict) -> None:
     if metrics["advice"]:
         typer.echo(f"\n{metrics['advice']}")
     typer.echo(f"\nKept the weights of epoch {metrics['kept_epoch']}. Plots, predictions and metrics: {run.directory}/")
-    typer.echo(f"Next: forecast predict {run.directory}")
+    command = "predict" if run.forecast.exists() else "plan"  # known covariates over the horizon are yet to be given
+    typer.echo(f"Next: forecast {command} {run.directory}")
 
 
 def _print_targets(scores: dict, labels: dict[str, str]) -> None:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from forecast.yaml12 import Dumper
 
+CALENDAR = re.compile(r"hour|day_of_week|day_of_month|month|week|holidays\([A-Z]{2}\)")
 DURATION = re.compile(r"([1-9][0-9]{0,8})\s*(s|min|h|d|w|mo|y)")
 
 
@@ -55,6 +56,15 @@ def _date(value: object, expected: str = "a date such as 2015-01-31 or 2015-01-3
     return str(moment)
 
 
+def _calendar(value: list[str]) -> list[str]:
+    for name in value:
+        if not CALENDAR.fullmatch(name):
+            raise ValueError(
+                f"`{name}` is not hour, day_of_week, day_of_month, month, week or holidays(DE), with a country's code"
+            )
+    return value
+
+
 def _low_high(value: list[float]) -> list[float]:
     if not value[0] < value[1]:
         raise ValueError("the first number must be below the second")
@@ -67,7 +77,8 @@ def _name(value: object) -> object:
     return value
 
 
-Columns = Annotated[list[str], BeforeValidator(_one_or_list, json_schema_input_type=str | list[str]), Field(min_length=1)]
+Columns = Annotated[list[str], BeforeValidator(_one_or_list, json_schema_input_type=str | list[str])]
+Calendar = Annotated[Columns, AfterValidator(_calendar)]
 Names = Annotated[
     list[Annotated[str, Field(min_length=1)]],
     BeforeValidator(_one_or_list, json_schema_input_type=str | list[str]),
@@ -107,9 +118,17 @@ class DataConfig(Section):
         description="CSV or Parquet file; a relative path starts at the config file's folder, or with --set at the current one",
     )
     timestamp: Columns = Field(
-        description="name of the timestamp column, or those of year, month, day, hour, minute, second (as many as there are)"
+        min_length=1,
+        description="name of the timestamp column, or those of year, month, day, hour, minute, second (as many as there are)",
     )
-    target: Columns = Field(description="name of the column to forecast, or a list of names to forecast together")
+    target: Columns = Field(min_length=1, description="name of the column to forecast, or a list of names to forecast together")
+    past_covariates: Columns = Field([], description="columns that help to forecast and are known up to the last row only")
+    known_covariates: Columns = Field(
+        [], description="columns that are known over the horizon, too, such as prices; `predict --future` gives them"
+    )
+    calendar: Calendar = Field(
+        [], description="known covariates made of the timestamps: hour, day_of_week, day_of_month, month, week, holidays(DE)"
+    )
     series_id: Names | None = Field(
         None, description="name of the column that tells the series apart, or a list of them; null: the file is one series"
     )
@@ -156,16 +175,25 @@ class DataConfig(Section):
     def _check(self) -> DataConfig:
         if self.thousands == self.decimal:
             raise ValueError(f"decimal and thousands cannot both be {self.decimal!r}")
+        if self.wide and (self.past_covariates or self.known_covariates):
+            raise ValueError("a wide file has no covariates but the calendar")
         if self.wide and (self.series_id or len(self.target) > 1):
             raise ValueError("a wide file has no series_id and one target, the name for the values of all its columns")
-        if reserved := {"series_id", "timestamp"} & set(self.target):
-            raise ValueError(f"a target cannot be called {reserved.pop()!r}, which is a column of every result; rename it")
+        if reserved := {"series_id", "timestamp"} & set(self.values):
+            raise ValueError(
+                f"a target or covariate cannot be called {reserved.pop()!r}, which is a column of every result; rename it"
+            )
         return self
 
     @property
     def columns(self) -> list[str]:
         """Every column that is read; of a wide file, the timestamp's."""
-        return [*self.timestamp, *(self.series_id or []), *([] if self.wide else self.target)]
+        return [*self.timestamp, *(self.series_id or []), *([] if self.wide else self.values)]
+
+    @property
+    def values(self) -> list[str]:
+        """The columns of numbers: targets, past covariates, known covariates."""
+        return [*self.target, *self.past_covariates, *self.known_covariates]
 
 
 class SplitsConfig(Section):

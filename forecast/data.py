@@ -15,6 +15,7 @@ from forecast import repairs
 from forecast.config import DataConfig
 from forecast.errors import DataError
 from forecast.tables import Rows, read_rows
+from forecast.time_features import calendar_features
 from forecast.timestamps import check_freq, check_spacing, infer_freq, season_length_of, steps_between, steps_in
 
 
@@ -22,7 +23,8 @@ from forecast.timestamps import check_freq, check_spacing, infer_freq, season_le
 class Panel:
     """One or many series as one matrix: the rows `offsets[i]` to `offsets[i + 1]` (exclusive) are series i, in time order.
 
-    values: float64 `(rows, channels)` in the units of the file; the first `len(targets)` channels are the targets.
+    values: float64 `(rows, channels)` in the units of the file: targets, past covariates, known covariates, calendar.
+    columns: the names of all channels; the last `known` of them are known over the horizon, too.
     filled: bool `(rows, channels)`, the cells that the file does not hold.
     timestamps: `(rows,)`, `freq` apart within a series.
     record: what was done to the rows of the file.
@@ -35,6 +37,9 @@ class Panel:
     filled: np.ndarray
     targets: list[str]
     freq: str
+    columns: list[str]
+    known: int
+    calendar: list[str]  # the last columns, which no file holds
     source: str  # the file, for messages
     record: repairs.Record = field(default_factory=list)
 
@@ -42,6 +47,16 @@ class Panel:
     def series(self) -> np.ndarray:
         """Index of the series that each row belongs to: `(rows,)`."""
         return np.repeat(np.arange(len(self.series_ids)), np.diff(self.offsets))
+
+    @property
+    def file_columns(self) -> list[str]:
+        """The channels that the file holds: all but the calendar's."""
+        return self.columns[: len(self.columns) - len(self.calendar)]
+
+    @property
+    def target_values(self) -> np.ndarray:
+        """The channels that are forecast: `(rows, targets)`."""
+        return self.values[:, : len(self.targets)]
 
     @property
     def ticks(self) -> pd.DatetimeIndex:
@@ -87,12 +102,30 @@ def read_panel(config: DataConfig, path: str | Path | None = None) -> Panel:
         for key, value in (("max_gap", config.max_gap), ("season_length", config.season_length or season_length_of(freq)))
     )
     rows, filled = repairs.fill_values(rows, config.model_copy(update={"max_gap": max_gap}), season, source, record)
-    return Panel(rows.series_ids, rows.offsets, rows.timestamps, rows.values, filled, list(config.target), freq, source, record)
+    calendar = calendar_features(rows.timestamps, config.calendar)
+    values = np.column_stack([rows.values, *calendar.values()]) if calendar else rows.values
+    filled = np.column_stack([filled, np.zeros((len(filled), len(calendar)), dtype=bool)]) if calendar else filled
+    columns = [*config.values, *calendar]
+    known = len(config.known_covariates) + len(calendar)
+    return Panel(
+        rows.series_ids,
+        rows.offsets,
+        rows.timestamps,
+        values,
+        filled,
+        list(config.target),
+        freq,
+        columns,
+        known,
+        list(calendar),
+        source,
+        record,
+    )
 
 
 def check_moves(panel: Panel) -> None:
     """No target is constant over the whole file."""
-    still = [name for name, column in zip(panel.targets, panel.values.T, strict=True) if np.ptp(column) == 0]
+    still = [name for name, column in zip(panel.targets, panel.target_values.T, strict=True) if np.ptp(column) == 0]
     if still:
         raise DataError(
             f"`{still[0]}` is {panel.values[0, panel.targets.index(still[0])]:g} in every row; there is nothing to learn.",
@@ -105,7 +138,7 @@ def contract(panel: Panel) -> dict:
     """What the data was, as plain JSON values: hash, size, spacing, zone, ranges, and what was done to which rows."""
     with open(panel.source, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    columns = zip(panel.targets, panel.values.T, panel.filled.T, strict=True)
+    columns = zip(panel.file_columns, panel.values.T, panel.filled.T, strict=False)
     return {
         "path": panel.source,
         "sha256": digest,
@@ -156,7 +189,7 @@ def compare(panel: Panel, known: Contract) -> list[str]:
     Raises:
         DataError: the values are in other units, or the timestamps in no zone, so that a forecast would mean nothing.
     """
-    pairs = zip(panel.targets, panel.values.T, strict=True)
+    pairs = zip(panel.file_columns, panel.values.T, strict=False)
     odd = [sentence for name, values in pairs for sentence in _odd_values(name, values, known.columns[name], panel.source)]
     return odd + _odd_times(panel, known)
 

@@ -36,7 +36,7 @@ def forecast_all(
     Raises:
         RunError: the network's forecasts are not finite.
     """
-    seen = (panel.values, panel.offsets[windows.series], windows.first, windows.horizon)
+    seen = (panel.target_values, panel.offsets[windows.series], windows.first, windows.horizon)
     by = {
         MODEL: scaler.undo(network, windows.series),
         "naive": baselines.naive(*seen),
@@ -51,13 +51,13 @@ def forecast_all(
             "Lower training.learning_rate, or set scaling.transform: none.",
             "training",
         )
-    return Forecasts(windows, gather(panel.values, windows.first, windows.horizon), by)
+    return Forecasts(windows, gather(panel.target_values, windows.first, windows.horizon), by)
 
 
 def score_all(forecasts: Forecasts, panel: Panel, splits: Splits, scaler: Scaler, season_length: int) -> dict:
     """Metrics of every forecaster as plain JSON values, None where undefined: in total, per horizon step and per target."""
     windows, actual = forecasts.windows, forecasts.actual
-    measured = np.where(panel.filled, np.nan, panel.values)
+    measured = np.where(panel.filled[:, : len(panel.targets)], np.nan, panel.target_values)
     rows = [measured[span] for span in splits.fitted(windows.lookback)]
     scales = np.stack([metrics.seasonal_scales(part, season_length) for part in rows])[windows.series]  # (windows, 2, targets)
     actual_scaled = scaler.apply(actual, windows.series)

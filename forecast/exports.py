@@ -20,8 +20,8 @@ import pandas as pd
 
 from forecast.errors import RunError, check_installed, did_you_mean
 from forecast.models.numpy_runtime import relative_difference
-from forecast.prediction import RECENT_WINDOWS, Trained, continuing_windows, read_trained, recent_panel
 from forecast.runs import Run
+from forecast.trained import RECENT_WINDOWS, Trained, continuing_windows, read_trained, recent_panel
 
 if TYPE_CHECKING:
     from forecast.models.backend import keras
@@ -134,11 +134,13 @@ def _writing(target: Path) -> Iterator[None]:
 def _examples(run: Run, trained: Trained) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Inputs in the units of the file, spread over the windows that the run keeps; its own forecasts; the series of each."""
     panel = recent_panel(run, trained)
-    windows, series = continuing_windows(panel, trained, RECENT_WINDOWS)
+    before = trained.network.forecast[0] if trained.known else 0  # so that the covariates over the horizon are in these rows, too
+    windows, series = continuing_windows(panel, trained, most=RECENT_WINDOWS, before=before)
     chosen = np.linspace(0, len(windows) - 1, min(len(windows), EXAMPLES)).astype(np.int64)
     windows, series = replace(windows, first=windows.first[chosen], series=windows.series[chosen]), series[chosen]
     expected = trained.forecast(windows, series, trained.forward("numpy"))
-    example = {"past": replace(windows, past=panel.values).inputs().astype(np.float32)}
+    in_units = replace(windows, past=panel.values, known=panel.values[:, len(panel.columns) - panel.known :])
+    example = {name: values.astype(np.float32) for name, values in in_units.inputs().items()}
     if len(trained.scaler.series_ids) > 1:
         example["series"] = series[:, None].astype(np.int32)
     return example, expected, series
@@ -167,12 +169,11 @@ def _graph(trained: Trained) -> keras.Model:
     from forecast.models.keras_builder import load_keras
 
     scaler, network = trained.scaler, trained.network
-    past = keras.Input((network.lookback, network.channels), name="past")
-    inputs = {"past": past}
+    inputs = {name: keras.Input(tuple(shape), name=name) for name, shape in network.inputs.items()}
     if len(scaler.series_ids) > 1:
         series = inputs["series"] = keras.Input((1,), dtype="int32", name="series")
     else:
-        series = keras.ops.zeros_like(past[:, 0, :1], dtype="int32")
+        series = keras.ops.zeros_like(inputs["past"][:, 0, :1], dtype="int32")
 
     def of_series(name: str, table: np.ndarray) -> keras.KerasTensor:
         lookup = keras.layers.Embedding(*table.shape, name=name, trainable=False)
@@ -181,10 +182,16 @@ def _graph(trained: Trained) -> keras.Model:
         return lookup(series)  # (batch, 1, channels)
 
     offset, scale = of_series("offset", scaler.offset), of_series("scale", scaler.scale)
-    values = keras.ops.log(past + 1) if scaler.transform == "log1p" else past  # ONNX knows no log1p
-    scaled = load_keras(network, trained.weights, portable=True)((values - offset) / scale)
-    targets = network.forecast[1]
-    forecast = scaled * scale[..., :targets] + offset[..., :targets]  # (batch, horizon, targets)
+    targets, known = network.forecast[1], trained.known
+    values = inputs["past"]
+    if scaler.transform == "log1p":  # ONNX knows no log1p
+        logs = keras.ops.log(values[..., :targets] + 1)
+        values = keras.ops.concatenate([logs, values[..., targets:]], axis=-1) if network.channels > targets else logs
+    scaled = {"past": (values - offset) / scale}
+    if known:
+        scaled["known"] = (inputs["known"] - offset[..., -known:]) / scale[..., -known:]
+    forecast = load_keras(network, trained.weights, portable=True)(scaled)
+    forecast = forecast * scale[..., :targets] + offset[..., :targets]  # (batch, horizon, targets)
     return keras.Model(inputs, keras.ops.exp(forecast) - 1 if scaler.transform == "log1p" else forecast)
 
 
@@ -224,22 +231,26 @@ def _run_code(form: Format, folder: Path, target: Path) -> np.ndarray:
 
 
 def _write_notes(folder: Path, run: Run, trained: Trained, form: Format, result: Export) -> None:
-    ids, columns, network = trained.scaler.series_ids, trained.config.data.target, trained.network
+    ids, columns, network = trained.scaler.series_ids, trained.scaler.columns, trained.network
     if len(ids) > 1:
         pd.DataFrame({"series_id": ids}).to_csv(folder / SERIES, index_label="series")
-    sizes = {"batch": form.batch or "batch", "lookback": network.lookback, "channels": network.channels}
+    sizes = {"batch": form.batch or "batch", "lookback": network.lookback, "channels": network.channels, "known": trained.known}
     sizes |= {"horizon": network.forecast[0], "targets": network.forecast[1], "freq": trained.contract.freq}
+    ahead = ", ".join(f"`{name}`" for name in columns[len(columns) - trained.known :])
+    own_rows = OWN_ROWS.format(chosen=columns, series_line=SERIES_LINE if len(ids) > 1 else "", **sizes)
     notes = NOTES.format(
         run=run.name,
         file=form.file,
         columns=", ".join(f"`{name}`" for name in columns),
-        chosen=columns,
+        forecast_columns=", ".join(f"`{name}`" for name in trained.config.data.target),
+        known_row=KNOWN_ROW.format(ahead=ahead, **sizes) if trained.known else "",
         series_row=SERIES_ROW.format(**sizes) if len(ids) > 1 else "",
-        series_line=SERIES_LINE if len(ids) > 1 else "",
+        calendar=CALENDAR if trained.config.data.calendar else "",
         one=ONE_WINDOW if form.batch == 1 else "",
         packages=", ".join(f"{name} {metadata.version(name)}" for name in ["numpy", *form.runs_with]),
         code=form.code,
         difference=result.difference,
+        own_rows="" if trained.known else own_rows,
         **sizes,
     )
     (folder / README).write_text(notes, encoding="utf-8")
@@ -249,11 +260,11 @@ NOTES = """# {run}: `{file}`
 
 | | type and shape | what it is |
 | --- | --- | --- |
-| input `past` | float32 `({batch}, {lookback}, {channels})` | the last {lookback} steps, oldest first |
-{series_row}| output | float32 `({batch}, {horizon}, {targets})` | the next {horizon} steps, in order |
+| input `past` | float32 `({batch}, {lookback}, {channels})` | the last {lookback} steps, oldest first: {columns} |
+{known_row}{series_row}| output | float32 `({batch}, {horizon}, {targets})` | the next {horizon} steps: {forecast_columns} |
 
-The last axis holds the columns {columns}, in the units of the training data; scaling happens inside. Steps follow each other
-without gaps at the pandas frequency `{freq}`, and no cell may be empty: one NaN makes the whole forecast NaN. {one}
+All values are in the units of the training data; scaling happens inside. Steps follow each other without gaps at the pandas
+frequency `{freq}`, and no cell may be empty: one NaN makes the whole forecast NaN. {calendar}{one}
 
 `example.npz` holds inputs from the end of the training data, and `expected.npy` what the run forecasts from them. In this
 folder, with {packages}:
@@ -262,7 +273,8 @@ folder, with {packages}:
 {code}
 print(np.abs(forecast - np.load("expected.npy")).max())  # {difference:.2g} when this was written
 ```
-
+{own_rows}"""
+OWN_ROWS = """
 For rows of your own, put in place of `example`:
 
 ```python
@@ -271,6 +283,8 @@ rows = pd.read_csv("newer.csv")[{chosen}].tail({lookback})
 example = {{"past": rows.to_numpy("float32")[None]}}{series_line}
 ```
 """
+KNOWN_ROW = "| input `known` | float32 `({batch}, {horizon}, {known})` | the {horizon} steps to forecast: {ahead} |\n"
+CALENDAR = "Calendar columns are the sine and cosine of 2 pi times the part of the day, week, month or year that is over. "
 SERIES_ROW = "| input `series` | int32 `({batch}, 1)` | whose steps these are: a number in `series.csv`; there is no other |\n"
 SERIES_LINE = '\nexample["series"] = np.array([[0]], "int32")  # rows of one series at a time: the first one in series.csv'
 ONE_WINDOW = "This format takes one window at a time."

@@ -22,7 +22,8 @@ ACTUAL, FORECAST, OTHER = "#222222", "#d1495b", "#8d99ae"
 
 def write_plots(run: Run) -> None:
     """Draw every plot of a trained run into its `plots` folder."""
-    predictions, future = (_read(run, path) for path in (run.predictions, run.forecast))
+    predictions = _read(run, run.predictions)
+    future = _read(run, run.forecast) if run.forecast.exists() else predictions[:0]  # known covariates are yet to be given
     metrics = run.read_json(run.metrics)
     figures = {
         "forecast.png": _forecast(predictions, future, metrics["verdict"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,13 +15,17 @@ from forecast.splits import Splits
 
 @dataclass(frozen=True)
 class Scaler:
-    """scaled = (transform(value) - offset) / scale, with `offset` and `scale` of shape `(series, channels)`."""
+    """scaled = (transform(value) - offset) / scale, with `offset` and `scale` of shape `(series, channels)`.
+
+    targets: the number of channels that the transform is for, which are the first; covariates are scaled as they are.
+    """
 
     transform: str
     series_ids: list[str]
     columns: list[str]
     offset: np.ndarray
     scale: np.ndarray
+    targets: int
 
     def apply(self, values: np.ndarray, series: np.ndarray | int) -> np.ndarray:
         """Scale `values` of shape `(n, ..., channels)`, where `series[n]` (or one number for all) tells whose they are; float32.
@@ -30,10 +34,10 @@ class Scaler:
         """
         offset, scale = self._for(values, series)
         with np.errstate(over="ignore"):  # what does not fit becomes infinite; `check_scaled` finds it
-            return ((_forward(values, self.transform) - offset) / scale).astype(np.float32)
+            return ((self._transformed(values) - offset) / scale).astype(np.float32)
 
     def undo(self, scaled: np.ndarray, series: np.ndarray) -> np.ndarray:
-        """The inverse of `apply`, in the units of the file; float64."""
+        """The inverse of `apply` for targets, in the units of the file; float64."""
         offset, scale = self._for(scaled, series)
         with np.errstate(over="ignore"):  # what is infinite is not announced as a forecast
             return _backward(scaled.astype(np.float64) * scale + offset, self.transform)
@@ -49,12 +53,13 @@ class Scaler:
         )
         offset, scale = (np.array(values) for values in zip(*own, strict=True))
         both = np.concatenate([self.offset, offset]), np.concatenate([self.scale, scale])
-        return Scaler(self.transform, self.series_ids + panel.series_ids, self.columns, *both)
+        return replace(self, series_ids=self.series_ids + panel.series_ids, offset=both[0], scale=both[1])
 
     def to_json(self) -> dict:
         """Plain JSON values; numbers survive the trip exactly."""
         arrays = {"offset": self.offset.tolist(), "scale": self.scale.tolist()}
-        return {"transform": self.transform, "series_ids": self.series_ids, "columns": self.columns, **arrays}
+        names = {"series_ids": self.series_ids, "columns": self.columns, "targets": self.targets}
+        return {"transform": self.transform, **names, **arrays}
 
     @classmethod
     def from_json(cls, data: dict, place: str = "") -> Scaler:
@@ -64,16 +69,23 @@ class Scaler:
             RunError: `data` is something else.
         """
         try:
+            data = {"targets": len(data["columns"]), **data}  # the first runs had no covariates
             scaler = cls(**{**data, "offset": np.array(data["offset"], float), "scale": np.array(data["scale"], float)})
             shape = (len(scaler.series_ids), len(scaler.columns))
             names = all(type(name) is str for name in [*scaler.series_ids, *scaler.columns])
             names = names and len(set(scaler.series_ids)) == len(scaler.series_ids)
+            names = names and type(scaler.targets) is int and 1 <= scaler.targets <= len(scaler.columns)
         except (TypeError, ValueError, KeyError, OverflowError):
             raise RunError("the scaler is damaged.", "Train again.", place) from None
         arrays = {scaler.offset.shape, scaler.scale.shape} == {shape} and np.isfinite([scaler.offset, scaler.scale]).all()
         if scaler.transform not in ("none", "log1p") or not (names and arrays and (scaler.scale > 0).all()):
             raise RunError("the scaler is damaged.", "Train again.", place)
         return scaler
+
+    def _transformed(self, values: np.ndarray) -> np.ndarray:
+        if self.transform == "none":
+            return values
+        return np.concatenate([np.log1p(values[..., : self.targets]), values[..., self.targets :]], axis=-1)
 
     def _for(self, values: np.ndarray, series: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
         shape = (np.size(series),) + (1,) * (values.ndim - 2) + (values.shape[-1],)
@@ -93,29 +105,27 @@ def fit_scaler(panel: Panel, splits: Splits, config: ScalingConfig, lookback: in
     check_transform(panel, config.transform)
     spans = splits.fitted(lookback)
     if config.per == "all":
-        train = [slice(first, end) for first, end in zip(*splits.part("train"), strict=True)]
-        offset, scale = _fit_rows(panel, np.concatenate([np.arange(span.start, span.stop) for span in train]), config)
-        shape = (len(spans), len(offset))
-        return Scaler(
-            config.transform, panel.series_ids, panel.targets, np.broadcast_to(offset, shape), np.broadcast_to(scale, shape)
-        )
-    fitted = [_fit_rows(panel, span, config) for span in spans]
+        train = np.concatenate([np.arange(first, end) for first, end in zip(*splits.part("train"), strict=True)])
+        fitted = [_fit_rows(panel, train, config)] * len(spans)
+    else:
+        fitted = [_fit_rows(panel, span, config) for span in spans]
     offset, scale = (np.array(values) for values in zip(*fitted, strict=True))
-    return Scaler(config.transform, panel.series_ids, panel.targets, offset, scale)
+    return Scaler(config.transform, panel.series_ids, panel.columns, offset, scale, len(panel.targets))
 
 
 def _fit_rows(panel: Panel, rows: slice | np.ndarray, config: ScalingConfig) -> tuple[list[float], list[float]]:
-    """Offset and scale of each channel over the measured ones of these rows."""
+    """Offset and scale of each channel over the measured ones of these rows; the calendar stays as it is, between -1 and 1."""
     fitted = []
-    for values, filled in zip(panel.values[rows].T, panel.filled[rows].T, strict=True):
-        measured = values[~filled]
-        fitted.append(_fit(_forward(measured, config.transform), config) if len(measured) else (0.0, 1.0))
+    for name, values, filled in zip(panel.columns, panel.values[rows].T, panel.filled[rows].T, strict=True):
+        measured = values[~filled] if name not in panel.calendar else ()
+        measured = np.log1p(measured) if config.transform == "log1p" and name in panel.targets else measured
+        fitted.append(_fit(measured, config) if len(measured) else (0.0, 1.0))
     return [offset for offset, _ in fitted], [scale for _, scale in fitted]
 
 
 def check_transform(panel: Panel, transform: str) -> None:
     """Every value can be transformed."""
-    low = np.argwhere(panel.values <= -1) if transform == "log1p" else ()
+    low = np.argwhere(panel.target_values <= -1) if transform == "log1p" else ()
     if len(low):
         row, column = low[0]
         raise DataError(
@@ -133,7 +143,7 @@ def check_scaled(panel: Panel, scaled: np.ndarray) -> None:
     if len(large):
         row, column = large[0]
         raise DataError(
-            f"`{panel.targets[column]}` is {panel.values[row, column]:g} at {panel.timestamps[row]}, too large for a network.",
+            f"`{panel.columns[column]}` is {panel.values[row, column]:g} at {panel.timestamps[row]}, too large for a network.",
             "Correct the cell, or set scaling.method to minmax or standard.",
             panel.source,
         )
@@ -152,10 +162,6 @@ def _fit(values: np.ndarray, config: ScalingConfig) -> tuple[float, float]:
         quarter, middle, three_quarters = np.quantile(values, [0.25, 0.5, 0.75])
         return middle, (three_quarters - quarter) or 1.0
     return 0.0, 1.0
-
-
-def _forward(values: np.ndarray, transform: str) -> np.ndarray:
-    return np.log1p(values) if transform == "log1p" else values
 
 
 def _backward(values: np.ndarray, transform: str) -> np.ndarray:

@@ -30,7 +30,7 @@ class Rows:
     """Rows of any number of series, in any order.
 
     number: `(rows,)`, the row in the file; series: `(rows,)`, index into `series_ids`.
-    values: `(rows, targets)`, NaN where a cell is empty.
+    values: `(rows, columns)`, NaN where a cell is empty; targets, past covariates, known covariates.
     """
 
     number: np.ndarray
@@ -140,8 +140,8 @@ def _tables(config: DataConfig, path: Path) -> Iterator[pd.DataFrame]:
 
 
 def value_columns(config: DataConfig, header: list[str]) -> list[str]:
-    """The columns that hold values: the targets, or in a wide file all but the timestamp's."""
-    return [name for name in header if name not in config.timestamp] if config.wide else config.target
+    """The columns that hold values: targets and covariates, or in a wide file all but the timestamp's."""
+    return [name for name in header if name not in config.timestamp] if config.wide else config.values
 
 
 def check_width(table: pd.DataFrame, path: Path) -> None:

@@ -96,6 +96,16 @@ def parse_parts(table: pd.DataFrame) -> pd.Series:
     return pd.to_datetime(cells.where(good), errors="coerce")
 
 
+def write_timestamps(stamps: pd.DatetimeIndex, columns: list[str], date_format: str | None) -> pd.DataFrame:
+    """Timestamps as a file with these columns and this format writes them: what `choose_format` and the parsers read back."""
+    if len(columns) > 1:
+        return pd.DataFrame({column: getattr(stamps, part) for part, column in zip(CLOCK, columns, strict=False)})
+    if date_format in UNIX:
+        moments = stamps if stamps.tz else stamps.tz_localize("UTC")
+        return pd.DataFrame({columns[0]: (moments - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(1, UNIX[date_format])})
+    return pd.DataFrame({columns[0]: stamps.strftime(date_format) if date_format else stamps.map(str)})
+
+
 def localize(stamps: pd.DatetimeIndex, offsets: set[str], zone: str | None, series: np.ndarray, place: str) -> pd.DatetimeIndex:
     """Give timestamps their time zone: the one of the config, or the single UTC offset that was seen; in file order.
 

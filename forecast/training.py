@@ -22,13 +22,14 @@ from forecast.evaluation import advice, forecast_all, predictions_table, score_a
 from forecast.loading import load_config
 from forecast.models.description import Network, describe_network
 from forecast.models.numpy_runtime import READER_TOLERANCE, forward, relative_difference
-from forecast.prediction import predict, recent_rows
+from forecast.prediction import predict
 from forecast.repairs import told
 from forecast.reports import write_plots
 from forecast.runs import Run
 from forecast.scaling import Scaler, check_scaled, fit_scaler
 from forecast.splits import PARTS, Part, Splits, make_splits
 from forecast.timestamps import in_steps, season_length_of
+from forecast.trained import recent_rows
 from forecast.windows import Windows, check_measured, check_parts, make_windows, without_short
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Prepared:
         """The description of the network that this config makes of these windows."""
         train = self.windows["train"]
         past, forecast = (train.lookback, train.past.shape[1]), (train.horizon, train.future.shape[1])
-        return describe_network(self.config.model, past, forecast)
+        return describe_network(self.config.model, past, forecast, train.known.shape[1])
 
 
 def train(
@@ -86,7 +87,10 @@ def train(
         network, kept = _fit_network(prepared, linear, run, on_progress)
         log.info("weights of epoch %d are kept; %d parameters", kept, network.parameters)
         log.info("test: %s", _score(run, prepared, network, linear, kept))
-        run.write_table(run.forecast, predict(run))
+        if config.data.known_covariates:
+            log.info("no forecast.csv yet: it needs %s over the horizon", ", ".join(config.data.known_covariates))
+        else:
+            run.write_table(run.forecast, predict(run))
         try:
             write_plots(run)
         except (TypeError, ValueError, OverflowError) as error:  # a picture that cannot be drawn costs no trained run
@@ -160,7 +164,7 @@ def _record_inputs(run: Run, prepared: Prepared) -> None:
     counts = {part: len(windows) for part, windows in prepared.windows.items()}
     run.write_json(run.contract, contract(panel) | {"parts": {part: {"windows": count} for part, count in counts.items()}})
     run.write_json(run.scaler, prepared.scaler.to_json())
-    run.write_table(run.recent, recent_rows(panel, config.windows.lookback))
+    run.write_table(run.recent, recent_rows(panel, config.windows.lookback, config.windows.horizon))
     log.info("%s: %d rows, %d series; windows: %s", panel.source, len(panel.values), len(panel.series_ids), counts)
     for sentence in told(panel.record):
         log.warning("%s: %s", panel.source, sentence)

@@ -25,14 +25,16 @@ class Windows:
 
         rows           ... | first - lookback ... first - 1 | first ... first + horizon - 1 | ...
         past                 inputs(window) sees these
+        known                inputs(window) sees these        and these, of the covariates that are known ahead
         future                                                targets(window) is scored on these
 
-    past: `(rows, channels)` scaled; future: `(rows, targets)` scaled.
+    past: `(rows, channels)` scaled; known: its last channels; future: `(rows, targets)` scaled, its first.
     first: `(windows,)`, the row of each window's first target step; cutoff = first - 1.
     series: `(windows,)`, the index of each window's series.
     """
 
     past: np.ndarray
+    known: np.ndarray
     future: np.ndarray
     first: np.ndarray
     series: np.ndarray
@@ -42,7 +44,12 @@ class Windows:
     def __len__(self) -> int:
         return len(self.first)
 
-    def inputs(self, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
+    def inputs(self, chosen: np.ndarray | slice = slice(None)) -> dict[str, np.ndarray]:
+        """What a network sees of the chosen windows: past `(windows, lookback, channels)`, known `(windows, horizon, known)`."""
+        known = {"known": gather(self.known, self.first[chosen], self.horizon)} if self.known.shape[1] else {}
+        return {"past": self.pasts(chosen), **known}
+
+    def pasts(self, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Past values of the chosen windows: `(windows, lookback, channels)`."""
         return gather(self.past, self.first[chosen] - self.lookback, self.lookback)
 
@@ -52,9 +59,9 @@ class Windows:
 
     def of_target(self, target: int) -> Windows:
         """The same windows with one target only, as input and as truth."""
-        return replace(self, past=self.past[:, [target]], future=self.future[:, [target]])
+        return replace(self, past=self.past[:, [target]], known=self.known[:, :0], future=self.future[:, [target]])
 
-    def forecast_by(self, forward: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    def forecast_by(self, forward: Callable[[dict[str, np.ndarray]], np.ndarray]) -> np.ndarray:
         """What `forward` makes of all inputs, which it is given `BATCH` windows at a time: `(windows, horizon, targets)`."""
         starts = range(0, len(self), BATCH)
         return np.concatenate([forward(self.inputs(slice(start, start + BATCH))) for start in starts])
@@ -71,12 +78,24 @@ def gather(rows: np.ndarray, first: np.ndarray, steps: int) -> np.ndarray:
     return np.ascontiguousarray(view[first].transpose(0, 2, 1))
 
 
-def last_windows(panel: Panel, scaled: np.ndarray, lookback: int, horizon: int, most: int = 1) -> Windows:
-    """The last windows of each series, at `most` so many, whose targets are yet to come; `scaled` as for `make_windows`."""
-    first = [np.arange(max(begin + lookback, end + 1 - most), end + 1) for begin, end in pairwise(panel.offsets)]
+def last_windows(
+    panel: Panel, scaled: np.ndarray, lookback: int, horizon: int, ahead: np.ndarray | None = None, most: int = 1, before: int = 0
+) -> Windows:
+    """The last windows of each series, at `most` so many, whose targets begin after its last row or `before` steps earlier.
+
+    scaled: as for `make_windows`; ahead: scaled known covariates after each series' end, `(series, horizon, known)`.
+    """
+    spans = [(begin, end - before + 1) for begin, end in pairwise(panel.offsets)]
+    first = [np.arange(max(begin + lookback, end - most), end) for begin, end in spans]
     series = np.repeat(np.arange(len(first)), [len(rows) for rows in first])
+    if ahead is not None:
+        blocks = np.zeros((*ahead.shape[:2], scaled.shape[1]), dtype=np.float32)  # its other channels are never seen
+        blocks[..., -ahead.shape[2] :] = ahead
+        pairs = zip(pairwise(panel.offsets), blocks, strict=True)
+        scaled = np.concatenate([part for (begin, end), block in pairs for part in (scaled[begin:end], block)])
+        first = [rows + number * horizon for number, rows in enumerate(first)]
     future = np.full((0, len(panel.targets)), np.nan, dtype=np.float32)
-    return Windows(scaled, future, np.concatenate(first), series, lookback, horizon)
+    return Windows(scaled, _known(panel, scaled), future, np.concatenate(first), series, lookback, horizon)
 
 
 def make_windows(panel: Panel, scaled: np.ndarray, splits: Splits, part: Part, config: WindowsConfig, stride: int = 1) -> Windows:
@@ -94,7 +113,11 @@ def make_windows(panel: Panel, scaled: np.ndarray, splits: Splits, part: Part, c
     if panel.filled.any():
         measured = _measured(panel, first, horizon)
         first, series = first[measured], series[measured]
-    return Windows(scaled, scaled[:, : len(panel.targets)], first, series, lookback, horizon)
+    return Windows(scaled, _known(panel, scaled), scaled[:, : len(panel.targets)], first, series, lookback, horizon)
+
+
+def _known(panel: Panel, scaled: np.ndarray) -> np.ndarray:
+    return scaled[:, len(panel.columns) - panel.known :]
 
 
 def _measured(panel: Panel, first: np.ndarray, horizon: int) -> np.ndarray:

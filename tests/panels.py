@@ -20,5 +20,8 @@ def coded_panel(*lengths: int, targets: int = 1) -> Panel:
         filled=np.zeros((len(codes), targets), dtype=bool),
         targets=[f"y{target}" for target in range(targets)],
         freq="D",
+        columns=[f"y{target}" for target in range(targets)],
+        known=0,
+        calendar=[],
         source="coded.csv",
     )

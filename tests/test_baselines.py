@@ -50,7 +50,7 @@ def test_seasonal_naive_without_a_whole_season_is_naive():
 
 
 def windows(values: np.ndarray, first: range) -> Windows:
-    return Windows(values, values, np.array(first), np.zeros(len(first), int), lookback=6, horizon=3)
+    return Windows(values, values[:, :0], values, np.array(first), np.zeros(len(first), int), lookback=6, horizon=3)
 
 
 @pytest.mark.parametrize("normalization", ["none", "last", "mean", "revin"])
@@ -60,8 +60,8 @@ def test_linear_is_ridge_with_the_strength_that_validation_prefers(normalization
     linear = baselines.fit_linear(train, validation, normalization)
 
     def flat(part: Windows, target: int) -> tuple[np.ndarray, ...]:
-        centre, scale = (s[..., target] for s in window_statistics(part.inputs(), normalization))
-        return (part.inputs()[..., target] - centre) / scale, (part.targets()[..., target] - centre) / scale, centre, scale
+        centre, scale = (s[..., target] for s in window_statistics(part.pasts(), normalization))
+        return (part.pasts()[..., target] - centre) / scale, (part.targets()[..., target] - centre) / scale, centre, scale
 
     for target in range(2):
         x, y, *_ = flat(train, target)

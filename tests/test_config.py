@@ -127,7 +127,7 @@ PROBLEMS = {
     ),
     "target of a reserved name": (
         "data: {path: a.csv, timestamp: t, target: series_id}",
-        "a target cannot be called 'series_id'",
+        "a target or covariate cannot be called 'series_id'",
         None,
     ),
     "long delimiter": (

@@ -60,8 +60,8 @@ def test_the_lines_of_the_readme_run(run, tmp_path):
     made = export(run, "onnx", tmp_path / "made")
     text = (made.directory / "README.md").read_text()
     code, own_rows = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert "| input `past` | float32 `(batch, 12, 2)` | the last 12 steps, oldest first |" in text
-    assert "follow each other\nwithout gaps at the pandas frequency `MS`" in text
+    assert "| input `past` | float32 `(batch, 12, 2)` | the last 12 steps, oldest first: `sales`, `visits` |" in text
+    assert "follow each other without gaps at the pandas\nfrequency `MS`" in text
     assert float(output_of(code, made.directory)) == pytest.approx(made.difference)
 
     pd.read_csv(run.recent).query("series_id == 'north'").to_csv(made.directory / "newer.csv")

@@ -20,6 +20,8 @@ LOOKBACK, CHANNELS, HORIZON, TARGETS = 7, 3, 4, 2
 RNG = np.random.default_rng(5)
 PAST = RNG.normal(size=(6, LOOKBACK, CHANNELS)).astype(np.float32)
 FUTURE = PAST[:, -HORIZON:, :TARGETS] + 1
+LEVEL = np.array([1, 1, 0])  # of the targets
+KNOWN = RNG.normal(size=(6, HORIZON, 1)).astype(np.float32)  # the last channel, over the horizon
 
 CELLS = list(itertools.product(["lstm", "gru", "simple_rnn"], [False, True]))
 NETWORKS = [{"cell": cell, "bidirectional": both, "units": [6]} for cell, both in CELLS]
@@ -31,12 +33,16 @@ NETWORKS += [
 NETWORKS += [{"units": [6, 5], "cell": "gru", "bidirectional": True, "normalization": "revin", "dropout": 0.1, "l2": 1e-4}]
 
 
-def describe(model: ModelConfig) -> Network:
-    return describe_network(model, (LOOKBACK, CHANNELS), (HORIZON, TARGETS))
+def describe(model: ModelConfig, known: int = 0) -> Network:
+    return describe_network(model, (LOOKBACK, CHANNELS), (HORIZON, TARGETS), known)
 
 
-def built(keys: dict, seed: int = 1) -> tuple[Network, keras.Model]:
-    network = describe(ModelConfig(**keys))
+def inputs(known: int, past: np.ndarray = PAST) -> dict[str, np.ndarray]:
+    return {"past": past} | ({"known": KNOWN} if known else {})
+
+
+def built(keys: dict, seed: int = 1, known: int = 0) -> tuple[Network, keras.Model]:
+    network = describe(ModelConfig(**keys), known)
     model = build_keras(network, ModelConfig(**keys), seed)
     rng = np.random.default_rng(0)  # zeros would hide an error
     weights = {name: values + 0.1 * rng.normal(size=values.shape) for name, values in get_weights(model, network).items()}
@@ -45,10 +51,15 @@ def built(keys: dict, seed: int = 1) -> tuple[Network, keras.Model]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("keys", NETWORKS, ids=lambda keys: "-".join(str(value) for value in keys.values()))
-def test_contract(keys, tmp_path):
-    network, model = built(keys)
-    forecast = model.predict_on_batch(PAST)
+@pytest.mark.parametrize(
+    ("keys", "known"),
+    [*((keys, 0) for keys in NETWORKS), *((keys, 1) for keys in NETWORKS[-4:])],
+    ids=lambda keys: "-".join(str(value) for value in keys.values()) if isinstance(keys, dict) else f"known={keys}",
+)
+def test_contract(keys, known, tmp_path):
+    network, model = built(keys, known=known)
+    seen = inputs(known)
+    forecast = model.predict_on_batch(seen)
     assert forecast.shape == (6, HORIZON, TARGETS)
     weights = get_weights(model, network)
     described = {f"{layer.name}/{name}": tuple(shape) for layer in network.layers for name, shape in layer.weights.items()}
@@ -61,15 +72,15 @@ def test_contract(keys, tmp_path):
     again = Network.from_json(run.read_json(run.network))
     reloaded = build_keras(again)
     set_weights(reloaded, again, run.read_weights(network.parameters))
-    np.testing.assert_array_equal(reloaded.predict_on_batch(PAST), forecast)
-    assert relative_difference(forward(again, weights, PAST), forecast) <= READER_TOLERANCE
+    np.testing.assert_array_equal(reloaded.predict_on_batch(seen), forecast)
+    assert relative_difference(forward(again, weights, seen), forecast) <= READER_TOLERANCE
     portable = load_keras(again, weights, portable=True)
-    assert relative_difference(portable.predict_on_batch(PAST), forecast) <= READER_TOLERANCE
+    assert relative_difference(portable.predict_on_batch(seen), forecast) <= READER_TOLERANCE
     ours = [layer.name for layer in portable.layers if not type(layer).__module__.startswith("keras.")]
     assert not ours, "a portable model is made of Keras' own layers"
 
     model.compile(keras.optimizers.Adam(0.02), loss="mse", jit_compile=False)
-    losses = [float(model.train_on_batch(PAST, FUTURE)) for _ in range(150)]
+    losses = [float(model.train_on_batch(seen, FUTURE)) for _ in range(150)]
     assert np.isfinite(losses).all()
     assert losses[-1] < 0.2 * losses[0]
     assert all(np.isfinite(values).all() for values in get_weights(model, network).values())
@@ -88,14 +99,15 @@ def test_same_seed_same_network():
 @pytest.mark.parametrize("normalization", ["last", "mean", "revin"])
 def test_normalised_networks_move_with_the_level(normalization):
     _, model = built({"normalization": normalization})
-    np.testing.assert_allclose(model.predict_on_batch(PAST + 10), model.predict_on_batch(PAST) + 10, atol=1e-4)
+    higher = model.predict_on_batch(inputs(0, PAST + 10 * LEVEL))
+    np.testing.assert_allclose(higher, model.predict_on_batch(inputs(0)) + 10, atol=1e-4)
 
 
 def test_windows_are_forecast_in_batches_and_in_order(monkeypatch):
     monkeypatch.setattr("forecast.windows.BATCH", 4)
     _, model = built({})
     rows = RNG.normal(size=(30, CHANNELS)).astype(np.float32)
-    windows = Windows(rows, rows[:, :TARGETS], np.arange(7, 27), np.zeros(20, int), LOOKBACK, HORIZON)
+    windows = Windows(rows, rows[:, :0], rows[:, :TARGETS], np.arange(7, 27), np.zeros(20, int), LOOKBACK, HORIZON)
     expected = model.predict_on_batch(windows.inputs())
     np.testing.assert_allclose(windows.forecast_by(model.predict_on_batch), expected, rtol=1e-5, atol=1e-6)
 
@@ -104,13 +116,13 @@ def test_windows_are_forecast_in_batches_and_in_order(monkeypatch):
 @pytest.mark.parametrize(("cell", "bidirectional"), CELLS, ids=str)
 def test_cells_equal_the_equations(cell, bidirectional):
     network, model = built({"cell": cell, "bidirectional": bidirectional, "units": [6, 5]})
-    by_numpy = forward(network, get_weights(model, network), PAST)
-    assert relative_difference(by_numpy, model.predict_on_batch(PAST)) <= READER_TOLERANCE
+    by_numpy = forward(network, get_weights(model, network), inputs(0))
+    assert relative_difference(by_numpy, model.predict_on_batch(inputs(0))) <= READER_TOLERANCE
 
 
 def test_every_kind_of_layer_has_both_readers_and_is_tested():
     by_keras = _Builder(ModelConfig(), RNG, "float32").kinds
-    tested = {layer.kind for keys in NETWORKS for layer in describe(ModelConfig(**keys)).layers}
+    tested = {layer.kind for keys in NETWORKS for layer in describe(ModelConfig(**keys), known=1).layers}
     assert set(SIZES) == set(KINDS) == set(by_keras) == tested
 
 

@@ -44,7 +44,7 @@ def test_values_after_the_training_cutoff_change_nothing_before(project, method,
     assert not np.array_equal(before.panel.values, after.panel.values)
     np.testing.assert_array_equal(before.scaler.offset, after.scaler.offset)
     np.testing.assert_array_equal(before.scaler.scale, after.scaler.scale)
-    for name in ("inputs", "targets"):
+    for name in ("pasts", "targets"):
         np.testing.assert_array_equal(*(getattr(side.windows["train"], name)() for side in (before, after)))
 
 
@@ -59,7 +59,7 @@ def test_filled_values_leak_nothing_either(project, policy, row):
     after = prepare(load_config(project(table, **sections)))
     np.testing.assert_array_equal(before.scaler.offset, after.scaler.offset)
     np.testing.assert_array_equal(before.scaler.scale, after.scaler.scale)
-    for name in ("inputs", "targets"):
+    for name in ("pasts", "targets"):
         np.testing.assert_array_equal(*(getattr(side.windows["train"], name)() for side in (before, after)))
     assert not before.panel.filled[before.windows["train"].first - 1].any()
 
@@ -264,13 +264,13 @@ def test_nothing_is_written_when_inputs_are_wrong(project, tmp_path, sections, e
 
 def test_batches_cover_every_window_once_in_a_new_order_each_epoch():
     rows = np.arange(60, dtype=np.float32)[:, None]
-    windows = Windows(rows, rows, np.arange(5, 55), np.zeros(50, int), lookback=5, horizon=2)
+    windows = Windows(rows, rows[:, :0], rows, np.arange(5, 55), np.zeros(50, int), lookback=5, horizon=2)
     batches = Batches(windows, 16, np.random.default_rng(0))
     orders = []
     for _ in range(2):
         parts = [batches[number] for number in range(len(batches))]
-        assert [len(inputs) for inputs, _ in parts] == [16, 16, 16, 2]
-        assert all((targets[:, 0] == inputs[:, -1] + 1).all() for inputs, targets in parts)
+        assert [len(targets) for _, targets in parts] == [16, 16, 16, 2]
+        assert all((targets[:, 0] == inputs["past"][:, -1] + 1).all() for inputs, targets in parts)
         orders.append(np.concatenate([targets[:, 0, 0] for _, targets in parts]))
         batches.on_epoch_end()
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(5, 55))
@@ -299,9 +299,9 @@ def test_an_epoch_draws_windows_or_series_evenly(evenly):
 
     rows = np.zeros((130, 1), np.float32)
     series = np.repeat([0, 1, 2], [90, 9, 1])
-    windows = Windows(rows, rows, np.arange(10, 110), series, 4, 2)
+    windows = Windows(rows, rows[:, :0], rows, np.arange(10, 110), series, 4, 2)
     batches = Batches(windows, 32, np.random.default_rng(0), evenly)
-    assert sum(len(batches[number][0]) for number in range(len(batches))) == 100
+    assert sum(len(batches[number][1]) for number in range(len(batches))) == 100
     counts = np.bincount(series[batches.order])
     assert counts.tolist() == ([34, 33, 33] if evenly else [90, 9, 1])
     before = batches.order.copy()

@@ -33,13 +33,13 @@ def windows_of(panel, part, settings):
 
 def test_past_ends_where_future_begins():
     windows = windows_of(coded_panel(30, 20, targets=2), "train", config())
-    assert windows.inputs()[0, :, 0].tolist() == [0, 1, 2, 3]
+    assert windows.pasts()[0, :, 0].tolist() == [0, 1, 2, 3]
     assert windows.targets()[0].tolist() == [[4, 4.1], [5, 5.1]]
-    assert windows.inputs().shape == (len(windows), 4, 2)
+    assert windows.pasts().shape == (len(windows), 4, 2)
     assert windows.targets().shape == (len(windows), 2, 2)
     second = windows.series == 1
-    assert windows.inputs()[second][0, :, 0].tolist() == [1000, 1001, 1002, 1003]
-    np.testing.assert_array_equal(windows.targets()[:, 0, 0], windows.inputs()[:, -1, 0] + 1)
+    assert windows.pasts()[second][0, :, 0].tolist() == [1000, 1001, 1002, 1003]
+    np.testing.assert_array_equal(windows.targets()[:, 0, 0], windows.pasts()[:, -1, 0] + 1)
 
 
 def test_parts_share_no_target_and_look_back_into_each_other():
@@ -50,7 +50,7 @@ def test_parts_share_no_target_and_look_back_into_each_other():
     assert not targets["train"] & targets["test"]
     assert set.union(*targets.values()) == set(panel.values.ravel()) - {0, 1, 2, 3, 1000, 1001, 1002, 1003}
     first_test = windows_of(panel, "test", settings)
-    assert first_test.inputs()[0].ravel().tolist() == [20, 21, 22, 23]
+    assert first_test.pasts()[0].ravel().tolist() == [20, 21, 22, 23]
     assert first_test.targets()[0].ravel().tolist() == [24, 25]
 
 
@@ -64,7 +64,7 @@ def test_windows_copy_nothing_until_asked():
     windows = windows_of(panel, "train", config(lookback=500))
     assert windows.past is panel.values
     assert np.shares_memory(windows.future, panel.values)
-    assert windows.inputs(np.array([3, 1]))[:, 0, 0].tolist() == [3, 1]
+    assert windows.pasts(np.array([3, 1]))[:, 0, 0].tolist() == [3, 1]
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,16 @@
 
 The layers form a graph; each names the earlier layers whose outputs it takes. With every part switched on:
 
-    past --+-- centre, scale                                       (statistics of each window)
-           |      |
-           +-- normalized --+-- affine -- recurrent_1 ... -- head -- affine_inverse -- sum -- forecast
-                            |                                                           |
-                            +-- linear_skip --------------------------------------------+
+    past -- targets --+-- centre, scale                        (statistics of each window)
+       |              |      |
+       |              +-- normalized --+-- affine -- seen -- recurrent_1 ... -+-- head --- sum -- affine_inverse -+
+       |                               |              |                       |             |                     |
+       +-- covariates -----------------|--------------+                       +-- context   |                     |
+                                       |                                              |     |                     |
+    known -----------------------------|----------------------------------------------+-- hidden, ahead           |
+                                       +-- linear_skip --------------------------------------------------------- sum -- forecast
+
+`targets` and `covariates` are only there where there are covariates, `context` to `ahead` where some are known over the horizon.
 
 All shapes leave out the leading axis of windows. `SIZES` says which kinds of layers there are and how large each is; every
 reader (`numpy_runtime`, `keras_builder`) has a function for each of them.
@@ -29,14 +34,14 @@ VERSION = 2
 GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
 Shape = tuple[int, ...]
 Sizes = tuple[Shape, dict[str, Shape]]  # of a layer's output, and of each of its weights in the order in which Keras keeps them
-PAST = "past"  # the name of the network's input: scaled values of the lookback, (lookback, channels)
+PAST, KNOWN = "past", "known"  # the network's inputs, scaled: (lookback, channels) and (horizon, known channels)
 
 
 @dataclass(frozen=True)
 class Layer:
     """One step of the network.
 
-    kind: one of `SIZES`; inputs: names of layers, or `past`; shape: of the output; weights: name -> shape.
+    kind: one of `SIZES`; inputs: names of layers, or of the network's inputs; shape: of the output; weights: name -> shape.
     """
 
     name: str
@@ -51,7 +56,7 @@ class Layer:
 class Network:
     """Layers in an order in which they can be computed; the last one is the forecast, `(horizon, targets)`."""
 
-    inputs: dict[str, list[int]]  # the shape of `past`
+    inputs: dict[str, list[int]]  # the shapes of `past` and, where there are known covariates, `known`
     layers: list[Layer]
     version: int = VERSION
 
@@ -118,24 +123,35 @@ class Network:
             raise RunError("the description of the network is damaged.", DAMAGED, place) from None
 
 
-def describe_network(model: ModelConfig, past: tuple[int, int], forecast: tuple[int, int]) -> Network:
-    """The network that a config asks for, with `past` `(lookback, channels)` and `forecast` `(horizon, targets)`."""
-    drawing = _Drawing(past)
+def describe_network(model: ModelConfig, past: tuple[int, int], forecast: tuple[int, int], known: int = 0) -> Network:
+    """The network that a config asks for, with `past` `(lookback, channels)` and `forecast` `(horizon, targets)`.
+
+    The first channels are the targets, the last `known` ones the covariates that are known over the horizon, too.
+    """
+    (_, channels), (horizon, targets) = past, forecast
+    drawing = _Drawing({PAST: past} | ({KNOWN: (horizon, known)} if known else {}))
     add = drawing.add
-    size = {"horizon": forecast[0], "targets": forecast[1]}
+    size = {"horizon": horizon, "targets": targets}
     centre, divided = STATISTICS[model.normalization]
-    seen, statistics = PAST, []
+    seen = own = add("targets", "select", [PAST], first=0, count=targets) if channels > targets else PAST
+    statistics = []
     if centre:
-        statistics.append(add("centre", "centre", [PAST], method=centre))
+        statistics.append(add("centre", "centre", [own], method=centre))
         if divided:
-            statistics.append(add("scale", "scale", [PAST], epsilon=EPSILON))
-        seen = add("normalized", "normalize", [PAST, *statistics])
+            statistics.append(add("scale", "scale", [own], epsilon=EPSILON))
+        seen = add("normalized", "normalize", [own, *statistics])
     linear_input = seen
     if divided:
         seen = add("affine", "affine", [seen])
-    seen = _add_recurrent_stack(drawing, model, seen)
+    if channels > targets:
+        covariates = add("covariates", "select", [PAST], first=targets, count=channels - targets)
+        seen = add("seen", "concat", [seen, covariates])
+    state = _add_recurrent_stack(drawing, model, seen)
     # With a skip beside it the head starts at zero, so that the untrained network is the linear baseline.
-    seen = add("head", "head", [seen], start="zeros" if model.linear_skip else "glorot_uniform", **size)
+    start = "zeros" if model.linear_skip else "glorot_uniform"
+    seen = add("head", "head", [state], start=start, **size)
+    if known:
+        seen = add("head_and_ahead", "sum", [seen, _add_decoder(drawing, model, state, size, start)])
     if divided:
         seen = add("affine_inverse", "affine_inverse", [seen], of="affine")
     if model.linear_skip:
@@ -143,6 +159,15 @@ def describe_network(model: ModelConfig, past: tuple[int, int], forecast: tuple[
     if statistics:
         add("forecast", "denormalize", [seen, *statistics])
     return drawing.network
+
+
+def _add_decoder(drawing: _Drawing, model: ModelConfig, state: str, size: dict[str, int], start: str) -> str:
+    """What the known covariates of each step add to its forecast, in the light of the state; returns the last layer's name."""
+    width = model.units[-1]
+    context = drawing.add("context", "head", [state], horizon=size["horizon"], targets=width, start="glorot_uniform")
+    both = drawing.add("context_and_known", "concat", [context, KNOWN])
+    hidden = drawing.add("hidden", "dense", [both], units=width, activation="tanh", start="glorot_uniform")
+    return drawing.add("ahead", "dense", [hidden], units=size["targets"], activation="linear", start=start)
 
 
 def _add_recurrent_stack(drawing: _Drawing, model: ModelConfig, seen: str) -> str:
@@ -163,8 +188,9 @@ def _add_recurrent_stack(drawing: _Drawing, model: ModelConfig, seen: str) -> st
 class _Drawing:
     """A network in the making; `add` returns the new layer's name, for the layers that take its output."""
 
-    def __init__(self, past: tuple[int, int]) -> None:
-        self.shapes: dict[str, Shape] = {PAST: past}
+    def __init__(self, inputs: dict[str, Shape]) -> None:
+        self.inputs = {name: list(shape) for name, shape in inputs.items()}
+        self.shapes: dict[str, Shape] = dict(inputs)
         self.layers: list[Layer] = []
 
     def add(self, name: str, kind: str, inputs: list[str], **options: object) -> str:
@@ -176,7 +202,7 @@ class _Drawing:
 
     @property
     def network(self) -> Network:
-        return Network({PAST: list(self.shapes[PAST])}, self.layers)
+        return Network(self.inputs, self.layers)
 
 
 def _statistic(past: Shape, **options: object) -> Sizes:
@@ -208,6 +234,20 @@ def _head(values: Shape, horizon: int, targets: int, start: str) -> Sizes:
     return (horizon, targets), {"kernel": (width, horizon, targets), "bias": (horizon, targets)}
 
 
+def _dense(values: Shape, units: int, activation: str, start: str) -> Sizes:
+    steps, width = values
+    return (steps, units), {"kernel": (width, units), "bias": (units,)}
+
+
+def _select(values: Shape, first: int, count: int) -> Sizes:
+    steps, _ = values
+    return (steps, count), {}
+
+
+def _concat(*parts: Shape) -> Sizes:
+    return (parts[0][0], sum(width for _, width in parts)), {}
+
+
 def _linear_skip(past: Shape, horizon: int, targets: int) -> Sizes:
     steps, _ = past
     return (horizon, targets), {"kernel": (steps, targets, horizon), "bias": (horizon, targets)}
@@ -225,8 +265,11 @@ SIZES: dict[str, Callable[..., Sizes]] = {
     "layer_norm": _per_channel,
     "dropout": _same,
     "head": _head,
+    "dense": _dense,
     "linear_skip": _linear_skip,
     "sum": _same,
+    "select": _select,
+    "concat": _concat,
 }
 
 

@@ -51,7 +51,7 @@ class Batches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return math.ceil(len(self.windows) / self.batch_size)
 
-    def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, batch: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         chosen = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
         return self.windows.inputs(chosen), self.windows.targets(chosen)
 

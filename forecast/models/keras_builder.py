@@ -8,14 +8,14 @@ import numpy as np
 
 from forecast.config import ModelConfig
 from forecast.models.backend import keras
-from forecast.models.description import PAST, Layer, Network
+from forecast.models.description import Layer, Network
 
 CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}
 Tensors = list[keras.KerasTensor]
 
 
 def build_keras(network: Network, model: ModelConfig | None = None, seed: int = 0, mixed_precision: bool = False) -> keras.Model:
-    """The Keras model of a description, `(batch, lookback, channels)` -> `(batch, horizon, targets)`, untrained.
+    """The Keras model of a description, from a mapping of its inputs to `(batch, horizon, targets)`, untrained.
 
     model: brings what matters in training only (recurrent dropout, l2); None builds for inference.
     seed: every initial weight and dropout mask follows from it.
@@ -97,16 +97,19 @@ class _Builder:
             "layer_norm": self._layer_norm,
             "dropout": self._dropout,
             "head": self._head,
+            "dense": self._dense,
             "linear_skip": self._linear_skip,
             "sum": self._sum,
+            "select": self._select,
+            "concat": self._concat,
         }
 
     def assemble(self, network: Network) -> keras.Model:
-        past = keras.Input(tuple(network.inputs[PAST]), name=PAST)
-        tensors = {PAST: past}
+        inputs = {name: keras.Input(tuple(shape), name=name) for name, shape in network.inputs.items()}
+        tensors = dict(inputs)
         for layer in network.layers:
             tensors[layer.name] = self.kinds[layer.kind](layer, [tensors[name] for name in layer.inputs])
-        return keras.Model(past, tensors[network.layers[-1].name])
+        return keras.Model(inputs, tensors[network.layers[-1].name])
 
     def _seed(self) -> int:
         return int(self.rng.integers(2**31))
@@ -179,9 +182,27 @@ class _Builder:
         return keras.layers.Dropout(layer.options["rate"], seed=self._seed(), name=layer.name)(inputs[0])
 
     def _head(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
-        zeros = layer.options["start"] == "zeros"
-        start = "zeros" if zeros else keras.initializers.GlorotUniform(self._seed())
-        return self._linear("bf,fht->bht", layer, inputs[0], kernel_initializer=start, kernel_regularizer=self._l2())
+        start, l2 = self._start(layer), self._l2()
+        return self._linear("bf,fht->bht", layer, inputs[0], kernel_initializer=start, kernel_regularizer=l2)
+
+    def _dense(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        return keras.layers.Dense(
+            layer.options["units"],
+            activation=layer.options["activation"],
+            kernel_initializer=self._start(layer),
+            kernel_regularizer=self._l2(),
+            name=layer.name,
+        )(inputs[0])
+
+    def _start(self, layer: Layer) -> str | keras.initializers.Initializer:
+        return "zeros" if layer.options["start"] == "zeros" else keras.initializers.GlorotUniform(self._seed())
+
+    def _select(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        first = layer.options["first"]
+        return inputs[0][..., first : first + layer.options["count"]]
+
+    def _concat(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        return keras.ops.concatenate(inputs, axis=-1)
 
     def _linear_skip(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         targets = layer.shape[1]

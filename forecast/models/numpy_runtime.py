@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from forecast.models.description import PAST, Layer, Network
+from forecast.models.description import Layer, Network
 from forecast.windows import window_centre, window_scale
 
 Weights = Mapping[str, np.ndarray]
 READER_TOLERANCE = 1e-5  # of `relative_difference` between two readers of one network
 
 
-def forward(network: Network, weights: Weights, past: np.ndarray) -> np.ndarray:
-    """The forecast of each window: scaled `past` `(windows, lookback, channels)` -> `(windows, horizon, targets)`."""
-    values = {PAST: past}
+def forward(network: Network, weights: Weights, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The forecast of each window, `(windows, horizon, targets)`, from the network's scaled inputs, each `(windows, *shape)`."""
+    values = dict(inputs)
     with np.errstate(all="ignore"):  # what overflows shows in the forecast
         for layer in network.layers:
             owner = layer.options.get("of", layer.name)
@@ -131,6 +131,19 @@ def _head(layer: Layer, own: Weights, features: np.ndarray) -> np.ndarray:
     return np.tensordot(features, own["kernel"], axes=1) + own["bias"]  # (windows, horizon, targets)
 
 
+def _dense(layer: Layer, own: Weights, x: np.ndarray) -> np.ndarray:
+    y = x @ own["kernel"] + own["bias"]  # (windows, steps, units)
+    return np.tanh(y) if layer.options["activation"] == "tanh" else y
+
+
+def _select(layer: Layer, own: Weights, x: np.ndarray) -> np.ndarray:
+    return x[..., layer.options["first"] : layer.options["first"] + layer.options["count"]]
+
+
+def _concat(layer: Layer, own: Weights, *parts: np.ndarray) -> np.ndarray:
+    return np.concatenate(parts, axis=-1)
+
+
 def _linear_skip(layer: Layer, own: Weights, past: np.ndarray) -> np.ndarray:
     targets = slice(0, layer.options["targets"])  # each target sees its own past
     return np.einsum("blt,lth->bht", past[..., targets], own["kernel"], optimize=True) + own["bias"]
@@ -151,6 +164,9 @@ KINDS: dict[str, Callable[..., np.ndarray]] = {
     "layer_norm": _layer_norm,
     "dropout": _dropout,
     "head": _head,
+    "dense": _dense,
     "linear_skip": _linear_skip,
     "sum": _sum,
+    "select": _select,
+    "concat": _concat,
 }
