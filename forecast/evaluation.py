@@ -54,34 +54,60 @@ def forecast_all(
     return Forecasts(windows, gather(panel.target_values, windows.first, windows.horizon), by)
 
 
-def score_all(forecasts: Forecasts, panel: Panel, splits: Splits, scaler: Scaler, season_length: int) -> dict:
-    """Metrics of every forecaster as plain JSON values, None where undefined: in total, per horizon step and per target."""
-    windows, actual = forecasts.windows, forecasts.actual
-    measured = np.where(panel.filled[:, : len(panel.targets)], np.nan, panel.target_values)
-    rows = [measured[span] for span in splits.fitted(windows.lookback)]
-    scales = np.stack([metrics.seasonal_scales(part, season_length) for part in rows])[windows.series]  # (windows, 2, targets)
-    actual_scaled = scaler.apply(actual, windows.series)
-    scores: dict = {"windows": len(windows)}
-    for name, forecast in forecasts.by.items():
-        forecast_scaled = scaler.apply(forecast, windows.series)
-        scaled = {
-            "mae_scaled": metrics.mae(actual_scaled, forecast_scaled),
-            "mse_scaled": metrics.mse(actual_scaled, forecast_scaled),
-        }
-        per_target = _plain(metrics.score(actual, forecast, scales, (0, 1)))
-        scores[name] = {
-            "total": _plain(metrics.score(actual, forecast, scales) | scaled),
-            "per_step": _plain(metrics.score(actual, forecast, scales, (0, 2))),
+class Scoreboard:
+    """Metrics of every forecaster over windows that come in pieces: in total, per horizon step, per target and per series."""
+
+    def __init__(self, panel: Panel, splits: Splits, scaler: Scaler, season_length: int, lookback: int):
+        self.panel, self.scaler = panel, scaler
+        measured = np.where(panel.filled[:, : len(panel.targets)], np.nan, panel.target_values)
+        seen = [measured[span] for span in splits.fitted(lookback)]
+        self.scales = np.stack([metrics.seasonal_scales(rows, season_length) for rows in seen])  # (series, 2, targets)
+        self.pools: dict[str, metrics.Pool] = {}
+        self.scaled: dict[str, np.ndarray] = {}  # sums over windows of absolute and squared errors after scaling
+        self.of_series: dict[str, np.ndarray] = {}  # sums over windows of absolute errors, `(series,)`
+        self.windows = np.zeros(len(panel.series_ids), dtype=np.int64)
+
+    def add(self, forecasts: Forecasts) -> None:
+        """Take in the forecasts of some windows."""
+        series, actual = forecasts.windows.series, forecasts.actual
+        count, every = len(series), len(self.windows)
+        actual_scaled = self.scaler.apply(actual, series)
+        for name, forecast in forecasts.by.items():
+            self.pools.setdefault(name, metrics.Pool()).add(actual, forecast, self.scales[series])
+            pair = actual_scaled, self.scaler.apply(forecast, series)
+            sums = count * np.array([metrics.mae(*pair), metrics.mse(*pair)], dtype=np.float64)
+            self.scaled[name] = self.scaled.get(name, 0.0) + sums
+            absolute = metrics.mae(actual, forecast, (1, 2))  # (windows,)
+            self.of_series[name] = self.of_series.get(name, 0.0) + np.bincount(series, absolute, minlength=every)
+        self.windows += np.bincount(series, minlength=every)
+
+    def scores(self) -> dict:
+        """Plain JSON values, None where undefined."""
+        count = int(self.windows.sum())
+        return {"windows": count} | {name: self._of(name, pool, count) for name, pool in self.pools.items()}
+
+    def _of(self, name: str, pool: metrics.Pool, count: int) -> dict:
+        mae_scaled, mse_scaled = self.scaled[name] / count
+        per_target = _plain(pool.score(0))
+        return {
+            "total": _plain(pool.score() | {"mae_scaled": mae_scaled, "mse_scaled": mse_scaled}),
+            "per_step": _plain(pool.score(1)),
             "per_target": {
-                target: {metric: values[i] for metric, values in per_target.items()} for i, target in enumerate(panel.targets)
+                target: {metric: values[i] for metric, values in per_target.items()}
+                for i, target in enumerate(self.panel.targets)
             },
         }
-    return scores
+
+    def per_series(self) -> pd.DataFrame:
+        """A row per series that was scored: series_id, windows, and the MAE of every forecaster over all targets."""
+        scored = np.flatnonzero(self.windows)
+        errors = {f"mae_{name}": sums[scored] / self.windows[scored] for name, sums in self.of_series.items()}
+        return pd.DataFrame({"series_id": np.array(self.panel.series_ids)[scored], "windows": self.windows[scored], **errors})
 
 
 def _plain(values: dict[str, np.ndarray]) -> dict:
     """NumPy numbers as JSON knows them, with None for what is undefined."""
-    return {name: np.where(np.isfinite(value), value.astype(object), None).tolist() for name, value in values.items()}
+    return {name: np.where(np.isfinite(value), np.asarray(value, object), None).tolist() for name, value in values.items()}
 
 
 def skill(scores: dict) -> dict[str, float | None]:

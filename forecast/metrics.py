@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 Axis = tuple[int, ...] | None
+ROOTS = {"rmse", "rmsse"}
 
 
 def mae(y_true: np.ndarray, y_pred: np.ndarray, axis: Axis = None) -> np.ndarray:
@@ -117,3 +118,26 @@ def score(y_true: np.ndarray, y_pred: np.ndarray, scales: np.ndarray, axis: Axis
     unscaled = {metric.__name__: metric(y_true, y_pred, axis) for metric in (mae, rmse, mape, smape, wape, bias)}
     scaled = {"mase": mase(y_true, y_pred, scales[:, :1], axis), "rmsse": rmsse(y_true, y_pred, scales[:, 1:], axis)}
     return unscaled | scaled
+
+
+class Pool:
+    """`score` of windows that come in pieces, so that not all need to be held at once."""
+
+    def __init__(self) -> None:
+        self.windows = 0
+        self.sums: dict[str, np.ndarray] = {}  # over windows, each `(horizon, targets)`; of roots, their squares
+
+    def add(self, y_true: np.ndarray, y_pred: np.ndarray, scales: np.ndarray) -> None:
+        """Take in a piece: `(windows, horizon, targets)`, and `scales` as for `score`."""
+        cells = score(y_true, y_pred, scales, (0,)) | {"size": np.mean(np.abs(y_true), axis=0)}
+        for name, values in cells.items():
+            values = np.square(values) if name in ROOTS else values
+            self.sums[name] = self.sums.get(name, 0.0) + len(y_true) * values
+        self.windows += len(y_true)
+
+    def score(self, axis: int | None = None) -> dict[str, np.ndarray]:
+        """All metrics over everything that was added; axis 1 leaves one number per horizon step, 0 one per target."""
+        means = {name: np.mean(total / self.windows, axis) for name, total in self.sums.items()}
+        size = means.pop("size")
+        wape = means["mae"] / np.where(size == 0, np.nan, size)
+        return {name: np.sqrt(value) if name in ROOTS else value for name, value in means.items()} | {"wape": wape}

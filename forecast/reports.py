@@ -22,8 +22,9 @@ ACTUAL, FORECAST, OTHER = "#222222", "#d1495b", "#8d99ae"
 
 def write_plots(run: Run) -> None:
     """Draw every plot of a trained run into its `plots` folder."""
-    predictions = _read(run, run.predictions)
-    future = _read(run, run.forecast) if run.forecast.exists() else predictions[:0]  # known covariates are yet to be given
+    shown = _shown(pd.read_csv(run.per_series, dtype={"series_id": str}, keep_default_na=False))
+    predictions = _read(run, run.predictions, shown)
+    future = _read(run, run.forecast, shown) if run.forecast.exists() else predictions[:0]  # known covariates are yet to be given
     metrics = run.read_json(run.metrics)
     figures = {
         "forecast.png": _forecast(predictions, future, metrics["verdict"]),
@@ -35,9 +36,18 @@ def write_plots(run: Run) -> None:
         run.write_figure(name, figure)
 
 
-def _read(run: Run, path: Path) -> pd.DataFrame:
-    """A table of the run, with its timestamps in local time."""
-    table = pd.read_csv(path, dtype={"series_id": str, "target": str}, keep_default_na=False)
+def _shown(per_series: pd.DataFrame) -> list[str]:
+    """The series to draw: all of a few; of many, those with the smallest, the median and the largest error beside naive."""
+    if len(per_series) <= MOST_PANELS:
+        return per_series.series_id.tolist()
+    ranked = per_series.iloc[np.argsort(per_series[f"mae_{MODEL}"] / per_series.mae_naive, kind="stable")].series_id
+    return [ranked.iloc[0], ranked.iloc[len(ranked) // 2], ranked.iloc[-1]]
+
+
+def _read(run: Run, path: Path, shown: list[str]) -> pd.DataFrame:
+    """The rows of some series of a table of the run, with its timestamps in local time."""
+    pieces = pd.read_csv(path, dtype={"series_id": str, "target": str}, keep_default_na=False, chunksize=100_000)
+    table = pd.concat([piece[piece.series_id.isin(shown)] for piece in pieces])
     zone = run.read_json(run.contract)["timezone"]
     for column in {"cutoff", "timestamp"} & set(table.columns):
         stamps = pd.to_datetime(table[column], format="ISO8601", utc=True)
@@ -57,7 +67,7 @@ def _figure(rows: int, height: float = 3.4) -> tuple[Figure, list[Axes]]:
 
 
 def _panels(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """The first pairs of series and target."""
+    """The first pairs of series and target, of each series in turn."""
     return list(table[["series_id", "target"]].drop_duplicates().itertuples(index=False, name=None))[:MOST_PANELS]
 
 

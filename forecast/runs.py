@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,7 @@ class Run:
         self.checksums = self.directory / "sha256sums.txt"  # of all files above but the status; for `sha256sum --check`
         self.history = self.directory / "history.csv"  # a row per epoch
         self.metrics = self.directory / "metrics.json"
+        self.per_series = self.directory / "series.csv"  # errors on the test part
         self.predictions = self.directory / "predictions.csv"  # every test window
         self.forecast = self.directory / "forecast.csv"  # the future after the last row
         self.plots = self.directory / "plots"
@@ -267,8 +268,14 @@ class Run:
 
     def write_table(self, path: Path, table: pd.DataFrame) -> None:
         """Write a table as CSV; floats keep every digit."""
-        with self._replacing(path) as temporary:
-            table.to_csv(temporary, index=False)
+        with self.writing_table(path) as append:
+            append(table)
+
+    @contextlib.contextmanager
+    def writing_table(self, path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+        """Write a table that comes in pieces; the first one brings the header, and the file appears when all went well."""
+        with self._replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            yield lambda piece: piece.to_csv(file, index=False, header=file.tell() == 0)
 
     def write_figure(self, name: str, figure: Figure) -> None:
         """Draw a matplotlib figure into the plots folder as PNG."""

@@ -18,7 +18,7 @@ from forecast.baselines import Linear, fit_linear
 from forecast.config import Config
 from forecast.data import Panel, check_moves, contract, read_panel
 from forecast.errors import ConfigError, RunError, check_installed
-from forecast.evaluation import advice, forecast_all, predictions_table, score_all, skill, verdict
+from forecast.evaluation import Scoreboard, advice, forecast_all, predictions_table, skill, verdict
 from forecast.loading import load_config
 from forecast.models.description import Network, describe_network
 from forecast.models.numpy_runtime import READER_TOLERANCE, forward, relative_difference
@@ -35,6 +35,7 @@ from forecast.windows import Windows, check_measured, check_parts, make_windows,
 if TYPE_CHECKING:
     from forecast.models.fitting import Progress
 
+MOST_VALUES = 10**6  # that each forecaster has in memory at once while it is scored
 CHECKED_WINDOWS = 256  # of the test part, on which the two readers of the network are compared
 log = logging.getLogger(__name__)
 
@@ -211,16 +212,21 @@ def _score(run: Run, prepared: Prepared, network: Network, linear: Linear, kept:
     scores: dict = {}
     for part in PARTS[1:]:
         windows = prepared.windows[part]
-        forecasts = forecast_all(
-            prepared.panel,
-            prepared.scaler,
-            windows,
-            windows.forecast_by(by_keras),
-            linear.forecast(windows),
-            prepared.season_length,
-        )
-        scores[part] = score_all(forecasts, prepared.panel, prepared.splits, prepared.scaler, prepared.season_length)
-    run.write_table(run.predictions, predictions_table(forecasts, prepared.panel))  # of the last part, which is the test part
+        board = Scoreboard(prepared.panel, prepared.splits, prepared.scaler, prepared.season_length, windows.lookback)
+        with run.writing_table(run.predictions) as append:  # the last part, which is the test part, stays
+            for piece in windows.pieces(MOST_VALUES // (windows.horizon * windows.future.shape[1])):
+                forecasts = forecast_all(
+                    prepared.panel,
+                    prepared.scaler,
+                    piece,
+                    piece.forecast_by(by_keras),
+                    linear.forecast(piece),
+                    prepared.season_length,
+                )
+                board.add(forecasts)
+                append(predictions_table(forecasts, prepared.panel))
+        scores[part] = board.scores()
+    run.write_table(run.per_series, board.per_series())
     checked = windows.inputs(np.linspace(0, len(windows) - 1, min(len(windows), CHECKED_WINDOWS)).astype(np.int64))
     apart = relative_difference(forward(network, weights, checked), by_keras(checked))
     if not apart <= READER_TOLERANCE:

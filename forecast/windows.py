@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -60,6 +60,12 @@ class Windows:
     def of_target(self, target: int) -> Windows:
         """The same windows with one target only, as input and as truth."""
         return replace(self, past=self.past[:, [target]], known=self.known[:, :0], future=self.future[:, [target]])
+
+    def pieces(self, most: int) -> Iterator[Windows]:
+        """All windows in order, at `most` so many at a time."""
+        for start in range(0, len(self), max(1, most)):
+            chosen = slice(start, start + max(1, most))
+            yield replace(self, first=self.first[chosen], series=self.series[chosen])
 
     def forecast_by(self, forward: Callable[[dict[str, np.ndarray]], np.ndarray]) -> np.ndarray:
         """What `forward` makes of all inputs, which it is given `BATCH` windows at a time: `(windows, horizon, targets)`."""

@@ -64,6 +64,20 @@ def test_axes():
         assert {name: value[target] for name, value in per_target.items()} == pytest.approx(only)
 
 
+def test_a_pool_of_pieces_scores_as_the_whole():
+    true, pred = RNG.gamma(3, 10, (2, 7, 4, 3))
+    scales = RNG.gamma(3, 10, (7, 2, 3))
+    pool = metrics.Pool()
+    for piece in (slice(0, 3), slice(3, 6), slice(6, 7)):
+        pool.add(true[piece], pred[piece], scales[piece])
+    for axis, whole in ((None, None), (1, (0, 2)), (0, (0, 1))):
+        expected = metrics.score(true, pred, scales, whole)
+        pooled = pool.score(axis)
+        assert set(pooled) == set(expected)
+        for name, values in expected.items():
+            np.testing.assert_allclose(pooled[name], values, rtol=1e-12, err_msg=name)
+
+
 def test_positive_bias_is_over_forecasting():
     assert metrics.bias(np.zeros(3), np.ones(3)) == 1.0
 
@@ -74,6 +88,9 @@ def test_undefined_metrics_are_nan():
     assert np.isnan([scores[name] for name in ("mape", "wape", "mase", "rmsse")]).all()
     assert scores["smape"] == 1.0
     assert metrics.smape(zeros, zeros) == 0.0
+    pool = metrics.Pool()
+    pool.add(zeros, zeros + 1, np.zeros((1, 2, 1)))
+    assert np.isnan([pool.score()[name] for name in ("mape", "wape", "mase", "rmsse")]).all()
 
 
 def test_filled_rows_do_not_count_in_seasonal_scales():

@@ -84,7 +84,7 @@ def test_a_run_is_whole(project, tmp_path):
     run = train(config, tmp_path / "run", on_progress=seen.append)
     files = {str(path.relative_to(run.directory)) for path in run.directory.rglob("*") if path.is_file()}
     assert files == {
-        "config.yaml", "contract.json", "status.json", "scaler.json", "recent.csv", "history.csv", "metrics.json",
+        "config.yaml", "contract.json", "status.json", "scaler.json", "recent.csv", "history.csv", "metrics.json", "series.csv",
         "predictions.csv", "forecast.csv", "environment.json", "log.txt", "sha256sums.txt",
         "model/network.json", "model/weights.safetensors",
         "plots/forecast.png", "plots/learning_curve.png", "plots/error_per_step.png", "plots/residuals.png",
@@ -319,6 +319,10 @@ def test_a_ragged_panel_trains_and_scores_what_it_can(project, tmp_path):
     run = train(config, tmp_path / "run")
     scored = pd.read_csv(run.predictions)
     assert set(scored.series_id) == {"long", "late", "new"}
+    per_series = pd.read_csv(run.per_series).set_index("series_id")
+    errors = (scored.forecast - scored.actual).abs().groupby(scored.series_id).mean()
+    np.testing.assert_allclose(per_series.mae_forecast, errors[per_series.index])
+    assert per_series.windows.to_dict() == {"late": 16, "long": 16, "new": 9}
     assert "tiny" not in pd.read_csv(run.forecast).series_id.tolist()
     repairs = {repair["what"]: repair["first"] for repair in run.read_json(run.contract)["repairs"]}
     assert repairs["series too short for a window, left out"] == ["tiny"]
