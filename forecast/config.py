@@ -250,6 +250,10 @@ class ModelConfig(Section):
         "mean",
         description="subtract each window's last value or mean; revin also divides by its deviation and learns an affine map",
     )
+    channel_independent: YesNo = Field(
+        False,
+        description="the network sees each target by itself, beside the covariates; false: all targets together",
+    )
     linear_skip: YesNo = Field(
         True,
         description="add a ridge regression beside the recurrent stack, which then starts at zero and learns the rest",

@@ -14,7 +14,7 @@ from forecast.errors import ConfigError, ForecastError
 from forecast.loading import load_config
 from forecast.models.description import Network
 from forecast.repairs import told
-from forecast.training import Prepared, check_trainable, prepare
+from forecast.training import MOST_VALUES, Prepared, check_trainable, prepare
 
 FEW_WINDOWS = 50  # training windows below which a network hardly learns more than its linear skip
 LONG_SEASON = 100  # steps; a season longer than this is not for the lookback to see
@@ -116,7 +116,7 @@ def memory_estimate(prepared: Prepared, network: Network) -> float:
     """Bytes of memory that training takes, roughly: the libraries, the data, the weights, and the larger of batch and results.
 
     Weights count four times (values, gradients, two of Adam), and a batch twelve times the width of every layer at each step.
-    Results are the forecasts of the network and all baselines for every window of a part, once as numbers and once as a table.
+    Results are the forecasts of the network and all baselines for a piece of a part, once as numbers and once as a table.
     """
     panel, batch = prepared.panel, prepared.config.training.batch_size
     cells = panel.values.size
@@ -124,5 +124,5 @@ def memory_estimate(prepared: Prepared, network: Network) -> float:
     widths = sum(int(np.prod(layer.shape)) for layer in network.layers)
     steps = sum(network.lookback * layer.options["units"] for layer in network.layers if layer.kind == "recurrent")
     scored = max(len(windows) for part, windows in prepared.windows.items() if part != "train")
-    forecasts = 8 * scored * int(np.prod(network.forecast)) * FORECASTERS
+    forecasts = 8 * min(scored * int(np.prod(network.forecast)), MOST_VALUES) * FORECASTERS
     return TENSORFLOW + data + 4 * 4 * network.parameters + max(4 * batch * (widths + 12 * steps), forecasts)

@@ -30,6 +30,7 @@ NETWORKS += [
     for normalization in ("none", "last", "mean", "revin")
     for skip in (False, True)
 ]
+NETWORKS += [{"units": [6, 5], "channel_independent": True, "normalization": "revin"}]
 NETWORKS += [{"units": [6, 5], "cell": "gru", "bidirectional": True, "normalization": "revin", "dropout": 0.1, "l2": 1e-4}]
 
 
@@ -101,6 +102,14 @@ def test_normalised_networks_move_with_the_level(normalization):
     _, model = built({"normalization": normalization})
     higher = model.predict_on_batch(inputs(0, PAST + 10 * LEVEL))
     np.testing.assert_allclose(higher, model.predict_on_batch(inputs(0)) + 10, atol=1e-4)
+
+
+def test_independent_channels_do_not_see_each_other():
+    _, model = built({"channel_independent": True, "units": [6]})
+    moved = PAST * np.array([1, 5, 1], np.float32)
+    before, after = (model.predict_on_batch(inputs(0, past)) for past in (PAST, moved))
+    np.testing.assert_array_equal(before[..., 0], after[..., 0])
+    assert not np.allclose(before[..., 1], after[..., 1])
 
 
 def test_windows_are_forecast_in_batches_and_in_order(monkeypatch):

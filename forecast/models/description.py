@@ -131,7 +131,7 @@ def describe_network(model: ModelConfig, past: tuple[int, int], forecast: tuple[
     (_, channels), (horizon, targets) = past, forecast
     drawing = _Drawing({PAST: past} | ({KNOWN: (horizon, known)} if known else {}))
     add = drawing.add
-    size = {"horizon": horizon, "targets": targets}
+    size = {"horizon": horizon, "targets": targets}  # of the heads
     centre, divided = STATISTICS[model.normalization]
     seen = own = add("targets", "select", [PAST], first=0, count=targets) if channels > targets else PAST
     statistics = []
@@ -143,29 +143,38 @@ def describe_network(model: ModelConfig, past: tuple[int, int], forecast: tuple[
     linear_input = seen
     if divided:
         seen = add("affine", "affine", [seen])
-    if channels > targets:
-        covariates = add("covariates", "select", [PAST], first=targets, count=channels - targets)
-        seen = add("seen", "concat", [seen, covariates])
+    beside = [add("covariates", "select", [PAST], first=targets, count=channels - targets)] if channels > targets else []
+    ahead, each = ([KNOWN] if known else []), model.channel_independent and targets > 1
+    if each:  # from here on, every target is a window of its own
+        size = {"horizon": horizon, "targets": 1}
+        seen = add("channel", "split_channels", [seen])
+        beside = [add("covariates_of_each", "for_each", beside, count=targets)] if beside else []
+        ahead = [add("known_of_each", "for_each", ahead, count=targets)] if ahead else []
+    if beside:
+        seen = add("seen", "concat", [seen, *beside])
     state = _add_recurrent_stack(drawing, model, seen)
     # With a skip beside it the head starts at zero, so that the untrained network is the linear baseline.
     start = "zeros" if model.linear_skip else "glorot_uniform"
     seen = add("head", "head", [state], start=start, **size)
-    if known:
-        seen = add("head_and_ahead", "sum", [seen, _add_decoder(drawing, model, state, size, start)])
+    if ahead:
+        seen = add("head_and_ahead", "sum", [seen, _add_decoder(drawing, model, [state, *ahead], size, start)])
+    if each:
+        seen = add("joined", "join_channels", [seen], count=targets)
     if divided:
         seen = add("affine_inverse", "affine_inverse", [seen], of="affine")
     if model.linear_skip:
-        seen = add("sum", "sum", [seen, add("linear_skip", "linear_skip", [linear_input], **size)])
+        skip = add("linear_skip", "linear_skip", [linear_input], horizon=horizon, targets=targets)
+        seen = add("sum", "sum", [seen, skip])
     if statistics:
         add("forecast", "denormalize", [seen, *statistics])
     return drawing.network
 
 
-def _add_decoder(drawing: _Drawing, model: ModelConfig, state: str, size: dict[str, int], start: str) -> str:
+def _add_decoder(drawing: _Drawing, model: ModelConfig, inputs: list[str], size: dict[str, int], start: str) -> str:
     """What the known covariates of each step add to its forecast, in the light of the state; returns the last layer's name."""
-    width = model.units[-1]
+    (state, known), width = inputs, model.units[-1]
     context = drawing.add("context", "head", [state], horizon=size["horizon"], targets=width, start="glorot_uniform")
-    both = drawing.add("context_and_known", "concat", [context, KNOWN])
+    both = drawing.add("context_and_known", "concat", [context, known])
     hidden = drawing.add("hidden", "dense", [both], units=width, activation="tanh", start="glorot_uniform")
     return drawing.add("ahead", "dense", [hidden], units=size["targets"], activation="linear", start=start)
 
@@ -248,6 +257,16 @@ def _concat(*parts: Shape) -> Sizes:
     return (parts[0][0], sum(width for _, width in parts)), {}
 
 
+def _split_channels(values: Shape) -> Sizes:
+    steps, _ = values
+    return (steps, 1), {}
+
+
+def _join_channels(values: Shape, count: int) -> Sizes:
+    steps, _ = values
+    return (steps, count), {}
+
+
 def _linear_skip(past: Shape, horizon: int, targets: int) -> Sizes:
     steps, _ = past
     return (horizon, targets), {"kernel": (steps, targets, horizon), "bias": (horizon, targets)}
@@ -270,6 +289,9 @@ SIZES: dict[str, Callable[..., Sizes]] = {
     "sum": _same,
     "select": _select,
     "concat": _concat,
+    "split_channels": _split_channels,
+    "for_each": _same,
+    "join_channels": _join_channels,
 }
 
 

@@ -102,6 +102,9 @@ class _Builder:
             "sum": self._sum,
             "select": self._select,
             "concat": self._concat,
+            "split_channels": self._split_channels,
+            "for_each": self._for_each,
+            "join_channels": self._join_channels,
         }
 
     def assemble(self, network: Network) -> keras.Model:
@@ -203,6 +206,16 @@ class _Builder:
 
     def _concat(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         return keras.ops.concatenate(inputs, axis=-1)
+
+    def _split_channels(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        return keras.ops.reshape(keras.ops.transpose(inputs[0], (0, 2, 1)), (-1, *layer.shape))
+
+    def _for_each(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        return keras.ops.repeat(inputs[0], layer.options["count"], axis=0)
+
+    def _join_channels(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        steps, count = layer.shape
+        return keras.ops.transpose(keras.ops.reshape(inputs[0], (-1, count, steps)), (0, 2, 1))
 
     def _linear_skip(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         targets = layer.shape[1]

@@ -144,6 +144,19 @@ def _concat(layer: Layer, own: Weights, *parts: np.ndarray) -> np.ndarray:
     return np.concatenate(parts, axis=-1)
 
 
+def _split_channels(layer: Layer, own: Weights, x: np.ndarray) -> np.ndarray:
+    windows, steps, channels = x.shape
+    return x.transpose(0, 2, 1).reshape(windows * channels, steps, 1)
+
+
+def _for_each(layer: Layer, own: Weights, x: np.ndarray) -> np.ndarray:
+    return np.repeat(x, layer.options["count"], axis=0)  # beside each channel of a window, in the order of `split_channels`
+
+
+def _join_channels(layer: Layer, own: Weights, x: np.ndarray) -> np.ndarray:
+    return x.reshape(-1, layer.options["count"], x.shape[1]).transpose(0, 2, 1)
+
+
 def _linear_skip(layer: Layer, own: Weights, past: np.ndarray) -> np.ndarray:
     targets = slice(0, layer.options["targets"])  # each target sees its own past
     return np.einsum("blt,lth->bht", past[..., targets], own["kernel"], optimize=True) + own["bias"]
@@ -169,4 +182,7 @@ KINDS: dict[str, Callable[..., np.ndarray]] = {
     "sum": _sum,
     "select": _select,
     "concat": _concat,
+    "split_channels": _split_channels,
+    "for_each": _for_each,
+    "join_channels": _join_channels,
 }
