@@ -382,7 +382,9 @@ def _print_scores(run: Run, metrics: dict) -> None:
         _print_targets(scores, labels)
     if metrics["advice"]:
         typer.echo(f"\n{metrics['advice']}")
-    typer.echo(f"\nKept the weights of epoch {metrics['kept_epoch']}. Plots, predictions and metrics: {run.directory}/")
+    stages = run.read_json(run.environment)["seconds"]
+    typer.echo("\nSeconds: " + ", ".join(f"{stage} {spent:.1f}" for stage, spent in stages.items()))
+    typer.echo(f"Kept the weights of epoch {metrics['kept_epoch']}. Plots, predictions and metrics: {run.directory}/")
     command = "predict" if run.forecast.exists() else "plan"  # known covariates over the horizon are yet to be given
     typer.echo(f"Next: forecast {command} {run.directory}")
 

@@ -6,7 +6,8 @@ import contextlib
 import logging
 import os
 import platform
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,26 +78,41 @@ def train(
     """
     check_trainable()
     config = config if isinstance(config, Config) else load_config(config)
-    prepared = prepare(config)
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "reading"):
+        prepared = prepare(config)
     config = prepared.config
     if run_dir is not None and Path(run_dir).resolve() in Path(config.data.path).resolve().parents:
         raise RunError("the run directory holds the data.", "Choose another --run-dir.", str(run_dir))
     run = Run.create(config.name, run_dir, force)
     with run.recording():
         _record_inputs(run, prepared)
-        linear = fit_linear(prepared.ridge_windows, prepared.windows["validation"], config.model.normalization)
-        network, kept = _fit_network(prepared, linear, run, on_progress)
+        with _timed(seconds, "ridge"):
+            linear = fit_linear(prepared.ridge_windows, prepared.windows["validation"], config.model.normalization)
+        with _timed(seconds, "training"):
+            network, kept = _fit_network(prepared, linear, run, on_progress)
         log.info("weights of epoch %d are kept; %d parameters", kept, network.parameters)
-        log.info("test: %s", _score(run, prepared, network, linear, kept))
+        with _timed(seconds, "scoring"):
+            log.info("test: %s", _score(run, prepared, network, linear, kept))
         if config.data.known_covariates:
             log.info("no forecast.csv yet: it needs %s over the horizon", ", ".join(config.data.known_covariates))
         else:
             run.write_table(run.forecast, predict(run))
-        try:
-            write_plots(run)
-        except (TypeError, ValueError, OverflowError) as error:  # a picture that cannot be drawn costs no trained run
-            log.warning("the plots are not complete: %s", error)
+        with _timed(seconds, "plots"):
+            try:
+                write_plots(run)
+            except (TypeError, ValueError, OverflowError) as error:  # a picture that cannot be drawn costs no trained run
+                log.warning("the plots are not complete: %s", error)
+        log.info("seconds: %s", seconds)
+        run.write_json(run.environment, run.read_json(run.environment) | {"seconds": seconds})
     return run
+
+
+@contextlib.contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    seconds[stage] = round(time.perf_counter() - began, 2)
 
 
 def check_trainable() -> None:
