@@ -222,6 +222,16 @@ class Run:
         except OSError as error:
             raise RunError(f"cannot be read ({error}).", DAMAGED, str(path)) from None
 
+    def verify_sealed(self) -> None:
+        """No file that forecasting reads was changed after training; large ones are left to be verified when they are read.
+
+        Raises:
+            RunError: naming the first one that was.
+        """
+        for path in self.sealed:
+            if not path.exists() or path.stat().st_size <= MOST_BYTES:
+                self.verify(path)
+
     def _holds(self, path: Path) -> bool:
         """Links, wherever they stand, do not lead out of the run."""
         return Path(os.path.realpath(self.directory)) in Path(os.path.realpath(path)).parents
