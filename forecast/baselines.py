@@ -105,15 +105,14 @@ class _Moments:
 
 def _moments(windows: Windows, normalization: str) -> _Moments:
     """The sums of a single target's windows, or of `RIDGE_WINDOWS` evenly spaced ones where there are more."""
-    chosen = np.linspace(0, len(windows) - 1, min(len(windows), RIDGE_WINDOWS)).astype(np.int64)
+    chosen = windows.spread(RIDGE_WINDOWS)
     xx = np.zeros((windows.lookback + 1,) * 2)
     xy = np.zeros((windows.lookback + 1, windows.horizon))
-    for start in range(0, len(chosen), BATCH):
-        batch = chosen[start : start + BATCH]
-        past = windows.pasts(batch).astype(np.float64)
+    for batch in chosen.pieces(BATCH):
+        past = batch.pasts().astype(np.float64)
         centre, scale = window_statistics(past, normalization)
         x = np.concatenate([((past - centre) / scale)[..., 0], np.ones((len(batch), 1))], axis=1)  # (batch, lookback + 1)
-        y = ((windows.targets(batch) - centre) / scale)[..., 0]  # (batch, horizon)
+        y = ((batch.targets() - centre) / scale)[..., 0]  # (batch, horizon)
         xx += x.T @ x
         xy += x.T @ y
     return _Moments(xx, xy, len(chosen))

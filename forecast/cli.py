@@ -156,7 +156,6 @@ def predict(
     from forecast.runs import Run
 
     opened = Run.open(run)
-    opened.verify_sealed()  # a damaged run is refused before pandas is loaded
     from forecast.prediction import predict as predict_future
 
     path = output or opened.forecast_of(data)

@@ -27,9 +27,7 @@ if TYPE_CHECKING:
     from forecast.models.backend import keras
 
 EXAMPLES = 32  # windows that an export is checked on and brings along
-EXPORT_TOLERANCE = (
-    1e-4  # of `relative_difference`: an export computes in float32 from the first step on, the run scales in float64
-)
+EXPORT_TOLERANCE = 1e-4  # of `relative_difference`; an export scales in float32, the run in float64
 README, EXAMPLE, EXPECTED, SERIES = "README.md", "example.npz", "expected.npy", "series.csv"  # beside the model
 
 

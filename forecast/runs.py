@@ -106,6 +106,7 @@ class Run:
             told = found.get(state, f"has the unknown state {state!r:.40}")
             why = f": {status['why']:.500}" if isinstance(status.get("why"), str) else "."
             raise RunError(f"the training of this run {told}{why}", f"Its log is {run.log}; train again.", str(directory))
+        run.verify_sealed()
         return run
 
     @classmethod

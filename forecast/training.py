@@ -243,7 +243,7 @@ def _score(run: Run, prepared: Prepared, network: Network, linear: Linear, kept:
                 append(predictions_table(forecasts, prepared.panel))
         scores[part] = board.scores()
     run.write_table(run.per_series, board.per_series())
-    checked = windows.inputs(np.linspace(0, len(windows) - 1, min(len(windows), CHECKED_WINDOWS)).astype(np.int64))
+    checked = windows.spread(CHECKED_WINDOWS).inputs()
     apart = relative_difference(forward(network, weights, checked), by_keras(checked))
     if not apart <= READER_TOLERANCE:
         log.warning("NumPy and Keras forecast differently, by %.1e of the largest forecast: use predict --runtime keras.", apart)

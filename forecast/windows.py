@@ -62,15 +62,20 @@ class Windows:
         return replace(self, past=self.past[:, [target]], known=self.known[:, :0], future=self.future[:, [target]])
 
     def pieces(self, most: int) -> Iterator[Windows]:
-        """All windows in order, at `most` so many at a time."""
-        for start in range(0, len(self), max(1, most)):
-            chosen = slice(start, start + max(1, most))
-            yield replace(self, first=self.first[chosen], series=self.series[chosen])
+        """All windows in order, at `most` so many at a time, and at least one."""
+        step = max(1, most)
+        return (self._only(slice(start, start + step)) for start in range(0, len(self), step))
+
+    def spread(self, most: int) -> Windows:
+        """At `most` so many of the windows, evenly spaced."""
+        return self._only(np.linspace(0, len(self) - 1, min(len(self), most)).astype(np.int64))
+
+    def _only(self, chosen: np.ndarray | slice) -> Windows:
+        return replace(self, first=self.first[chosen], series=self.series[chosen])
 
     def forecast_by(self, forward: Callable[[dict[str, np.ndarray]], np.ndarray]) -> np.ndarray:
         """What `forward` makes of all inputs, which it is given `BATCH` windows at a time: `(windows, horizon, targets)`."""
-        starts = range(0, len(self), BATCH)
-        return np.concatenate([forward(self.inputs(slice(start, start + BATCH))) for start in starts])
+        return np.concatenate([forward(piece.inputs()) for piece in self.pieces(BATCH)])
 
 
 def gather(rows: np.ndarray, first: np.ndarray, steps: int) -> np.ndarray:
