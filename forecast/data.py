@@ -77,6 +77,11 @@ class Panel:
             filled=self.filled[rows],
         )
 
+    def ahead(self, steps: int) -> pd.DatetimeIndex:
+        """The timestamps of the first `steps` steps after the last row of every series, one series after the other."""
+        stamps = [self.future(series, steps) for series in range(len(self.series_ids))]
+        return stamps[0].append(stamps[1:])
+
     def future(self, series: int, steps: int) -> pd.DatetimeIndex:
         """The timestamps of the first `steps` steps after the last row of a series."""
         return pd.date_range(self.timestamps[self.offsets[series + 1] - 1], periods=steps + 1, freq=self.freq)[1:]

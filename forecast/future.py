@@ -43,8 +43,8 @@ def plan(run: Run | str | Path, data: str | Path | None = None, output: str | Pa
     panel = read_panel(config.model_copy(update={"freq": trained.contract.freq}), data) if data else recent_panel(run, trained)
     ends = panel.offsets[1:] - 1
     starts = np.maximum(panel.offsets[:-1], ends + 1 - trained.network.lookback)
-    stamps = [panel.future(series, trained.network.forecast[0]) for series in range(len(panel.series_ids))]
-    first, last, furthest = panel.timestamps[starts].min(), panel.timestamps[ends].max(), max(own[-1] for own in stamps)
+    stamps = panel.ahead(trained.network.forecast[0])
+    first, last, furthest = panel.timestamps[starts].min(), panel.timestamps[ends].max(), stamps.max()
     roles = [("target", config.target, last), ("past covariate", config.past_covariates, last)]
     roles.append(("known covariate", config.known_covariates, furthest))
     if output and config.known_covariates:
@@ -52,13 +52,12 @@ def plan(run: Run | str | Path, data: str | Path | None = None, output: str | Pa
     return [Need(name, role, first, end) for role, names, end in roles for name in names]
 
 
-def _write_template(path: Path, panel: Panel, stamps: list[pd.DatetimeIndex], trained: Trained) -> None:
+def _write_template(path: Path, panel: Panel, stamps: pd.DatetimeIndex, trained: Trained) -> None:
     if path.exists():
         raise RunError("this file exists.", "Choose another --output, or remove it.", str(path))
     config = trained.config.data
-    every = stamps[0].append(stamps[1:])
-    table = write_timestamps(every, config.timestamp, config.date_format)
-    ids = np.repeat(panel.series_ids, [len(own) for own in stamps])
+    table = write_timestamps(stamps, config.timestamp, config.date_format)
+    ids = np.repeat(panel.series_ids, trained.network.forecast[0])
     several = len(config.series_id or []) > 1
     for place, name in enumerate(config.series_id or []):
         table[name] = [text.split("/")[place] if several else text for text in ids]
@@ -87,12 +86,10 @@ def read_future(panel: Panel, trained: Trained, path: str | Path | None) -> np.n
         raise RunError(found, "Write a file to fill: forecast plan RUN. Then give it: --future future.csv")
     if not trained.known:
         return None
-    count = len(panel.series_ids)
-    stamps = [panel.future(series, horizon) for series in range(count)]
-    every = stamps[0].append(stamps[1:])
+    every = panel.ahead(horizon)
     given = _given(panel, trained, every, Path(path)) if path else np.zeros((len(every), 0))
     calendar = calendar_features(every, config.calendar)
-    return np.column_stack([given, *calendar.values()]).reshape(count, horizon, trained.known)
+    return np.column_stack([given, *calendar.values()]).reshape(-1, horizon, trained.known)
 
 
 def _given(panel: Panel, trained: Trained, every: pd.DatetimeIndex, path: Path) -> np.ndarray:

@@ -72,11 +72,10 @@ def _acquainted(trained: Trained, panel: Panel, place: str) -> Trained:
 
 def _table(panel: Panel, forecasts: np.ndarray) -> pd.DataFrame:
     series, horizon, targets = forecasts.shape
-    stamps = [panel.future(index, horizon) for index in range(series)]
     return pd.DataFrame(
         {
             "series_id": np.repeat(panel.series_ids, horizon * targets),
-            "timestamp": stamps[0].append(stamps[1:]).repeat(targets),
+            "timestamp": panel.ahead(horizon).repeat(targets),
             "step": np.tile(np.repeat(np.arange(1, horizon + 1), targets), series),
             "target": np.tile(panel.targets, series * horizon),
             "forecast": forecasts.ravel(),
