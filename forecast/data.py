@@ -15,7 +15,7 @@ from forecast import repairs
 from forecast.config import DataConfig
 from forecast.errors import DataError
 from forecast.tables import Rows, read_rows
-from forecast.time_features import calendar_features
+from forecast.time_features import calendar_features, feature_names
 from forecast.timestamps import check_freq, check_spacing, infer_freq, season_length_of, steps_between, steps_in
 
 
@@ -110,8 +110,7 @@ def read_panel(config: DataConfig, path: str | Path | None = None) -> Panel:
     calendar = calendar_features(rows.timestamps, config.calendar)
     values = np.column_stack([rows.values, *calendar.values()]) if calendar else rows.values
     filled = np.column_stack([filled, np.zeros((len(filled), len(calendar)), dtype=bool)]) if calendar else filled
-    columns = [*config.values, *calendar]
-    known = len(config.known_covariates) + len(calendar)
+    columns, known = channels(config)
     return Panel(
         rows.series_ids,
         rows.offsets,
@@ -126,6 +125,12 @@ def read_panel(config: DataConfig, path: str | Path | None = None) -> Panel:
         source,
         record,
     )
+
+
+def channels(config: DataConfig) -> tuple[list[str], int]:
+    """The names of a panel's channels, and how many of them, the last ones, are known over the horizon."""
+    calendar = feature_names(config.calendar)
+    return [*config.values, *calendar], len(config.known_covariates) + len(calendar)
 
 
 def check_moves(panel: Panel) -> None:

@@ -133,15 +133,13 @@ def _examples(run: Run, trained: Trained) -> tuple[dict[str, np.ndarray], np.nda
     """Inputs in the units of the file, spread over the windows that the run keeps; its own forecasts; the series of each."""
     panel = recent_panel(run, trained)
     before = trained.network.forecast[0] if trained.known else 0  # so that the covariates over the horizon are in these rows, too
-    windows, series = continuing_windows(panel, trained, most=RECENT_WINDOWS, before=before)
-    chosen = np.linspace(0, len(windows) - 1, min(len(windows), EXAMPLES)).astype(np.int64)
-    windows, series = replace(windows, first=windows.first[chosen], series=windows.series[chosen]), series[chosen]
-    expected = trained.forecast(windows, series, trained.forward("numpy"))
+    windows = continuing_windows(panel, trained, most=RECENT_WINDOWS, before=before).spread(EXAMPLES)
+    expected = trained.forecast(windows, trained.forward("numpy"))
     in_units = replace(windows, past=panel.values, known=panel.values[:, len(panel.columns) - panel.known :])
     example = {name: values.astype(np.float32) for name, values in in_units.inputs().items()}
     if len(trained.scaler.series_ids) > 1:
-        example["series"] = series[:, None].astype(np.int32)
-    return example, expected, series
+        example["series"] = windows.series[:, None].astype(np.int32)
+    return example, expected, windows.series
 
 
 def _write_model(trained: Trained, form: Format, path: Path, target: Path) -> None:

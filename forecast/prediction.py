@@ -55,8 +55,8 @@ def predict(
         log.warning("%s: %d series end with a filled value, from which the forecast starts.", data or run.name, int(ends.sum()))
     if new_series:
         trained = _acquainted(trained, panel, str(data))
-    windows, series = continuing_windows(panel, trained, read_future(panel, trained, future))
-    return _table(panel, trained.forecast(windows, series, forward))
+    windows = continuing_windows(panel, trained, read_future(panel, trained, future))
+    return _table(panel, trained.forecast(windows, forward))
 
 
 def _acquainted(trained: Trained, panel: Panel, place: str) -> Trained:

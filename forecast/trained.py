@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
@@ -12,13 +12,12 @@ import pandas as pd
 from pydantic import ValidationError
 
 from forecast.config import Config, DataConfig
-from forecast.data import Contract, Panel, read_panel
+from forecast.data import Contract, Panel, channels, read_panel
 from forecast.errors import DataError, RunError, did_you_mean
 from forecast.models.description import KNOWN, Network, describe_network
 from forecast.models.numpy_runtime import forward as numpy_forward
 from forecast.runs import DAMAGED, Run
 from forecast.scaling import Scaler, check_scaled, check_transform
-from forecast.time_features import feature_names
 from forecast.timestamps import check_freq, in_steps
 from forecast.windows import Windows, last_windows
 
@@ -57,13 +56,13 @@ class Trained:
 
         return load_keras(self.network, self.weights).predict_on_batch
 
-    def forecast(self, windows: Windows, series: np.ndarray, forward: Forward) -> np.ndarray:
-        """Forecasts `(windows, horizon, targets)` in the units of the file; `series`: the scaler's index of each window's.
+    def forecast(self, windows: Windows, forward: Forward) -> np.ndarray:
+        """Forecasts `(windows, horizon, targets)` of `continuing_windows`, in the units of the file.
 
         Raises:
             RunError: they are not finite.
         """
-        forecasts = self.scaler.undo(windows.forecast_by(forward), series)
+        forecasts = self.scaler.undo(windows.forecast_by(forward), windows.series)
         if not np.isfinite(forecasts).all():
             raise RunError("the network forecasts values too large to be numbers.", "Look for odd values in the last rows.")
         return forecasts
@@ -82,8 +81,7 @@ def read_trained(run: Run) -> Trained:
     check_freq(contract.freq, "freq", str(run.contract))
     config = in_steps(run.read_config(), contract.freq)
     scaler = Scaler.from_json(run.read_json(run.scaler), str(run.scaler))
-    targets, calendar = config.data.target, feature_names(config.data.calendar)
-    columns, known = [*config.data.values, *calendar], len(config.data.known_covariates) + len(calendar)
+    targets, (columns, known) = config.data.target, channels(config.data)
     described = run.read_json(run.network)
     network = Network.from_json(described, str(run.network))
     if described["version"] > 1:  # the first runs had no checksums
@@ -142,8 +140,8 @@ def recent_rows(panel: Panel, lookback: int, horizon: int) -> pd.DataFrame:
 
 def continuing_windows(
     panel: Panel, trained: Trained, ahead: np.ndarray | None = None, most: int = 1, before: int = 0
-) -> tuple[Windows, np.ndarray]:
-    """The last windows of each series, and the scaler's index of each window's series.
+) -> Windows:
+    """The last windows of each series; their `series` is the scaler's index of it.
 
     ahead: known covariates of the steps after each series' end, `(series, horizon, known)` in units of the file.
     most: windows of each series; before: steps before its end at which the last one's targets begin.
@@ -173,4 +171,4 @@ def continuing_windows(
         unseen = np.zeros((*ahead.shape[:2], len(panel.columns) - panel.known))  # targets and past covariates yet to come
         ahead = scaler.apply(np.concatenate([unseen, ahead], axis=2), scaler_index)[..., -panel.known :]
     windows = last_windows(panel, scaled, lookback, trained.network.forecast[0], ahead, most, before)
-    return windows, scaler_index[windows.series]
+    return replace(windows, series=scaler_index[windows.series])
