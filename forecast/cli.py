@@ -153,11 +153,10 @@ def predict(
 
     Example:  forecast predict runs/airline-1 --data new.csv
     """
+    from forecast.prediction import predict as predict_future
     from forecast.runs import Run
 
     opened = Run.open(run)
-    from forecast.prediction import predict as predict_future
-
     path = output or opened.forecast_of(data)
     _check_output(path, opened, data)
     table = predict_future(opened, data, runtime, new_series, future)

@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from forecast.yaml12 import Dumper
 
-CALENDAR = re.compile(r"hour|day_of_week|day_of_month|month|week|holidays\([A-Z]{2}\)")
+HOLIDAYS = re.compile(r"holidays\(([A-Z]{2})\)")
+CALENDAR = re.compile(rf"hour|day_of_week|day_of_month|month|week|{HOLIDAYS.pattern}")
 DURATION = re.compile(r"([1-9][0-9]{0,8})\s*(s|min|h|d|w|mo|y)")
 
 
@@ -194,6 +195,29 @@ class DataConfig(Section):
     def values(self) -> list[str]:
         """The columns of numbers: targets, past covariates, known covariates."""
         return [*self.target, *self.past_covariates, *self.known_covariates]
+
+    @property
+    def channels(self) -> list[str]:
+        """What a network sees of each step: `values`, then the calendar's columns."""
+        return [*self.values, *calendar_columns(self.calendar)]
+
+    @property
+    def known_channels(self) -> int:
+        """How many of the channels, the last ones, are known over the horizon."""
+        return len(self.known_covariates) + len(calendar_columns(self.calendar))
+
+
+def calendar_columns(names: list[str]) -> list[str]:
+    """The names of the columns that a calendar is made of.
+
+    >>> calendar_columns(["hour", "holidays(DE)"])
+    ['hour_sin', 'hour_cos', 'holiday_DE']
+    """
+    columns = []
+    for name in names:
+        country = HOLIDAYS.fullmatch(name)
+        columns += [f"holiday_{country[1]}"] if country else [f"{name}_sin", f"{name}_cos"]
+    return columns
 
 
 class SplitsConfig(Section):

@@ -1,22 +1,19 @@
-"""A file becomes a `Panel`: read, repaired by the config's policies, checked, and described by a contract."""
+"""A file becomes a `Panel`: read, repaired by the config's policies, and checked."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pandas as pd
-from pydantic import AfterValidator, BaseModel, Field
 
 from forecast import repairs
 from forecast.config import DataConfig
 from forecast.errors import DataError
 from forecast.tables import Rows, read_rows
-from forecast.time_features import calendar_features, feature_names
-from forecast.timestamps import check_freq, check_spacing, infer_freq, season_length_of, steps_between, steps_in
+from forecast.time_features import calendar_features
+from forecast.timestamps import check_freq, check_spacing, infer_freq, season_length_of, steps_in
 
 
 @dataclass(frozen=True)
@@ -110,7 +107,6 @@ def read_panel(config: DataConfig, path: str | Path | None = None) -> Panel:
     calendar = calendar_features(rows.timestamps, config.calendar)
     values = np.column_stack([rows.values, *calendar.values()]) if calendar else rows.values
     filled = np.column_stack([filled, np.zeros((len(filled), len(calendar)), dtype=bool)]) if calendar else filled
-    columns, known = channels(config)
     return Panel(
         rows.series_ids,
         rows.offsets,
@@ -119,18 +115,12 @@ def read_panel(config: DataConfig, path: str | Path | None = None) -> Panel:
         filled,
         list(config.target),
         freq,
-        columns,
-        known,
+        config.channels,
+        config.known_channels,
         list(calendar),
         source,
         record,
     )
-
-
-def channels(config: DataConfig) -> tuple[list[str], int]:
-    """The names of a panel's channels, and how many of them, the last ones, are known over the horizon."""
-    calendar = feature_names(config.calendar)
-    return [*config.values, *calendar], len(config.known_covariates) + len(calendar)
 
 
 def check_moves(panel: Panel) -> None:
@@ -142,105 +132,6 @@ def check_moves(panel: Panel) -> None:
             "Name another column in `data.target`.",
             panel.source,
         )
-
-
-def contract(panel: Panel) -> dict:
-    """What the data was, as plain JSON values: hash, size, spacing, zone, ranges, and what was done to which rows."""
-    with open(panel.source, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    columns = zip(panel.file_columns, panel.values.T, panel.filled.T, strict=False)
-    return {
-        "path": panel.source,
-        "sha256": digest,
-        "rows": len(panel.values),
-        "series": len(panel.series_ids),
-        "freq": panel.freq,
-        "timezone": str(panel.timestamps.tz) if panel.timestamps.tz else None,
-        "first_timestamp": str(panel.timestamps.min()),
-        "last_timestamp": str(panel.timestamps.max()),
-        "columns": {
-            name: {
-                "min": float(values.min()),
-                "max": float(values.max()),
-                "mean": float(values.mean()),
-                "median_size": float(np.median(np.abs(values))),
-                "filled": float(filled.mean()),
-            }
-            for name, values, filled in columns
-        },
-        "repairs": panel.record,
-    }
-
-
-class _Column(BaseModel, strict=True, allow_inf_nan=False):
-    min: float
-    max: float
-    median_size: float
-
-
-def _moment(text: str) -> str:
-    if not isinstance(pd.Timestamp(text), pd.Timestamp):
-        raise ValueError("NaT is no timestamp")
-    return text
-
-
-class Contract(BaseModel, strict=True):
-    """What forecasting needs to know of the training data: the part of `contract` that is read again."""
-
-    freq: str = Field(max_length=50)
-    timezone: str | None = Field(max_length=100)
-    last_timestamp: Annotated[str, Field(max_length=50), AfterValidator(_moment)]
-    columns: dict[str, _Column]
-
-
-def compare(panel: Panel, known: Contract) -> list[str]:
-    """What is odd about newer rows beside the contract of the training data; a sentence each, with numbers.
-
-    Raises:
-        DataError: the values are in other units, or the timestamps in no zone, so that a forecast would mean nothing.
-    """
-    pairs = zip(panel.file_columns, panel.values.T, strict=False)
-    odd = [sentence for name, values in pairs for sentence in _odd_values(name, values, known.columns[name], panel.source)]
-    return odd + _odd_times(panel, known)
-
-
-def _odd_values(name: str, values: np.ndarray, told: _Column, source: str) -> list[str]:
-    low, high, usual = told.min, told.max, told.median_size
-    size = float(np.median(np.abs(values)))
-    power = np.log10(size) - np.log10(usual) if size > 0 and usual > 0 else 0.0
-    foreign = size > max(abs(low), abs(high)) or np.abs(values).max() < low  # the usual value now was never seen then
-    if foreign and abs(power) > 0.8 and abs(power - round(power)) < 0.2:
-        raise DataError(
-            f"`{name}` is about {size:.3g}, in training it was about {usual:.3g}: off by 10^{round(power)}.",
-            "Give it in the units of the training data.",
-            source,
-        )
-    odd = []
-    margin = (high - low) / 2
-    if values.min() < low - margin or values.max() > high + margin:
-        odd.append(f"`{name}` is {values.min():g} to {values.max():g}; in training it was {low:g} to {high:g}.")
-    if len(values) > 1 and np.ptp(values) == 0:
-        odd.append(f"`{name}` is {values[0]:g} in every row.")
-    return odd
-
-
-def _odd_times(panel: Panel, known: Contract) -> list[str]:
-    last, begun, ends = pd.Timestamp(known.last_timestamp), panel.timestamps.min(), panel.timestamps.max()
-    if (last.tz is None) != (begun.tz is None):
-        zone = known.timezone
-        raise DataError(
-            f"the timestamps have {'no' if zone else 'a'} time zone, in training they had {zone or 'none'}.",
-            "Write them as in the training data.",
-            panel.source,
-        )
-    last = last.tz_convert(begun.tz) if begun.tz else last
-    if ends < last:
-        return [f"the rows end at {ends}, before the training data's end at {last}: this forecasts the past."]
-    if begun <= last:
-        return []
-    rough = steps_between(last, begun, panel.freq) - 1
-    gap = len(pd.date_range(last, begun, freq=panel.freq)) - 2 if rough < 10**6 else int(rough)
-    return [f"{gap} steps are missing between the training data's end at {last} and the first row at {begun}."] if gap > 0 else []
 
 
 def _infer_freq(rows: Rows, source: str) -> str:

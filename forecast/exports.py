@@ -21,7 +21,7 @@ import pandas as pd
 from forecast.errors import RunError, check_installed, did_you_mean
 from forecast.models.numpy_runtime import relative_difference
 from forecast.runs import Run
-from forecast.trained import RECENT_WINDOWS, Trained, continuing_windows, read_trained, recent_panel
+from forecast.trained import RECENT_WINDOWS, Trained, continuing_windows, read_rows_of, read_trained
 
 if TYPE_CHECKING:
     from forecast.models.backend import keras
@@ -131,7 +131,7 @@ def _writing(target: Path) -> Iterator[None]:
 
 def _examples(run: Run, trained: Trained) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Inputs in the units of the file, spread over the windows that the run keeps; its own forecasts; the series of each."""
-    panel = recent_panel(run, trained)
+    panel = read_rows_of(run, trained, None)
     before = trained.network.forecast[0] if trained.known else 0  # so that the covariates over the horizon are in these rows, too
     windows = continuing_windows(panel, trained, most=RECENT_WINDOWS, before=before).spread(EXAMPLES)
     expected = trained.forecast(windows, trained.forward("numpy"))

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.data import Panel, read_panel
+from forecast.data import Panel
 from forecast.errors import DataError, RunError, first_few
 from forecast.runs import Run
 from forecast.tables import read_rows
 from forecast.time_features import calendar_features
 from forecast.timestamps import write_timestamps
-from forecast.trained import Trained, read_trained, recent_panel
+from forecast.trained import Trained, read_rows_of, read_trained
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def plan(run: Run | str | Path, data: str | Path | None = None, output: str | Pa
     run = run if isinstance(run, Run) else Run.open(run)
     trained = read_trained(run)
     config = trained.config.data
-    panel = read_panel(config.model_copy(update={"freq": trained.contract.freq}), data) if data else recent_panel(run, trained)
+    panel = read_rows_of(run, trained, data)
     ends = panel.offsets[1:] - 1
     starts = np.maximum(panel.offsets[:-1], ends + 1 - trained.network.lookback)
     stamps = panel.ahead(trained.network.forecast[0])

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from forecast.data import Panel, compare, read_panel
+from forecast.contracts import compare
 from forecast.errors import first_few
-from forecast.future import read_future
-from forecast.repairs import told
 from forecast.runs import Run
-from forecast.trained import Trained, continuing_windows, read_trained, recent_panel
+from forecast.trained import Trained, continuing_windows, read_rows_of, read_trained
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from forecast.data import Panel
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +47,11 @@ def predict(
     run = run if isinstance(run, Run) else Run.open(run)
     trained = read_trained(run)
     forward = trained.forward(runtime)
-    if data is None:
-        panel = recent_panel(run, trained)
-    else:
-        panel = read_panel(trained.config.data.model_copy(update={"freq": trained.contract.freq}), data)
+    panel = read_rows_of(run, trained, data)
+    from forecast.future import read_future  # these two load pandas, after the run has been believed
+    from forecast.repairs import told
+
+    if data:
         for sentence in told(panel.record) + compare(panel, trained.contract):
             log.warning("%s: %s", data, sentence)
     ends = panel.filled[panel.offsets[1:] - 1].any(axis=1)
@@ -71,6 +75,8 @@ def _acquainted(trained: Trained, panel: Panel, place: str) -> Trained:
 
 
 def _table(panel: Panel, forecasts: np.ndarray) -> pd.DataFrame:
+    import pandas as pd
+
     series, horizon, targets = forecasts.shape
     return pd.DataFrame(
         {

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from forecast.config import ScalingConfig
-from forecast.data import Panel
 from forecast.errors import DataError, RunError
 from forecast.splits import Splits
+
+if TYPE_CHECKING:
+    from forecast.data import Panel
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 
 from forecast.config import SplitsConfig
-from forecast.data import Panel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from forecast.data import Panel
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -79,6 +82,8 @@ def _start_of(border: float | int | str, stamps: pd.DatetimeIndex, before: int, 
 
 
 def _at_date(stamps: pd.DatetimeIndex, date: str) -> int:
+    import pandas as pd
+
     moment = pd.Timestamp(date)
     if stamps.tz is not None:  # a local time that a clock change skips or repeats is the next, or the first, moment
         moment = moment.tz_localize(stamps.tz, nonexistent="shift_forward", ambiguous=True)

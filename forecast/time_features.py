@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pandas as pd
 
+from forecast.config import HOLIDAYS, calendar_columns
 from forecast.errors import check_installed
-
-HOLIDAYS = re.compile(r"holidays\(([A-Z]{2})\)")
 
 
 def calendar_features(stamps: pd.DatetimeIndex, names: list[str]) -> dict[str, np.ndarray]:
@@ -27,20 +24,7 @@ def calendar_features(stamps: pd.DatetimeIndex, names: list[str]) -> dict[str, n
         else:
             angle = 2 * np.pi * CYCLES[name](stamps)
             values += [np.sin(angle), np.cos(angle)]
-    return dict(zip(feature_names(names), values, strict=True))
-
-
-def feature_names(names: list[str]) -> list[str]:
-    """The columns that `calendar_features` makes.
-
-    >>> feature_names(["hour", "holidays(DE)"])
-    ['hour_sin', 'hour_cos', 'holiday_DE']
-    """
-    columns = []
-    for name in names:
-        country = HOLIDAYS.fullmatch(name)
-        columns += [f"holiday_{country[1]}"] if country else [f"{name}_sin", f"{name}_cos"]
-    return columns
+    return dict(zip(calendar_columns(names), values, strict=True))
 
 
 def hour(stamps: pd.DatetimeIndex) -> np.ndarray:

@@ -6,20 +6,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from pydantic import ValidationError
 
 from forecast.config import Config, DataConfig
-from forecast.data import Contract, Panel, channels, read_panel
+from forecast.contracts import Contract
 from forecast.errors import DataError, RunError, did_you_mean
 from forecast.models.description import KNOWN, Network, describe_network
 from forecast.models.numpy_runtime import forward as numpy_forward
 from forecast.runs import DAMAGED, Run
 from forecast.scaling import Scaler, check_scaled, check_transform
-from forecast.timestamps import check_freq, in_steps
 from forecast.windows import Windows, last_windows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from forecast.data import Panel
 
 MOST_BYTES_OF_A_NUMBER = 32
 RECENT_WINDOWS = 32  # that a run keeps of each series: the last one is continued, an export is checked on all
@@ -71,6 +76,8 @@ class Trained:
 def read_trained(run: Run) -> Trained:
     """Read what `train` left in a run; nothing in it is executed, and nothing is believed unchecked.
 
+    It costs no import of pandas, so that a damaged run is refused at once.
+
     Raises:
         ConfigError, RunError: the run is damaged, or its files do not belong together.
     """
@@ -78,16 +85,18 @@ def read_trained(run: Run) -> Trained:
         contract = Contract.model_validate(run.read_json(run.contract))
     except ValidationError:
         raise RunError("this is no data contract.", DAMAGED, str(run.contract)) from None
-    check_freq(contract.freq, "freq", str(run.contract))
-    config = in_steps(run.read_config(), contract.freq)
+    config = run.read_config()
+    lookback, horizon = config.windows.lookback, config.windows.horizon
+    if isinstance(lookback, str) or isinstance(horizon, str):  # training writes durations as steps
+        raise RunError("windows.lookback and windows.horizon are not both in steps.", DAMAGED, str(run.config))
     scaler = Scaler.from_json(run.read_json(run.scaler), str(run.scaler))
-    targets, (columns, known) = config.data.target, channels(config.data)
+    targets, columns = config.data.target, config.data.channels
     described = run.read_json(run.network)
     network = Network.from_json(described, str(run.network))
     if described["version"] > 1:  # the first runs had no checksums
         run.check_sealed()
-    past, forecast = (config.windows.lookback, len(columns)), (config.windows.horizon, len(targets))
-    expected = describe_network(config.model, past, forecast, known)
+    past, forecast = (lookback, len(columns)), (horizon, len(targets))
+    expected = describe_network(config.model, past, forecast, config.data.known_channels)
     if network != expected:
         raise RunError("this is not the network that the config describes.", DAMAGED, str(run.network))
     same = scaler.columns == columns and scaler.targets == len(targets) and scaler.transform == config.scaling.transform
@@ -98,28 +107,34 @@ def read_trained(run: Run) -> Trained:
     return Trained(config, contract, scaler, expected, weights)
 
 
-def recent_panel(run: Run, trained: Trained) -> Panel:
-    """What `recent_rows` kept of the data.
+def read_rows_of(run: Run, trained: Trained, data: str | Path | None) -> Panel:
+    """The rows to continue: those of `data`, which has the columns of the training data, or what `recent_rows` kept of that.
 
     Raises:
-        DataError, RunError: the file is damaged, or of another run.
+        DataError, RunError: the file cannot be read, is damaged, or of another run.
     """
-    ids, data = trained.scaler.series_ids, trained.config.data
-    names, rows = [*ids, *data.values], kept_rows(trained.network.lookback, trained.network.forecast[0], trained.known)
-    width = 100 + 8 * max(map(len, names)) + MOST_BYTES_OF_A_NUMBER * len(data.values)
+    from forecast.data import read_panel
+    from forecast.timestamps import check_freq
+
+    check_freq(trained.contract.freq, "freq", str(run.contract))
+    if data:
+        return read_panel(trained.config.data.model_copy(update={"freq": trained.contract.freq}), data)
+    ids, config = trained.scaler.series_ids, trained.config.data
+    names, rows = [*ids, *config.values], kept_rows(trained.network.lookback, trained.network.forecast[0], trained.known)
+    width = 100 + 8 * max(map(len, names)) + MOST_BYTES_OF_A_NUMBER * len(config.values)
     run.verify(run.recent, most=(len(ids) * rows + 1) * width)
-    config = DataConfig(
+    kept = DataConfig(
         path=str(run.recent),
         timestamp=["timestamp"],
-        target=data.target,
-        past_covariates=data.past_covariates,
-        known_covariates=data.known_covariates,
-        calendar=data.calendar,
+        target=config.target,
+        past_covariates=config.past_covariates,
+        known_covariates=config.known_covariates,
+        calendar=config.calendar,
         series_id=["series_id"],
         freq=trained.contract.freq,
         timezone=trained.contract.timezone,
     )
-    panel = read_panel(config)
+    panel = read_panel(kept)
     if panel.series_ids != ids or str(panel.timestamps.max()) != trained.contract.last_timestamp:
         raise RunError("these are not the rows that the contract and the scaler are of.", DAMAGED, str(run.recent))
     return panel
@@ -132,6 +147,8 @@ def kept_rows(lookback: int, horizon: int, known: int) -> int:
 
 def recent_rows(panel: Panel, lookback: int, horizon: int) -> pd.DataFrame:
     """The last rows of each series: series_id, timestamp, targets and covariates."""
+    import pandas as pd
+
     rows = kept_rows(lookback, horizon, panel.known)
     kept = np.concatenate([np.arange(max(first, end - rows), end) for first, end in pairwise(panel.offsets)])
     columns = {"series_id": np.array(panel.series_ids)[panel.series[kept]], "timestamp": panel.timestamps[kept]}

@@ -17,7 +17,8 @@ import numpy as np
 from forecast import __version__
 from forecast.baselines import Linear, fit_linear
 from forecast.config import Config
-from forecast.data import Panel, check_moves, contract, read_panel
+from forecast.contracts import contract
+from forecast.data import Panel, check_moves, read_panel
 from forecast.errors import ConfigError, RunError, check_installed
 from forecast.evaluation import Scoreboard, advice, forecast_all, predictions_table, skill, verdict
 from forecast.loading import load_config

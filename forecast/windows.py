@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from forecast.config import Config, WindowsConfig
-from forecast.data import Panel
 from forecast.errors import ConfigError
 from forecast.splits import PARTS, Part, Splits
+
+if TYPE_CHECKING:
+    from forecast.data import Panel
 
 EPSILON = 1e-5  # added to a window's variance by `revin`, as Kim et al. (2022) do
 # What `model.normalization` subtracts from a window, and whether it then divides by the window's deviation.

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forecast.config import calendar_columns
 from forecast.errors import DataError, ForecastError, RunError
 from forecast.exports import export
 from forecast.future import plan
 from forecast.loading import load_config
 from forecast.prediction import predict
-from forecast.time_features import CYCLES, calendar_features, feature_names
+from forecast.time_features import CYCLES, calendar_features
 from forecast.training import prepare, train
 
 NOISE = 0.1
@@ -173,7 +174,7 @@ def test_cycles_run_from_0_to_1_and_close(name):
     assert fraction.min() == 0
     assert 0.8 < fraction.max() < 1
     pair = calendar_features(stamps, [name])
-    assert list(pair) == feature_names([name])
+    assert list(pair) == calendar_columns([name])
     np.testing.assert_allclose(sum(values**2 for values in pair.values()), 1)
 
 

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from forecast.config import DataConfig
-from forecast.data import Contract, check_moves, compare, contract, read_panel
+from forecast.contracts import Contract, compare, contract
+from forecast.data import check_moves, read_panel
 from forecast.errors import DataError
 
 

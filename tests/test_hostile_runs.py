@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pandas as pd
 import pytest
 
@@ -38,3 +41,16 @@ def test_exports_refuse_what_predictions_refuse(name, tmp_path):
     directory = make_hostile(OLD_RUNS / "version-2", name, tmp_path)
     with pytest.raises(ForecastError, match=HOSTILE[name][0]):
         export(directory, "keras")
+
+
+def test_a_run_is_believed_or_refused_before_pandas_is_loaded():
+    code = f"""
+import sys
+from forecast.prediction import predict
+from forecast.runs import Run
+from forecast.trained import read_trained
+read_trained(Run.open({str(OLD_RUNS / "version-2")!r}))
+print("pandas" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr

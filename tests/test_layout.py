@@ -23,6 +23,7 @@ ROWS = [
     ["tables"],
     ["repairs"],
     ["data"],
+    ["contracts"],
     ["splits", "sizing"],
     ["scaling"],
     ["windows"],

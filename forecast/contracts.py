@@ -1,0 +1,122 @@
+"""The contract of a run: what its data was, and whether newer rows are of the same kind. Reading one needs no pandas."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, Field
+
+from forecast.errors import DataError
+
+if TYPE_CHECKING:
+    from forecast.data import Panel
+
+MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+
+
+def contract(panel: Panel) -> dict:
+    """What the data was, as plain JSON values: hash, size, spacing, zone, ranges, and what was done to which rows."""
+    with open(panel.source, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    columns = zip(panel.file_columns, panel.values.T, panel.filled.T, strict=False)
+    return {
+        "path": panel.source,
+        "sha256": digest,
+        "rows": len(panel.values),
+        "series": len(panel.series_ids),
+        "freq": panel.freq,
+        "timezone": str(panel.timestamps.tz) if panel.timestamps.tz else None,
+        "first_timestamp": str(panel.timestamps.min()),
+        "last_timestamp": str(panel.timestamps.max()),
+        "columns": {
+            name: {
+                "min": float(values.min()),
+                "max": float(values.max()),
+                "mean": float(values.mean()),
+                "median_size": float(np.median(np.abs(values))),
+                "filled": float(filled.mean()),
+            }
+            for name, values, filled in columns
+        },
+        "repairs": panel.record,
+    }
+
+
+class _Column(BaseModel, strict=True, allow_inf_nan=False):
+    min: float
+    max: float
+    median_size: float
+
+
+def _moment(text: str) -> str:
+    if not MOMENT.match(text):
+        raise ValueError("this is no timestamp as pandas writes it")
+    datetime.datetime.fromisoformat(text)  # a ValueError where there is no such day
+    return text
+
+
+class Contract(BaseModel, strict=True):
+    """What forecasting needs to know of the training data: the part of `contract` that is read again."""
+
+    freq: str = Field(max_length=50)
+    timezone: str | None = Field(max_length=100)
+    last_timestamp: Annotated[str, Field(max_length=50), AfterValidator(_moment)]
+    columns: dict[str, _Column]
+
+
+def compare(panel: Panel, known: Contract) -> list[str]:
+    """What is odd about newer rows beside the contract of the training data; a sentence each, with numbers.
+
+    Raises:
+        DataError: the values are in other units, or the timestamps in no zone, so that a forecast would mean nothing.
+    """
+    pairs = zip(panel.file_columns, panel.values.T, strict=False)
+    odd = [sentence for name, values in pairs for sentence in _odd_values(name, values, known.columns[name], panel.source)]
+    return odd + _odd_times(panel, known)
+
+
+def _odd_values(name: str, values: np.ndarray, told: _Column, source: str) -> list[str]:
+    low, high, usual = told.min, told.max, told.median_size
+    size = float(np.median(np.abs(values)))
+    power = np.log10(size) - np.log10(usual) if size > 0 and usual > 0 else 0.0
+    foreign = size > max(abs(low), abs(high)) or np.abs(values).max() < low  # the usual value now was never seen then
+    if foreign and abs(power) > 0.8 and abs(power - round(power)) < 0.2:
+        raise DataError(
+            f"`{name}` is about {size:.3g}, in training it was about {usual:.3g}: off by 10^{round(power)}.",
+            "Give it in the units of the training data.",
+            source,
+        )
+    odd = []
+    margin = (high - low) / 2
+    if values.min() < low - margin or values.max() > high + margin:
+        odd.append(f"`{name}` is {values.min():g} to {values.max():g}; in training it was {low:g} to {high:g}.")
+    if len(values) > 1 and np.ptp(values) == 0:
+        odd.append(f"`{name}` is {values[0]:g} in every row.")
+    return odd
+
+
+def _odd_times(panel: Panel, known: Contract) -> list[str]:
+    import pandas as pd
+
+    from forecast.timestamps import steps_between
+
+    last, begun, ends = pd.Timestamp(known.last_timestamp), panel.timestamps.min(), panel.timestamps.max()
+    if (last.tz is None) != (begun.tz is None):
+        zone = known.timezone
+        raise DataError(
+            f"the timestamps have {'no' if zone else 'a'} time zone, in training they had {zone or 'none'}.",
+            "Write them as in the training data.",
+            panel.source,
+        )
+    last = last.tz_convert(begun.tz) if begun.tz else last
+    if ends < last:
+        return [f"the rows end at {ends}, before the training data's end at {last}: this forecasts the past."]
+    if begun <= last:
+        return []
+    rough = steps_between(last, begun, panel.freq) - 1
+    gap = len(pd.date_range(last, begun, freq=panel.freq)) - 2 if rough < 10**6 else int(rough)
+    return [f"{gap} steps are missing between the training data's end at {last} and the first row at {begun}."] if gap > 0 else []
