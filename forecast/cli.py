@@ -142,6 +142,9 @@ def predict(
     future: Annotated[
         Path | None, typer.Option(help="Known covariates of the steps to forecast; see forecast plan.", show_default=False)
     ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps to forecast. [default: the horizon of the run]", show_default=False)
+    ] = None,
     new_series: Annotated[
         bool, typer.Option("--new-series", help="Forecast series of --data that the run does not know, too.")
     ] = False,
@@ -159,7 +162,7 @@ def predict(
     opened = Run.open(run)
     path = output or opened.forecast_of(data)
     _check_output(path, opened, data)
-    table = predict_future(opened, data, runtime, new_series, future)
+    table = predict_future(opened, data, runtime, new_series, future, steps)
     opened.write_table(path, table)
     if as_json:
         typer.echo(
@@ -194,6 +197,9 @@ def _check_output(path: Path, run: Run, data: Path | None) -> None:
 def plan(
     run: RunFolder,
     data: Annotated[Path | None, typer.Option(help="Newer rows, as for predict.", show_default=False)] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps to forecast. [default: the horizon of the run]", show_default=False)
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV to write, with the cells to fill.")] = Path("future.csv"),
     as_json: Json = False,
     debug: Debug = False,
@@ -204,16 +210,17 @@ def plan(
     """
     from forecast.future import plan as needs_of
 
-    needs = needs_of(run, data, output)
+    needs = needs_of(run, data, output, steps)
     if as_json:
         typer.echo(json.dumps([{**vars(need), "first": str(need.first), "last": str(need.last)} for need in needs]))
         return
+    command = f"forecast predict {run}" + (f" --data {data}" if data else "") + (f" --steps {steps}" if steps else "")
     for need in needs:
         typer.echo(f"{need.column:<24} {need.role:<16} {need.first} to {need.last}")
     if any(need.role == "known covariate" for need in needs):
-        typer.echo(f"\nWrote {output}; fill it and run: forecast predict {run} --future {output}")
+        typer.echo(f"\nWrote {output}; fill it and run: {command} --future {output}")
     else:
-        typer.echo(f"\nNothing of the future is needed. Next: forecast predict {run}")
+        typer.echo(f"\nNothing of the future is needed. Next: {command}")
 
 
 @app.command()
@@ -379,6 +386,11 @@ def _print_scores(run: Run, metrics: dict) -> None:
         typer.echo(f"{label:<28}{total['mae']:>10.4g}{total['rmse']:>10.4g}{mase:>8}{wape:>8}{total['bias']:>+10.3g}")
     if len(scores[MODEL]["per_target"]) > 1:
         _print_targets(scores, labels)
+    for name, cost in metrics["missing_known"].items():
+        total = scores[MODEL]["total"]["mae"]
+        typer.echo(
+            f"Where `{name}` is missing over the horizon ({cost['policy']}), MAE is {cost['mae']:.4g} instead of {total:.4g}."
+        )
     if metrics["advice"]:
         typer.echo(f"\n{metrics['advice']}")
     stages = run.read_json(run.environment)["seconds"]

@@ -127,6 +127,17 @@ class DataConfig(Section):
     known_covariates: Columns = Field(
         [], description="columns that are known over the horizon, too, such as prices; `predict --future` gives them"
     )
+    missing_known: dict[str, Literal["hold", "seasonal", "drop"]] = Field(
+        {},
+        description="known covariates that may be missing over the horizon, such as `{price: hold}`: hold, the last value seen;"
+        " seasonal, the last season seen; drop, the mean of the lookback; one that is not named here must be given",
+    )
+    static_covariates: Columns = Field(
+        [], description="columns of numbers that stay the same in all rows of a series, such as its floor area"
+    )
+    static_categories: Columns = Field(
+        [], description="columns of text or codes that stay the same in all rows of a series, such as its region"
+    )
     calendar: Calendar = Field(
         [], description="known covariates made of the timestamps: hour, day_of_week, day_of_month, month, week, holidays(DE)"
     )
@@ -176,11 +187,13 @@ class DataConfig(Section):
     def _check(self) -> DataConfig:
         if self.thousands == self.decimal:
             raise ValueError(f"decimal and thousands cannot both be {self.decimal!r}")
-        if self.wide and (self.past_covariates or self.known_covariates):
+        if self.wide and (self.past_covariates or self.known_covariates or self.static):
             raise ValueError("a wide file has no covariates but the calendar")
         if self.wide and (self.series_id or len(self.target) > 1):
             raise ValueError("a wide file has no series_id and one target, the name for the values of all its columns")
-        if reserved := {"series_id", "timestamp"} & set(self.values):
+        if foreign := sorted(set(self.missing_known) - set(self.known_covariates)):
+            raise ValueError(f"missing_known names {foreign[0]!r}, which is no known covariate")
+        if reserved := {"series_id", "timestamp"} & {*self.values, *self.static}:
             raise ValueError(
                 f"a target or covariate cannot be called {reserved.pop()!r}, which is a column of every result; rename it"
             )
@@ -189,12 +202,17 @@ class DataConfig(Section):
     @property
     def columns(self) -> list[str]:
         """Every column that is read; of a wide file, the timestamp's."""
-        return [*self.timestamp, *(self.series_id or []), *([] if self.wide else self.values)]
+        return [*self.timestamp, *(self.series_id or []), *([] if self.wide else self.values), *self.static]
 
     @property
     def values(self) -> list[str]:
         """The columns of numbers: targets, past covariates, known covariates."""
         return [*self.target, *self.past_covariates, *self.known_covariates]
+
+    @property
+    def static(self) -> list[str]:
+        """The columns that stay the same in all rows of a series: numbers, then categories."""
+        return [*self.static_covariates, *self.static_categories]
 
     @property
     def channels(self) -> list[str]:
@@ -273,6 +291,11 @@ class ModelConfig(Section):
     normalization: Literal["none", "last", "mean", "revin"] = Field(
         "mean",
         description="subtract each window's last value or mean; revin also divides by its deviation and learns an affine map",
+    )
+    decoder: Literal["direct", "seq2seq", "recursive"] = Field(
+        "direct",
+        description="direct: all steps at once from the last state; seq2seq: a second recurrent layer starts from that state;"
+        " recursive: a network of one step continues its own forecasts",
     )
     channel_independent: YesNo = Field(
         False,

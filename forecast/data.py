@@ -11,9 +11,9 @@ import pandas as pd
 from forecast import repairs
 from forecast.config import DataConfig
 from forecast.errors import DataError
-from forecast.tables import Rows, read_rows
+from forecast.tables import Rows, Static, read_rows
 from forecast.time_features import calendar_features
-from forecast.timestamps import check_freq, check_spacing, infer_freq, season_length_of, steps_in
+from forecast.timestamps import check_freq, check_spacing, infer_freq, season_of, steps_in
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,9 @@ class Panel:
     known: int
     calendar: list[str]  # the last columns, which no file holds
     source: str  # the file, for messages
+    static: Static
     record: repairs.Record = field(default_factory=list)
+    reaches_ahead: bool = False  # whether the file goes on after the last target, with known covariates
 
     @property
     def series(self) -> np.ndarray:
@@ -72,6 +74,7 @@ class Panel:
             timestamps=self.timestamps[rows],
             values=self.values[rows],
             filled=self.filled[rows],
+            static=self.static[kept],
         )
 
     def ahead(self, steps: int) -> pd.DatetimeIndex:
@@ -92,7 +95,9 @@ def read_panel(config: DataConfig, path: str | Path | None = None) -> Panel:
     """
     path = Path(path or config.path)
     source, record = str(path), []
-    rows = repairs.sort_rows(read_rows(config, path), record)
+    rows, static = read_rows(config, path)
+    rows = repairs.sort_rows(rows, record)
+    rows, ahead = repairs.without_future(rows, config, record)
     rows = repairs.merge_duplicates(rows, config, source, record)
     rows = repairs.resample(rows, config, source, record)
     freq = config.resample.freq if config.resample else config.freq or _infer_freq(rows, source)
@@ -101,7 +106,7 @@ def read_panel(config: DataConfig, path: str | Path | None = None) -> Panel:
     check_spacing(rows.timestamps, rows.offsets[:-1], freq, rows.number, source)
     max_gap, season = (
         steps_in(value, freq, f"data.{key}", source) if isinstance(value, str) else value
-        for key, value in (("max_gap", config.max_gap), ("season_length", config.season_length or season_length_of(freq)))
+        for key, value in (("max_gap", config.max_gap), ("season_length", season_of(config, freq)))
     )
     rows, filled = repairs.fill_values(rows, config.model_copy(update={"max_gap": max_gap}), season, source, record)
     calendar = calendar_features(rows.timestamps, config.calendar)
@@ -119,7 +124,9 @@ def read_panel(config: DataConfig, path: str | Path | None = None) -> Panel:
         config.known_channels,
         list(calendar),
         source,
+        static,
         record,
+        ahead,
     )
 
 

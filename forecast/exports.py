@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -19,12 +19,14 @@ import numpy as np
 import pandas as pd
 
 from forecast.errors import RunError, check_installed, did_you_mean
+from forecast.models.description import CATEGORIES
 from forecast.models.numpy_runtime import relative_difference
 from forecast.runs import Run
 from forecast.trained import RECENT_WINDOWS, Trained, continuing_windows, read_rows_of, read_trained
 
 if TYPE_CHECKING:
     from forecast.models.backend import keras
+    from forecast.windows import Windows
 
 EXAMPLES = 32  # windows that an export is checked on and brings along
 EXPORT_TOLERANCE = 1e-4  # of `relative_difference`; an export scales in float32, the run in float64
@@ -83,17 +85,17 @@ def export(
     trained, target = read_trained(run), Path(output or run.exports / to)
     _check_target(target, form, None if output else run)
     check_installed(f"Export to {to}", ["keras", *form.writes_with], "export" if form.writes_with else "train")
-    example, expected, series = _examples(run, trained)
+    windows, example, expected = _examples(run, trained)
     with _writing(target), tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as folder:
         made = Path(folder) / to
         made.mkdir()
         np.savez(made / EXAMPLE, **example)
         np.save(made / EXPECTED, expected)
         tell(f"writing {form.file}")
-        _write_model(trained, form, made / form.file, target)
+        _write_model(trained, windows.static, form, made / form.file, target)
         tell("running it in a fresh process")
         got = _run_code(form, made, target)
-        scaled = relative_difference(*(trained.scaler.apply(values, series) for values in (got, expected)))
+        scaled = relative_difference(*(trained.scaler.apply(values, windows.series) for values in (got, expected)))
         if not scaled <= EXPORT_TOLERANCE:
             raise RunError(
                 f"the exported file would forecast differently, by {scaled:.1e} of the largest forecast.",
@@ -129,20 +131,21 @@ def _writing(target: Path) -> Iterator[None]:
         raise RunError(f"cannot be written ({error}).", "Check the folder, its permissions and the disk.", str(target)) from None
 
 
-def _examples(run: Run, trained: Trained) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Inputs in the units of the file, spread over the windows that the run keeps; its own forecasts; the series of each."""
+def _examples(run: Run, trained: Trained) -> tuple[Windows, dict[str, np.ndarray], np.ndarray]:
+    """Windows spread over those that the run keeps, the inputs of an export for them in the units of the file, and forecasts."""
     panel = read_rows_of(run, trained, None)
-    before = trained.network.forecast[0] if trained.known else 0  # so that the covariates over the horizon are in these rows, too
+    trained = trained.of(panel)
+    before = trained.horizon if trained.known else 0  # so that the covariates over the horizon are in these rows, too
     windows = continuing_windows(panel, trained, most=RECENT_WINDOWS, before=before).spread(EXAMPLES)
     expected = trained.forecast(windows, trained.forward("numpy"))
-    in_units = replace(windows, past=panel.values, known=panel.values[:, len(panel.columns) - panel.known :])
+    in_units = replace(windows, past=panel.values, known=panel.values[:, len(panel.columns) - panel.known :], static={})
     example = {name: values.astype(np.float32) for name, values in in_units.inputs().items()}
     if len(trained.scaler.series_ids) > 1:
         example["series"] = windows.series[:, None].astype(np.int32)
-    return example, expected, windows.series
+    return windows, example, expected
 
 
-def _write_model(trained: Trained, form: Format, path: Path, target: Path) -> None:
+def _write_model(trained: Trained, static: Mapping[str, np.ndarray], form: Format, path: Path, target: Path) -> None:
     from forecast.models.backend import keras, silent_stderr
 
     if form.needs_tensorflow and keras.backend.backend() != "tensorflow":
@@ -151,7 +154,7 @@ def _write_model(trained: Trained, form: Format, path: Path, target: Path) -> No
     logging.disable(logging.WARNING)  # converters talk about what they do
     try:
         with silent_stderr():
-            form.write(_graph(trained), path)
+            form.write(_graph(trained, static), path)
     except Exception as error:  # they raise what they like; --debug shows it
         found = str(error).strip().splitlines() or [type(error).__name__]
         raise RunError(f"{form.file} cannot be written ({found[0]:.200}).", "Try another format.", str(target)) from error
@@ -159,13 +162,19 @@ def _write_model(trained: Trained, form: Format, path: Path, target: Path) -> No
         logging.disable(before)
 
 
-def _graph(trained: Trained) -> keras.Model:
-    """Past values, and the index of their series where there are several, to forecasts; both in the units of the file."""
+def _graph(trained: Trained, static: Mapping[str, np.ndarray]) -> keras.Model:
+    """Past values, and the index of their series where there are several, to forecasts; both in the units of the file.
+
+    static: the network's inputs that stay the same in all rows of a series, which the graph looks up.
+    """
     from forecast.models.backend import keras
     from forecast.models.keras_builder import load_keras
 
     scaler, network = trained.scaler, trained.network
-    inputs = {name: keras.Input(tuple(shape), name=name) for name, shape in network.inputs.items()}
+    targets, known, horizon = network.forecast[1], trained.known, trained.horizon
+    inputs = {"past": keras.Input((network.lookback, network.channels), name="past")}
+    if known:
+        inputs["known"] = keras.Input((horizon, known), name="known")
     if len(scaler.series_ids) > 1:
         series = inputs["series"] = keras.Input((1,), dtype="int32", name="series")
     else:
@@ -175,20 +184,44 @@ def _graph(trained: Trained) -> keras.Model:
         lookup = keras.layers.Embedding(*table.shape, name=name, trainable=False)
         lookup.build()
         lookup.set_weights([table])
-        return lookup(series)  # (batch, 1, channels)
+        return lookup(series)  # (batch, 1, columns)
 
     offset, scale = of_series("offset", scaler.offset), of_series("scale", scaler.scale)
-    targets, known = network.forecast[1], trained.known
     values = inputs["past"]
     if scaler.transform == "log1p":  # ONNX knows no log1p
         logs = keras.ops.log(values[..., :targets] + 1)
         values = keras.ops.concatenate([logs, values[..., targets:]], axis=-1) if network.channels > targets else logs
-    scaled = {"past": (values - offset) / scale}
-    if known:
-        scaled["known"] = (inputs["known"] - offset[..., -known:]) / scale[..., -known:]
-    forecast = load_keras(network, trained.weights, portable=True)(scaled)
+    past = (values - offset) / scale
+    ahead = (inputs["known"] - offset[..., -known:]) / scale[..., -known:] if known else None
+    beside = {
+        name: keras.ops.cast(of_series(name, table)[:, 0], "int32" if name == CATEGORIES else "float32")
+        for name, table in static.items()
+    }
+    model = load_keras(network, trained.weights, portable=True)
+    forecast = _unrolled(model, past, ahead, beside, horizon, network.forecast[0])
     forecast = forecast * scale[..., :targets] + offset[..., :targets]  # (batch, horizon, targets)
     return keras.Model(inputs, keras.ops.exp(forecast) - 1 if scaler.transform == "log1p" else forecast)
+
+
+def _unrolled(
+    model: keras.Model,
+    past: keras.KerasTensor,
+    ahead: keras.KerasTensor | None,
+    beside: dict[str, keras.KerasTensor],
+    horizon: int,
+    block: int,
+) -> keras.KerasTensor:
+    """The network as often as the horizon needs it, each time continuing its own forecast, as `Windows.forecast_by` does."""
+    from forecast.models.backend import keras
+
+    lookback, blocks = past.shape[1], []
+    for begin in range(0, horizon, block):
+        known = {} if ahead is None else {"known": ahead[:, begin : begin + block]}
+        blocks.append(model({"past": past, **known, **beside}))
+        if begin + block < horizon:
+            happened = keras.ops.concatenate([blocks[-1], *known.values()], axis=-1) if known else blocks[-1]
+            past = keras.ops.concatenate([past, happened], axis=1)[:, -lookback:]
+    return keras.ops.concatenate(blocks, axis=1) if len(blocks) > 1 else blocks[0]
 
 
 def _write_onnx(model: keras.Model, path: Path) -> None:
@@ -231,7 +264,7 @@ def _write_notes(folder: Path, run: Run, trained: Trained, form: Format, result:
     if len(ids) > 1:
         pd.DataFrame({"series_id": ids}).to_csv(folder / SERIES, index_label="series")
     sizes = {"batch": form.batch or "batch", "lookback": network.lookback, "channels": network.channels, "known": trained.known}
-    sizes |= {"horizon": network.forecast[0], "targets": network.forecast[1], "freq": trained.contract.freq}
+    sizes |= {"horizon": trained.horizon, "targets": network.forecast[1], "freq": trained.contract.freq}
     ahead = ", ".join(f"`{name}`" for name in columns[len(columns) - trained.known :])
     own_rows = OWN_ROWS.format(chosen=columns, series_line=SERIES_LINE if len(ids) > 1 else "", **sizes)
     notes = NOTES.format(

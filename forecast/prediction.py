@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from forecast.contracts import compare
-from forecast.errors import first_few
 from forecast.runs import Run
-from forecast.trained import Trained, continuing_windows, read_rows_of, read_trained
+from forecast.trained import continuing_windows, read_rows_of, read_trained
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,14 +26,16 @@ def predict(
     runtime: str = "numpy",
     new_series: bool = False,
     future: str | Path | None = None,
+    steps: int | None = None,
 ) -> pd.DataFrame:
-    """Forecast the `horizon` steps after the last row of every series, all series in one pass.
+    """Forecast the steps after the last row of every series, all series in one pass.
 
     run: a finished run or its directory; it needs neither its config file nor its data any more.
     data: newer rows, with the columns of the training data; None continues the training data.
     runtime: what computes the network, numpy or keras.
     future: the known covariates of the steps to forecast, where the run has any; `plan` says which rows.
     new_series: whether `data` may hold series that the run does not know; each is scaled by the rows that are given of it.
+    steps: how many, None for the horizon; those beyond it are rolled out, as forecasts that continue forecasts.
 
     Returns a row per series, step and target: series_id, timestamp, step, target, forecast (in the units of the file).
 
@@ -45,7 +45,7 @@ def predict(
             `future` is missing.
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    trained = read_trained(run)
+    trained = read_trained(run).reaching(steps)
     forward = trained.forward(runtime)
     panel = read_rows_of(run, trained, data)
     from forecast.future import read_future  # these two load pandas, after the run has been believed
@@ -57,21 +57,13 @@ def predict(
     ends = panel.filled[panel.offsets[1:] - 1].any(axis=1)
     if ends.any():
         log.warning("%s: %d series end with a filled value, from which the forecast starts.", data or run.name, int(ends.sum()))
-    if new_series:
-        trained = _acquainted(trained, panel, str(data))
+    if trained.horizon > (own := trained.config.windows.horizon):
+        log.warning(
+            "steps %d to %d continue the forecast itself: errors add up, and no metric of the run is of them.", own + 1, steps
+        )
+    trained = trained.of(panel, new_series)
     windows = continuing_windows(panel, trained, read_future(panel, trained, future))
     return _table(panel, trained.forecast(windows, forward))
-
-
-def _acquainted(trained: Trained, panel: Panel, place: str) -> Trained:
-    """With a scaler for the panel's new series, too: fitted on their rows, all of which lie before the forecast."""
-    known = set(trained.scaler.series_ids)
-    new = [number for number, name in enumerate(panel.series_ids) if name not in known]
-    if not new:
-        return trained
-    names = first_few([panel.series_ids[number] for number in new])
-    log.warning("%s: %d series were not in the training data: %s; scaled by their own rows.", place, len(new), names)
-    return replace(trained, scaler=trained.scaler.extended(panel.only(np.array(new)), trained.config.scaling))
 
 
 def _table(panel: Panel, forecasts: np.ndarray) -> pd.DataFrame:

@@ -40,6 +40,18 @@ def sort_rows(rows: Rows, record: Record) -> Rows:
     return rows[order]
 
 
+def without_future(rows: Rows, config: DataConfig, record: Record) -> tuple[Rows, bool]:
+    """Without rows after the last target of a series, which hold known covariates of the future; and whether there are any."""
+    if not config.known_covariates:
+        return rows, False
+    empty = np.isnan(rows.values[:, : len(config.target)]).all(axis=1)
+    ends = [span.start + np.flatnonzero(~empty[span])[-1] + 1 if not empty[span].all() else span.stop for span in rows.spans()]
+    future = np.arange(len(rows)) >= np.repeat(ends, np.diff(rows.offsets))
+    if future.any():
+        record.append({"what": "rows after the last target, read for their known covariates", "rows": int(future.sum())})
+    return rows[~future], bool(future.any())
+
+
 def merge_duplicates(rows: Rows, config: DataConfig, source: str, record: Record) -> Rows:
     """One row per series and timestamp, by `data.duplicates`."""
     repeats = np.zeros(len(rows), dtype=bool)

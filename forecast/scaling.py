@@ -14,6 +14,45 @@ from forecast.splits import Splits
 
 if TYPE_CHECKING:
     from forecast.data import Panel
+    from forecast.tables import Static
+
+
+@dataclass(frozen=True)
+class StaticScaler:
+    """What is static as a network reads it: numbers with mean 0 and deviation 1 over the training series, categories as codes.
+
+    offset, scale: `(static covariates,)`; vocabulary: the texts of each static category, in the order of their codes from 1 on.
+    """
+
+    offset: np.ndarray
+    scale: np.ndarray
+    vocabulary: list[list[str]]
+
+    def apply(self, static: Static) -> dict[str, np.ndarray]:
+        """A network's inputs by name: `static` float32 and `categories` int32, 0 where one is unknown; `(series, columns)`."""
+        inputs = {}
+        if len(self.offset):
+            inputs["static"] = ((static.numbers - self.offset) / self.scale).astype(np.float32)
+        if self.vocabulary:
+            codes = [{text: code for code, text in enumerate(texts, 1)} for texts in self.vocabulary]
+            columns = [[known.get(text, 0) for text in given] for known, given in zip(codes, static.categories.T, strict=True)]
+            inputs["categories"] = np.array(columns, dtype=np.int32).T
+        return inputs
+
+    def to_json(self) -> dict:
+        """Plain JSON values."""
+        return {"offset": self.offset.tolist(), "scale": self.scale.tolist(), "vocabulary": self.vocabulary}
+
+    @classmethod
+    def from_json(cls, data: dict) -> StaticScaler:
+        """What `to_json` described; a ValueError, TypeError or KeyError where it is something else."""
+        scaler = cls(np.array(data["offset"], float), np.array(data["scale"], float), data["vocabulary"])
+        words = isinstance(scaler.vocabulary, list) and all(isinstance(texts, list) for texts in scaler.vocabulary)
+        words = words and all(type(text) is str for texts in scaler.vocabulary for text in texts)
+        numbers = scaler.offset.ndim == scaler.scale.ndim == 1 and len(scaler.offset) == len(scaler.scale)
+        if not (words and numbers and np.isfinite([scaler.offset, scaler.scale]).all() and (scaler.scale > 0).all()):
+            raise ValueError("no scaler of what is static")
+        return scaler
 
 
 @dataclass(frozen=True)
@@ -29,6 +68,7 @@ class Scaler:
     offset: np.ndarray
     scale: np.ndarray
     targets: int
+    static: StaticScaler
 
     def apply(self, values: np.ndarray, series: np.ndarray | int) -> np.ndarray:
         """Scale `values` of shape `(n, ..., channels)`, where `series[n]` (or one number for all) tells whose they are; float32.
@@ -44,6 +84,12 @@ class Scaler:
         offset, scale = self._for(scaled, series)
         with np.errstate(over="ignore"):  # what is infinite is not announced as a forecast
             return _backward(scaled.astype(np.float64) * scale + offset, self.transform)
+
+    def only(self, series_ids: list[str]) -> Scaler:
+        """The scaler of these series, in this order; a KeyError where one is unknown."""
+        place = {name: number for number, name in enumerate(self.series_ids)}
+        chosen = np.array([place[name] for name in series_ids])
+        return replace(self, series_ids=series_ids, offset=self.offset[chosen], scale=self.scale[chosen])
 
     def extended(self, panel: Panel, config: ScalingConfig) -> Scaler:
         """With the series of a panel that it does not know yet: scaled as all are, or each by all of its rows."""
@@ -62,7 +108,7 @@ class Scaler:
         """Plain JSON values; numbers survive the trip exactly."""
         arrays = {"offset": self.offset.tolist(), "scale": self.scale.tolist()}
         names = {"series_ids": self.series_ids, "columns": self.columns, "targets": self.targets}
-        return {"transform": self.transform, **names, **arrays}
+        return {"transform": self.transform, **names, **arrays, "static": self.static.to_json()}
 
     @classmethod
     def from_json(cls, data: dict, place: str = "") -> Scaler:
@@ -72,8 +118,10 @@ class Scaler:
             RunError: `data` is something else.
         """
         try:
-            data = {"targets": len(data["columns"]), **data}  # the first runs had no covariates
-            scaler = cls(**{**data, "offset": np.array(data["offset"], float), "scale": np.array(data["scale"], float)})
+            nothing = {"offset": [], "scale": [], "vocabulary": []}
+            data = {"targets": len(data["columns"]), "static": nothing, **data}  # the first runs had no covariates
+            arrays = {name: np.array(data[name], float) for name in ("offset", "scale")}
+            scaler = cls(**{**data, **arrays, "static": StaticScaler.from_json(data["static"])})
             shape = (len(scaler.series_ids), len(scaler.columns))
             names = all(type(name) is str for name in [*scaler.series_ids, *scaler.columns])
             names = names and len(set(scaler.series_ids)) == len(scaler.series_ids)
@@ -113,7 +161,16 @@ def fit_scaler(panel: Panel, splits: Splits, config: ScalingConfig, lookback: in
     else:
         fitted = [_fit_rows(panel, span, config) for span in spans]
     offset, scale = (np.array(values) for values in zip(*fitted, strict=True))
-    return Scaler(config.transform, panel.series_ids, panel.columns, offset, scale, len(panel.targets))
+    trained = np.diff(splits.part("train"), axis=0)[0] > 0
+    static = _fit_static(panel.static[trained])
+    return Scaler(config.transform, panel.series_ids, panel.columns, offset, scale, len(panel.targets), static)
+
+
+def _fit_static(static: Static) -> StaticScaler:
+    """On the series that are trained on; a number that is the same in all of them gets scale 1."""
+    numbers = static.numbers
+    scale = np.where(np.ptp(numbers, axis=0) > 0, numbers.std(axis=0), 1.0)
+    return StaticScaler(numbers.mean(axis=0), scale, [sorted(set(column)) for column in static.categories.T])
 
 
 def _fit_rows(panel: Panel, rows: slice | np.ndarray, config: ScalingConfig) -> tuple[list[float], list[float]]:
@@ -124,6 +181,19 @@ def _fit_rows(panel: Panel, rows: slice | np.ndarray, config: ScalingConfig) -> 
         measured = np.log1p(measured) if config.transform == "log1p" and name in panel.targets else measured
         fitted.append(_fit(measured, config) if len(measured) else (0.0, 1.0))
     return [offset for offset, _ in fitted], [scale for _, scale in fitted]
+
+
+def scale_panel(panel: Panel, scaler: Scaler) -> np.ndarray:
+    """The matrix of a panel after scaling: `(rows, channels)` float32; the scaler is that of the panel's series, in its order.
+
+    Raises:
+        DataError: a value cannot be scaled.
+    """
+    check_transform(panel, scaler.transform)
+    spans = [slice(first, end) for first, end in pairwise(panel.offsets)]
+    scaled = np.concatenate([scaler.apply(panel.values[span], series) for series, span in enumerate(spans)])
+    check_scaled(panel, scaled)
+    return scaled
 
 
 def check_transform(panel: Panel, transform: str) -> None:

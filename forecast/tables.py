@@ -26,6 +26,25 @@ CHUNK = 200_000  # rows held as text at once
 
 
 @dataclass(frozen=True)
+class Static:
+    """What stays the same in all rows of a series.
+
+    numbers: `(series, static covariates)` float64 in the units of the file; categories: `(series, static categories)` of text.
+    """
+
+    numbers: np.ndarray
+    categories: np.ndarray
+
+    @classmethod
+    def none(cls, series: int) -> Static:
+        """Of series that have nothing static."""
+        return cls(np.zeros((series, 0)), np.zeros((series, 0), dtype=object))
+
+    def __getitem__(self, chosen: np.ndarray) -> Static:
+        return Static(self.numbers[chosen], self.categories[chosen])
+
+
+@dataclass(frozen=True)
 class Rows:
     """Rows of any number of series, in any order.
 
@@ -55,11 +74,11 @@ class Rows:
         return [slice(int(begin), int(end)) for begin, end in pairwise(self.offsets)]
 
 
-def read_rows(config: DataConfig, path: Path) -> Rows:
+def read_rows(config: DataConfig, path: Path) -> tuple[Rows, Static]:
     """Read the columns that `config` names.
 
     Raises:
-        DataError: the file or a column is missing, or a cell cannot be read.
+        DataError: the file or a column is missing, a cell cannot be read, or what should be static changes within a series.
     """
     reader = _Reader(config, path)
     with readable(path, config.encoding):
@@ -105,6 +124,18 @@ def header_of(path: Path, encoding: str, delimiter: str | None, wanted: list[str
     return headers[best], best
 
 
+def columns_of(config: DataConfig, path: Path) -> list[str]:
+    """The names of the columns of a CSV or Parquet file.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    with readable(path, config.encoding):
+        if path.suffix.lower() in PARQUET:
+            return list(read_parquet(path).columns)
+        return header_of(path, config.encoding, config.delimiter, config.timestamp)[0]
+
+
 def read_parquet(path: Path) -> pd.DataFrame:
     """A Parquet file, with its index as columns, and names as text."""
     table = pd.read_parquet(path)
@@ -127,12 +158,13 @@ def _tables(config: DataConfig, path: Path) -> Iterator[pd.DataFrame]:
         return
     header, delimiter = header_of(path, config.encoding, config.delimiter, wanted)
     _check_columns(header, wanted, path)
-    as_text = [*(config.series_id or []), *(config.timestamp if len(config.timestamp) == 1 else [])]
+    names = [*(config.series_id or []), *config.static_categories]  # "NA" may be one, such as North America
+    as_text = [*names, *(config.timestamp if len(config.timestamp) == 1 else [])]
     as_text += value_columns(config, header) if config.decimal != "." or config.thousands else []
     pieces = pd.read_csv(
         path, sep=delimiter, encoding=codec_of(config.encoding), chunksize=CHUNK, skip_blank_lines=False,
         dtype=dict.fromkeys(as_text, str), keep_default_na=False,
-        na_values={name: [""] if name in (config.series_id or []) else EMPTY for name in header},
+        na_values={name: [""] if name in names else EMPTY for name in header},
     )  # fmt: skip
     for table in pieces:
         check_width(table, path)
@@ -171,6 +203,7 @@ class _Reader:
         self.config, self.path = config, path
         self.date_format = config.date_format
         self.offsets: set[str] = set()
+        self.static: list[pd.DataFrame] = []  # distinct rows of each piece: series, then what is static, and the row number
         self.aware: bool | None = None  # whether timestamps have UTC offsets; all or none
 
     def read(self, table: pd.DataFrame) -> tuple[np.ndarray, pd.Series | None, pd.Series, np.ndarray]:
@@ -180,14 +213,17 @@ class _Reader:
         if not self.values:
             raise DataError("no column but the timestamp's.", "A wide file has a column for each series.", str(self.path))
         values = np.stack([self._numbers(table[name]) for name in self.values], axis=1)
+        ids = self._ids(table)
+        if self.config.static:
+            self.static.append(self._static(table, ids))
         return (
             (table.index.to_numpy() + HEADER_ROWS).astype(np.int32),
-            self._ids(table),
+            ids,
             self._timestamps(table[self.config.timestamp]),
             values,
         )
 
-    def join(self, chunks: list[tuple]) -> Rows:
+    def join(self, chunks: list[tuple]) -> tuple[Rows, Static]:
         """All pieces as one."""
         numbers, ids, stamps, values = (list(column) for column in zip(*chunks, strict=True)) if chunks else ([], [], [], [])
         chunks.clear()  # what is joined below is not held twice
@@ -204,7 +240,49 @@ class _Reader:
         stamps.clear()
         timestamps = localize(timestamps, self.offsets, self.config.timezone, codes, str(self.path))
         rows = Rows(np.concatenate(numbers), codes, [str(name) for name in names], timestamps, np.concatenate(values))
-        return _narrow(rows, self.values) if self.config.wide else rows
+        if self.config.wide:
+            rows = _narrow(rows, self.values)
+        return rows, self._join_static(rows.series_ids)
+
+    def _static(self, table: pd.DataFrame, ids: pd.Series | None) -> pd.DataFrame:
+        """Each series of a piece with its static cells, and the row in which they were seen first."""
+        found = {"series": ids if ids is not None else Path(self.config.path).stem}
+        for name in self.config.static_covariates:
+            self._refuse(table[name], table[name].isna().to_numpy(), "is empty", "Give it in every row of a series.")
+            found[name] = self._numbers(table[name])
+        for name in self.config.static_categories:
+            text = table[name].astype(str).str.strip()
+            self._refuse(
+                table[name], (table[name].isna() | (text == "")).to_numpy(), "is empty", "Give it in every row of a series."
+            )
+            found[name] = text
+        return pd.DataFrame(found, index=table.index).drop_duplicates()
+
+    def _join_static(self, series_ids: list[str]) -> Static:
+        """One row per series.
+
+        Raises:
+            DataError: a series has two.
+        """
+        config = self.config
+        if not config.static:
+            return Static.none(len(series_ids))
+        found = pd.concat(self.static).drop_duplicates()
+        twice = found.series.duplicated()
+        if twice.any():
+            again = found[twice].iloc[0]
+            first = found[found.series == again.series].iloc[0]
+            name = next(name for name in config.static if first[name] != again[name])
+            rows = [f"{row[name]!r} in row {row.name + HEADER_ROWS}" for row in (first, again)]
+            raise DataError(
+                f"`{name}` of series '{again.series}' is {rows[0]} and {rows[1]}.",
+                "What is static stays the same in all rows of a series; name a column that changes in data.past_covariates or"
+                " data.known_covariates.",
+                f"{self.path}:{again.name + HEADER_ROWS}",
+            )
+        found = found.set_index("series").loc[series_ids]
+        numbers, categories = found[config.static_covariates], found[config.static_categories]
+        return Static(numbers.to_numpy(np.float64), categories.to_numpy(object))
 
     def _ids(self, table: pd.DataFrame) -> pd.Series | None:
         """The name of each row's series; of several columns, their texts with a slash between."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from forecast.config import DURATION, Config
+from forecast.config import DURATION, Config, DataConfig
 from forecast.errors import ConfigError, DataError
 
 ISO = re.compile(r"\d{4}-\d{2}(-\d{2})?([ T]\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?)?( ?(Z|[+-]\d{2}(:?\d{2})?))?")
@@ -199,6 +199,11 @@ def season_length_of(freq: str) -> int:
     seasons = [pd.Timedelta(hours=1)] if step < pd.Timedelta(minutes=1) else []
     seasons += [pd.Timedelta(days=1), pd.Timedelta(weeks=1), pd.Timedelta(weeks=52)]
     return next((season // step for season in seasons if season >= 2 * step and season % step == pd.Timedelta(0)), 1)
+
+
+def season_of(data: DataConfig, freq: str) -> int:
+    """The season of a config whose durations are in steps, or that of the freq."""
+    return data.season_length or season_length_of(freq)
 
 
 def _fixed_step(offset: pd.DateOffset) -> pd.Timedelta | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -14,12 +14,12 @@ from pydantic import ValidationError
 
 from forecast.config import Config, DataConfig
 from forecast.contracts import Contract
-from forecast.errors import DataError, RunError, did_you_mean
+from forecast.errors import DataError, RunError, did_you_mean, first_few
 from forecast.models.description import KNOWN, Network, describe_network
 from forecast.models.numpy_runtime import forward as numpy_forward
 from forecast.runs import DAMAGED, Run
-from forecast.scaling import Scaler, check_scaled, check_transform
-from forecast.windows import Windows, last_windows
+from forecast.scaling import Scaler, scale_panel
+from forecast.windows import Forward, Windows, assumptions_of, last_windows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from forecast.data import Panel
 
 MOST_BYTES_OF_A_NUMBER = 32
+MOST_HORIZONS = 100  # that are rolled out; errors have added up long before
 RECENT_WINDOWS = 32  # that a run keeps of each series: the last one is continued, an export is checked on all
+log = logging.getLogger(__name__)
 RUNTIMES = ("numpy", "keras")  # what can compute a network; they forecast the same, and Keras takes seconds to start
-Forward = Callable[[dict[str, np.ndarray]], np.ndarray]  # a network's scaled inputs -> (windows, horizon, targets)
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Trained:
     scaler: Scaler
     network: Network
     weights: dict[str, np.ndarray]
+    horizon: int  # steps to forecast; more than the network's own are rolled out
 
     @property
     def known(self) -> int:
@@ -67,10 +69,68 @@ class Trained:
         Raises:
             RunError: they are not finite.
         """
-        forecasts = self.scaler.undo(windows.forecast_by(forward), windows.series)
+        forecasts = self.scaler.undo(windows.forecast_by(forward, self.network.forecast[0]), windows.series)
         if not np.isfinite(forecasts).all():
             raise RunError("the network forecasts values too large to be numbers.", "Look for odd values in the last rows.")
         return forecasts
+
+    def reaching(self, steps: int | None) -> Trained:
+        """To forecast so many steps, None for the horizon that was trained.
+
+        Raises:
+            RunError: they are too many, or columns are unknown in between.
+        """
+        own, past = self.config.windows.horizon, self.config.data.past_covariates
+        if steps is None or steps <= own:
+            return replace(self, horizon=steps or own)
+        if steps > MOST_HORIZONS * own:
+            raise RunError(f"{steps} steps are more than {MOST_HORIZONS} horizons of {own}.", "Train with a longer horizon.")
+        if past:
+            found = (
+                f"{steps} steps are more than the {own} that this network forecasts at once, and `{past[0]}` is unknown between."
+            )
+            raise RunError(found, f"Forecast at most {own} steps, or train without past covariates.")
+        return replace(self, horizon=steps)
+
+    def of(self, panel: Panel, new_series: bool = False) -> Trained:
+        """With the scalers of the panel's series, in their order; a new one is fitted on its own rows, all before the forecast.
+
+        Raises:
+            DataError: a series is unknown to the run, and `new_series` does not allow it.
+        """
+        known = set(self.scaler.series_ids)
+        new = [number for number, name in enumerate(panel.series_ids) if name not in known]
+        if new and not new_series:
+            first = panel.series_ids[new[0]]
+            hint = f"{did_you_mean(first, self.scaler.series_ids)} Or allow it: --new-series."
+            raise DataError(f"series '{first}' was not in the training data.", hint, panel.source)
+        scaler = self.scaler
+        if new:
+            names = first_few([panel.series_ids[number] for number in new])
+            log.warning(
+                "%s: %d series were not in the training data: %s; scaled by their own rows.", panel.source, len(new), names
+            )
+            scaler = scaler.extended(panel.only(np.array(new)), self.config.scaling)
+        known_texts = zip(self.config.data.static_categories, scaler.static.vocabulary, panel.static.categories.T, strict=True)
+        for name, texts, column in known_texts:
+            if unseen := sorted(set(column) - set(texts)):
+                told = first_few([f"'{text}'" for text in unseen])
+                log.warning("%s: `%s` %s was not in the training data; taken as the average of all.", panel.source, name, told)
+        return replace(self, scaler=scaler.only(panel.series_ids))
+
+
+def network_of(config: Config, scaler: Scaler) -> Network:
+    """The description of the network that a config, with all durations in steps, makes of what a scaler gives it."""
+    data, windows = config.data, config.windows
+    block = 1 if config.model.decoder == "recursive" else windows.horizon
+    return describe_network(
+        config.model,
+        past=(windows.lookback, len(data.channels)),
+        forecast=(block, len(data.target)),
+        known=data.known_channels,
+        static=len(data.static_covariates),
+        categories=[len(texts) + 1 for texts in scaler.static.vocabulary],
+    )
 
 
 def read_trained(run: Run) -> Trained:
@@ -95,16 +155,17 @@ def read_trained(run: Run) -> Trained:
     network = Network.from_json(described, str(run.network))
     if described["version"] > 1:  # the first runs had no checksums
         run.check_sealed()
-    past, forecast = (lookback, len(columns)), (horizon, len(targets))
-    expected = describe_network(config.model, past, forecast, config.data.known_channels)
+    expected = network_of(config, scaler)
     if network != expected:
         raise RunError("this is not the network that the config describes.", DAMAGED, str(run.network))
+    static = len(config.data.static_covariates), len(config.data.static_categories)
     same = scaler.columns == columns and scaler.targets == len(targets) and scaler.transform == config.scaling.transform
+    same = same and (len(scaler.static.offset), len(scaler.static.vocabulary)) == static
     if not same or set(contract.columns) != set(config.data.values):
         raise RunError("config, contract and scaler do not belong together.", DAMAGED, str(run.directory))
     weights = run.read_weights(network.parameters)
     network.check_weights(weights, str(run.weights))
-    return Trained(config, contract, scaler, expected, weights)
+    return Trained(config, contract, scaler, expected, weights, horizon)
 
 
 def read_rows_of(run: Run, trained: Trained, data: str | Path | None) -> Panel:
@@ -120,8 +181,11 @@ def read_rows_of(run: Run, trained: Trained, data: str | Path | None) -> Panel:
     if data:
         return read_panel(trained.config.data.model_copy(update={"freq": trained.contract.freq}), data)
     ids, config = trained.scaler.series_ids, trained.config.data
-    names, rows = [*ids, *config.values], kept_rows(trained.network.lookback, trained.network.forecast[0], trained.known)
-    width = 100 + 8 * max(map(len, names)) + MOST_BYTES_OF_A_NUMBER * len(config.values)
+    words = [text for texts in trained.scaler.static.vocabulary for text in texts]
+    names = [*ids, *config.values, *words]
+    rows = kept_rows(trained.network.lookback, trained.config.windows.horizon, trained.known)
+    width = 100 + 8 * max(map(len, names)) * (1 + len(config.static_categories))
+    width += MOST_BYTES_OF_A_NUMBER * len([*config.values, *config.static_covariates])
     run.verify(run.recent, most=(len(ids) * rows + 1) * width)
     kept = DataConfig(
         path=str(run.recent),
@@ -129,6 +193,8 @@ def read_rows_of(run: Run, trained: Trained, data: str | Path | None) -> Panel:
         target=config.target,
         past_covariates=config.past_covariates,
         known_covariates=config.known_covariates,
+        static_covariates=config.static_covariates,
+        static_categories=config.static_categories,
         calendar=config.calendar,
         series_id=["series_id"],
         freq=trained.contract.freq,
@@ -145,32 +211,32 @@ def kept_rows(lookback: int, horizon: int, known: int) -> int:
     return lookback + RECENT_WINDOWS - 1 + (horizon if known else 0)
 
 
-def recent_rows(panel: Panel, lookback: int, horizon: int) -> pd.DataFrame:
-    """The last rows of each series: series_id, timestamp, targets and covariates."""
+def recent_rows(panel: Panel, config: Config) -> pd.DataFrame:
+    """The last rows of each series: series_id, timestamp, targets, covariates and what is static."""
     import pandas as pd
 
-    rows = kept_rows(lookback, horizon, panel.known)
+    rows = kept_rows(config.windows.lookback, config.windows.horizon, panel.known)
     kept = np.concatenate([np.arange(max(first, end - rows), end) for first, end in pairwise(panel.offsets)])
     columns = {"series_id": np.array(panel.series_ids)[panel.series[kept]], "timestamp": panel.timestamps[kept]}
-    return pd.DataFrame(columns | {name: panel.values[kept, i] for i, name in enumerate(panel.file_columns)})
+    columns |= {name: panel.values[kept, i] for i, name in enumerate(panel.file_columns)}
+    static = np.column_stack([panel.static.numbers.astype(object), panel.static.categories])[panel.series[kept]]
+    return pd.DataFrame(columns | dict(zip(config.data.static, static.T, strict=True)))
 
 
 def continuing_windows(
     panel: Panel, trained: Trained, ahead: np.ndarray | None = None, most: int = 1, before: int = 0
 ) -> Windows:
-    """The last windows of each series; their `series` is the scaler's index of it.
+    """The last windows of each series, for `trained.of(panel)`.
 
     ahead: known covariates of the steps after each series' end, `(series, horizon, known)` in units of the file.
     most: windows of each series; before: steps before its end at which the last one's targets begin.
 
     Raises:
-        DataError: a series is unknown to the run or shorter than the lookback, or a value cannot be scaled.
+        DataError: a series is shorter than the lookback, or a value cannot be scaled.
     """
+    from forecast.timestamps import season_of
+
     scaler, lookback = trained.scaler, trained.network.lookback
-    unknown = [name for name in panel.series_ids if name not in set(scaler.series_ids)]
-    if unknown:
-        hint = f"{did_you_mean(unknown[0], scaler.series_ids)} Or allow it: --new-series."
-        raise DataError(f"series '{unknown[0]}' was not in the training data.", hint, panel.source)
     short = int(np.argmin(np.diff(panel.offsets)))
     rows = int(np.diff(panel.offsets)[short])
     if rows < lookback:
@@ -179,13 +245,10 @@ def continuing_windows(
             f"Give at least the last {lookback} rows before the forecast.",
             panel.source,
         )
-    check_transform(panel, scaler.transform)
-    index = {name: number for number, name in enumerate(scaler.series_ids)}
-    scaler_index = np.array([index[name] for name in panel.series_ids])
-    scaled = scaler.apply(panel.values, scaler_index[panel.series])
-    check_scaled(panel, scaled)
+    scaled = scale_panel(panel, scaler)
     if ahead is not None:
         unseen = np.zeros((*ahead.shape[:2], len(panel.columns) - panel.known))  # targets and past covariates yet to come
-        ahead = scaler.apply(np.concatenate([unseen, ahead], axis=2), scaler_index)[..., -panel.known :]
-    windows = last_windows(panel, scaled, lookback, trained.network.forecast[0], ahead, most, before)
-    return replace(windows, series=scaler_index[windows.series])
+        ahead = scaler.apply(np.concatenate([unseen, ahead], axis=2), np.arange(len(ahead)))[..., -panel.known :]
+    windows = last_windows(panel, scaled, lookback, trained.horizon, ahead, most, before)
+    assumptions = assumptions_of(trained.config.data, season_of(trained.config.data, panel.freq))
+    return replace(windows, static=scaler.static.apply(panel.static), assumptions=assumptions)

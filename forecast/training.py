@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,20 +19,21 @@ from forecast.baselines import Linear, fit_linear
 from forecast.config import Config
 from forecast.contracts import contract
 from forecast.data import Panel, check_moves, read_panel
-from forecast.errors import ConfigError, RunError, check_installed
+from forecast.errors import ConfigError, ForecastError, RunError, check_installed
 from forecast.evaluation import Scoreboard, advice, forecast_all, predictions_table, skill, verdict
 from forecast.loading import load_config
-from forecast.models.description import Network, describe_network
+from forecast.metrics import Pool
+from forecast.models.description import Network, with_average_categories
 from forecast.models.numpy_runtime import READER_TOLERANCE, forward, relative_difference
 from forecast.prediction import predict
 from forecast.repairs import told
 from forecast.reports import write_plots
 from forecast.runs import Run
-from forecast.scaling import Scaler, check_scaled, fit_scaler
+from forecast.scaling import Scaler, fit_scaler, scale_panel
 from forecast.splits import PARTS, Part, Splits, make_splits
-from forecast.timestamps import in_steps, season_length_of
-from forecast.trained import recent_rows
-from forecast.windows import Windows, check_measured, check_parts, make_windows, without_short
+from forecast.timestamps import in_steps, season_of
+from forecast.trained import network_of, recent_rows
+from forecast.windows import Forward, Windows, assumptions_of, check_measured, check_parts, gather, make_windows, without_short
 
 if TYPE_CHECKING:
     from forecast.models.fitting import Progress
@@ -57,9 +58,7 @@ class Prepared:
     @property
     def network(self) -> Network:
         """The description of the network that this config makes of these windows."""
-        train = self.windows["train"]
-        past, forecast = (train.lookback, train.past.shape[1]), (train.horizon, train.future.shape[1])
-        return describe_network(self.config.model, past, forecast, train.known.shape[1])
+        return network_of(self.config, self.scaler)
 
 
 def train(
@@ -95,10 +94,7 @@ def train(
         log.info("weights of epoch %d are kept; %d parameters", kept, network.parameters)
         with _timed(seconds, "scoring"):
             log.info("test: %s", _score(run, prepared, network, linear, kept))
-        if config.data.known_covariates:
-            log.info("no forecast.csv yet: it needs %s over the horizon", ", ".join(config.data.known_covariates))
-        else:
-            run.write_table(run.forecast, predict(run))
+        _forecast(run, prepared.panel)
         with _timed(seconds, "plots"):
             try:
                 write_plots(run)
@@ -134,25 +130,26 @@ def prepare(config: Config) -> Prepared:
     panel = read_panel(config.data)
     check_moves(panel)
     config = in_steps(config, panel.freq)
+    _check_known(config, panel.freq)
     splits = make_splits(panel, config.splits)
     panel, splits = without_short(panel, splits, config)
     check_parts(panel, splits, config)
     scaler = fit_scaler(panel, splits, config.scaling, config.windows.lookback)
-    spans = zip(panel.offsets[:-1], panel.offsets[1:], strict=True)
-    scaled = np.concatenate([scaler.apply(panel.values[first:end], series) for series, (first, end) in enumerate(spans)])
-    check_scaled(panel, scaled)
-    windows = {part: make_windows(panel, scaled, splits, part, config.windows) for part in PARTS}
-    every = windows["train"]
-    windows["train"] = make_windows(panel, scaled, splits, "train", config.windows, config.windows.stride)
+    scaled, static = scale_panel(panel, scaler), scaler.static.apply(panel.static)
+
+    def cut(part: Part, stride: int = 1) -> Windows:
+        return replace(make_windows(panel, scaled, splits, part, config.windows, stride), static=static)
+
+    windows = {"train": cut("train", config.windows.stride), "validation": cut("validation"), "test": cut("test")}
     check_measured(windows, config)
     _check_accumulation(config, len(windows["train"]))
-    return Prepared(config, panel, splits, scaler, windows, every, _season_length(panel, splits, config))
+    return Prepared(config, panel, splits, scaler, windows, cut("train"), _season_length(panel, splits, config))
 
 
 def _season_length(panel: Panel, splits: Splits, config: Config) -> int:
     """The config's season, or that of the freq; a season that no training part can hold is 1 if nobody asked for it."""
     rows = int(np.diff(splits.borders[:, :2]).max())
-    season_length = config.data.season_length or season_length_of(panel.freq)
+    season_length = season_of(config.data, panel.freq)
     if season_length < rows:
         return season_length
     if config.data.season_length:
@@ -162,6 +159,23 @@ def _season_length(panel: Panel, splits: Splits, config: Config) -> int:
             config.place("data.season_length"),
         )
     return 1
+
+
+def _check_known(config: Config, freq: str) -> None:
+    """What the decoder and `data.missing_known` need to know is known."""
+    data, season = config.data, season_of(config.data, freq)
+    if config.model.decoder == "recursive" and data.past_covariates:
+        raise ConfigError(
+            f"model.decoder: recursive takes one step after the other, and nobody knows `{data.past_covariates[0]}` in between.",
+            "Use direct or seq2seq, or leave out the past covariates.",
+            config.place("model.decoder"),
+        )
+    if "seasonal" in data.missing_known.values() and season > config.windows.lookback:
+        raise ConfigError(
+            f"data.missing_known: seasonal needs a whole season of {season} steps in the lookback of {config.windows.lookback}.",
+            "Use a longer windows.lookback, or hold.",
+            config.place("data.missing_known"),
+        )
 
 
 def _check_accumulation(config: Config, windows: int) -> None:
@@ -182,10 +196,18 @@ def _record_inputs(run: Run, prepared: Prepared) -> None:
     counts = {part: len(windows) for part, windows in prepared.windows.items()}
     run.write_json(run.contract, contract(panel) | {"parts": {part: {"windows": count} for part, count in counts.items()}})
     run.write_json(run.scaler, prepared.scaler.to_json())
-    run.write_table(run.recent, recent_rows(panel, config.windows.lookback, config.windows.horizon))
+    run.write_table(run.recent, recent_rows(panel, config))
     log.info("%s: %d rows, %d series; windows: %s", panel.source, len(panel.values), len(panel.series_ids), counts)
     for sentence in told(panel.record):
         log.warning("%s: %s", panel.source, sentence)
+
+
+def _forecast(run: Run, panel: Panel) -> None:
+    """Write forecast.csv, if what it needs of the future is in the file; else it is left to `predict`."""
+    try:
+        run.write_table(run.forecast, predict(run, future=panel.source if panel.reaches_ahead else None))
+    except ForecastError as error:
+        log.info("no forecast.csv yet: %s", error)
 
 
 def _fit_network(
@@ -205,14 +227,21 @@ def _fit_network(
             on_progress(progress)
 
     config, network = prepared.config, prepared.network
+    block = network.forecast[0]
+    train, validation, every = (
+        replace(windows, horizon=block)
+        for windows in (prepared.windows["train"], prepared.windows["validation"], prepared.ridge_windows)
+    )
     model = build_keras(network, config.model, config.seed, config.training.mixed_precision)
     if config.model.linear_skip:
+        if block < prepared.config.windows.horizon:
+            linear = fit_linear(every, validation, config.model.normalization)
         skip = {"linear_skip/kernel": linear.kernel, "linear_skip/bias": linear.bias}
         skip = {name: values.astype(np.float32) for name, values in skip.items()}
         set_weights(model, network, get_weights(model, network) | skip)
-    kept = fit(model, prepared.windows["train"], prepared.windows["validation"], config.training, config.seed, report)
+    kept = fit(model, train, validation, config.training, config.seed, report)
     run.write_json(run.network, network.to_json())
-    run.write_weights(get_weights(model, network))
+    run.write_weights(with_average_categories(network, get_weights(model, network)))
     run.seal()
     return network, kept
 
@@ -225,7 +254,7 @@ def _score(run: Run, prepared: Prepared, network: Network, linear: Linear, kept:
     from forecast.models.keras_builder import load_keras
 
     weights = run.read_weights(network.parameters)
-    by_keras = load_keras(network, weights).predict_on_batch
+    by_keras, block = load_keras(network, weights).predict_on_batch, network.forecast[0]
     scores: dict = {}
     for part in PARTS[1:]:
         windows = prepared.windows[part]
@@ -236,7 +265,7 @@ def _score(run: Run, prepared: Prepared, network: Network, linear: Linear, kept:
                     prepared.panel,
                     prepared.scaler,
                     piece,
-                    piece.forecast_by(by_keras),
+                    piece.forecast_by(by_keras, block),
                     linear.forecast(piece),
                     prepared.season_length,
                 )
@@ -244,7 +273,7 @@ def _score(run: Run, prepared: Prepared, network: Network, linear: Linear, kept:
                 append(predictions_table(forecasts, prepared.panel))
         scores[part] = board.scores()
     run.write_table(run.per_series, board.per_series())
-    checked = windows.spread(CHECKED_WINDOWS).inputs()
+    checked = replace(windows, horizon=block).spread(CHECKED_WINDOWS).inputs()
     apart = relative_difference(forward(network, weights, checked), by_keras(checked))
     if not apart <= READER_TOLERANCE:
         log.warning("NumPy and Keras forecast differently, by %.1e of the largest forecast: use predict --runtime keras.", apart)
@@ -253,6 +282,7 @@ def _score(run: Run, prepared: Prepared, network: Network, linear: Linear, kept:
         "verdict": verdict(skills),
         "advice": advice(skills, kept, prepared.config.model.linear_skip),
         "skill": skills,
+        "missing_known": _costs_of_missing(prepared, by_keras, block),
         "kept_epoch": kept,
         "parameters": network.parameters,
         "runtime_difference": apart,
@@ -261,6 +291,19 @@ def _score(run: Run, prepared: Prepared, network: Network, linear: Linear, kept:
     }
     run.write_json(run.metrics, summary | scores)
     return summary["verdict"]
+
+
+def _costs_of_missing(prepared: Prepared, forward: Forward, block: int) -> dict[str, dict]:
+    """The MAE on the test part where a known covariate, each by itself, is missing over the horizon and its policy stands in."""
+    data, panel, windows, costs = prepared.config.data, prepared.panel, prepared.windows["test"], {}
+    most = MOST_VALUES // (windows.horizon * windows.future.shape[1])
+    for name, assumed in zip(data.missing_known, assumptions_of(data, season_of(data, panel.freq)), strict=True):
+        pool = Pool()
+        for piece in windows.without(assumed).pieces(most):
+            forecast = prepared.scaler.undo(piece.forecast_by(forward, block), piece.series)
+            pool.add(gather(panel.target_values, piece.first, piece.horizon), forecast, np.ones((len(piece), 2, 1)))
+        costs[name] = {"policy": assumed.policy, "mae": float(pool.score()["mae"])}
+    return costs
 
 
 def _environment(backend: str) -> dict:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast.config import Config, WindowsConfig
+from forecast.config import Config, DataConfig, WindowsConfig
 from forecast.errors import ConfigError
 from forecast.splits import PARTS, Part, Splits
 
@@ -19,7 +19,32 @@ if TYPE_CHECKING:
 EPSILON = 1e-5  # added to a window's variance by `revin`, as Kim et al. (2022) do
 # What `model.normalization` subtracts from a window, and whether it then divides by the window's deviation.
 STATISTICS = {"none": (None, False), "last": ("last", False), "mean": ("mean", False), "revin": ("mean", True)}
+Forward = Callable[[dict[str, np.ndarray]], np.ndarray]  # a network's scaled inputs -> (windows, steps, targets)
 BATCH = 1024  # windows that are copied at once where no optimizer sets the batch
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """What stands in for a known covariate where it is missing over the horizon.
+
+    column: its place among the known covariates.
+    policy: hold, the last value seen; seasonal, the last season seen; drop, the mean of the lookback.
+    """
+
+    column: int
+    policy: str
+    season_length: int
+
+    def values(self, seen: np.ndarray, horizon: int) -> np.ndarray:
+        """`(windows, horizon)` from the values over the lookback, `(windows, lookback)`.
+
+        >>> Assumption(0, "seasonal", 2).values(np.array([[1.0, 2.0, 3.0]]), 3)
+        array([[2., 3., 2.]])
+        """
+        if self.policy == "drop":
+            return np.repeat(seen.mean(axis=1, keepdims=True), horizon, axis=1)
+        season = self.season_length if self.policy == "seasonal" else 1
+        return seen[:, seen.shape[1] - season + np.arange(horizon) % season]
 
 
 @dataclass(frozen=True)
@@ -34,6 +59,8 @@ class Windows:
     past: `(rows, channels)` scaled; known: its last channels; future: `(rows, targets)` scaled, its first.
     first: `(windows,)`, the row of each window's first target step; cutoff = first - 1.
     series: `(windows,)`, the index of each window's series.
+    static: what a network sees of each series, by the name of its input: `(series, columns)`.
+    assumptions: for the known covariates that may be NaN over the horizon.
     """
 
     past: np.ndarray
@@ -43,14 +70,29 @@ class Windows:
     series: np.ndarray
     lookback: int
     horizon: int
+    static: Mapping[str, np.ndarray] = field(default_factory=dict)
+    assumptions: Sequence[Assumption] = ()
 
     def __len__(self) -> int:
         return len(self.first)
 
     def inputs(self, chosen: np.ndarray | slice = slice(None)) -> dict[str, np.ndarray]:
-        """What a network sees of the chosen windows: past `(windows, lookback, channels)`, known `(windows, horizon, known)`."""
-        known = {"known": gather(self.known, self.first[chosen], self.horizon)} if self.known.shape[1] else {}
-        return {"past": self.pasts(chosen), **known}
+        """What a network sees of the chosen windows: past `(windows, lookback, channels)`, known `(windows, horizon, known)`,
+        and what is static, `(windows, columns)`.
+        """
+        inputs = {"past": self.pasts(chosen)}
+        if self.known.shape[1]:
+            inputs["known"] = self._knowns(chosen, inputs["past"])
+        return inputs | {name: values[self.series[chosen]] for name, values in self.static.items()}
+
+    def _knowns(self, chosen: np.ndarray | slice, past: np.ndarray) -> np.ndarray:
+        """Known covariates of the chosen windows over the horizon, `(windows, horizon, known)`, assumed where they are NaN."""
+        known = gather(self.known, self.first[chosen], self.horizon)
+        for assumed in self.assumptions:
+            own = known[..., assumed.column]  # a view: what follows changes `known`
+            seen = past[..., past.shape[2] - known.shape[2] + assumed.column]
+            own[:] = np.where(np.isnan(own), assumed.values(seen, self.horizon), own)
+        return known
 
     def pasts(self, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Past values of the chosen windows: `(windows, lookback, channels)`."""
@@ -62,7 +104,14 @@ class Windows:
 
     def of_target(self, target: int) -> Windows:
         """The same windows with one target only, as input and as truth."""
-        return replace(self, past=self.past[:, [target]], known=self.known[:, :0], future=self.future[:, [target]])
+        own = {"past": self.past[:, [target]], "known": self.known[:, :0], "future": self.future[:, [target]]}
+        return replace(self, **own, static={}, assumptions=())
+
+    def without(self, assumed: Assumption) -> Windows:
+        """The same windows without one known covariate over the horizon, which is assumed instead."""
+        known = self.known.copy()
+        known[:, assumed.column] = np.nan
+        return replace(self, known=known, assumptions=[assumed])
 
     def pieces(self, most: int) -> Iterator[Windows]:
         """All windows in order, at `most` so many at a time, and at least one."""
@@ -76,9 +125,28 @@ class Windows:
     def _only(self, chosen: np.ndarray | slice) -> Windows:
         return replace(self, first=self.first[chosen], series=self.series[chosen])
 
-    def forecast_by(self, forward: Callable[[dict[str, np.ndarray]], np.ndarray]) -> np.ndarray:
-        """What `forward` makes of all inputs, which it is given `BATCH` windows at a time: `(windows, horizon, targets)`."""
-        return np.concatenate([forward(piece.inputs()) for piece in self.pieces(BATCH)])
+    def forecast_by(self, forward: Forward, block: int | None = None) -> np.ndarray:
+        """What `forward` makes of all inputs, which it is given `BATCH` windows at a time: `(windows, horizon, targets)`.
+
+        block: steps that it forecasts at once, None for all. Where the horizon is longer, it is rolled out: a forecast is taken
+        for what happened, and the next block starts from there. That needs to know every channel ahead but the targets.
+        """
+        steps = block or self.horizon
+        return np.concatenate([_roll_out(forward, piece.inputs(), self.horizon, steps) for piece in self.pieces(BATCH)])
+
+
+def _roll_out(forward: Forward, inputs: dict[str, np.ndarray], horizon: int, block: int) -> np.ndarray:
+    past, lookback, forecasts = inputs["past"], inputs["past"].shape[1], []
+    known = inputs.get("known", np.zeros((len(past), horizon, 0), np.float32))
+    # Of the steps behind the horizon that fill the last block, nothing is known and nothing is told.
+    known = np.pad(known, [(0, 0), (0, -horizon % block), (0, 0)], mode="edge")
+    for begin in range(0, horizon, block):
+        ahead = known[:, begin : begin + block]
+        forecasts.append(forward(inputs | {"past": past} | ({"known": ahead} if ahead.shape[2] else {})))
+        if begin + block < horizon:
+            happened = np.concatenate([forecasts[-1], ahead], axis=2)
+            past = np.concatenate([past, happened], axis=1)[:, -lookback:]
+    return np.concatenate(forecasts, axis=1)[:, :horizon]
 
 
 def gather(rows: np.ndarray, first: np.ndarray, steps: int) -> np.ndarray:
@@ -90,6 +158,11 @@ def gather(rows: np.ndarray, first: np.ndarray, steps: int) -> np.ndarray:
     """
     view = np.lib.stride_tricks.sliding_window_view(rows, steps, axis=0)  # (rows - steps + 1, channels, steps)
     return np.ascontiguousarray(view[first].transpose(0, 2, 1))
+
+
+def assumptions_of(data: DataConfig, season_length: int) -> list[Assumption]:
+    """What `data.missing_known` says, by the places of the known covariates."""
+    return [Assumption(data.known_covariates.index(name), policy, season_length) for name, policy in data.missing_known.items()]
 
 
 def last_windows(

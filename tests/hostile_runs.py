@@ -193,6 +193,9 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
     **refused(
         "this is not the network that the config describes",
         {
+            "a vocabulary that no column has": edit(
+                "scaler", lambda data: data.update(static={"offset": [], "scale": [], "vocabulary": [["a"] * 1000]})
+            ),
             "a lookback of a billion": edit("network", lambda data: data["inputs"].update(past=[10**9, 1])),
             "a million units": edit("network", lambda data: layer(data, "recurrent")["options"].update(units=10**6)),
             "units beyond all numbers": edit("network", lambda data: layer(data, "recurrent")["options"].update(units=10**400)),
@@ -348,6 +351,12 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
             "a scaler beyond all numbers": edit("scaler", lambda data: data["offset"][0].__setitem__(0, 10**400)),
             "a scaler of more series": edit("scaler", lambda data: data["series_ids"].append("west")),
             "a scaler of one series twice": edit("scaler", lambda data: data.update(series_ids=["north", "north"])),
+            "a scaler of what is static that divides by 0": edit(
+                "scaler", lambda data: data.update(static={"offset": [1], "scale": [0], "vocabulary": []})
+            ),
+            "a vocabulary of numbers": edit(
+                "scaler", lambda data: data.update(static={"offset": [], "scale": [], "vocabulary": [[1, 2]]})
+            ),
             "a scaler of fewer columns": edit("scaler", lambda data: data.update(columns=["sales"])),
         },
     ),
@@ -355,6 +364,9 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
         "config, contract and scaler do not belong together",
         {
             "a scaler of another column": edit("scaler", lambda data: data.update(columns=["sales", "else"])),
+            "a scaler of a static column that no config names": edit(
+                "scaler", lambda data: data.update(static={"offset": [0], "scale": [1], "vocabulary": []})
+            ),
             "a scaler of another transform": edit("scaler", lambda data: data.update(transform="none")),
             "a contract of fewer columns": edit("contract", lambda data: data["columns"].pop("sales")),
         },

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.data import Panel
+from forecast.tables import Static
 
 
 def coded_panel(*lengths: int, targets: int = 1) -> Panel:
@@ -24,4 +25,5 @@ def coded_panel(*lengths: int, targets: int = 1) -> Panel:
         known=0,
         calendar=[],
         source="coded.csv",
+        static=Static.none(len(lengths)),
     )

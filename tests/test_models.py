@@ -22,6 +22,12 @@ PAST = RNG.normal(size=(6, LOOKBACK, CHANNELS)).astype(np.float32)
 FUTURE = PAST[:, -HORIZON:, :TARGETS] + 1
 LEVEL = np.array([1, 1, 0])  # of the targets
 KNOWN = RNG.normal(size=(6, HORIZON, 1)).astype(np.float32)  # the last channel, over the horizon
+COVARIATES = {"known": 1, "static": 2, "categories": [4, 3]}
+BESIDE = {
+    "known": KNOWN,
+    "static": RNG.normal(size=(6, 2)).astype(np.float32),
+    "categories": np.array([[0, 1], [1, 2], [2, 0], [3, 1], [1, 1], [0, 0]], np.int32),
+}
 
 CELLS = list(itertools.product(["lstm", "gru", "simple_rnn"], [False, True]))
 NETWORKS = [{"cell": cell, "bidirectional": both, "units": [6]} for cell, both in CELLS]
@@ -30,20 +36,22 @@ NETWORKS += [
     for normalization in ("none", "last", "mean", "revin")
     for skip in (False, True)
 ]
+NETWORKS += [{"cell": cell, "units": [6, 5], "decoder": "seq2seq"} for cell in ("lstm", "gru", "simple_rnn")]
+NETWORKS += [{"units": [6, 5], "channel_independent": True, "decoder": "seq2seq"}]
 NETWORKS += [{"units": [6, 5], "channel_independent": True, "normalization": "revin"}]
 NETWORKS += [{"units": [6, 5], "cell": "gru", "bidirectional": True, "normalization": "revin", "dropout": 0.1, "l2": 1e-4}]
 
 
-def describe(model: ModelConfig, known: int = 0) -> Network:
-    return describe_network(model, (LOOKBACK, CHANNELS), (HORIZON, TARGETS), known)
+def describe(model: ModelConfig, **covariates: object) -> Network:
+    return describe_network(model, (LOOKBACK, CHANNELS), (HORIZON, TARGETS), **covariates)
 
 
-def inputs(known: int, past: np.ndarray = PAST) -> dict[str, np.ndarray]:
-    return {"past": past} | ({"known": KNOWN} if known else {})
+def inputs(past: np.ndarray = PAST, **covariates: object) -> dict[str, np.ndarray]:
+    return {"past": past} | {name: BESIDE[name] for name in covariates}
 
 
-def built(keys: dict, seed: int = 1, known: int = 0) -> tuple[Network, keras.Model]:
-    network = describe(ModelConfig(**keys), known)
+def built(keys: dict, seed: int = 1, **covariates: object) -> tuple[Network, keras.Model]:
+    network = describe(ModelConfig(**keys), **covariates)
     model = build_keras(network, ModelConfig(**keys), seed)
     rng = np.random.default_rng(0)  # zeros would hide an error
     weights = {name: values + 0.1 * rng.normal(size=values.shape) for name, values in get_weights(model, network).items()}
@@ -53,13 +61,13 @@ def built(keys: dict, seed: int = 1, known: int = 0) -> tuple[Network, keras.Mod
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("keys", "known"),
-    [*((keys, 0) for keys in NETWORKS), *((keys, 1) for keys in NETWORKS[-4:])],
-    ids=lambda keys: "-".join(str(value) for value in keys.values()) if isinstance(keys, dict) else f"known={keys}",
+    ("keys", "covariates"),
+    [*((keys, {}) for keys in NETWORKS), *((keys, COVARIATES) for keys in NETWORKS[-8:])],
+    ids=lambda keys: "-".join(str(value) for value in keys.values()),
 )
-def test_contract(keys, known, tmp_path):
-    network, model = built(keys, known=known)
-    seen = inputs(known)
+def test_contract(keys, covariates, tmp_path):
+    network, model = built(keys, **covariates)
+    seen = inputs(**covariates)
     forecast = model.predict_on_batch(seen)
     assert forecast.shape == (6, HORIZON, TARGETS)
     weights = get_weights(model, network)
@@ -100,14 +108,14 @@ def test_same_seed_same_network():
 @pytest.mark.parametrize("normalization", ["last", "mean", "revin"])
 def test_normalised_networks_move_with_the_level(normalization):
     _, model = built({"normalization": normalization})
-    higher = model.predict_on_batch(inputs(0, PAST + 10 * LEVEL))
-    np.testing.assert_allclose(higher, model.predict_on_batch(inputs(0)) + 10, atol=1e-4)
+    higher = model.predict_on_batch(inputs(PAST + 10 * LEVEL))
+    np.testing.assert_allclose(higher, model.predict_on_batch(inputs()) + 10, atol=1e-4)
 
 
 def test_independent_channels_do_not_see_each_other():
     _, model = built({"channel_independent": True, "units": [6]})
     moved = PAST * np.array([1, 5, 1], np.float32)
-    before, after = (model.predict_on_batch(inputs(0, past)) for past in (PAST, moved))
+    before, after = (model.predict_on_batch(inputs(past)) for past in (PAST, moved))
     np.testing.assert_array_equal(before[..., 0], after[..., 0])
     assert not np.allclose(before[..., 1], after[..., 1])
 
@@ -125,13 +133,13 @@ def test_windows_are_forecast_in_batches_and_in_order(monkeypatch):
 @pytest.mark.parametrize(("cell", "bidirectional"), CELLS, ids=str)
 def test_cells_equal_the_equations(cell, bidirectional):
     network, model = built({"cell": cell, "bidirectional": bidirectional, "units": [6, 5]})
-    by_numpy = forward(network, get_weights(model, network), inputs(0))
-    assert relative_difference(by_numpy, model.predict_on_batch(inputs(0))) <= READER_TOLERANCE
+    by_numpy = forward(network, get_weights(model, network), inputs())
+    assert relative_difference(by_numpy, model.predict_on_batch(inputs())) <= READER_TOLERANCE
 
 
 def test_every_kind_of_layer_has_both_readers_and_is_tested():
     by_keras = _Builder(ModelConfig(), RNG, "float32").kinds
-    tested = {layer.kind for keys in NETWORKS for layer in describe(ModelConfig(**keys), known=1).layers}
+    tested = {layer.kind for keys in NETWORKS for layer in describe(ModelConfig(**keys), **COVARIATES).layers}
     assert set(SIZES) == set(KINDS) == set(by_keras) == tested
 
 

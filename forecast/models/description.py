@@ -12,6 +12,8 @@ The layers form a graph; each names the earlier layers whose outputs it takes. W
                                        +-- linear_skip --------------------------------------------------------- sum -- forecast
 
 `targets` and `covariates` are only there where there are covariates, `context` to `ahead` where some are known over the horizon.
+What is static is repeated beside `covariates`. With `decoder: seq2seq` a recurrent layer over the horizon stands in the place of
+`head` to `ahead`.
 
 All shapes leave out the leading axis of windows. `SIZES` says which kinds of layers there are and how large each is; every
 reader (`numpy_runtime`, `keras_builder`) has a function for each of them.
@@ -20,7 +22,7 @@ reader (`numpy_runtime`, `keras_builder`) has a function for each of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -34,7 +36,9 @@ VERSION = 2
 GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
 Shape = tuple[int, ...]
 Sizes = tuple[Shape, dict[str, Shape]]  # of a layer's output, and of each of its weights in the order in which Keras keeps them
-PAST, KNOWN = "past", "known"  # the network's inputs, scaled: (lookback, channels) and (horizon, known channels)
+# The network's inputs, scaled: (lookback, channels), (horizon, known channels), (static covariates,); and codes of categories.
+PAST, KNOWN, STATIC, CATEGORIES = "past", "known", "static", "categories"
+WIDEST = 16  # values that stand for a category, at most
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Layer:
 class Network:
     """Layers in an order in which they can be computed; the last one is the forecast, `(horizon, targets)`."""
 
-    inputs: dict[str, list[int]]  # the shapes of `past` and, where there are known covariates, `known`
+    inputs: dict[str, list[int]]  # the shape of `past` and of each other input that there is
     layers: list[Layer]
     version: int = VERSION
 
@@ -123,13 +127,22 @@ class Network:
             raise RunError("the description of the network is damaged.", DAMAGED, place) from None
 
 
-def describe_network(model: ModelConfig, past: tuple[int, int], forecast: tuple[int, int], known: int = 0) -> Network:
+def describe_network(
+    model: ModelConfig,
+    past: tuple[int, int],
+    forecast: tuple[int, int],
+    known: int = 0,
+    static: int = 0,
+    categories: Sequence[int] = (),
+) -> Network:
     """The network that a config asks for, with `past` `(lookback, channels)` and `forecast` `(horizon, targets)`.
 
     The first channels are the targets, the last `known` ones the covariates that are known over the horizon, too.
+    static: number of static covariates; categories: how many codes each static category has, 0 for an unknown one included.
     """
-    (_, channels), (horizon, targets) = past, forecast
-    drawing = _Drawing({PAST: past} | ({KNOWN: (horizon, known)} if known else {}))
+    (lookback, channels), (horizon, targets) = past, forecast
+    shapes = {KNOWN: (horizon, known), STATIC: (static,), CATEGORIES: (len(categories),)}
+    drawing = _Drawing({PAST: past} | {name: shape for name, shape in shapes.items() if shape[-1]})
     add = drawing.add
     size = {"horizon": horizon, "targets": targets}  # of the heads
     centre, divided = STATISTICS[model.normalization]
@@ -144,20 +157,25 @@ def describe_network(model: ModelConfig, past: tuple[int, int], forecast: tuple[
     if divided:
         seen = add("affine", "affine", [seen])
     beside = [add("covariates", "select", [PAST], first=targets, count=channels - targets)] if channels > targets else []
+    if static or categories:
+        beside.append(add("static_of_each_step", "repeat", [_add_static(drawing, static, categories)], steps=lookback))
     ahead, each = ([KNOWN] if known else []), model.channel_independent and targets > 1
     if each:  # from here on, every target is a window of its own
         size = {"horizon": horizon, "targets": 1}
         seen = add("channel", "split_channels", [seen])
-        beside = [add("covariates_of_each", "for_each", beside, count=targets)] if beside else []
+        beside = [add(f"{name}_of_each", "for_each", [name], count=targets) for name in beside]
         ahead = [add("known_of_each", "for_each", ahead, count=targets)] if ahead else []
     if beside:
         seen = add("seen", "concat", [seen, *beside])
     state = _add_recurrent_stack(drawing, model, seen)
     # With a skip beside it the head starts at zero, so that the untrained network is the linear baseline.
     start = "zeros" if model.linear_skip else "glorot_uniform"
-    seen = add("head", "head", [state], start=start, **size)
-    if ahead:
-        seen = add("head_and_ahead", "sum", [seen, _add_decoder(drawing, model, [state, *ahead], size, start)])
+    if model.decoder == "seq2seq":
+        seen = _add_recurrent_decoder(drawing, model, state, ahead, size, start)
+    else:
+        seen = add("head", "head", [state], start=start, **size)
+        if ahead:
+            seen = add("head_and_ahead", "sum", [seen, _add_direct_decoder(drawing, model, [state, *ahead], size, start)])
     if each:
         seen = add("joined", "join_channels", [seen], count=targets)
     if divided:
@@ -170,7 +188,33 @@ def describe_network(model: ModelConfig, past: tuple[int, int], forecast: tuple[
     return drawing.network
 
 
-def _add_decoder(drawing: _Drawing, model: ModelConfig, inputs: list[str], size: dict[str, int], start: str) -> str:
+def _add_static(drawing: _Drawing, static: int, categories: Sequence[int]) -> str:
+    """The static covariates and the vector of each category, side by side; returns the last layer's name."""
+    parts = [STATIC] if static else []
+    for column, size in enumerate(categories):
+        name, width = f"embedding_{column + 1}", min(WIDEST, -(-size // 2))
+        parts.append(drawing.add(name, "embedding", [CATEGORIES], column=column, size=size, units=width))
+    return drawing.add("static_of_series", "concat", parts)
+
+
+def _add_recurrent_decoder(
+    drawing: _Drawing, model: ModelConfig, state: str, ahead: list[str], size: dict[str, int], start: str
+) -> str:
+    """A recurrent layer over the horizon, which starts from the encoder's state and sees it, and the known covariates of each
+    step (Sutskever et al. 2014, with the context of Cho et al. 2014); returns the last layer's name.
+    """
+    units = model.units[-1]
+    states = units * (2 if model.cell == "lstm" else 1)
+    first = drawing.add("first_state", "dense", [state], units=states, activation="tanh", start="glorot_uniform")
+    context = drawing.add("context", "repeat", [state], steps=size["horizon"])
+    seen = drawing.add("context_and_known", "concat", [context, *ahead]) if ahead else context
+    decoder = drawing.add(
+        "decoder", "recurrent", [seen, first], cell=model.cell, units=units, bidirectional=False, sequences=True
+    )
+    return drawing.add("head", "dense", [decoder], units=size["targets"], activation="linear", start=start)
+
+
+def _add_direct_decoder(drawing: _Drawing, model: ModelConfig, inputs: list[str], size: dict[str, int], start: str) -> str:
     """What the known covariates of each step add to its forecast, in the light of the state; returns the last layer's name."""
     (state, known), width = inputs, model.units[-1]
     context = drawing.add("context", "head", [state], horizon=size["horizon"], targets=width, start="glorot_uniform")
@@ -192,6 +236,16 @@ def _add_recurrent_stack(drawing: _Drawing, model: ModelConfig, seen: str) -> st
         if model.dropout:
             seen = drawing.add(f"dropout_{number}", "dropout", [seen], rate=model.dropout)
     return seen
+
+
+def with_average_categories(network: Network, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The weights with the vector of code 0, an unknown category, at the mean of those that were trained."""
+    averaged = dict(weights)
+    for layer in network.layers:
+        if layer.kind == "embedding":
+            trained = weights[f"{layer.name}/embeddings"][1:]
+            averaged[f"{layer.name}/embeddings"] = np.concatenate([trained.mean(axis=0, keepdims=True), trained])
+    return averaged
 
 
 class _Drawing:
@@ -227,7 +281,7 @@ def _per_channel(values: Shape, **options: object) -> Sizes:
     return values, {"gamma": values[-1:], "beta": values[-1:]}
 
 
-def _recurrent(values: Shape, cell: str, units: int, bidirectional: bool, sequences: bool) -> Sizes:
+def _recurrent(values: Shape, *first_state: Shape, cell: str, units: int, bidirectional: bool, sequences: bool) -> Sizes:
     steps, channels = values
     gates = GATES[cell] * units
     bias = (2, gates) if cell == "gru" else (gates,)  # reset_after: one bias for the input, one for the state
@@ -244,8 +298,15 @@ def _head(values: Shape, horizon: int, targets: int, start: str) -> Sizes:
 
 
 def _dense(values: Shape, units: int, activation: str, start: str) -> Sizes:
-    steps, width = values
-    return (steps, units), {"kernel": (width, units), "bias": (units,)}
+    return (*values[:-1], units), {"kernel": (values[-1], units), "bias": (units,)}
+
+
+def _embedding(codes: Shape, column: int, size: int, units: int) -> Sizes:
+    return (units,), {"embeddings": (size, units)}
+
+
+def _repeat(values: Shape, steps: int) -> Sizes:
+    return (steps, *values), {}
 
 
 def _select(values: Shape, first: int, count: int) -> Sizes:
@@ -254,7 +315,7 @@ def _select(values: Shape, first: int, count: int) -> Sizes:
 
 
 def _concat(*parts: Shape) -> Sizes:
-    return (parts[0][0], sum(width for _, width in parts)), {}
+    return (*parts[0][:-1], sum(part[-1] for part in parts)), {}
 
 
 def _split_channels(values: Shape) -> Sizes:
@@ -285,6 +346,8 @@ SIZES: dict[str, Callable[..., Sizes]] = {
     "dropout": _same,
     "head": _head,
     "dense": _dense,
+    "embedding": _embedding,
+    "repeat": _repeat,
     "linear_skip": _linear_skip,
     "sum": _same,
     "select": _select,

@@ -8,7 +8,7 @@ import numpy as np
 
 from forecast.config import ModelConfig
 from forecast.models.backend import keras
-from forecast.models.description import Layer, Network
+from forecast.models.description import CATEGORIES, Layer, Network
 
 CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}
 Tensors = list[keras.KerasTensor]
@@ -64,6 +64,11 @@ def load_keras(network: Network, weights: dict[str, np.ndarray], portable: bool 
     return model
 
 
+def keras_input(name: str, shape: list[int]) -> keras.KerasTensor:
+    """One input of a network: whole numbers for categories, floats for all else."""
+    return keras.Input(tuple(shape), name=name, dtype="int32" if name == CATEGORIES else "float32")
+
+
 class _Affine(keras.layers.Layer):
     """gamma * x + beta per channel, and its inverse for the targets, which are the first channels (RevIN, Kim et al. 2022)."""
 
@@ -98,6 +103,8 @@ class _Builder:
             "dropout": self._dropout,
             "head": self._head,
             "dense": self._dense,
+            "embedding": self._embedding,
+            "repeat": self._repeat,
             "linear_skip": self._linear_skip,
             "sum": self._sum,
             "select": self._select,
@@ -108,7 +115,7 @@ class _Builder:
         }
 
     def assemble(self, network: Network) -> keras.Model:
-        inputs = {name: keras.Input(tuple(shape), name=name) for name, shape in network.inputs.items()}
+        inputs = {name: keras_input(name, shape) for name, shape in network.inputs.items()}
         tensors = dict(inputs)
         for layer in network.layers:
             tensors[layer.name] = self.kinds[layer.kind](layer, [tensors[name] for name in layer.inputs])
@@ -171,6 +178,9 @@ class _Builder:
                 go_backwards=go_backwards,
             )
 
+        if len(inputs) > 1:
+            first = keras.ops.split(inputs[1], inputs[1].shape[-1] // options["units"], axis=-1)
+            return cell(layer.name)(inputs[0], initial_state=first)
         if not options["bidirectional"]:
             return cell(layer.name)(inputs[0])
         # Two layers made here, because Bidirectional would make its own copy of one and drop some of its options.
@@ -200,12 +210,22 @@ class _Builder:
     def _start(self, layer: Layer) -> str | keras.initializers.Initializer:
         return "zeros" if layer.options["start"] == "zeros" else keras.initializers.GlorotUniform(self._seed())
 
+    def _embedding(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        options = layer.options
+        start = keras.initializers.RandomUniform(-0.05, 0.05, seed=self._seed())
+        return keras.layers.Embedding(options["size"], options["units"], embeddings_initializer=start, name=layer.name)(
+            inputs[0][:, options["column"]]
+        )
+
+    def _repeat(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        return keras.layers.RepeatVector(layer.options["steps"], name=layer.name)(inputs[0])
+
     def _select(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         first = layer.options["first"]
         return inputs[0][..., first : first + layer.options["count"]]
 
     def _concat(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
-        return keras.ops.concatenate(inputs, axis=-1)
+        return keras.ops.concatenate(inputs, axis=-1) if len(inputs) > 1 else inputs[0]
 
     def _split_channels(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         return keras.ops.reshape(keras.ops.transpose(inputs[0], (0, 2, 1)), (-1, *layer.shape))

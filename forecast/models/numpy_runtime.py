@@ -37,12 +37,14 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 0.5 * np.tanh(0.5 * x) + 0.5
 
 
-def lstm(x: np.ndarray, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray) -> Iterator[np.ndarray]:
-    """State `(windows, units)` after each step of `x` `(windows, steps, channels)`.
+def lstm(
+    x: np.ndarray, first: np.ndarray, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray
+) -> Iterator[np.ndarray]:
+    """State `(windows, units)` after each step of `x` `(windows, steps, channels)`; `first` holds h and c before it.
 
     Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000.
     """
-    h = c = np.zeros((len(x), len(recurrent_kernel)), x.dtype)
+    h, c = np.split(first, 2, axis=1)
     for x_t in x.swapaxes(0, 1):
         i, f, g, o = np.split(x_t @ kernel + h @ recurrent_kernel + bias, 4, axis=1)
         c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
@@ -50,9 +52,8 @@ def lstm(x: np.ndarray, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: 
         yield h
 
 
-def gru(x: np.ndarray, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray) -> Iterator[np.ndarray]:
+def gru(x: np.ndarray, h: np.ndarray, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray) -> Iterator[np.ndarray]:
     """State after each step; Cho et al. 2014, with the reset gate after the matrix product and a bias for each product."""
-    h = np.zeros((len(x), len(recurrent_kernel)), x.dtype)
     for x_t in x.swapaxes(0, 1):
         x_z, x_r, x_h = np.split(x_t @ kernel + bias[0], 3, axis=1)
         h_z, h_r, h_h = np.split(h @ recurrent_kernel + bias[1], 3, axis=1)
@@ -61,15 +62,17 @@ def gru(x: np.ndarray, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: n
         yield h
 
 
-def simple_rnn(x: np.ndarray, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray) -> Iterator[np.ndarray]:
+def simple_rnn(
+    x: np.ndarray, h: np.ndarray, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray
+) -> Iterator[np.ndarray]:
     """State after each step; Elman 1990."""
-    h = np.zeros((len(x), len(recurrent_kernel)), x.dtype)
     for x_t in x.swapaxes(0, 1):
         h = np.tanh(x_t @ kernel + h @ recurrent_kernel + bias)
         yield h
 
 
 CELLS = {"lstm": lstm, "gru": gru, "simple_rnn": simple_rnn}
+STATES = {"lstm": 2, "gru": 1, "simple_rnn": 1}  # arrays of `units` numbers that a cell remembers
 
 
 def _centre(layer: Layer, own: Weights, past: np.ndarray) -> np.ndarray:
@@ -98,12 +101,14 @@ def _affine_inverse(layer: Layer, own: Weights, forecast: np.ndarray) -> np.ndar
     return (forecast - own["beta"][targets]) / own["gamma"][targets]
 
 
-def _recurrent(layer: Layer, own: Weights, x: np.ndarray) -> np.ndarray:
+def _recurrent(layer: Layer, own: Weights, x: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
     cell = CELLS[layer.options["cell"]]
+    if first is None:
+        first = np.zeros((len(x), STATES[layer.options["cell"]] * layer.options["units"]), x.dtype)
     names = ("kernel", "recurrent_kernel", "bias")
 
     def states(x: np.ndarray, direction: str = "") -> np.ndarray:  # (windows, steps, units), or the last (windows, units)
-        after_each = cell(x, *(own[direction + name] for name in names))
+        after_each = cell(x, first, *(own[direction + name] for name in names))
         if layer.options["sequences"]:
             return np.stack(list(after_each), axis=1)
         for state in after_each:  # one at a time: only sequences are worth the memory of all
@@ -134,6 +139,14 @@ def _head(layer: Layer, own: Weights, features: np.ndarray) -> np.ndarray:
 def _dense(layer: Layer, own: Weights, x: np.ndarray) -> np.ndarray:
     y = x @ own["kernel"] + own["bias"]  # (windows, steps, units)
     return np.tanh(y) if layer.options["activation"] == "tanh" else y
+
+
+def _embedding(layer: Layer, own: Weights, codes: np.ndarray) -> np.ndarray:
+    return own["embeddings"][codes[:, layer.options["column"]]]  # (windows, units)
+
+
+def _repeat(layer: Layer, own: Weights, x: np.ndarray) -> np.ndarray:
+    return np.repeat(x[:, None], layer.options["steps"], axis=1)  # (windows, steps, width)
 
 
 def _select(layer: Layer, own: Weights, x: np.ndarray) -> np.ndarray:
@@ -178,6 +191,8 @@ KINDS: dict[str, Callable[..., np.ndarray]] = {
     "dropout": _dropout,
     "head": _head,
     "dense": _dense,
+    "embedding": _embedding,
+    "repeat": _repeat,
     "linear_skip": _linear_skip,
     "sum": _sum,
     "select": _select,
