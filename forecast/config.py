@@ -278,12 +278,39 @@ class WindowsConfig(Section):
     stride: Steps = Field(1, description="steps between the starts of the network's training windows; all else uses every window")
 
 
+class ConvConfig(Section):
+    """Convolutions over time, each step seeing itself and the ones before."""
+
+    filters: Width = Field(32, description="channels that each convolution makes")
+    kernel_size: Count = Field(3, description="steps that each sees")
+    strides: Count = Field(1, description="steps between its outputs; 2 halves what the recurrent layers walk over")
+    layers: Annotated[int, Field(ge=1, le=100)] = Field(1, description="convolutions on top of each other")
+
+
+class FrontConfig(Section):
+    """What stands between a window and the recurrent layers."""
+
+    conv: ConvConfig = Field(ConvConfig(), description="filters, kernel_size, strides and layers of the convolutions")
+    batch_norm: YesNo = Field(False, description="normalise over the batch after each convolution")
+
+
 class ModelConfig(Section):
     """The network."""
 
-    cell: Literal["lstm", "gru", "simple_rnn"] = Field("lstm", description="recurrent cell")
+    cell: Literal["lstm", "gru", "simple_rnn", "peephole_lstm"] = Field(
+        "lstm", description="recurrent cell; the gates of peephole_lstm also see the cell's memory"
+    )
     bidirectional: YesNo = Field(False, description="read each window in both directions, which doubles the outputs of a layer")
     units: Units = Field([64], description="size of each stacked recurrent layer, first to last")
+    segment: Steps | None = Field(
+        None,
+        description="steps that a recurrent layer reads at once: windows are cut into segments, each made a vector, which is"
+        " faster, and better on long lookbacks; null: step by step",
+    )
+    front: FrontConfig | None = Field(None, description="`conv` and `batch_norm`, before the recurrent layers; null: none")
+    attention: YesNo = Field(
+        False, description="read the states of all steps, weighed by what they hold, instead of the last one; for long lookbacks"
+    )
     dropout: Share = Field(0.0, description="fraction of each recurrent layer's outputs dropped in training")
     recurrent_dropout: Share = Field(0.0, description="fraction of the recurrent state dropped in training; turns cuDNN off")
     l2: float = Field(0.0, ge=0, le=1e6, description="penalty on the squared weights of the recurrent layers and the head")
@@ -292,10 +319,11 @@ class ModelConfig(Section):
         "mean",
         description="subtract each window's last value or mean; revin also divides by its deviation and learns an affine map",
     )
-    decoder: Literal["direct", "seq2seq", "recursive"] = Field(
+    decoder: Literal["direct", "parallel", "seq2seq", "recursive"] = Field(
         "direct",
-        description="direct: all steps at once from the last state; seq2seq: a second recurrent layer starts from that state;"
-        " recursive: a network of one step continues its own forecasts",
+        description="direct: all steps at once from the last state; parallel: one recurrent step from that state to each segment"
+        " of the horizon; seq2seq: a second recurrent layer starts from it; recursive: a network of one step continues its own"
+        " forecasts",
     )
     channel_independent: YesNo = Field(
         False,
@@ -305,6 +333,12 @@ class ModelConfig(Section):
         True,
         description="add a ridge regression beside the recurrent stack, which then starts at zero and learns the rest",
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelConfig:
+        if self.cell == "peephole_lstm" and self.recurrent_dropout:
+            raise ValueError("peephole_lstm has no recurrent_dropout; use dropout")
+        return self
 
 
 class EarlyStoppingConfig(Section):

@@ -29,14 +29,22 @@ BESIDE = {
     "categories": np.array([[0, 1], [1, 2], [2, 0], [3, 1], [1, 1], [0, 0]], np.int32),
 }
 
-CELLS = list(itertools.product(["lstm", "gru", "simple_rnn"], [False, True]))
+CELLS = list(itertools.product(["lstm", "gru", "simple_rnn", "peephole_lstm"], [False, True]))
 NETWORKS = [{"cell": cell, "bidirectional": both, "units": [6]} for cell, both in CELLS]
 NETWORKS += [
     {"units": [6, 5], "normalization": normalization, "linear_skip": skip, "layer_norm": skip}
     for normalization in ("none", "last", "mean", "revin")
     for skip in (False, True)
 ]
-NETWORKS += [{"cell": cell, "units": [6, 5], "decoder": "seq2seq"} for cell in ("lstm", "gru", "simple_rnn")]
+NETWORKS += [
+    {"cell": cell, "units": [6, 5], "decoder": decoder, "segment": 3}
+    for cell in ("lstm", "gru", "simple_rnn", "peephole_lstm")
+    for decoder in ("seq2seq", "parallel")
+]
+NETWORKS += [{"front": {"conv": {"layers": 2, "strides": 2, "filters": 5}, "batch_norm": True}, "attention": True, "units": [6]}]
+NETWORKS += [
+    {"units": [6], "segment": 3, "decoder": "parallel", "channel_independent": True, "normalization": "last", "dropout": 0.1}
+]
 NETWORKS += [{"units": [6, 5], "channel_independent": True, "decoder": "seq2seq"}]
 NETWORKS += [{"units": [6, 5], "channel_independent": True, "normalization": "revin"}]
 NETWORKS += [{"units": [6, 5], "cell": "gru", "bidirectional": True, "normalization": "revin", "dropout": 0.1, "l2": 1e-4}]
@@ -62,7 +70,7 @@ def built(keys: dict, seed: int = 1, **covariates: object) -> tuple[Network, ker
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("keys", "covariates"),
-    [*((keys, {}) for keys in NETWORKS), *((keys, COVARIATES) for keys in NETWORKS[-8:])],
+    [*((keys, {}) for keys in NETWORKS), *((keys, COVARIATES) for keys in NETWORKS[-9:])],
     ids=lambda keys: "-".join(str(value) for value in keys.values()),
 )
 def test_contract(keys, covariates, tmp_path):

@@ -33,7 +33,8 @@ from forecast.runs import DAMAGED
 from forecast.windows import EPSILON, STATISTICS
 
 VERSION = 2
-GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
+GATES = {"lstm": 4, "peephole_lstm": 4, "gru": 3, "simple_rnn": 1}
+STATES = {"lstm": 2, "peephole_lstm": 2, "gru": 1, "simple_rnn": 1}  # arrays of `units` numbers that a cell remembers
 Shape = tuple[int, ...]
 Sizes = tuple[Shape, dict[str, Shape]]  # of a layer's output, and of each of its weights in the order in which Keras keeps them
 # The network's inputs, scaled: (lookback, channels), (horizon, known channels), (static covariates,); and codes of categories.
@@ -86,7 +87,7 @@ class Network:
 
     @property
     def parameters(self) -> int:
-        """Number of trainable values."""
+        """Number of values in all weights."""
         return sum(math.prod(shape) for shape in self.weights.values())
 
     def check_weights(self, weights: Mapping[str, np.ndarray], place: str = "") -> None:
@@ -167,11 +168,13 @@ def describe_network(
         ahead = [add("known_of_each", "for_each", ahead, count=targets)] if ahead else []
     if beside:
         seen = add("seen", "concat", [seen, *beside])
-    state = _add_recurrent_stack(drawing, model, seen)
+    state = _add_recurrent_stack(drawing, model, _add_front(drawing, model, seen))
     # With a skip beside it the head starts at zero, so that the untrained network is the linear baseline.
     start = "zeros" if model.linear_skip else "glorot_uniform"
     if model.decoder == "seq2seq":
         seen = _add_recurrent_decoder(drawing, model, state, ahead, size, start)
+    elif model.decoder == "parallel":
+        seen = _add_parallel_decoder(drawing, model, state, ahead, size, start, targets if each else 1)
     else:
         seen = add("head", "head", [state], start=start, **size)
         if ahead:
@@ -203,15 +206,57 @@ def _add_recurrent_decoder(
     """A recurrent layer over the horizon, which starts from the encoder's state and sees it, and the known covariates of each
     step (Sutskever et al. 2014, with the context of Cho et al. 2014); returns the last layer's name.
     """
-    units = model.units[-1]
-    states = units * (2 if model.cell == "lstm" else 1)
-    first = drawing.add("first_state", "dense", [state], units=states, activation="tanh", start="glorot_uniform")
+    first, units = _add_first_state(drawing, model, state), model.units[-1]
     context = drawing.add("context", "repeat", [state], steps=size["horizon"])
     seen = drawing.add("context_and_known", "concat", [context, *ahead]) if ahead else context
     decoder = drawing.add(
         "decoder", "recurrent", [seen, first], cell=model.cell, units=units, bidirectional=False, sequences=True
     )
     return drawing.add("head", "dense", [decoder], units=size["targets"], activation="linear", start=start)
+
+
+def _add_first_state(drawing: _Drawing, model: ModelConfig, state: str) -> str:
+    """All that the decoder's cell remembers before its first step, made of the encoder's state."""
+    units = model.units[-1] * STATES[model.cell]
+    return drawing.add("first_state", "dense", [state], units=units, activation="tanh", start="glorot_uniform")
+
+
+def _add_parallel_decoder(
+    drawing: _Drawing, model: ModelConfig, state: str, ahead: list[str], size: dict[str, int], start: str, channels: int
+) -> str:
+    """A recurrent step from the encoder's state to each segment of the horizon, told by its position, its channel and what is
+    known ahead (SegRNN, Lin et al. 2023); returns the last layer's name.
+    """
+    add, units, length = drawing.add, model.units[-1], model.segment or 1
+    segments = -(-size["horizon"] // length)
+    told = [add("positions", "positions", [state], rows=segments, units=units)]
+    if channels > 1:
+        channel = add("channel_embedding", "channel_embedding", [state], channels=channels, units=units)
+        told.append(add("channel_of_each_segment", "repeat", [channel], steps=segments))
+    told += [add("known_segments", "segments", ahead, length=length, pad="right")] if ahead else []
+    seen = add("context", "concat", told) if len(told) > 1 else told[0]
+    first = _add_first_state(drawing, model, state)
+    seen = add("decoder", "recurrent_step", [seen, first], cell=model.cell, units=units)
+    if model.dropout:
+        seen = add("decoder_dropout", "dropout", [seen], rate=model.dropout)
+    seen = add("head", "dense", [seen], units=length * size["targets"], activation="linear", start=start)
+    return add("joined_segments", "join_segments", [seen], **size)
+
+
+def _add_front(drawing: _Drawing, model: ModelConfig, seen: str) -> str:
+    """Convolutions, then segments, where the config asks for them; returns the last layer's name."""
+    if model.front:
+        conv = model.front.conv
+        for number in range(1, conv.layers + 1):
+            options = {"filters": conv.filters, "kernel_size": conv.kernel_size, "strides": conv.strides}
+            seen = drawing.add(f"conv_{number}", "conv", [seen], **options)
+            if model.front.batch_norm:
+                seen = drawing.add(f"batch_norm_{number}", "batch_norm", [seen], epsilon=1e-3)
+    if model.segment:
+        cut = drawing.add("segments", "segments", [seen], length=model.segment, pad="left")
+        start = {"activation": "relu", "start": "glorot_uniform"}
+        seen = drawing.add("segment_embedding", "dense", [cut], units=model.units[0], **start)
+    return seen
 
 
 def _add_direct_decoder(drawing: _Drawing, model: ModelConfig, inputs: list[str], size: dict[str, int], start: str) -> str:
@@ -226,7 +271,7 @@ def _add_direct_decoder(drawing: _Drawing, model: ModelConfig, inputs: list[str]
 def _add_recurrent_stack(drawing: _Drawing, model: ModelConfig, seen: str) -> str:
     """Add `model.units` layers on top of `seen`; returns the last one's name."""
     for number, units in enumerate(model.units, 1):
-        last = number == len(model.units)
+        last = number == len(model.units) and not model.attention
         seen = drawing.add(
             f"recurrent_{number}", "recurrent", [seen],
             cell=model.cell, units=units, bidirectional=model.bidirectional, sequences=not last,
@@ -235,7 +280,13 @@ def _add_recurrent_stack(drawing: _Drawing, model: ModelConfig, seen: str) -> st
             seen = drawing.add(f"layer_norm_{number}", "layer_norm", [seen], epsilon=1e-3)
         if model.dropout:
             seen = drawing.add(f"dropout_{number}", "dropout", [seen], rate=model.dropout)
-    return seen
+    if not model.attention:
+        return seen
+    # Additive attention (Bahdanau et al. 2015) with one query for all windows.
+    start = {"start": "glorot_uniform"}
+    hidden = drawing.add("attention_hidden", "dense", [seen], units=model.units[-1], activation="tanh", **start)
+    scores = drawing.add("attention_scores", "dense", [hidden], units=1, activation="linear", **start)
+    return drawing.add("attended", "attend", [seen, scores])
 
 
 def with_average_categories(network: Network, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -281,15 +332,55 @@ def _per_channel(values: Shape, **options: object) -> Sizes:
     return values, {"gamma": values[-1:], "beta": values[-1:]}
 
 
-def _recurrent(values: Shape, *first_state: Shape, cell: str, units: int, bidirectional: bool, sequences: bool) -> Sizes:
-    steps, channels = values
+def _cell_weights(cell: str, channels: int, units: int) -> dict[str, Shape]:
     gates = GATES[cell] * units
     bias = (2, gates) if cell == "gru" else (gates,)  # reset_after: one bias for the input, one for the state
-    weights: dict[str, Shape] = {"kernel": (channels, gates), "recurrent_kernel": (units, gates), "bias": bias}
+    peephole = {"peephole": (3, units)} if cell == "peephole_lstm" else {}  # of the gates i, f and o
+    return {"kernel": (channels, gates), "recurrent_kernel": (units, gates), "bias": bias, **peephole}
+
+
+def _recurrent(values: Shape, *first_state: Shape, cell: str, units: int, bidirectional: bool, sequences: bool) -> Sizes:
+    steps, channels = values
+    weights = _cell_weights(cell, channels, units)
     if bidirectional:
         weights = {f"{direction}_{name}": size for direction in ("forward", "backward") for name, size in weights.items()}
     width = units * (2 if bidirectional else 1)
     return ((steps, width) if sequences else (width,)), weights
+
+
+def _recurrent_step(values: Shape, first_state: Shape, cell: str, units: int) -> Sizes:
+    steps, channels = values
+    return (steps, units), _cell_weights(cell, channels, units)
+
+
+def _segments(values: Shape, length: int, pad: str) -> Sizes:
+    steps, channels = values
+    return (-(-steps // length), length * channels), {}
+
+
+def _join_segments(values: Shape, horizon: int, targets: int) -> Sizes:
+    return (horizon, targets), {}
+
+
+def _positions(state: Shape, rows: int, units: int) -> Sizes:
+    return (rows, units), {"embeddings": (rows, units)}
+
+
+def _channel_embedding(state: Shape, channels: int, units: int) -> Sizes:
+    return (units,), {"embeddings": (channels, units)}
+
+
+def _conv(values: Shape, filters: int, kernel_size: int, strides: int) -> Sizes:
+    steps, channels = values
+    return (-(-steps // strides), filters), {"kernel": (kernel_size, channels, filters), "bias": (filters,)}
+
+
+def _batch_norm(values: Shape, **options: object) -> Sizes:
+    return values, dict.fromkeys(("gamma", "beta", "moving_mean", "moving_variance"), values[-1:])
+
+
+def _attend(states: Shape, scores: Shape) -> Sizes:
+    return states[-1:], {}
 
 
 def _head(values: Shape, horizon: int, targets: int, start: str) -> Sizes:
@@ -342,6 +433,14 @@ SIZES: dict[str, Callable[..., Sizes]] = {
     "affine": _per_channel,
     "affine_inverse": _same,
     "recurrent": _recurrent,
+    "recurrent_step": _recurrent_step,
+    "segments": _segments,
+    "join_segments": _join_segments,
+    "positions": _positions,
+    "channel_embedding": _channel_embedding,
+    "conv": _conv,
+    "batch_norm": _batch_norm,
+    "attend": _attend,
     "layer_norm": _per_channel,
     "dropout": _same,
     "head": _head,

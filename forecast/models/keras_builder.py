@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -10,7 +10,6 @@ from forecast.config import ModelConfig
 from forecast.models.backend import keras
 from forecast.models.description import CATEGORIES, Layer, Network
 
-CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}
 Tensors = list[keras.KerasTensor]
 
 
@@ -42,11 +41,12 @@ def set_weights(model: keras.Model, network: Network, weights: dict[str, np.ndar
         RunError: they are not the arrays that the description names.
     """
     network.check_weights(weights)
+    present = {layer.name for layer in model.layers}
     for layer in network.layers:
-        if layer.weights:
+        if layer.weights and layer.name in present:
             built = model.get_layer(layer.name)
             arrays = [weights[f"{layer.name}/{name}"] for name in layer.weights]
-            built.set_weights(arrays[: len(built.weights)])  # in a portable model the last ones may be constants
+            built.set_weights(arrays[: len(built.weights)])  # in a portable model the last ones, or all, may be constants
 
 
 def load_keras(network: Network, weights: dict[str, np.ndarray], portable: bool = False) -> keras.Model:
@@ -83,6 +83,48 @@ class _Affine(keras.layers.Layer):
         return (x - self.beta[:targets]) / self.gamma[:targets]
 
 
+class _PeepholeCell(keras.layers.Layer):
+    """An LSTM cell whose gates see its memory (Gers & Schmidhuber 2000); without recurrent dropout."""
+
+    def __init__(
+        self, units: int, kernel_initializer: object, recurrent_initializer: object, regularizer: object, **options: object
+    ):
+        super().__init__(**options)
+        self.units, self.state_size, self.output_size = units, [units, units], units
+        self.initializers, self.regularizer = (kernel_initializer, recurrent_initializer), regularizer
+
+    def build(self, shape: tuple[int, ...]) -> None:
+        units, (kernel, recurrent) = self.units, self.initializers
+        self.kernel = self.add_weight((shape[-1], 4 * units), kernel, regularizer=self.regularizer, name="kernel")
+        self.recurrent_kernel = self.add_weight(
+            (units, 4 * units), recurrent, regularizer=self.regularizer, name="recurrent_kernel"
+        )
+        self.bias = self.add_weight((4 * units,), _remembering, name="bias")
+        self.peephole = self.add_weight((3, units), "zeros", name="peephole")
+
+    def call(self, x: keras.KerasTensor, states: Tensors, training: bool = False) -> tuple[keras.KerasTensor, Tensors]:
+        h, c = peephole_step(x, *states, self.kernel, self.recurrent_kernel, self.bias, self.peephole)
+        return h, [h, c]
+
+
+def _remembering(shape: tuple[int, ...], dtype: str | None = None) -> keras.KerasTensor:
+    """1 for the forget gate and 0 for the others (Jozefowicz et al. 2015), as Keras' own LSTM starts."""
+    return keras.ops.repeat(keras.ops.convert_to_tensor([0, 1, 0, 0], dtype), shape[0] // 4)
+
+
+def peephole_step(
+    x: object, h: object, c: object, kernel: object, recurrent_kernel: object, bias: object, peephole: object
+) -> Tensors:
+    """State and memory `(batch, units)` after one more step of `x` `(batch, channels)`."""
+    ops = keras.ops
+    i, f, g, o = ops.split(ops.matmul(x, kernel) + ops.matmul(h, recurrent_kernel) + bias, 4, axis=-1)
+    c = ops.sigmoid(f + peephole[1] * c) * c + ops.sigmoid(i + peephole[0] * c) * ops.tanh(g)
+    return [ops.sigmoid(o + peephole[2] * c) * ops.tanh(c), c]
+
+
+CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}
+
+
 class _Builder:
     """Makes layers; holds what they share: training options, the source of seeds, the precision, and weights to write in."""
 
@@ -99,6 +141,14 @@ class _Builder:
             "affine": self._affine,
             "affine_inverse": self._affine_inverse,
             "recurrent": self._recurrent,
+            "recurrent_step": self._recurrent_step,
+            "segments": self._segments,
+            "join_segments": self._join_segments,
+            "positions": self._positions,
+            "channel_embedding": self._channel_embedding,
+            "conv": self._conv,
+            "batch_norm": self._batch_norm,
+            "attend": self._attend,
             "layer_norm": self._layer_norm,
             "dropout": self._dropout,
             "head": self._head,
@@ -162,31 +212,119 @@ class _Builder:
 
     def _recurrent(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         options = layer.options
-
-        def cell(name: str | None = None, go_backwards: bool = False) -> keras.layers.Layer:
-            return CELLS[options["cell"]](
-                options["units"],
-                return_sequences=options["sequences"],
-                recurrent_dropout=self.model.recurrent_dropout,
-                kernel_initializer=keras.initializers.GlorotUniform(self._seed()),
-                recurrent_initializer=keras.initializers.Orthogonal(seed=self._seed()),
-                kernel_regularizer=self._l2(),
-                recurrent_regularizer=self._l2(),
-                seed=self._seed(),
-                dtype=self.precision,
-                name=name,
-                go_backwards=go_backwards,
-            )
-
-        if len(inputs) > 1:
-            first = keras.ops.split(inputs[1], inputs[1].shape[-1] // options["units"], axis=-1)
-            return cell(layer.name)(inputs[0], initial_state=first)
+        if self.constants and options["cell"] == "peephole_lstm":
+            return self._unrolled(layer, *inputs)
         if not options["bidirectional"]:
-            return cell(layer.name)(inputs[0])
+            first = {"initial_state": self._states(inputs[1], options["units"])} if len(inputs) > 1 else {}
+            return self._cell(options, name=layer.name, return_sequences=options["sequences"])(inputs[0], **first)
         # Two layers made here, because Bidirectional would make its own copy of one and drop some of its options.
-        return keras.layers.Bidirectional(cell(), backward_layer=cell(go_backwards=True), name=layer.name, dtype=self.precision)(
-            inputs[0]
+        there, back = (self._cell(options, return_sequences=options["sequences"], go_backwards=back) for back in (False, True))
+        return keras.layers.Bidirectional(there, backward_layer=back, name=layer.name, dtype=self.precision)(inputs[0])
+
+    def _cell(self, options: dict, **layer: object) -> keras.layers.Layer:
+        start = {
+            "kernel_initializer": keras.initializers.GlorotUniform(self._seed()),
+            "recurrent_initializer": keras.initializers.Orthogonal(seed=self._seed()),
+        }
+        if options["cell"] == "peephole_lstm":
+            cell = _PeepholeCell(options["units"], **start, regularizer=self._l2(), dtype=self.precision)
+            return keras.layers.RNN(cell, dtype=self.precision, **layer)
+        return CELLS[options["cell"]](
+            options["units"],
+            recurrent_dropout=self.model.recurrent_dropout,
+            kernel_regularizer=self._l2(),
+            recurrent_regularizer=self._l2(),
+            seed=self._seed(),
+            dtype=self.precision,
+            **start,
+            **layer,
         )
+
+    def _states(self, first: keras.KerasTensor, units: int) -> Tensors:
+        """A cell's states, which lie side by side."""
+        return keras.ops.split(first, first.shape[-1] // units, axis=-1)
+
+    def _unrolled(self, layer: Layer, x: keras.KerasTensor, first: keras.KerasTensor | None = None) -> keras.KerasTensor:
+        """A peephole layer step by step, for programs that know Keras' own layers only."""
+        options, steps = layer.options, range(x.shape[1])
+
+        def states(direction: str, order: Sequence[int]) -> keras.KerasTensor:
+            names = ("kernel", "recurrent_kernel", "bias", "peephole")
+            own = [self.constants[f"{layer.name}/{direction}{name}"] for name in names]
+            zeros = keras.ops.zeros_like(keras.ops.repeat(x[:, 0, :1], options["units"], axis=-1))
+            h, c = self._states(first, options["units"]) if first is not None else (zeros, zeros)
+            after = {}
+            for step in order:
+                h, c = peephole_step(x[:, step], h, c, *own)
+                after[step] = h
+            return keras.ops.stack([after[step] for step in steps], axis=1) if options["sequences"] else h
+
+        if not options["bidirectional"]:
+            return states("", steps)
+        return keras.ops.concatenate([states("forward_", steps), states("backward_", steps[::-1])], axis=-1)
+
+    def _recurrent_step(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        (steps, channels), units = inputs[0].shape[1:], layer.options["units"]
+        each = keras.ops.reshape(inputs[0], (-1, 1, channels))
+        first = keras.ops.repeat(inputs[1], steps, axis=0)
+        if self.constants and layer.options["cell"] == "peephole_lstm":
+            own = [self.constants[f"{layer.name}/{name}"] for name in layer.weights]
+            state, _ = peephole_step(each[:, 0], *self._states(first, units), *own)
+        else:
+            state = self._cell(layer.options, name=layer.name)(each, initial_state=self._states(first, units))
+        return keras.ops.reshape(state, (-1, steps, units))
+
+    def _segments(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        (x,), (count, width) = inputs, layer.shape
+        lacking = count * layer.options["length"] - x.shape[1]
+        if lacking and layer.options["pad"] == "left":
+            x = keras.ops.concatenate([keras.ops.repeat(x[:, :1], lacking, axis=1), x], axis=1)
+        elif lacking:
+            x = keras.ops.concatenate([x, keras.ops.repeat(x[:, -1:], lacking, axis=1)], axis=1)
+        return keras.ops.reshape(x, (-1, count, width))
+
+    def _join_segments(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        horizon, targets = layer.shape
+        count, width = inputs[0].shape[1:]
+        return keras.ops.reshape(inputs[0], (-1, count * width // targets, targets))[:, :horizon]
+
+    def _positions(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        rows = layer.options["rows"]
+        each = keras.ops.repeat(self._zeros(inputs[0]), rows, axis=1)
+        return self._table(layer, rows)(self._add(each, np.arange(rows, dtype=np.int32)))
+
+    def _channel_embedding(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        channels = layer.options["channels"]
+        each = keras.ops.reshape(self._zeros(inputs[0]), (-1, channels))
+        codes = keras.ops.reshape(self._add(each, np.arange(channels, dtype=np.int32)), (-1,))
+        return self._table(layer, channels)(codes)
+
+    def _zeros(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        return keras.ops.zeros_like(x[:, :1], dtype="int32")  # (batch, 1)
+
+    def _table(self, layer: Layer, rows: int, deviation: float = 1.0) -> keras.layers.Embedding:
+        start = keras.initializers.RandomNormal(stddev=deviation, seed=self._seed())
+        return keras.layers.Embedding(rows, layer.options["units"], embeddings_initializer=start, name=layer.name)
+
+    def _conv(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        options = layer.options
+        return keras.layers.Conv1D(
+            options["filters"],
+            options["kernel_size"],
+            options["strides"],
+            padding="causal",
+            activation="relu",
+            kernel_initializer=keras.initializers.GlorotUniform(self._seed()),
+            kernel_regularizer=self._l2(),
+            name=layer.name,
+        )(inputs[0])
+
+    def _batch_norm(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        return keras.layers.BatchNormalization(epsilon=layer.options["epsilon"], name=layer.name)(inputs[0])
+
+    def _attend(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        states, scores = inputs
+        return keras.ops.sum(keras.ops.softmax(scores, axis=1) * states, axis=1)
 
     def _layer_norm(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         return keras.layers.LayerNormalization(epsilon=layer.options["epsilon"], name=layer.name)(inputs[0])
@@ -212,10 +350,7 @@ class _Builder:
 
     def _embedding(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         options = layer.options
-        start = keras.initializers.RandomUniform(-0.05, 0.05, seed=self._seed())
-        return keras.layers.Embedding(options["size"], options["units"], embeddings_initializer=start, name=layer.name)(
-            inputs[0][:, options["column"]]
-        )
+        return self._table(layer, options["size"], 0.05)(inputs[0][:, options["column"]])
 
     def _repeat(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         return keras.layers.RepeatVector(layer.options["steps"], name=layer.name)(inputs[0])

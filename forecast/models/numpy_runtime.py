@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from forecast.models.description import Layer, Network
+from forecast.models.description import STATES, Layer, Network
 from forecast.windows import window_centre, window_scale
 
 Weights = Mapping[str, np.ndarray]
@@ -71,8 +71,23 @@ def simple_rnn(
         yield h
 
 
-CELLS = {"lstm": lstm, "gru": gru, "simple_rnn": simple_rnn}
-STATES = {"lstm": 2, "gru": 1, "simple_rnn": 1}  # arrays of `units` numbers that a cell remembers
+def peephole_lstm(
+    x: np.ndarray, first: np.ndarray, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray, peephole: np.ndarray
+) -> Iterator[np.ndarray]:
+    """As `lstm`, with gates that see the memory: i and f the one before, o the new one; Gers & Schmidhuber 2000."""
+    h, c = np.split(first, 2, axis=1)
+    see_i, see_f, see_o = peephole
+    for x_t in x.swapaxes(0, 1):
+        i, f, g, o = np.split(x_t @ kernel + h @ recurrent_kernel + bias, 4, axis=1)
+        c = sigmoid(f + see_f * c) * c + sigmoid(i + see_i * c) * np.tanh(g)
+        h = sigmoid(o + see_o * c) * np.tanh(c)
+        yield h
+
+
+CELLS = {"lstm": lstm, "peephole_lstm": peephole_lstm, "gru": gru, "simple_rnn": simple_rnn}
+
+
+ACTIVATIONS = {"linear": lambda x: x, "relu": lambda x: np.maximum(x, 0), "tanh": np.tanh}
 
 
 def _centre(layer: Layer, own: Weights, past: np.ndarray) -> np.ndarray:
@@ -102,13 +117,11 @@ def _affine_inverse(layer: Layer, own: Weights, forecast: np.ndarray) -> np.ndar
 
 
 def _recurrent(layer: Layer, own: Weights, x: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
-    cell = CELLS[layer.options["cell"]]
     if first is None:
         first = np.zeros((len(x), STATES[layer.options["cell"]] * layer.options["units"]), x.dtype)
-    names = ("kernel", "recurrent_kernel", "bias")
 
     def states(x: np.ndarray, direction: str = "") -> np.ndarray:  # (windows, steps, units), or the last (windows, units)
-        after_each = cell(x, first, *(own[direction + name] for name in names))
+        after_each = CELLS[layer.options["cell"]](x, first, **_only(own, direction))
         if layer.options["sequences"]:
             return np.stack(list(after_each), axis=1)
         for state in after_each:  # one at a time: only sequences are worth the memory of all
@@ -120,6 +133,57 @@ def _recurrent(layer: Layer, own: Weights, x: np.ndarray, first: np.ndarray | No
     backward = states(x[:, ::-1], "backward_")
     in_time = backward[:, ::-1] if layer.options["sequences"] else backward
     return np.concatenate([states(x, "forward_"), in_time], axis=-1)
+
+
+def _only(own: Weights, direction: str) -> Weights:
+    """The weights of a cell, named as its arguments are."""
+    return {name.removeprefix(direction): values for name, values in own.items() if name.startswith(direction)}
+
+
+def _recurrent_step(layer: Layer, own: Weights, x: np.ndarray, first: np.ndarray) -> np.ndarray:
+    windows, steps, channels = x.shape  # each step starts from the same state
+    first = np.repeat(first, steps, axis=0)
+    (state,) = CELLS[layer.options["cell"]](x.reshape(windows * steps, 1, channels), first, **own)
+    return state.reshape(windows, steps, -1)
+
+
+def _segments(layer: Layer, own: Weights, x: np.ndarray) -> np.ndarray:
+    windows, steps, channels = x.shape
+    count, width = layer.shape
+    lacking = count * layer.options["length"] - steps
+    pad = (lacking, 0) if layer.options["pad"] == "left" else (0, lacking)
+    return np.pad(x, [(0, 0), pad, (0, 0)], mode="edge").reshape(windows, count, width)
+
+
+def _join_segments(layer: Layer, own: Weights, x: np.ndarray) -> np.ndarray:
+    horizon, targets = layer.shape
+    return x.reshape(len(x), -1, targets)[:, :horizon]
+
+
+def _positions(layer: Layer, own: Weights, state: np.ndarray) -> np.ndarray:
+    return np.repeat(own["embeddings"][None], len(state), axis=0)  # (windows, rows, units)
+
+
+def _channel_embedding(layer: Layer, own: Weights, state: np.ndarray) -> np.ndarray:
+    return np.tile(own["embeddings"], (len(state) // layer.options["channels"], 1))  # in the order of `split_channels`
+
+
+def _conv(layer: Layer, own: Weights, x: np.ndarray) -> np.ndarray:
+    """Causal: each output sees `kernel_size` steps, itself the last."""
+    size, strides = layer.options["kernel_size"], layer.options["strides"]
+    padded = np.pad(x, [(0, 0), (size - 1, 0), (0, 0)])
+    seen = np.lib.stride_tricks.sliding_window_view(padded, size, axis=1)[:, ::strides]  # (windows, steps, channels, size)
+    return np.maximum(np.tensordot(seen, own["kernel"], axes=([3, 2], [0, 1])) + own["bias"], 0)
+
+
+def _batch_norm(layer: Layer, own: Weights, x: np.ndarray) -> np.ndarray:
+    deviation = np.sqrt(own["moving_variance"] + layer.options["epsilon"])
+    return (x - own["moving_mean"]) / deviation * own["gamma"] + own["beta"]
+
+
+def _attend(layer: Layer, own: Weights, states: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))  # (windows, steps, 1)
+    return (weights / weights.sum(axis=1, keepdims=True) * states).sum(axis=1)
 
 
 def _layer_norm(layer: Layer, own: Weights, x: np.ndarray) -> np.ndarray:
@@ -137,8 +201,7 @@ def _head(layer: Layer, own: Weights, features: np.ndarray) -> np.ndarray:
 
 
 def _dense(layer: Layer, own: Weights, x: np.ndarray) -> np.ndarray:
-    y = x @ own["kernel"] + own["bias"]  # (windows, steps, units)
-    return np.tanh(y) if layer.options["activation"] == "tanh" else y
+    return ACTIVATIONS[layer.options["activation"]](x @ own["kernel"] + own["bias"])  # (windows, steps, units)
 
 
 def _embedding(layer: Layer, own: Weights, codes: np.ndarray) -> np.ndarray:
@@ -187,6 +250,14 @@ KINDS: dict[str, Callable[..., np.ndarray]] = {
     "affine": _affine,
     "affine_inverse": _affine_inverse,
     "recurrent": _recurrent,
+    "recurrent_step": _recurrent_step,
+    "segments": _segments,
+    "join_segments": _join_segments,
+    "positions": _positions,
+    "channel_embedding": _channel_embedding,
+    "conv": _conv,
+    "batch_norm": _batch_norm,
+    "attend": _attend,
     "layer_norm": _layer_norm,
     "dropout": _dropout,
     "head": _head,
