@@ -216,7 +216,8 @@ def plan(
         return
     command = f"forecast predict {run}" + (f" --data {data}" if data else "") + (f" --steps {steps}" if steps else "")
     for need in needs:
-        typer.echo(f"{need.column:<24} {need.role:<16} {need.first} to {need.last}")
+        missing = f" (may be missing: {need.missing})" if need.missing else ""
+        typer.echo(f"{need.column:<24} {need.role:<16} {need.first} to {need.last}{missing}")
     if any(need.role == "known covariate" for need in needs):
         typer.echo(f"\nWrote {output}; fill it and run: {command} --future {output}")
     else:

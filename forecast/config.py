@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
+from forecast.errors import did_you_mean
 from forecast.yaml12 import Dumper
 
 HOLIDAYS = re.compile(r"holidays\(([A-Z]{2})\)")
@@ -192,7 +193,8 @@ class DataConfig(Section):
         if self.wide and (self.series_id or len(self.target) > 1):
             raise ValueError("a wide file has no series_id and one target, the name for the values of all its columns")
         if foreign := sorted(set(self.missing_known) - set(self.known_covariates)):
-            raise ValueError(f"missing_known names {foreign[0]!r}, which is no known covariate")
+            hint = did_you_mean(foreign[0], self.known_covariates)
+            raise ValueError(f"missing_known names {foreign[0]!r}, which is no known covariate. {hint}".rstrip(" ."))
         if reserved := {"series_id", "timestamp"} & {*self.values, *self.static}:
             raise ValueError(
                 f"a target or covariate cannot be called {reserved.pop()!r}, which is a column of every result; rename it"

@@ -40,7 +40,7 @@ class Panel:
     source: str  # the file, for messages
     static: Static
     record: repairs.Record = field(default_factory=list)
-    reaches_ahead: bool = False  # whether the file goes on after the last target, with known covariates
+    told_ahead: pd.DataFrame | None = None  # known covariates of the future that the file holds, by series and timestamp
 
     @property
     def series(self) -> np.ndarray:
@@ -98,6 +98,7 @@ def read_panel(config: DataConfig, path: str | Path | None = None) -> Panel:
     rows, static = read_rows(config, path)
     rows = repairs.sort_rows(rows, record)
     rows, ahead = repairs.without_future(rows, config, record)
+    ahead = replace(ahead, values=ahead.values[:, len(config.values) - len(config.known_covariates) :])
     rows = repairs.merge_duplicates(rows, config, source, record)
     rows = repairs.resample(rows, config, source, record)
     freq = config.resample.freq if config.resample else config.freq or _infer_freq(rows, source)
@@ -126,8 +127,25 @@ def read_panel(config: DataConfig, path: str | Path | None = None) -> Panel:
         source,
         static,
         record,
-        ahead,
+        known_ahead(ahead, config, source) if len(ahead) else None,
     )
+
+
+def known_only(config: DataConfig) -> DataConfig:
+    """To read the known covariates of a file as if they were its targets, and nothing else."""
+    others = dict.fromkeys(("past_covariates", "known_covariates", "static_covariates", "static_categories"), [])
+    return config.model_copy(update={"target": config.known_covariates, **others})
+
+
+def known_ahead(rows: Rows, config: DataConfig, source: str) -> pd.DataFrame:
+    """Rows of known covariates, repaired as all rows are, by series and timestamp; empty cells stay NaN."""
+    present, codes = np.unique(rows.series, return_inverse=True)
+    ids = [rows.series_ids[series] for series in present]
+    only = known_only(config)
+    rows = repairs.sort_rows(replace(rows, series=codes.astype(np.int32), series_ids=ids), [])
+    rows = repairs.resample(repairs.merge_duplicates(rows, only, source, []), only, source, [])
+    index = pd.MultiIndex.from_arrays([np.array(ids)[rows.series], rows.timestamps])
+    return pd.DataFrame(rows.values, columns=config.known_covariates, index=index)
 
 
 def check_moves(panel: Panel) -> None:

@@ -153,7 +153,9 @@ def advice(skills: dict[str, float | None], kept_epoch: int, linear_skip: bool) 
     if free:
         return f"Do not trust this network yet: {free[0]} costs nothing and is at least as good."
     if kept_epoch == 0 and linear_skip:
-        return "The recurrent part added nothing on the validation part: this forecast is the linear one (ridge regression)."
+        return (
+            "The recurrent part added nothing on the validation part: this forecast is the ridge regression that it began with."
+        )
     if "linear" in ended["loses to"]:
         return "A ridge regression does better" + ("." if linear_skip else ": set model.linear_skip: true to start from it.")
     return ""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from forecast.windows import Windows
 
 EXAMPLES = 32  # windows that an export is checked on and brings along
+MOST_COPIES = 100  # of a network that continues its own forecasts
 EXPORT_TOLERANCE = 1e-4  # of `relative_difference`; an export scales in float32, the run in float64
 README, EXAMPLE, EXPECTED, SERIES = "README.md", "example.npz", "expected.npy", "series.csv"  # beside the model
 
@@ -83,6 +84,9 @@ def export(
         raise RunError(f"there is no format `{to}`.", did_you_mean(to, FORMATS))
     run, form, tell = run if isinstance(run, Run) else Run.open(run), FORMATS[to], on_progress or (lambda stage: None)
     trained, target = read_trained(run), Path(output or run.exports / to)
+    if trained.horizon > MOST_COPIES * trained.network.horizon:
+        found = f"an export would hold the network {trained.horizon} times, once for each step."
+        raise RunError(found, "Train with another model.decoder, or forecast with this program.", str(run.directory))
     _check_target(target, form, None if output else run)
     check_installed(f"Export to {to}", ["keras", *form.writes_with], "export" if form.writes_with else "train")
     windows, example, expected = _examples(run, trained)
@@ -198,7 +202,7 @@ def _graph(trained: Trained, static: Mapping[str, np.ndarray]) -> keras.Model:
         for name, table in static.items()
     }
     model = load_keras(network, trained.weights, portable=True)
-    forecast = _unrolled(model, past, ahead, beside, horizon, network.forecast[0])
+    forecast = _unrolled(model, past, ahead, beside, horizon, network.horizon)
     forecast = forecast * scale[..., :targets] + offset[..., :targets]  # (batch, horizon, targets)
     return keras.Model(inputs, keras.ops.exp(forecast) - 1 if scaler.transform == "log1p" else forecast)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from forecast.data import Panel
+from forecast.config import DataConfig
+from forecast.data import Panel, known_ahead, known_only
 from forecast.errors import DataError, RunError, first_few
 from forecast.runs import Run
 from forecast.tables import columns_of, read_rows
@@ -22,12 +23,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Need:
-    """A column, and the first and last timestamp (both inclusive) at which a forecast needs it, over all series."""
+    """A column, and the first and last timestamp (both inclusive) at which a forecast needs it, over all series.
+
+    missing: what stands in where it is missing over the horizon; None where it must be given.
+    """
 
     column: str
     role: str
     first: pd.Timestamp
     last: pd.Timestamp
+    missing: str | None = None
 
 
 def plan(
@@ -54,7 +59,7 @@ def plan(
     roles.append(("known covariate", config.known_covariates, furthest))
     if output and config.known_covariates:
         _write_template(Path(output), panel, stamps, trained)
-    return [Need(name, role, first, end) for role, names, end in roles for name in names]
+    return [Need(name, role, first, end, config.missing_known.get(name)) for role, names, end in roles for name in names]
 
 
 def _write_template(path: Path, panel: Panel, stamps: pd.DatetimeIndex, trained: Trained) -> None:
@@ -76,8 +81,7 @@ def read_future(panel: Panel, trained: Trained, path: str | Path | None) -> np.n
     """The known covariates of the steps after each series' end, `(series, horizon, known)` in units of the file, or None.
 
     Cells that `data.missing_known` lets be missing are NaN.
-
-    path: a file with a row for each of these steps; the calendar needs none. None reads the file of `panel`, where that goes on.
+    path: a file with a row for each of these steps; the calendar needs none. None takes what the file of `panel` tells.
 
     Raises:
         DataError: a cell is missing, with its series and timestamp.
@@ -85,51 +89,47 @@ def read_future(panel: Panel, trained: Trained, path: str | Path | None) -> np.n
     """
     config, horizon = trained.config.data, trained.horizon
     names = config.known_covariates
-    needed = [name for name in names if name not in config.missing_known]
     if not names and path:
         raise RunError("this run has no known covariates.", "Leave out --future.", str(path))
-    path = path or (panel.source if panel.reaches_ahead else None)
-    if needed and not path:
-        columns = first_few([f"`{name}`" for name in needed])
-        found = f"this forecast needs {columns} over its {horizon} steps."
-        raise RunError(found, "Write a file to fill: forecast plan RUN. Then give it: --future future.csv")
     if not trained.known:
         return None
+    told = _read(config, Path(path), panel.series_ids[0]) if path else panel.told_ahead
+    needed = [f"`{name}`" for name in names if name not in config.missing_known]
+    if needed and told is None:
+        found = f"this forecast needs {first_few(needed)} over its {horizon} steps."
+        raise RunError(found, "Write a file to fill: forecast plan RUN. Then give it: --future future.csv")
     every = panel.ahead(horizon)
-    given = _given(panel, trained, every, Path(path)) if path else np.full((len(every), len(names)), np.nan)
-    for column, name in enumerate(names):
-        if missing := int(np.isnan(given[:, column]).sum()):
-            log.warning("`%s` is missing in %d cells of the horizon: %s.", name, missing, config.missing_known[name])
+    wanted = pd.MultiIndex.from_arrays([np.repeat(panel.series_ids, horizon), every])
+    told = pd.DataFrame(index=wanted[:0]) if told is None else told
+    given = told.reindex(wanted).reindex(columns=names)
+    _check_given(given, config, str(path or panel.source))
     calendar = calendar_features(every, config.calendar)
-    return np.column_stack([given, *calendar.values()]).reshape(-1, horizon, trained.known)
+    return np.column_stack([given.to_numpy(float), *calendar.values()]).reshape(-1, horizon, trained.known)
 
 
-def _given(panel: Panel, trained: Trained, every: pd.DatetimeIndex, path: Path) -> np.ndarray:
-    """The cells of the file, in the order of the steps that are asked for."""
-    config = trained.config.data
-    present = [name for name in config.known_covariates if name not in config.missing_known or name in columns_of(config, path)]
-    columns = {
-        "target": present,
-        "past_covariates": [],
-        "known_covariates": [],
-        "static_covariates": [],
-        "static_categories": [],
-    }
-    rows, _ = read_rows(config.model_copy(update=columns), path)
-    ids = np.array(rows.series_ids)[rows.series] if config.series_id else np.repeat(panel.series_ids[0], len(rows))
-    found = pd.DataFrame(rows.values, columns=present, index=pd.MultiIndex.from_arrays([ids, rows.timestamps]))
-    if found.index.has_duplicates:
-        series, stamp = found.index[found.index.duplicated()][0]
-        raise DataError(f"{stamp} of series '{series}' is there twice.", "Keep one of the rows.", str(path))
-    wanted = pd.MultiIndex.from_arrays([np.repeat(panel.series_ids, len(every) // len(panel.series_ids)), every])
-    values = found.reindex(wanted).reindex(columns=config.known_covariates).to_numpy()
-    needed = [name not in config.missing_known for name in config.known_covariates]
-    missing = np.argwhere(np.isnan(values) & needed)
+def _read(config: DataConfig, path: Path, only_series: str) -> pd.DataFrame:
+    """The known covariates of a file, by series and timestamp; a column that may be missing is left out where it is."""
+    header = columns_of(config, path)
+    present = [name for name in config.known_covariates if name in header or name not in config.missing_known]
+    config = config.model_copy(update={"known_covariates": present, "missing_known": {}})
+    if not present:
+        return pd.DataFrame()
+    rows, _ = read_rows(known_only(config), path)
+    return known_ahead(rows if config.series_id else replace(rows, series_ids=[only_series]), config, str(path))
+
+
+def _check_given(given: pd.DataFrame, config: DataConfig, place: str) -> None:
+    """What is missing may be missing."""
+    empty = given.isna()
+    needed = [name for name in config.known_covariates if name not in config.missing_known]
+    missing = np.argwhere(empty[needed].to_numpy())
     if len(missing):
-        cells = [f"`{config.known_covariates[column]}` of '{wanted[row][0]}' at {wanted[row][1]}" for row, column in missing[:3]]
+        cells = [f"`{needed[column]}` of '{given.index[row][0]}' at {given.index[row][1]}" for row, column in missing[:3]]
         raise DataError(
             f"{len(missing)} cells of the horizon are missing: {first_few(cells, total=len(missing))}.",
             "Give each known covariate for every step of the forecast; `forecast plan` writes the rows.",
-            str(path),
+            place,
         )
-    return values
+    for name, policy in config.missing_known.items():
+        if count := int(empty[name].sum()):
+            log.warning("`%s` is missing in %d cells of the horizon: %s.", name, count, policy)

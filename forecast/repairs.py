@@ -40,16 +40,18 @@ def sort_rows(rows: Rows, record: Record) -> Rows:
     return rows[order]
 
 
-def without_future(rows: Rows, config: DataConfig, record: Record) -> tuple[Rows, bool]:
-    """Without rows after the last target of a series, which hold known covariates of the future; and whether there are any."""
-    if not config.known_covariates:
-        return rows, False
-    empty = np.isnan(rows.values[:, : len(config.target)]).all(axis=1)
-    ends = [span.start + np.flatnonzero(~empty[span])[-1] + 1 if not empty[span].all() else span.stop for span in rows.spans()]
+def without_future(rows: Rows, config: DataConfig, record: Record) -> tuple[Rows, Rows]:
+    """The rows up to the last measured one of each series, and those after it, which hold known covariates of the future only."""
+    known = len(config.known_covariates)
+    finite = np.isfinite(rows.values)
+    told = finite[:, finite.shape[1] - known :].any(axis=1) & ~finite[:, : finite.shape[1] - known].any(axis=1)
+    last = [span.start + np.flatnonzero(~told[span])[-1:] for span in rows.spans()]  # none where no row is measured
+    ends = [int(found[0]) + 1 if len(found) else span.stop for found, span in zip(last, rows.spans(), strict=True)]
     future = np.arange(len(rows)) >= np.repeat(ends, np.diff(rows.offsets))
     if future.any():
-        record.append({"what": "rows after the last target, read for their known covariates", "rows": int(future.sum())})
-    return rows[~future], bool(future.any())
+        first = [f"row {rows.number[row]} ({rows.timestamps[row]})" for row in np.flatnonzero(future)[:3]]
+        record.append({"what": "rows of the future, with known covariates only", "rows": int(future.sum()), "first": first})
+    return rows[~future], rows[future]
 
 
 def merge_duplicates(rows: Rows, config: DataConfig, source: str, record: Record) -> Rows:

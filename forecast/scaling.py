@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast.config import ScalingConfig
+from forecast.config import ScalingConfig, WindowsConfig
 from forecast.errors import DataError, RunError
 from forecast.splits import Splits
 
@@ -144,7 +144,7 @@ class Scaler:
         return self.offset[series, channels].reshape(shape), self.scale[series, channels].reshape(shape)
 
 
-def fit_scaler(panel: Panel, splits: Splits, config: ScalingConfig, lookback: int) -> Scaler:
+def fit_scaler(panel: Panel, splits: Splits, config: ScalingConfig, windows: WindowsConfig) -> Scaler:
     """Fit each series' scaler, or one for all series, on measured training rows, and on nothing after them.
 
     A series without training rows is scaled by its first `lookback` rows, none of which is ever a target. A channel that is
@@ -154,14 +154,14 @@ def fit_scaler(panel: Panel, splits: Splits, config: ScalingConfig, lookback: in
         DataError: `transform: log1p` meets a value of -1 or less.
     """
     check_transform(panel, config.transform)
-    spans = splits.fitted(lookback)
+    spans = splits.fitted(windows.lookback)
     if config.per == "all":
         train = np.concatenate([np.arange(first, end) for first, end in zip(*splits.part("train"), strict=True)])
         fitted = [_fit_rows(panel, train, config)] * len(spans)
     else:
         fitted = [_fit_rows(panel, span, config) for span in spans]
     offset, scale = (np.array(values) for values in zip(*fitted, strict=True))
-    trained = np.diff(splits.part("train"), axis=0)[0] > 0
+    trained = np.diff(splits.part("train"), axis=0)[0] >= windows.lookback + windows.horizon  # have a training window
     static = _fit_static(panel.static[trained])
     return Scaler(config.transform, panel.series_ids, panel.columns, offset, scale, len(panel.targets), static)
 

@@ -22,6 +22,7 @@ LARGEST = 1e30  # beyond it, sums of squares no longer fit into the float32 of n
 PARQUET = {".parquet", ".pq"}
 DELIMITERS = (",", ";", "\t", "|")
 HEADER_ROWS = 2  # row numbers are those of a spreadsheet or editor: the header is row 1, the first values row 2
+LONGEST_CATEGORY = 200  # characters
 CHUNK = 200_000  # rows held as text at once
 
 
@@ -160,7 +161,7 @@ def _tables(config: DataConfig, path: Path) -> Iterator[pd.DataFrame]:
     _check_columns(header, wanted, path)
     names = [*(config.series_id or []), *config.static_categories]  # "NA" may be one, such as North America
     as_text = [*names, *(config.timestamp if len(config.timestamp) == 1 else [])]
-    as_text += value_columns(config, header) if config.decimal != "." or config.thousands else []
+    as_text += [*value_columns(config, header), *config.static_covariates] if config.decimal != "." or config.thousands else []
     pieces = pd.read_csv(
         path, sep=delimiter, encoding=codec_of(config.encoding), chunksize=CHUNK, skip_blank_lines=False,
         dtype=dict.fromkeys(as_text, str), keep_default_na=False,
@@ -247,15 +248,12 @@ class _Reader:
     def _static(self, table: pd.DataFrame, ids: pd.Series | None) -> pd.DataFrame:
         """Each series of a piece with its static cells, and the row in which they were seen first."""
         found = {"series": ids if ids is not None else Path(self.config.path).stem}
-        for name in self.config.static_covariates:
-            self._refuse(table[name], table[name].isna().to_numpy(), "is empty", "Give it in every row of a series.")
-            found[name] = self._numbers(table[name])
-        for name in self.config.static_categories:
-            text = table[name].astype(str).str.strip()
-            self._refuse(
-                table[name], (table[name].isna() | (text == "")).to_numpy(), "is empty", "Give it in every row of a series."
-            )
-            found[name] = text
+        for name in self.config.static:
+            given, text = table[name], table[name].astype(str).str.strip()
+            self._refuse(given, (given.isna() | (text == "")).to_numpy(), "is empty", "Give it in every row of a series.")
+            long = (text.str.len() > LONGEST_CATEGORY).to_numpy()
+            self._refuse(given, long, f"is longer than {LONGEST_CATEGORY} characters", "A category has a short name.")
+            found[name] = self._numbers(given) if name in self.config.static_covariates else text
         return pd.DataFrame(found, index=table.index).drop_duplicates()
 
     def _join_static(self, series_ids: list[str]) -> Static:
@@ -273,7 +271,8 @@ class _Reader:
             again = found[twice].iloc[0]
             first = found[found.series == again.series].iloc[0]
             name = next(name for name in config.static if first[name] != again[name])
-            rows = [f"{row[name]!r} in row {row.name + HEADER_ROWS}" for row in (first, again)]
+            shown = "{!r}" if name in config.static_categories else "{:g}"
+            rows = [f"{shown.format(row[name])} in row {row.name + HEADER_ROWS}" for row in (first, again)]
             raise DataError(
                 f"`{name}` of series '{again.series}' is {rows[0]} and {rows[1]}.",
                 "What is static stays the same in all rows of a series; name a column that changes in data.past_covariates or"

@@ -201,8 +201,8 @@ def season_length_of(freq: str) -> int:
     return next((season // step for season in seasons if season >= 2 * step and season % step == pd.Timedelta(0)), 1)
 
 
-def season_of(data: DataConfig, freq: str) -> int:
-    """The season of a config whose durations are in steps, or that of the freq."""
+def season_of(data: DataConfig, freq: str) -> int | str:
+    """The season of a config, or that of the freq; a duration stays one until `in_steps`."""
     return data.season_length or season_length_of(freq)
 
 

@@ -69,7 +69,7 @@ class Trained:
         Raises:
             RunError: they are not finite.
         """
-        forecasts = self.scaler.undo(windows.forecast_by(forward, self.network.forecast[0]), windows.series)
+        forecasts = self.scaler.undo(windows.forecast_by(forward, self.network.horizon), windows.series)
         if not np.isfinite(forecasts).all():
             raise RunError("the network forecasts values too large to be numbers.", "Look for odd values in the last rows.")
         return forecasts
@@ -81,8 +81,11 @@ class Trained:
             RunError: they are too many, or columns are unknown in between.
         """
         own, past = self.config.windows.horizon, self.config.data.past_covariates
-        if steps is None or steps <= own:
-            return replace(self, horizon=steps or own)
+        steps = own if steps is None else steps
+        if steps < 1:
+            raise RunError(f"{steps} steps are nothing to forecast.", "Ask for 1 or more.")
+        if steps <= own:
+            return replace(self, horizon=steps)
         if steps > MOST_HORIZONS * own:
             raise RunError(f"{steps} steps are more than {MOST_HORIZONS} horizons of {own}.", "Train with a longer horizon.")
         if past:
@@ -175,16 +178,16 @@ def read_rows_of(run: Run, trained: Trained, data: str | Path | None) -> Panel:
         DataError, RunError: the file cannot be read, is damaged, or of another run.
     """
     from forecast.data import read_panel
+    from forecast.tables import LONGEST_CATEGORY
     from forecast.timestamps import check_freq
 
     check_freq(trained.contract.freq, "freq", str(run.contract))
     if data:
         return read_panel(trained.config.data.model_copy(update={"freq": trained.contract.freq}), data)
     ids, config = trained.scaler.series_ids, trained.config.data
-    words = [text for texts in trained.scaler.static.vocabulary for text in texts]
-    names = [*ids, *config.values, *words]
+    names = [*ids, *config.values]
     rows = kept_rows(trained.network.lookback, trained.config.windows.horizon, trained.known)
-    width = 100 + 8 * max(map(len, names)) * (1 + len(config.static_categories))
+    width = 100 + 8 * max(map(len, names)) + 8 * LONGEST_CATEGORY * len(config.static_categories)
     width += MOST_BYTES_OF_A_NUMBER * len([*config.values, *config.static_covariates])
     run.verify(run.recent, most=(len(ids) * rows + 1) * width)
     kept = DataConfig(
@@ -207,8 +210,8 @@ def read_rows_of(run: Run, trained: Trained, data: str | Path | None) -> Panel:
 
 
 def kept_rows(lookback: int, horizon: int, known: int) -> int:
-    """How many rows of a series give `RECENT_WINDOWS` windows; with covariates that are known ahead, of which they are known."""
-    return lookback + RECENT_WINDOWS - 1 + (horizon if known else 0)
+    """How many rows of a series, at most, give `RECENT_WINDOWS` windows and tell what is known ahead of them and of the end."""
+    return lookback + RECENT_WINDOWS - 1 + (2 * horizon if known else 0)
 
 
 def recent_rows(panel: Panel, config: Config) -> pd.DataFrame:
@@ -219,8 +222,13 @@ def recent_rows(panel: Panel, config: Config) -> pd.DataFrame:
     kept = np.concatenate([np.arange(max(first, end - rows), end) for first, end in pairwise(panel.offsets)])
     columns = {"series_id": np.array(panel.series_ids)[panel.series[kept]], "timestamp": panel.timestamps[kept]}
     columns |= {name: panel.values[kept, i] for i, name in enumerate(panel.file_columns)}
-    static = np.column_stack([panel.static.numbers.astype(object), panel.static.categories])[panel.series[kept]]
-    return pd.DataFrame(columns | dict(zip(config.data.static, static.T, strict=True)))
+    table = pd.DataFrame(columns)
+    if panel.told_ahead is not None:
+        told = panel.told_ahead.groupby(level=0).head(config.windows.horizon).rename_axis(["series_id", "timestamp"])
+        table = pd.concat([table, told[told.index.isin(panel.series_ids, level=0)].reset_index()])
+    static = np.column_stack([panel.static.numbers.astype(object), panel.static.categories])
+    of_row = pd.Index(panel.series_ids).get_indexer(table.series_id)
+    return table.assign(**dict(zip(config.data.static, static[of_row].T, strict=True)))
 
 
 def continuing_windows(

@@ -16,14 +16,14 @@ import numpy as np
 
 from forecast import __version__
 from forecast.baselines import Linear, fit_linear
-from forecast.config import Config
+from forecast.config import Config, DataConfig
 from forecast.contracts import contract
 from forecast.data import Panel, check_moves, read_panel
-from forecast.errors import ConfigError, ForecastError, RunError, check_installed
+from forecast.errors import ConfigError, DataError, RunError, check_installed
 from forecast.evaluation import Scoreboard, advice, forecast_all, predictions_table, skill, verdict
 from forecast.loading import load_config
-from forecast.metrics import Pool
-from forecast.models.description import Network, with_average_categories
+from forecast.metrics import mae
+from forecast.models.description import Network
 from forecast.models.numpy_runtime import READER_TOLERANCE, forward, relative_difference
 from forecast.prediction import predict
 from forecast.repairs import told
@@ -60,6 +60,10 @@ class Prepared:
         """The description of the network that this config makes of these windows."""
         return network_of(self.config, self.scaler)
 
+    def of_network(self, windows: Windows) -> Windows:
+        """The same windows, as far ahead as the network forecasts at once: one step with `decoder: recursive`."""
+        return replace(windows, horizon=self.network.horizon)
+
 
 def train(
     config: Config | str | Path,
@@ -89,12 +93,17 @@ def train(
         _record_inputs(run, prepared)
         with _timed(seconds, "ridge"):
             linear = fit_linear(prepared.ridge_windows, prepared.windows["validation"], config.model.normalization)
+            skip = linear
+            if prepared.network.horizon < config.windows.horizon:  # the network takes smaller steps
+                skip = fit_linear(
+                    *map(prepared.of_network, (prepared.ridge_windows, prepared.windows["validation"])), linear.normalization
+                )
         with _timed(seconds, "training"):
-            network, kept = _fit_network(prepared, linear, run, on_progress)
+            network, kept = _fit_network(prepared, skip, run, on_progress)
         log.info("weights of epoch %d are kept; %d parameters", kept, network.parameters)
         with _timed(seconds, "scoring"):
             log.info("test: %s", _score(run, prepared, network, linear, kept))
-        _forecast(run, prepared.panel)
+        _forecast(run, config.data, prepared.panel)
         with _timed(seconds, "plots"):
             try:
                 write_plots(run)
@@ -134,7 +143,7 @@ def prepare(config: Config) -> Prepared:
     splits = make_splits(panel, config.splits)
     panel, splits = without_short(panel, splits, config)
     check_parts(panel, splits, config)
-    scaler = fit_scaler(panel, splits, config.scaling, config.windows.lookback)
+    scaler = fit_scaler(panel, splits, config.scaling, config.windows)
     scaled, static = scale_panel(panel, scaler), scaler.static.apply(panel.static)
 
     def cut(part: Part, stride: int = 1) -> Windows:
@@ -202,16 +211,20 @@ def _record_inputs(run: Run, prepared: Prepared) -> None:
         log.warning("%s: %s", panel.source, sentence)
 
 
-def _forecast(run: Run, panel: Panel) -> None:
+def _forecast(run: Run, config: DataConfig, panel: Panel) -> None:
     """Write forecast.csv, if what it needs of the future is in the file; else it is left to `predict`."""
+    needed = [name for name in config.known_covariates if name not in config.missing_known]
+    if needed and panel.told_ahead is None:
+        log.info("no forecast.csv yet: it needs %s over the horizon", ", ".join(needed))
+        return
     try:
-        run.write_table(run.forecast, predict(run, future=panel.source if panel.reaches_ahead else None))
-    except ForecastError as error:
-        log.info("no forecast.csv yet: %s", error)
+        run.write_table(run.forecast, predict(run))
+    except DataError as error:  # the file goes on, but not to the end of the horizon
+        log.warning("no forecast.csv yet: %s", error)
 
 
 def _fit_network(
-    prepared: Prepared, linear: Linear, run: Run, on_progress: Callable[[Progress], None] | None
+    prepared: Prepared, ridge: Linear, run: Run, on_progress: Callable[[Progress], None] | None
 ) -> tuple[Network, int]:
     """Build, train and save the network; returns its description and the epoch that it keeps."""
     from forecast.models.backend import keras
@@ -227,23 +240,27 @@ def _fit_network(
             on_progress(progress)
 
     config, network = prepared.config, prepared.network
-    block = network.forecast[0]
-    train, validation, every = (
-        replace(windows, horizon=block)
-        for windows in (prepared.windows["train"], prepared.windows["validation"], prepared.ridge_windows)
-    )
     model = build_keras(network, config.model, config.seed, config.training.mixed_precision)
     if config.model.linear_skip:
-        if block < prepared.config.windows.horizon:
-            linear = fit_linear(every, validation, config.model.normalization)
-        skip = {"linear_skip/kernel": linear.kernel, "linear_skip/bias": linear.bias}
+        skip = {"linear_skip/kernel": ridge.kernel, "linear_skip/bias": ridge.bias}
         skip = {name: values.astype(np.float32) for name, values in skip.items()}
         set_weights(model, network, get_weights(model, network) | skip)
+    train, validation = (prepared.of_network(prepared.windows[part]) for part in ("train", "validation"))
     kept = fit(model, train, validation, config.training, config.seed, report)
     run.write_json(run.network, network.to_json())
-    run.write_weights(with_average_categories(network, get_weights(model, network)))
+    run.write_weights(_with_average_categories(network, get_weights(model, network)))
     run.seal()
     return network, kept
+
+
+def _with_average_categories(network: Network, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The weights with the vector of code 0, an unknown category, at the mean of those that were trained."""
+    averaged = dict(weights)
+    for layer in network.layers:
+        if layer.kind == "embedding":
+            trained = weights[f"{layer.name}/embeddings"][1:]
+            averaged[f"{layer.name}/embeddings"] = np.concatenate([trained.mean(axis=0, keepdims=True), trained])
+    return averaged
 
 
 def _score(run: Run, prepared: Prepared, network: Network, linear: Linear, kept: int) -> str:
@@ -254,18 +271,18 @@ def _score(run: Run, prepared: Prepared, network: Network, linear: Linear, kept:
     from forecast.models.keras_builder import load_keras
 
     weights = run.read_weights(network.parameters)
-    by_keras, block = load_keras(network, weights).predict_on_batch, network.forecast[0]
+    by_keras = load_keras(network, weights).predict_on_batch
     scores: dict = {}
     for part in PARTS[1:]:
         windows = prepared.windows[part]
         board = Scoreboard(prepared.panel, prepared.splits, prepared.scaler, prepared.season_length, windows.lookback)
         with run.writing_table(run.predictions) as append:  # the last part, which is the test part, stays
-            for piece in windows.pieces(MOST_VALUES // (windows.horizon * windows.future.shape[1])):
+            for piece in _pieces(windows):
                 forecasts = forecast_all(
                     prepared.panel,
                     prepared.scaler,
                     piece,
-                    piece.forecast_by(by_keras, block),
+                    piece.forecast_by(by_keras, network.horizon),
                     linear.forecast(piece),
                     prepared.season_length,
                 )
@@ -273,7 +290,7 @@ def _score(run: Run, prepared: Prepared, network: Network, linear: Linear, kept:
                 append(predictions_table(forecasts, prepared.panel))
         scores[part] = board.scores()
     run.write_table(run.per_series, board.per_series())
-    checked = replace(windows, horizon=block).spread(CHECKED_WINDOWS).inputs()
+    checked = prepared.of_network(windows).spread(CHECKED_WINDOWS).inputs()
     apart = relative_difference(forward(network, weights, checked), by_keras(checked))
     if not apart <= READER_TOLERANCE:
         log.warning("NumPy and Keras forecast differently, by %.1e of the largest forecast: use predict --runtime keras.", apart)
@@ -282,7 +299,7 @@ def _score(run: Run, prepared: Prepared, network: Network, linear: Linear, kept:
         "verdict": verdict(skills),
         "advice": advice(skills, kept, prepared.config.model.linear_skip),
         "skill": skills,
-        "missing_known": _costs_of_missing(prepared, by_keras, block),
+        "missing_known": _costs_of_missing(prepared, by_keras),
         "kept_epoch": kept,
         "parameters": network.parameters,
         "runtime_difference": apart,
@@ -293,16 +310,20 @@ def _score(run: Run, prepared: Prepared, network: Network, linear: Linear, kept:
     return summary["verdict"]
 
 
-def _costs_of_missing(prepared: Prepared, forward: Forward, block: int) -> dict[str, dict]:
+def _pieces(windows: Windows) -> Iterator[Windows]:
+    """The windows, so many at a time that a forecaster has `MOST_VALUES` in memory."""
+    return windows.pieces(MOST_VALUES // (windows.horizon * windows.future.shape[1]))
+
+
+def _costs_of_missing(prepared: Prepared, forward: Forward) -> dict[str, dict]:
     """The MAE on the test part where a known covariate, each by itself, is missing over the horizon and its policy stands in."""
     data, panel, windows, costs = prepared.config.data, prepared.panel, prepared.windows["test"], {}
-    most = MOST_VALUES // (windows.horizon * windows.future.shape[1])
     for name, assumed in zip(data.missing_known, assumptions_of(data, season_of(data, panel.freq)), strict=True):
-        pool = Pool()
-        for piece in windows.without(assumed).pieces(most):
-            forecast = prepared.scaler.undo(piece.forecast_by(forward, block), piece.series)
-            pool.add(gather(panel.target_values, piece.first, piece.horizon), forecast, np.ones((len(piece), 2, 1)))
-        costs[name] = {"policy": assumed.policy, "mae": float(pool.score()["mae"])}
+        absolute = 0.0
+        for piece in _pieces(windows.without(assumed)):
+            forecast = prepared.scaler.undo(piece.forecast_by(forward, prepared.network.horizon), piece.series)
+            absolute += len(piece) * mae(gather(panel.target_values, piece.first, piece.horizon), forecast)
+        costs[name] = {"policy": assumed.policy, "mae": float(absolute / len(windows))}
     return costs
 
 

@@ -122,7 +122,8 @@ def memory_estimate(prepared: Prepared, network: Network) -> float:
     cells = panel.values.size
     data = cells * (panel.values.itemsize + 4 + 1) + 8 * len(panel.timestamps)
     widths = sum(int(np.prod(layer.shape)) for layer in network.layers)
-    steps = sum(network.lookback * layer.options["units"] for layer in network.layers if layer.kind == "recurrent")
+    shapes = network.inputs | {layer.name: layer.shape for layer in network.layers}
+    steps = sum(shapes[layer.inputs[0]][0] * layer.options["units"] for layer in network.layers if layer.kind == "recurrent")
     scored = max(len(windows) for part, windows in prepared.windows.items() if part != "train")
-    forecasts = 8 * min(scored * int(np.prod(network.forecast)), MOST_VALUES) * FORECASTERS
+    forecasts = 8 * min(scored * prepared.config.windows.horizon * network.forecast[1], MOST_VALUES) * FORECASTERS
     return TENSORFLOW + data + 4 * 4 * network.parameters + max(4 * batch * (widths + 12 * steps), forecasts)

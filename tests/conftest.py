@@ -52,3 +52,20 @@ def shared_data() -> Path:
             pytest.fail(f"{SHARED} is absent in CI")
         pytest.skip(f"{SHARED} is absent: the shared data sets are only on the project's own machines")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def priced_run(tmp_path_factory):
+    """Trained with the price known ahead, the visits known up to the cutoff, and the day of the week."""
+    from forecast.training import train  # which few tests need
+    from tests.shops import priced
+
+    folder = tmp_path_factory.mktemp("covariates")
+    priced().to_csv(folder / "data.csv", index=False)
+    (folder / "config.yaml").write_text(
+        "data: {path: data.csv, timestamp: day, target: sales, series_id: shop, known_covariates: price,"
+        " past_covariates: visits, calendar: day_of_week}\nsplits: {validation: 60, test: 60}\n"
+        "windows: {lookback: 7, horizon: 3}\nmodel: {units: 16, normalization: none}\n"
+        "training: {epochs: 40, learning_rate: 0.01, early_stopping: {patience: 10}}\n"
+    )
+    return train(folder / "config.yaml", folder / "run")

@@ -78,7 +78,7 @@ def test_nothing_is_replaced_or_left_behind(run, tmp_path, monkeypatch):
     (tmp_path / "thesis" / "chapter.txt").write_text("precious")
     with pytest.raises(RunError, match=r"thesis: `chapter.txt` is there, which no export wrote.\n  Choose another --output."):
         export(run, "onnx", tmp_path / "thesis")
-    monkeypatch.setattr(exports, "_write_model", lambda trained, form, path, target: path.write_bytes(b"broken"))
+    monkeypatch.setattr(exports, "_write_model", lambda trained, static, form, path, target: path.write_bytes(b"broken"))
     with pytest.raises(RunError, match=r"made: model.onnx was written, but does not run \(.*\).\n  Try another format"):
         export(run, "onnx", tmp_path / "made")
     monkeypatch.undo()

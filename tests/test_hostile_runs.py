@@ -43,13 +43,17 @@ def test_exports_refuse_what_predictions_refuse(name, tmp_path):
         export(directory, "keras")
 
 
-def test_a_run_is_believed_or_refused_before_pandas_is_loaded():
+@pytest.mark.parametrize("name", ["", "a vocabulary of numbers", "a scaler of another transform", "a million units"])
+def test_a_run_is_believed_or_refused_before_pandas_is_loaded(name, tmp_path):
+    directory = make_hostile(OLD_RUNS / "version-2", name, tmp_path) if name else OLD_RUNS / "version-2"
     code = f"""
-import sys
+import contextlib, sys
+from forecast.errors import RunError
 from forecast.prediction import predict
 from forecast.runs import Run
 from forecast.trained import read_trained
-read_trained(Run.open({str(OLD_RUNS / "version-2")!r}))
+with contextlib.suppress(RunError):
+    read_trained(Run.open({str(directory)!r}))
 print("pandas" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

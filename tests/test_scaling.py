@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
-from forecast.config import ScalingConfig, SplitsConfig
+from forecast.config import ScalingConfig, SplitsConfig, WindowsConfig
 from forecast.errors import DataError
 from forecast.scaling import Scaler, check_scaled, fit_scaler
 from forecast.splits import make_splits
 from tests.panels import coded_panel
 
 PANEL = coded_panel(40, 60, targets=2)
+WINDOWS = WindowsConfig(lookback=2, horizon=1)
 SPLITS = make_splits(PANEL, SplitsConfig(validation=10, test=10, align="ends"))
 PEERS = {
     "minmax": (ScalingConfig(), MinMaxScaler()),
@@ -28,7 +29,7 @@ PEERS = {
 
 @pytest.mark.parametrize(("config", "peer"), PEERS.values(), ids=PEERS.keys())
 def test_equals_scikit_learn_fitted_on_training_rows(config, peer):
-    scaled = fit_scaler(PANEL, SPLITS, config, 2).apply(PANEL.values, PANEL.series)
+    scaled = fit_scaler(PANEL, SPLITS, config, WINDOWS).apply(PANEL.values, PANEL.series)
     for first, train_end, last in [(0, 20, 40), (40, 80, 100)]:
         expected = peer.fit(PANEL.values[first:train_end]).transform(PANEL.values[first:last])
         np.testing.assert_allclose(scaled[first:last], expected, rtol=1e-6, atol=1e-6)
@@ -37,7 +38,7 @@ def test_equals_scikit_learn_fitted_on_training_rows(config, peer):
 @pytest.mark.parametrize("method", ["minmax", "standard", "robust", "none"])
 @pytest.mark.parametrize("transform", ["none", "log1p"])
 def test_undo_is_the_inverse_after_json(method, transform):
-    fitted = fit_scaler(PANEL, SPLITS, ScalingConfig(method=method, transform=transform), 2)
+    fitted = fit_scaler(PANEL, SPLITS, ScalingConfig(method=method, transform=transform), WINDOWS)
     scaler = Scaler.from_json(json.loads(json.dumps(fitted.to_json())))
     np.testing.assert_array_equal(scaler.offset, fitted.offset)
     windows = PANEL.values[np.array([[0, 1, 2], [97, 98, 99]])]  # (windows, steps, targets)
@@ -49,7 +50,7 @@ def test_undo_is_the_inverse_after_json(method, transform):
 def test_constant_training_rows_are_only_shifted(method):
     panel = coded_panel(40, 60, targets=2)
     panel.values[:20, 1] = 0.1  # whose standard deviation over 20 rows is not 0 but 1e-17
-    scaler = fit_scaler(panel, SPLITS, ScalingConfig(method=method), 2)
+    scaler = fit_scaler(panel, SPLITS, ScalingConfig(method=method), WINDOWS)
     assert scaler.scale[0, 1] == 1.0
     assert scaler.apply(np.array([[0.0, 1.1]]), np.array([0]))[0, 1] == pytest.approx(1.0)
 
@@ -58,19 +59,19 @@ def test_log1p_needs_values_above_minus_one():
     panel = coded_panel(30)
     panel.values[3] = -1.5
     with pytest.raises(DataError, match="log1p, but `y0` is -1.5 at 2020-01-04"):
-        fit_scaler(panel, make_splits(panel, SplitsConfig()), ScalingConfig(transform="log1p"), 2)
+        fit_scaler(panel, make_splits(panel, SplitsConfig()), ScalingConfig(transform="log1p"), WINDOWS)
 
 
 def test_values_beyond_float32_are_refused():
     panel = coded_panel(30)
     panel.values[3] = 1e300  # `read_panel` would refuse it
-    scaler = fit_scaler(panel, make_splits(panel, SplitsConfig()), ScalingConfig(method="none"), 2)
+    scaler = fit_scaler(panel, make_splits(panel, SplitsConfig()), ScalingConfig(method="none"), WINDOWS)
     with pytest.raises(DataError, match=r"`y0` is 1e\+300 at 2020-01-04 00:00:00, too large for a network"):
         check_scaled(panel, scaler.apply(panel.values, panel.series))
 
 
 def test_one_scaling_for_all_series():
-    scaler = fit_scaler(PANEL, SPLITS, ScalingConfig(method="standard", per="all"), 2)
+    scaler = fit_scaler(PANEL, SPLITS, ScalingConfig(method="standard", per="all"), WINDOWS)
     train = np.concatenate([PANEL.values[:20], PANEL.values[40:80]])
     np.testing.assert_allclose(scaler.offset, [train.mean(axis=0)] * 2)
     np.testing.assert_allclose(scaler.scale, [train.std(axis=0)] * 2)
@@ -83,7 +84,7 @@ def test_a_series_without_training_rows_is_scaled_by_its_first_lookback():
     assert splits.borders.tolist() == [[0, 60, 60, 60], [60, 80, 100, 120]]
     later = make_splits(late, SplitsConfig(validation="2020-01-21", test="2020-02-10"))
     assert later.borders.tolist() == [[0, 20, 40, 60], [60, 60, 60, 120]]
-    scaler = fit_scaler(late, later, ScalingConfig(), 5)
+    scaler = fit_scaler(late, later, ScalingConfig(), WindowsConfig(lookback=5, horizon=1))
     assert (scaler.offset[1, 0], scaler.scale[1, 0]) == (1000, 4)
     moved = replace(late, values=late.values + 7 * (np.arange(120) >= 65)[:, None])
-    assert fit_scaler(moved, later, ScalingConfig(), 5).offset[1, 0] == 1000
+    assert fit_scaler(moved, later, ScalingConfig(), WindowsConfig(lookback=5, horizon=1)).offset[1, 0] == 1000

@@ -81,6 +81,11 @@ class Network:
         return tuple(self.layers[-1].shape)
 
     @property
+    def horizon(self) -> int:
+        """Steps that it forecasts at once."""
+        return self.forecast[0]
+
+    @property
     def weights(self) -> dict[str, Shape]:
         """The shape of every weight, by `layer/weight`."""
         return {f"{layer.name}/{name}": tuple(shape) for layer in self.layers for name, shape in layer.weights.items()}
@@ -287,16 +292,6 @@ def _add_recurrent_stack(drawing: _Drawing, model: ModelConfig, seen: str) -> st
     hidden = drawing.add("attention_hidden", "dense", [seen], units=model.units[-1], activation="tanh", **start)
     scores = drawing.add("attention_scores", "dense", [hidden], units=1, activation="linear", **start)
     return drawing.add("attended", "attend", [seen, scores])
-
-
-def with_average_categories(network: Network, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The weights with the vector of code 0, an unknown category, at the mean of those that were trained."""
-    averaged = dict(weights)
-    for layer in network.layers:
-        if layer.kind == "embedding":
-            trained = weights[f"{layer.name}/embeddings"][1:]
-            averaged[f"{layer.name}/embeddings"] = np.concatenate([trained.mean(axis=0, keepdims=True), trained])
-    return averaged
 
 
 class _Drawing:

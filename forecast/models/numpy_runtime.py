@@ -38,13 +38,15 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def lstm(
-    x: np.ndarray, first: np.ndarray, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray
+    x: np.ndarray, state: np.ndarray, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray
 ) -> Iterator[np.ndarray]:
-    """State `(windows, units)` after each step of `x` `(windows, steps, channels)`; `first` holds h and c before it.
+    """State `(windows, units)` after each step of `x` `(windows, steps, channels)`.
+
+    state: what the cell remembers before the first step, `(windows, states * units)`: here h and c, side by side.
 
     Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000.
     """
-    h, c = np.split(first, 2, axis=1)
+    h, c = np.split(state, 2, axis=1)
     for x_t in x.swapaxes(0, 1):
         i, f, g, o = np.split(x_t @ kernel + h @ recurrent_kernel + bias, 4, axis=1)
         c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
@@ -52,8 +54,11 @@ def lstm(
         yield h
 
 
-def gru(x: np.ndarray, h: np.ndarray, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray) -> Iterator[np.ndarray]:
+def gru(
+    x: np.ndarray, state: np.ndarray, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray
+) -> Iterator[np.ndarray]:
     """State after each step; Cho et al. 2014, with the reset gate after the matrix product and a bias for each product."""
+    h = state
     for x_t in x.swapaxes(0, 1):
         x_z, x_r, x_h = np.split(x_t @ kernel + bias[0], 3, axis=1)
         h_z, h_r, h_h = np.split(h @ recurrent_kernel + bias[1], 3, axis=1)
@@ -63,19 +68,20 @@ def gru(x: np.ndarray, h: np.ndarray, kernel: np.ndarray, recurrent_kernel: np.n
 
 
 def simple_rnn(
-    x: np.ndarray, h: np.ndarray, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray
+    x: np.ndarray, state: np.ndarray, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray
 ) -> Iterator[np.ndarray]:
     """State after each step; Elman 1990."""
+    h = state
     for x_t in x.swapaxes(0, 1):
         h = np.tanh(x_t @ kernel + h @ recurrent_kernel + bias)
         yield h
 
 
 def peephole_lstm(
-    x: np.ndarray, first: np.ndarray, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray, peephole: np.ndarray
+    x: np.ndarray, state: np.ndarray, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray, peephole: np.ndarray
 ) -> Iterator[np.ndarray]:
     """As `lstm`, with gates that see the memory: i and f the one before, o the new one; Gers & Schmidhuber 2000."""
-    h, c = np.split(first, 2, axis=1)
+    h, c = np.split(state, 2, axis=1)
     see_i, see_f, see_o = peephole
     for x_t in x.swapaxes(0, 1):
         i, f, g, o = np.split(x_t @ kernel + h @ recurrent_kernel + bias, 4, axis=1)
