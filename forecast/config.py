@@ -130,8 +130,8 @@ class DataConfig(Section):
     )
     missing_known: dict[str, Literal["hold", "seasonal", "drop"]] = Field(
         {},
-        description="known covariates that may be missing over the horizon, such as `{price: hold}`: hold, the last value seen;"
-        " seasonal, the last season seen; drop, the mean of the lookback; one that is not named here must be given",
+        description="known covariates that may be missing over the horizon, such as `{price: hold}`: hold, the last value of the"
+        " lookback; seasonal, its last season; drop, the mean of the lookback; one that is not named here must be given",
     )
     static_covariates: Columns = Field(
         [], description="columns of numbers that stay the same in all rows of a series, such as its floor area"
@@ -203,8 +203,9 @@ class DataConfig(Section):
 
     @property
     def columns(self) -> list[str]:
-        """Every column that is read; of a wide file, the timestamp's."""
-        return [*self.timestamp, *(self.series_id or []), *([] if self.wide else self.values), *self.static]
+        """Every column that is read; of a wide file, the timestamp's. The series' own name may be a category of theirs."""
+        ids = self.series_id or []
+        return [*self.timestamp, *ids, *([] if self.wide else self.values), *(name for name in self.static if name not in ids)]
 
     @property
     def values(self) -> list[str]:

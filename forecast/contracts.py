@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -13,6 +14,8 @@ from pydantic import AfterValidator, BaseModel, Field
 from forecast.errors import DataError
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from forecast.data import Panel
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
@@ -74,9 +77,22 @@ def compare(panel: Panel, known: Contract) -> list[str]:
     Raises:
         DataError: the values are in other units, or the timestamps in no zone, so that a forecast would mean nothing.
     """
-    pairs = zip(panel.file_columns, panel.values.T, strict=False)
-    odd = [sentence for name, values in pairs for sentence in _odd_values(name, values, known.columns[name], panel.source)]
-    return odd + _odd_times(panel, known)
+    columns = dict(zip(panel.file_columns, panel.values.T, strict=False))
+    still = [
+        f"`{name}` is {values[0]:g} in every row." for name, values in columns.items() if len(values) > 1 and np.ptp(values) == 0
+    ]
+    return compare_values(columns, known, panel.source) + still + _odd_times(panel, known)
+
+
+def compare_values(columns: Mapping[str, ArrayLike], known: Contract, source: str) -> list[str]:
+    """What is odd about values of columns, NaN left out, beside the contract of the training data.
+
+    Raises:
+        DataError: they are in other units.
+    """
+    finite = {name: np.asarray(values, float)[np.isfinite(np.asarray(values, float))] for name, values in columns.items()}
+    told = ((name, values, known.columns[name]) for name, values in finite.items() if len(values))
+    return [sentence for name, values, column in told for sentence in _odd_values(name, values, column, source)]
 
 
 def _odd_values(name: str, values: np.ndarray, told: _Column, source: str) -> list[str]:
@@ -94,8 +110,6 @@ def _odd_values(name: str, values: np.ndarray, told: _Column, source: str) -> li
     margin = (high - low) / 2
     if values.min() < low - margin or values.max() > high + margin:
         odd.append(f"`{name}` is {values.min():g} to {values.max():g}; in training it was {low:g} to {high:g}.")
-    if len(values) > 1 and np.ptp(values) == 0:
-        odd.append(f"`{name}` is {values[0]:g} in every row.")
     return odd
 
 

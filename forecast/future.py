@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.config import DataConfig
+from forecast.contracts import compare_values
 from forecast.data import Panel, known_ahead, known_only
 from forecast.errors import DataError, RunError, first_few
 from forecast.runs import Run
@@ -72,7 +73,10 @@ def _write_template(path: Path, panel: Panel, stamps: pd.DatetimeIndex, trained:
     for place, name in enumerate(config.series_id or []):
         table[name] = [text.split("/")[place] if several else text for text in ids]
     try:
-        table.assign(**dict.fromkeys(config.known_covariates, "")).to_csv(path, index=False)
+        told = panel.told_ahead if panel.told_ahead is not None else pd.DataFrame(columns=config.known_covariates)
+        known = told.reindex(_wanted(panel, stamps)).reset_index(drop=True)  # what the data tells already
+        options = {"sep": config.delimiter or ",", "encoding": config.encoding, "decimal": config.decimal}
+        pd.concat([table, known], axis=1).to_csv(path, index=False, **options)
     except OSError as error:
         raise RunError(f"cannot be written ({error.strerror}).", "Check the folder.", str(path)) from None
 
@@ -99,12 +103,23 @@ def read_future(panel: Panel, trained: Trained, path: str | Path | None) -> np.n
         found = f"this forecast needs {first_few(needed)} over its {horizon} steps."
         raise RunError(found, "Write a file to fill: forecast plan RUN. Then give it: --future future.csv")
     every = panel.ahead(horizon)
-    wanted = pd.MultiIndex.from_arrays([np.repeat(panel.series_ids, horizon), every])
+    wanted = _wanted(panel, every)
     told = pd.DataFrame(index=wanted[:0]) if told is None else told
+    if path and len(told) and not told.index.isin(wanted).any():
+        found, first = ("series '{}' at {}".format(*index[0]) for index in (told.index, wanted))
+        raise DataError(f"no row is of a step to forecast: the first is of {found}.", f"Give rows such as of {first}.", str(path))
     given = told.reindex(wanted).reindex(columns=names)
-    _check_given(given, config, str(path or panel.source))
+    place = str(path or panel.source)
+    _check_given(given, config, place)
+    for sentence in compare_values(given, trained.contract, place):
+        log.warning("%s: %s", place, sentence)
     calendar = calendar_features(every, config.calendar)
     return np.column_stack([given.to_numpy(float), *calendar.values()]).reshape(-1, horizon, trained.known)
+
+
+def _wanted(panel: Panel, stamps: pd.DatetimeIndex) -> pd.MultiIndex:
+    """Series and timestamp of every step of `Panel.ahead`."""
+    return pd.MultiIndex.from_arrays([np.repeat(panel.series_ids, len(stamps) // len(panel.series_ids)), stamps])
 
 
 def _read(config: DataConfig, path: Path, only_series: str) -> pd.DataFrame:

@@ -164,6 +164,8 @@ def _explain(item: Mapping[str, Any], places: Mapping[str, str]) -> ConfigError:
     remedy = f"{location[-1] if isinstance(location[-1], str) else location[-2]}: {meaning}." if meaning else ""
     if item["type"] == "missing":
         return ConfigError(f"`{key}` is missing.", remedy, place)
+    if section and item["type"] == "value_error":  # about several keys: what they are stands in the message
+        return ConfigError(f"`{key}`: {_expected(item)}.", f"Change these keys of `{key}`; `forecast schema` lists all.", place)
     return ConfigError(f"`{key}` is {item['input']!r}; {_expected(item)}.", remedy, place)
 
 

@@ -41,13 +41,11 @@ def sort_rows(rows: Rows, record: Record) -> Rows:
 
 
 def without_future(rows: Rows, config: DataConfig, record: Record) -> tuple[Rows, Rows]:
-    """The rows up to the last measured one of each series, and those after it, which hold known covariates of the future only."""
-    known = len(config.known_covariates)
-    finite = np.isfinite(rows.values)
-    told = finite[:, finite.shape[1] - known :].any(axis=1) & ~finite[:, : finite.shape[1] - known].any(axis=1)
-    last = [span.start + np.flatnonzero(~told[span])[-1:] for span in rows.spans()]  # none where no row is measured
-    ends = [int(found[0]) + 1 if len(found) else span.stop for found, span in zip(last, rows.spans(), strict=True)]
-    future = np.arange(len(rows)) >= np.repeat(ends, np.diff(rows.offsets))
+    """The rows up to the last measured one of all series, and those after it, which hold known covariates of the future only."""
+    measured = np.isfinite(rows.values[:, : len(config.target) + len(config.past_covariates)]).any(axis=1)
+    stamps = rows.timestamps.asi8
+    future = stamps > stamps[measured].max() if config.known_covariates and measured.any() else np.zeros(len(rows), dtype=bool)
+    future &= np.isfinite(rows.values).any(axis=1)
     if future.any():
         first = [f"row {rows.number[row]} ({rows.timestamps[row]})" for row in np.flatnonzero(future)[:3]]
         record.append({"what": "rows of the future, with known covariates only", "rows": int(future.sum()), "first": first})
@@ -163,7 +161,7 @@ def fill_values(rows: Rows, config: DataConfig, season_length: int, source: str,
     if not empty.any():
         return rows, empty
     for column in np.flatnonzero(empty.all(axis=0)):
-        raise DataError(f"`{config.target[column]}` has no values at all.", "Name another column in `data.target`.", source)
+        raise DataError(f"`{config.values[column]}` has no values at all.", "Name another column in `data.target`.", source)
     if config.missing_values == "error":
         _refuse_empty(rows, empty, config, source)
     keep = np.ones(len(rows), dtype=bool)
@@ -173,14 +171,14 @@ def fill_values(rows: Rows, config: DataConfig, season_length: int, source: str,
         for column in np.flatnonzero(empty[span].any(axis=0)):
             measured = np.flatnonzero(~empty[span, column])
             if len(measured) == 0:
-                found = f"`{config.target[column]}` has no values in series '{rows.series_ids[series]}'."
+                found = f"`{config.values[column]}` has no values in series '{rows.series_ids[series]}'."
                 raise DataError(found, "Remove the series.", f"{source}:{rows.number[span.start]}")
             where = slice(span.start + measured[0], span.stop)  # before the first value there is nothing to fill from
             keep[span.start : where.start] = False
             gaps = _gaps(empty[where, column])
             _check_gaps(gaps, rows[where], column, config, source)
             values[where, column] = _filled(values[where, column], config.missing_values, season_length)
-            stamps, name = rows.timestamps[where], config.target[column]
+            stamps, name = rows.timestamps[where], config.values[column]
             ranges += [{"column": name, "from": str(stamps[a]), "to": str(stamps[b - 1]), "steps": b - a} for a, b in gaps]
     if not keep.all():
         record.append({"what": "rows before the first value left out", "rows": int((~keep).sum())})
@@ -208,7 +206,7 @@ def _refuse_empty(rows: Rows, empty: np.ndarray, config: DataConfig, source: str
     bad = np.flatnonzero(empty[:, column])
     examples = [f"{rows.number[row]} ({rows.timestamps[row]})" for row in bad[:3]]
     raise DataError(
-        f"`{config.target[column]}` is empty in {len(bad)} of {len(rows)} rows: {first_few(examples, total=len(bad))}.",
+        f"`{config.values[column]}` is empty in {len(bad)} of {len(rows)} rows: {first_few(examples, total=len(bad))}.",
         "Fill them, or set data.missing_values: interpolate, forward or season.",
         f"{source}:{rows.number[bad[0]]}",
     )
@@ -226,7 +224,7 @@ def _gaps(empty: np.ndarray) -> list[tuple[int, int]]:
 
 def _check_gaps(gaps: list[tuple[int, int]], rows: Rows, column: int, config: DataConfig, source: str) -> None:
     """No gap of one series is longer than `data.max_gap`, and interpolation has a value to go to."""
-    name = config.target[column]
+    name = config.values[column]
     long = [(a, b) for a, b in gaps if b - a > config.max_gap]
     if long:
         examples = [f"{rows.timestamps[a]} ({b - a} steps)" for a, b in long]

@@ -169,7 +169,8 @@ def fit_scaler(panel: Panel, splits: Splits, config: ScalingConfig, windows: Win
 def _fit_static(static: Static) -> StaticScaler:
     """On the series that are trained on; a number that is the same in all of them gets scale 1."""
     numbers = static.numbers
-    scale = np.where(np.ptp(numbers, axis=0) > 0, numbers.std(axis=0), 1.0)
+    deviation = numbers.std(axis=0)
+    scale = np.where((np.ptp(numbers, axis=0) > 0) & (deviation > 0), deviation, 1.0)  # of equal ones it is not always 0
     return StaticScaler(numbers.mean(axis=0), scale, [sorted(set(column)) for column in static.categories.T])
 
 

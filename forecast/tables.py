@@ -216,7 +216,12 @@ class _Reader:
         values = np.stack([self._numbers(table[name]) for name in self.values], axis=1)
         ids = self._ids(table)
         if self.config.static:
-            self.static.append(self._static(table, ids))
+            cells = table[self.config.static]
+            told = (cells.notna() & (cells.astype(str) != "")).any(axis=1).to_numpy()
+            given = told | np.isfinite(values[:, : len(self.config.target)]).any(
+                axis=1
+            )  # rows of the future need not repeat them
+            self.static.append(self._static(table[given], ids if ids is None else ids[given]))
         return (
             (table.index.to_numpy() + HEADER_ROWS).astype(np.int32),
             ids,
@@ -247,12 +252,14 @@ class _Reader:
 
     def _static(self, table: pd.DataFrame, ids: pd.Series | None) -> pd.DataFrame:
         """Each series of a piece with its static cells, and the row in which they were seen first."""
-        found = {"series": ids if ids is not None else Path(self.config.path).stem}
+        found = {"series_id": ids if ids is not None else Path(self.config.path).stem}  # no column may be called so
         for name in self.config.static:
             given, text = table[name], table[name].astype(str).str.strip()
             self._refuse(given, (given.isna() | (text == "")).to_numpy(), "is empty", "Give it in every row of a series.")
             long = (text.str.len() > LONGEST_CATEGORY).to_numpy()
             self._refuse(given, long, f"is longer than {LONGEST_CATEGORY} characters", "A category has a short name.")
+            if pd.api.types.is_float_dtype(given) and (given % 1 == 0).all():  # whole numbers beside an empty cell
+                text = given.astype("int64").astype(str)
             found[name] = self._numbers(given) if name in self.config.static_covariates else text
         return pd.DataFrame(found, index=table.index).drop_duplicates()
 
@@ -266,20 +273,23 @@ class _Reader:
         if not config.static:
             return Static.none(len(series_ids))
         found = pd.concat(self.static).drop_duplicates()
-        twice = found.series.duplicated()
+        if lacking := sorted(set(series_ids) - set(found.series_id)):
+            told = f"`{config.static[0]}` of series '{lacking[0]}' is empty in all rows."
+            raise DataError(told, "Give what is static in every row with a target.", str(self.path))
+        twice = found.series_id.duplicated()
         if twice.any():
             again = found[twice].iloc[0]
-            first = found[found.series == again.series].iloc[0]
+            first = found[found.series_id == again.series_id].iloc[0]
             name = next(name for name in config.static if first[name] != again[name])
             shown = "{!r}" if name in config.static_categories else "{:g}"
             rows = [f"{shown.format(row[name])} in row {row.name + HEADER_ROWS}" for row in (first, again)]
             raise DataError(
-                f"`{name}` of series '{again.series}' is {rows[0]} and {rows[1]}.",
+                f"`{name}` of series '{again.series_id}' is {rows[0]} and {rows[1]}.",
                 "What is static stays the same in all rows of a series; name a column that changes in data.past_covariates or"
                 " data.known_covariates.",
                 f"{self.path}:{again.name + HEADER_ROWS}",
             )
-        found = found.set_index("series").loc[series_ids]
+        found = found.set_index("series_id").loc[series_ids]
         numbers, categories = found[config.static_covariates], found[config.static_categories]
         return Static(numbers.to_numpy(np.float64), categories.to_numpy(object))
 
@@ -321,10 +331,10 @@ class _Reader:
         return stamps
 
     def _numbers(self, column: pd.Series) -> np.ndarray:
+        if column.isna().all():
+            return np.full(len(column), np.nan)
         if column.dtype == bool or not (pd.api.types.is_string_dtype(column) or pd.api.types.is_numeric_dtype(column)):
-            raise DataError(
-                f"`{column.name}` holds {column.dtype} values.", "Name a column of numbers in `data.target`.", str(self.path)
-            )
+            raise DataError(f"`{column.name}` holds {column.dtype} values.", "Name a column of numbers.", str(self.path))
         plain = column
         if pd.api.types.is_string_dtype(column):
             plain = column.astype("str").str.strip()

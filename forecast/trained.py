@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from forecast.data import Panel
 
 MOST_BYTES_OF_A_NUMBER = 32
+FAR = 5  # deviations of a static number from the mean of the training series
 MOST_HORIZONS = 100  # that are rolled out; errors have added up long before
 RECENT_WINDOWS = 32  # that a run keeps of each series: the last one is continued, an export is checked on all
 log = logging.getLogger(__name__)
@@ -114,6 +115,12 @@ class Trained:
                 "%s: %d series were not in the training data: %s; scaled by their own rows.", panel.source, len(new), names
             )
             scaler = scaler.extended(panel.only(np.array(new)), self.config.scaling)
+        far = np.argwhere(np.abs((panel.static.numbers - scaler.static.offset) / scaler.static.scale) > FAR)
+        if len(far):
+            series, column = far[0]
+            name, value = self.config.data.static_covariates[column], panel.static.numbers[series, column]
+            usual = f"{scaler.static.offset[column]:g}, deviation {scaler.static.scale[column]:g}"
+            log.warning("%s: `%s` is %g, far from all in training (mean %s).", panel.source, name, value, usual)
         known_texts = zip(self.config.data.static_categories, scaler.static.vocabulary, panel.static.categories.T, strict=True)
         for name, texts, column in known_texts:
             if unseen := sorted(set(column) - set(texts)):

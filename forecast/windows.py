@@ -28,7 +28,7 @@ class Assumption:
     """What stands in for a known covariate where it is missing over the horizon.
 
     column: its place among the known covariates.
-    policy: hold, the last value seen; seasonal, the last season seen; drop, the mean of the lookback.
+    policy: hold, the last value of the lookback; seasonal, its last season; drop, its mean.
     """
 
     column: int

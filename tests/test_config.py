@@ -69,7 +69,11 @@ PROBLEMS = {
     "too small": ("training: {epochs: 0}", "`training.epochs` is 0; it should be greater than or equal to 1.", 5),
     "quoted number": ("training: {epochs: '3'}", "`training.epochs` is '3'; it should be a valid integer.", 5),
     "infinite": ("training: {learning_rate: .inf}", "`training.learning_rate` is inf; it should be a finite number.", 5),
-    "no such choice": ("model: {cell: lstmm}", "`model.cell` is 'lstmm'; it should be 'lstm', 'gru' or 'simple_rnn'.", 5),
+    "no such choice": (
+        "model: {cell: lstmm}",
+        "`model.cell` is 'lstmm'; it should be 'lstm', 'gru', 'simple_rnn' or 'peephole_lstm'.",
+        5,
+    ),
     "no units": ("model: {units: []}", "`model.units` is []; it should have at least 1 item.", 5),
     "zero units": ("model: {units: [4, 0]}", "`model.units` is 0; it should be greater than or equal to 1.", 5),
     "dropout of 1": ("model: {dropout: 1.0}", "`model.dropout` is 1.0; it should be less than 1.", 5),

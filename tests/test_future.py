@@ -200,3 +200,57 @@ def test_rows_without_any_value_are_no_future(project):
     keys = {"known_covariates": "price", "past_covariates": "visits", "missing_values": "forward"}
     panel = prepare(load_config(config(project, stopped, **keys))).panel
     assert (panel.told_ahead, len(panel.values)) == (None, 800)
+
+
+def test_covariates_are_repaired_by_their_names(project):
+    table = priced()
+    table.loc[[3, 4], "price"] = np.nan  # of both series
+    keys = {"known_covariates": "price", "past_covariates": "visits"}
+    with pytest.raises(DataError, match="`price` is empty in 4 of 800 rows"):
+        prepare(load_config(config(project, table, **keys)))
+    panel = prepare(load_config(config(project, table, **keys, missing_values="interpolate"))).panel
+    assert panel.record[0]["ranges"][0]["column"] == "price"
+    with pytest.raises(DataError, match="`price` has 1 gaps longer than data.max_gap of 1"):
+        prepare(load_config(config(project, table, **keys, missing_values="interpolate", max_gap=1)))
+    table["price"] = np.nan
+    with pytest.raises(DataError, match="`price` has no values at all"):
+        prepare(load_config(config(project, table, **keys, missing_values="interpolate")))
+
+
+def test_a_series_that_stops_before_the_others_has_no_future_of_its_own(project):
+    table = priced()
+    table.loc[(table.shop == "south") & (table.day >= "2020-12-01"), "sales"] = np.nan
+    with pytest.raises(DataError, match="`sales` is empty in 65 of 800 rows"):
+        prepare(load_config(config(project, table, known_covariates="price")))
+
+
+@pytest.mark.slow
+def test_a_future_file_is_compared_with_the_training_data(priced_run, tmp_path, caplog):
+    table = pd.read_csv(future(priced_run))
+    path = tmp_path / "future.csv"
+    table.assign(price=100 * table.price).to_csv(path, index=False)
+    with pytest.raises(DataError, match=r"`price` is about 50, in training it was about 0.5.*: off by 10\^2"):
+        predict(priced_run, future=path)
+    table.assign(price=1.5 + table.price).to_csv(path, index=False)
+    with caplog.at_level("WARNING"):
+        predict(priced_run, future=path)
+    assert "`price` is 1.6 to 2.4; in training it was " in caplog.text
+    table.assign(shop=table.shop.str.upper()).to_csv(path, index=False)
+    with pytest.raises(DataError, match="no row is of a step to forecast: the first is of series 'NORTH' at 2021-02-04"):
+        predict(priced_run, future=path)
+
+
+@pytest.mark.slow
+def test_plan_writes_the_file_as_the_data_is_written(project, tmp_path):
+    table, _ = with_future(AHEAD[:2])
+    table = table.assign(shop="Köln " + table.shop, sales=table.sales.round(3), price=table.price.round(3))
+    path = config(project, table, known_covariates="price", delimiter=";", decimal=",", encoding="latin-1")
+    table.to_csv(path.parent / "data.csv", index=False, sep=";", decimal=",", encoding="latin-1")
+    run = train(load_config(path, {"training.epochs": 1}), tmp_path / "run")
+    plan(run, output=tmp_path / "future.csv")
+    template = pd.read_csv(tmp_path / "future.csv", sep=";", decimal=",", encoding="latin-1")
+    assert template.price.tolist()[:2] == [0.4, 0.6], "what the data tells already"
+    with pytest.raises(DataError, match="2 cells of the horizon are missing: `price` of 'Köln north' at 2021-02-06"):
+        predict(run, future=tmp_path / "future.csv")
+    template.fillna(0.5).to_csv(tmp_path / "future.csv", index=False, sep=";", decimal=",", encoding="latin-1")
+    assert len(predict(run, future=tmp_path / "future.csv")) == 6

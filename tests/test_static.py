@@ -91,3 +91,24 @@ def test_categories_are_text_as_it_stands(project):
     table = promoted().replace({"region": {"north": "NA", "south": "01"}})
     panel = read_panel(load_config(config(project, table, **STATIC)).data)
     assert panel.static.categories[:, 0].tolist() == ["NA", "01", "NA", "01"]
+
+
+def test_rows_of_the_future_need_not_repeat_what_is_static(project):
+    table = promoted().astype({"day": str, "size": object})
+    ahead = pd.DataFrame({"day": "2020-10-27", "shop": table.shop.unique(), "promotion": 1.0})
+    panel = read_panel(load_config(config(project, pd.concat([table, ahead]), known_covariates="promotion", **STATIC)).data)
+    assert len(panel.told_ahead) == 4
+    assert panel.static.numbers[:, 0].tolist() == [1, 1, 3, 3]
+
+
+@pytest.mark.parametrize("name", ["series", "shop"])
+def test_any_column_may_be_a_category(project, name):
+    table = promoted().assign(series=lambda rows: rows.region)
+    panel = read_panel(load_config(config(project, table, static_categories=name)).data)
+    assert sorted(set(panel.static.categories[:, 0])) == sorted(table[name].unique())
+
+
+def test_tiny_static_numbers_are_scaled_to_numbers(project):
+    table = promoted().assign(size=lambda rows: 1e-200 * rows["size"])
+    seen = prepare(load_config(config(project, table, **STATIC))).windows["train"].inputs()
+    assert np.isfinite(seen["static"]).all()

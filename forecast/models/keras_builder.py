@@ -83,26 +83,45 @@ class _Affine(keras.layers.Layer):
         return (x - self.beta[:targets]) / self.gamma[:targets]
 
 
-class _PeepholeCell(keras.layers.Layer):
-    """An LSTM cell whose gates see its memory (Gers & Schmidhuber 2000); without recurrent dropout."""
+@keras.saving.register_keras_serializable("forecast")
+class PeepholeLSTMCell(keras.layers.Layer):
+    """An LSTM cell whose gates see its memory (Gers & Schmidhuber 2000), for `keras.layers.RNN`; without dropout."""
 
     def __init__(
-        self, units: int, kernel_initializer: object, recurrent_initializer: object, regularizer: object, **options: object
+        self,
+        units: int,
+        kernel_initializer: object = "glorot_uniform",
+        recurrent_initializer: object = "orthogonal",
+        regularizer: object = None,
+        **options: object,
     ):
         super().__init__(**options)
         self.units, self.state_size, self.output_size = units, [units, units], units
-        self.initializers, self.regularizer = (kernel_initializer, recurrent_initializer), regularizer
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
+        self.regularizer = keras.regularizers.get(regularizer)
+
+    def get_config(self) -> dict:
+        """What `__init__` takes, as plain values: Keras makes copies of a cell from it."""
+        return super().get_config() | {
+            "units": self.units,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "recurrent_initializer": keras.initializers.serialize(self.recurrent_initializer),
+            "regularizer": keras.regularizers.serialize(self.regularizer) if self.regularizer else None,
+        }
 
     def build(self, shape: tuple[int, ...]) -> None:
-        units, (kernel, recurrent) = self.units, self.initializers
-        self.kernel = self.add_weight((shape[-1], 4 * units), kernel, regularizer=self.regularizer, name="kernel")
+        """Make the weights for inputs `(batch, channels)`."""
+        units, kernels = self.units, {"regularizer": self.regularizer}
+        self.kernel = self.add_weight((shape[-1], 4 * units), self.kernel_initializer, name="kernel", **kernels)
         self.recurrent_kernel = self.add_weight(
-            (units, 4 * units), recurrent, regularizer=self.regularizer, name="recurrent_kernel"
+            (units, 4 * units), self.recurrent_initializer, name="recurrent_kernel", **kernels
         )
         self.bias = self.add_weight((4 * units,), _remembering, name="bias")
         self.peephole = self.add_weight((3, units), "zeros", name="peephole")
 
     def call(self, x: keras.KerasTensor, states: Tensors, training: bool = False) -> tuple[keras.KerasTensor, Tensors]:
+        """The state after one step, and all that is remembered."""
         h, c = peephole_step(x, *states, self.kernel, self.recurrent_kernel, self.bias, self.peephole)
         return h, [h, c]
 
@@ -118,8 +137,8 @@ def peephole_step(
     """State and memory `(batch, units)` after one more step of `x` `(batch, channels)`."""
     ops = keras.ops
     i, f, g, o = ops.split(ops.matmul(x, kernel) + ops.matmul(h, recurrent_kernel) + bias, 4, axis=-1)
-    c = ops.sigmoid(f + peephole[1] * c) * c + ops.sigmoid(i + peephole[0] * c) * ops.tanh(g)
-    return [ops.sigmoid(o + peephole[2] * c) * ops.tanh(c), c]
+    c = ops.sigmoid(f + c * peephole[1]) * c + ops.sigmoid(i + c * peephole[0]) * ops.tanh(g)
+    return [ops.sigmoid(o + c * peephole[2]) * ops.tanh(c), c]
 
 
 CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}
@@ -227,7 +246,7 @@ class _Builder:
             "recurrent_initializer": keras.initializers.Orthogonal(seed=self._seed()),
         }
         if options["cell"] == "peephole_lstm":
-            cell = _PeepholeCell(options["units"], **start, regularizer=self._l2(), dtype=self.precision)
+            cell = PeepholeLSTMCell(options["units"], **start, regularizer=self._l2(), dtype=self.precision)
             return keras.layers.RNN(cell, dtype=self.precision, **layer)
         return CELLS[options["cell"]](
             options["units"],
