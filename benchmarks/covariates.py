@@ -87,7 +87,7 @@ def row(name: str, keys: dict[str, object]) -> str:
         metrics = run.read_json(run.metrics)
     test = [metrics["test"][who]["total"]["mae"] for who in ("forecast", "naive", "seasonal_naive", "linear")]
     errors = "".join(f"{error:>9.3f}" for error in [metrics["validation"]["forecast"]["total"]["mae"], *test])
-    return f"  {name:<26}{errors}{metrics['kept_epoch']:>7}"
+    return f"  {name:<26}{errors}{metrics['kept_epochs']['1']:>7}"
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def train(
     resolved = load_config(config, parse_overrides(override or []))
     from forecast.training import train as train_network
 
-    with _progress(quiet, resolved.training.epochs) as on_progress:
+    with _progress(quiet) as on_progress:
         run = train_network(resolved, run_dir, force, on_progress)
     metrics = run.read_json(run.metrics)
     if as_json:
@@ -338,7 +338,7 @@ def schema(debug: Debug = False) -> None:
 
 
 @contextlib.contextmanager
-def _progress(quiet: bool, epochs: int) -> Iterator[Callable[[Progress], None] | None]:
+def _progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
     """What shows progress on stderr: a bar on a terminal, otherwise a line per epoch."""
     if quiet:
         yield None
@@ -358,14 +358,18 @@ def _progress(quiet: bool, epochs: int) -> Iterator[Callable[[Progress], None] |
 def _print_epoch(progress: Progress) -> None:
     if progress.done == 1:
         loss = "" if progress.epoch == 0 else f"  loss {progress.loss:.5f}"
-        typer.echo(
-            f"epoch {progress.epoch}/{progress.epochs}{loss}  val_loss {progress.val_loss:.5f}  {progress.seconds:.1f}s",
-            err=True,
-        )
+        epoch = f"{_member(progress)}epoch {progress.epoch}/{progress.epochs}"
+        typer.echo(f"{epoch}{loss}  val_loss {progress.val_loss:.5f}  {progress.seconds:.1f}s", err=True)
+
+
+def _member(progress: Progress) -> str:
+    return f"network {progress.member}/{progress.members}  " if progress.members > 1 else ""
 
 
 def _update_bar(bar: Bar, task: Any, progress: Progress) -> None:
-    text = f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.5f}  val_loss {progress.val_loss:.5f}"
+    text = (
+        f"{_member(progress)}epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.5f}  val_loss {progress.val_loss:.5f}"
+    )
     bar.update(task, description=text, total=progress.epochs, completed=max(0.0, progress.epoch - 1 + progress.done))
 
 
@@ -385,6 +389,8 @@ def _print_scores(run: Run, metrics: dict) -> None:
             format(total[key], style) if total[key] is not None else "-" for key, style in (("mase", ".3f"), ("wape", ".1%"))
         )
         typer.echo(f"{label:<28}{total['mae']:>10.4g}{total['rmse']:>10.4g}{mase:>8}{wape:>8}{total['bias']:>+10.3g}")
+        if name == MODEL and "members" in scores:
+            _print_spread(scores["members"])
     if len(scores[MODEL]["per_target"]) > 1:
         _print_targets(scores, labels)
     for name, cost in metrics["missing_known"].items():
@@ -396,9 +402,19 @@ def _print_scores(run: Run, metrics: dict) -> None:
         typer.echo(f"\n{metrics['advice']}")
     stages = run.read_json(run.environment)["seconds"]
     typer.echo("\nSeconds: " + ", ".join(f"{stage} {spent:.1f}" for stage, spent in stages.items()))
-    typer.echo(f"Kept the weights of epoch {metrics['kept_epoch']}. Plots, predictions and metrics: {run.directory}/")
+    epochs = ", ".join(map(str, metrics["kept_epochs"].values()))
+    typer.echo(f"Kept the weights of epoch {epochs}. Plots, predictions and metrics: {run.directory}/")
     command = "predict" if run.forecast.exists() else "plan"  # known covariates over the horizon are yet to be given
     typer.echo(f"Next: forecast {command} {run.directory}")
+
+
+def _print_spread(members: list[dict]) -> None:
+    """How far the errors of the networks of different seeds lie apart, below those of their median."""
+    styles = {"mae": ">10.4g", "rmse": ">10.4g", "mase": ">8.3f", "wape": ">8.1%", "bias": ">+10.3g"}
+    for label, of in (("lowest", min), ("highest", max)):
+        values = {name: [member[name] for member in members if member[name] is not None] for name in styles}
+        cells = (format(of(values[name]), style) if values[name] else f"{'-':>8}" for name, style in styles.items())
+        typer.echo(f"{f'  {label} of {len(members)} seeds':<28}" + "".join(cells))
 
 
 def _print_targets(scores: dict, labels: dict[str, str]) -> None:

@@ -67,6 +67,12 @@ def _calendar(value: list[str]) -> list[str]:
     return value
 
 
+def _different(value: list[int]) -> list[int]:
+    if len(set(value)) < len(value):
+        raise ValueError("each seed should be there once")
+    return value
+
+
 def _low_high(value: list[float]) -> list[float]:
     if not value[0] < value[1]:
         raise ValueError("the first number must be below the second")
@@ -93,6 +99,8 @@ Width = Annotated[int, Field(ge=1, le=10**5)]
 Units = Annotated[list[Width], BeforeValidator(_one_or_list, json_schema_input_type=Width | list[Width]), Field(min_length=1)]
 Range = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_low_high)]
 Name = Annotated[str, BeforeValidator(_name)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Seeds = Annotated[list[Seed], Field(min_length=1, max_length=100), AfterValidator(_different)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Text = Annotated[str, Field(min_length=1)]
 Steps = Annotated[int | str, BeforeValidator(_steps)]
@@ -354,6 +362,10 @@ class EarlyStoppingConfig(Section):
 class TrainingConfig(Section):
     """How the network learns."""
 
+    seeds: Seeds | None = Field(
+        None,
+        description="one network per seed, whose median is the forecast, and the spread of their errors; null: one, of `seed`",
+    )
     epochs: Count = Field(100, description="passes over the training windows, at most")
     batch_size: Count = Field(32, description="windows in one step of the optimizer")
     sampling: Literal["windows", "series"] = Field(
@@ -380,7 +392,7 @@ class Config(Section):
     """A whole config file."""
 
     name: Name = Field("run", description="start of the run directory's name; when not given, the config file's name")
-    seed: int = Field(1, ge=0, le=2**32 - 1, description="where every random draw starts: weights, dropout, order of windows")
+    seed: Seed = Field(1, description="where every random draw starts: weights, dropout, order of windows")
     data: DataConfig
     splits: SplitsConfig = SplitsConfig()
     scaling: ScalingConfig = ScalingConfig()
@@ -389,6 +401,11 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
 
     _places: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seed of each network to train."""
+        return self.training.seeds or [self.seed]
 
     def place(self, key: str) -> str:
         """Where `key` was set: `file:line:column`, the option, or the file alone where the default holds."""

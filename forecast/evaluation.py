@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,10 +66,11 @@ class Scoreboard:
         self.pools: dict[str, metrics.Pool] = {}
         self.scaled: dict[str, np.ndarray] = {}  # sums over windows of absolute and squared errors after scaling
         self.of_series: dict[str, np.ndarray] = {}  # sums over windows of absolute errors, `(series,)`
+        self.members: list[metrics.Pool] = []
         self.windows = np.zeros(len(panel.series_ids), dtype=np.int64)
 
-    def add(self, forecasts: Forecasts) -> None:
-        """Take in the forecasts of some windows."""
+    def add(self, forecasts: Forecasts, members: Sequence[np.ndarray] = ()) -> None:
+        """Take in the forecasts of some windows; and of each member, scaled, where the forecast is the median of several."""
         series, actual = forecasts.windows.series, forecasts.actual
         count, every = len(series), len(self.windows)
         actual_scaled = self.scaler.apply(actual, series)
@@ -80,11 +82,15 @@ class Scoreboard:
             absolute = metrics.mae(actual, forecast, (1, 2))  # (windows,)
             self.of_series[name] = self.of_series.get(name, 0.0) + np.bincount(series, absolute, minlength=every)
         self.windows += np.bincount(series, minlength=every)
+        self.members = self.members or [metrics.Pool() for _ in members]
+        for pool, member in zip(self.members, members, strict=True):
+            pool.add(actual, self.scaler.undo(member, series), self.scales[series])
 
     def scores(self) -> dict:
         """Plain JSON values, None where undefined."""
         count = int(self.windows.sum())
-        return {"windows": count} | {name: self._of(name, pool, count) for name, pool in self.pools.items()}
+        members = {"members": [_plain(pool.score()) for pool in self.members]} if self.members else {}
+        return {"windows": count, **members} | {name: self._of(name, pool, count) for name, pool in self.pools.items()}
 
     def _of(self, name: str, pool: metrics.Pool, count: int) -> dict:
         mae_scaled, mse_scaled = self.scaled[name] / count

@@ -201,14 +201,14 @@ def _graph(trained: Trained, static: Mapping[str, np.ndarray]) -> keras.Model:
         name: keras.ops.cast(of_series(name, table)[:, 0], "int32" if name == CATEGORIES else "float32")
         for name, table in static.items()
     }
-    model = load_keras(network, trained.weights, portable=True)
-    forecast = _unrolled(model, past, ahead, beside, horizon, network.horizon)
+    models = [load_keras(network, weights, portable=True) for weights in trained.members]
+    forecast = _unrolled(lambda seen: _median([model(seen) for model in models]), past, ahead, beside, horizon, network.horizon)
     forecast = forecast * scale[..., :targets] + offset[..., :targets]  # (batch, horizon, targets)
     return keras.Model(inputs, keras.ops.exp(forecast) - 1 if scaler.transform == "log1p" else forecast)
 
 
 def _unrolled(
-    model: keras.Model,
+    model: Callable[[dict[str, keras.KerasTensor]], keras.KerasTensor],
     past: keras.KerasTensor,
     ahead: keras.KerasTensor | None,
     beside: dict[str, keras.KerasTensor],
@@ -226,6 +226,15 @@ def _unrolled(
             happened = keras.ops.concatenate([blocks[-1], *known.values()], axis=-1) if known else blocks[-1]
             past = keras.ops.concatenate([past, happened], axis=1)[:, -lookback:]
     return keras.ops.concatenate(blocks, axis=1) if len(blocks) > 1 else blocks[0]
+
+
+def _median(forecasts: list[keras.KerasTensor]) -> keras.KerasTensor:
+    from forecast.models.backend import keras
+
+    if len(forecasts) == 1:
+        return forecasts[0]
+    ranked, middle = keras.ops.sort(keras.ops.stack(forecasts, axis=-1), axis=-1), len(forecasts) // 2
+    return ranked[..., middle] if len(forecasts) % 2 else (ranked[..., middle - 1] + ranked[..., middle]) / 2
 
 
 def _write_onnx(model: keras.Model, path: Path) -> None:

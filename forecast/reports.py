@@ -28,7 +28,7 @@ def write_plots(run: Run) -> None:
     metrics = run.read_json(run.metrics)
     figures = {
         "forecast.png": _forecast(predictions, future, metrics["verdict"]),
-        "learning_curve.png": _learning_curve(pd.read_csv(run.history), metrics["kept_epoch"]),
+        "learning_curve.png": _learning_curve(pd.read_csv(run.history), metrics["kept_epochs"]),
         "error_per_step.png": _error_per_step(metrics["test"]),
         "residuals.png": _residuals(predictions),
     }
@@ -98,11 +98,17 @@ def _forecast(predictions: pd.DataFrame, future: pd.DataFrame, verdict: str) -> 
     return figure
 
 
-def _learning_curve(history: pd.DataFrame, kept: int) -> Figure:
+def _learning_curve(history: pd.DataFrame, kept: dict[str, int]) -> Figure:
     figure, (axis,) = _figure(1)
-    axis.plot(history.epoch, history.loss, color=OTHER, label="loss (training)")
-    axis.plot(history.epoch, history.val_loss, color=FORECAST, label="val_loss (validation)")
-    axis.axvline(kept, color=ACTUAL, linewidth=0.8, linestyle="--", label=f"kept: epoch {kept}")
+    labels = {
+        "loss": "loss (training)",
+        "val_loss": "val_loss (validation)",
+        "kept": f"kept: epoch {', '.join(map(str, kept.values()))}",
+    }
+    for seed, own in history.groupby("seed"):
+        axis.plot(own.epoch, own.loss, color=OTHER, label=labels.pop("loss", None))
+        axis.plot(own.epoch, own.val_loss, color=FORECAST, label=labels.pop("val_loss", None))
+        axis.axvline(kept[str(seed)], color=ACTUAL, linewidth=0.8, linestyle="--", label=labels.pop("kept", None))
     axis.set(xlabel="epoch", ylabel="loss, scaled units")
     axis.legend(frameon=False)
     return figure

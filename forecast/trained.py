@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -42,7 +43,7 @@ class Trained:
     contract: Contract
     scaler: Scaler
     network: Network
-    weights: dict[str, np.ndarray]
+    members: list[dict[str, np.ndarray]]  # the weights of one network, or of several whose median is the forecast
     horizon: int  # steps to forecast; more than the network's own are rolled out
 
     @property
@@ -57,12 +58,12 @@ class Trained:
             RunError: there is no such runtime, or Keras is not installed.
         """
         if runtime == "numpy":
-            return partial(numpy_forward, self.network, self.weights)
+            return median_of([partial(numpy_forward, self.network, weights) for weights in self.members])
         if runtime != "keras":
             raise RunError(f"there is no runtime `{runtime}`.", did_you_mean(runtime, RUNTIMES))
         from forecast.models.keras_builder import load_keras
 
-        return load_keras(self.network, self.weights).predict_on_batch
+        return median_of([load_keras(self.network, weights).predict_on_batch for weights in self.members])
 
     def forecast(self, windows: Windows, forward: Forward) -> np.ndarray:
         """Forecasts `(windows, horizon, targets)` of `continuing_windows`, in the units of the file.
@@ -173,9 +174,39 @@ def read_trained(run: Run) -> Trained:
     same = same and (len(scaler.static.offset), len(scaler.static.vocabulary)) == static
     if not same or set(contract.columns) != set(config.data.values):
         raise RunError("config, contract and scaler do not belong together.", DAMAGED, str(run.directory))
-    weights = run.read_weights(network.parameters)
-    network.check_weights(weights, str(run.weights))
-    return Trained(config, contract, scaler, expected, weights, horizon)
+    return Trained(config, contract, scaler, expected, read_members(run, config, expected), horizon)
+
+
+def read_members(run: Run, config: Config, network: Network) -> list[dict[str, np.ndarray]]:
+    """The weights of each seed's network, in the order of `Config.seeds`.
+
+    Raises:
+        RunError: the file is damaged, or not of this network and these seeds.
+    """
+    weights = run.read_weights(network.parameters * len(config.seeds))
+    members = [weights]
+    if config.training.seeds:
+        prefixes = [member_prefix(seed) for seed in config.seeds]
+        members = [
+            {name.removeprefix(prefix): weights.pop(name) for name in list(weights) if name.startswith(prefix)}
+            for prefix in prefixes
+        ]
+        members[0] |= weights  # what belongs to none is found below
+    for member in members:
+        network.check_weights(member, str(run.weights))
+    return members
+
+
+def member_prefix(seed: int) -> str:
+    """What the names of weights begin with where a run has several networks."""
+    return f"seed_{seed}/"
+
+
+def median_of(forwards: Sequence[Forward]) -> Forward:
+    """A function of a network's inputs whose forecast is the median of what several make of them, step by step."""
+    if len(forwards) == 1:
+        return forwards[0]
+    return lambda inputs: np.median([forward(inputs) for forward in forwards], axis=0)
 
 
 def read_rows_of(run: Run, trained: Trained, data: str | Path | None) -> Panel:

@@ -9,6 +9,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ from forecast.runs import Run
 from forecast.scaling import Scaler, fit_scaler, scale_panel
 from forecast.splits import PARTS, Part, Splits, make_splits
 from forecast.timestamps import in_steps, season_of
-from forecast.trained import network_of, recent_rows
+from forecast.trained import median_of, member_prefix, network_of, read_members, recent_rows
 from forecast.windows import Forward, Windows, assumptions_of, check_measured, check_parts, gather, make_windows, without_short
 
 if TYPE_CHECKING:
@@ -99,10 +100,10 @@ def train(
                     *map(prepared.of_network, (prepared.ridge_windows, prepared.windows["validation"])), linear.normalization
                 )
         with _timed(seconds, "training"):
-            network, kept = _fit_network(prepared, skip, run, on_progress)
-        log.info("weights of epoch %d are kept; %d parameters", kept, network.parameters)
+            kept = _fit_members(prepared, skip, run, on_progress)
+        log.info("kept epochs by seed: %s; %d parameters each", kept, prepared.network.parameters)
         with _timed(seconds, "scoring"):
-            log.info("test: %s", _score(run, prepared, network, linear, kept))
+            log.info("test: %s", _score(run, prepared, linear, kept))
         _forecast(run, config.data, prepared.panel)
         with _timed(seconds, "plots"):
             try:
@@ -223,34 +224,48 @@ def _forecast(run: Run, config: DataConfig, panel: Panel) -> None:
         log.warning("no forecast.csv yet: %s", error)
 
 
-def _fit_network(
-    prepared: Prepared, ridge: Linear, run: Run, on_progress: Callable[[Progress], None] | None
-) -> tuple[Network, int]:
-    """Build, train and save the network; returns its description and the epoch that it keeps."""
+def _fit_members(prepared: Prepared, ridge: Linear, run: Run, on_progress: Callable[[Progress], None] | None) -> dict[int, int]:
+    """Train and save a network for each seed; returns the epoch that each keeps."""
     from forecast.models.backend import keras
+
+    run.write_json(run.environment, _environment(keras.backend.backend()))
+    config, kept, weights = prepared.config, {}, {}
+    for member, seed in enumerate(config.seeds):
+
+        def report(progress: Progress, member: int = member, seed: int = seed) -> None:
+            progress = replace(progress, member=member + 1, members=len(config.seeds))
+            if progress.done == 1:
+                hidden = {"epochs", "done", "member", "members"}
+                row = {name: value for name, value in asdict(progress).items() if name not in hidden}
+                run.append_history({"seed": seed} | row)
+            if on_progress:
+                on_progress(progress)
+
+        kept[seed], own = _fit_network(prepared, ridge, seed, report)
+        prefix = member_prefix(seed) if config.training.seeds else ""
+        weights |= {prefix + name: values for name, values in own.items()}
+    run.write_json(run.network, prepared.network.to_json())
+    run.write_weights(weights)
+    run.seal()
+    return kept
+
+
+def _fit_network(
+    prepared: Prepared, ridge: Linear, seed: int, report: Callable[[Progress], None]
+) -> tuple[int, dict[str, np.ndarray]]:
+    """Build and train the network of one seed; returns the epoch that it keeps, and its weights."""
     from forecast.models.fitting import fit
     from forecast.models.keras_builder import build_keras, get_weights, set_weights
 
-    run.write_json(run.environment, _environment(keras.backend.backend()))
-
-    def report(progress: Progress) -> None:
-        if progress.done == 1:
-            run.append_history({name: value for name, value in asdict(progress).items() if name not in {"epochs", "done"}})
-        if on_progress:
-            on_progress(progress)
-
     config, network = prepared.config, prepared.network
-    model = build_keras(network, config.model, config.seed, config.training.mixed_precision)
+    model = build_keras(network, config.model, seed, config.training.mixed_precision)
     if config.model.linear_skip:
         skip = {"linear_skip/kernel": ridge.kernel, "linear_skip/bias": ridge.bias}
         skip = {name: values.astype(np.float32) for name, values in skip.items()}
         set_weights(model, network, get_weights(model, network) | skip)
     train, validation = (prepared.of_network(prepared.windows[part]) for part in ("train", "validation"))
-    kept = fit(model, train, validation, config.training, config.seed, report)
-    run.write_json(run.network, network.to_json())
-    run.write_weights(_with_average_categories(network, get_weights(model, network)))
-    run.seal()
-    return network, kept
+    kept = fit(model, train, validation, config.training, seed, report)
+    return kept, _with_average_categories(network, get_weights(model, network))
 
 
 def _with_average_categories(network: Network, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -263,15 +278,17 @@ def _with_average_categories(network: Network, weights: dict[str, np.ndarray]) -
     return averaged
 
 
-def _score(run: Run, prepared: Prepared, network: Network, linear: Linear, kept: int) -> str:
+def _score(run: Run, prepared: Prepared, linear: Linear, kept: dict[int, int]) -> str:
     """Write metrics of network and baselines on validation and test, and the test forecasts; returns the verdict.
 
     The network is the one that the run holds, so that what is scored is what will forecast.
     """
     from forecast.models.keras_builder import load_keras
 
-    weights = run.read_weights(network.parameters)
-    by_keras = load_keras(network, weights).predict_on_batch
+    config, network = prepared.config, prepared.network
+    weights = read_members(run, config, network)
+    members = [load_keras(network, member).predict_on_batch for member in weights]
+    by_keras = median_of(members)
     scores: dict = {}
     for part in PARTS[1:]:
         windows = prepared.windows[part]
@@ -286,22 +303,24 @@ def _score(run: Run, prepared: Prepared, network: Network, linear: Linear, kept:
                     linear.forecast(piece),
                     prepared.season_length,
                 )
-                board.add(forecasts)
+                apart = members if len(members) > 1 else []
+                board.add(forecasts, [piece.forecast_by(member, network.horizon) for member in apart])
                 append(predictions_table(forecasts, prepared.panel))
         scores[part] = board.scores()
     run.write_table(run.per_series, board.per_series())
     checked = prepared.of_network(windows).spread(CHECKED_WINDOWS).inputs()
-    apart = relative_difference(forward(network, weights, checked), by_keras(checked))
+    by_numpy = median_of([partial(forward, network, member) for member in weights])
+    apart = relative_difference(by_numpy(checked), by_keras(checked))
     if not apart <= READER_TOLERANCE:
         log.warning("NumPy and Keras forecast differently, by %.1e of the largest forecast: use predict --runtime keras.", apart)
     skills = skill(scores["test"])
     summary = {
         "verdict": verdict(skills),
-        "advice": advice(skills, kept, prepared.config.model.linear_skip),
+        "advice": advice(skills, max(kept.values()), config.model.linear_skip),
         "skill": skills,
         "missing_known": _costs_of_missing(prepared, by_keras),
-        "kept_epoch": kept,
-        "parameters": network.parameters,
+        "kept_epochs": kept,
+        "parameters": network.parameters * len(weights),
         "runtime_difference": apart,
         "season_length": prepared.season_length,
         "linear_strength": dict(zip(prepared.panel.targets, linear.strength, strict=True)),

@@ -83,7 +83,8 @@ def test_a_users_mistake_is_a_message_and_exit_code_1(project):
     assert done.stdout == ""
     line = config.read_text().splitlines().index("  cell: lstmm") + 1
     assert done.stderr == (
-        f"{config}:{line}:3: `model.cell` is 'lstmm'; it should be 'lstm', 'gru' or 'simple_rnn'.\n  cell: recurrent cell.\n"
+        f"{config}:{line}:3: `model.cell` is 'lstmm'; it should be 'lstm', 'gru', 'simple_rnn' or 'peephole_lstm'.\n"
+        "  cell: recurrent cell; the gates of peephole_lstm also see the cell's memory.\n"
     )
 
 

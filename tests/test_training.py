@@ -8,14 +8,19 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from forecast.cli import app
 from forecast.config import TrainingConfig
 from forecast.errors import ConfigError, DataError, RunError
 from forecast.evaluation import BASELINES, MODEL
+from forecast.exports import export
 from forecast.loading import load_config
 from forecast.models.fitting import Batches, learning_rate_at
+from forecast.models.numpy_runtime import forward
 from forecast.prediction import predict
 from forecast.runs import Run
+from forecast.trained import read_trained
 from forecast.training import prepare, train
 from forecast.windows import Windows
 from tests.conftest import seasonal_rows
@@ -93,7 +98,7 @@ def test_a_run_is_whole(project, tmp_path):
     assert [progress.epoch for progress in seen if progress.done == 1] == [0, 1, 2]
 
     history = pd.read_csv(run.history)
-    assert list(history.columns) == ["epoch", "loss", "val_loss", "learning_rate", "seconds"]
+    assert list(history.columns) == ["seed", "epoch", "loss", "val_loss", "learning_rate", "seconds"]
     assert history.epoch.tolist() == [0, 1, 2]
 
     predictions = pd.read_csv(run.predictions, parse_dates=["cutoff", "timestamp"])
@@ -145,7 +150,7 @@ def test_a_run_predicts_after_its_config_and_data_are_gone(project, tmp_path):
 def test_epoch_zero_is_the_linear_baseline_and_is_kept_if_nothing_beats_it(project, tmp_path):
     run = train(project(training={"learning_rate": 10.0, "optimizer": "sgd", "clipnorm": None, "epochs": 1}), tmp_path / "run")
     metrics = run.read_json(run.metrics)
-    assert metrics["kept_epoch"] == 0
+    assert metrics["kept_epochs"] == {"1": 0}
     predictions = pd.read_csv(run.predictions)
     np.testing.assert_allclose(predictions[MODEL], predictions.linear, rtol=1e-4)
     assert metrics["verdict"].endswith("equals linear.")
@@ -183,7 +188,7 @@ def test_best_epoch_is_kept(project, tmp_path):
     keys = {"epochs": 12, "learning_rate": 0.05, "early_stopping": {"patience": 3}}
     run = train(project(model={"linear_skip": False}, training=keys), tmp_path / "run")
     history = pd.read_csv(run.history)
-    kept = run.read_json(run.metrics)["kept_epoch"]
+    kept = run.read_json(run.metrics)["kept_epochs"]["1"]
     assert kept == history.epoch[history.val_loss.argmin()]
     scored = run.read_json(run.metrics)["validation"][MODEL]["total"]["mse_scaled"]
     assert scored == pytest.approx(history.val_loss.min(), rel=1e-4)
@@ -328,3 +333,76 @@ def test_a_ragged_panel_trains_and_scores_what_it_can(project, tmp_path):
     assert repairs["series too short for a window, left out"] == ["tiny"]
     assert repairs["series without a training window, only scored"] == ["new"]
     assert np.isfinite(run.read_json(run.metrics)["test"]["forecast"]["total"]["mase"])
+
+
+# --- several networks
+
+
+@pytest.fixture(scope="module")
+def ensemble(tmp_path_factory):
+    """A run of three seeds, on two series and two targets."""
+    folder = tmp_path_factory.mktemp("ensemble")
+    two_series().to_csv(folder / "data.csv", index=False)
+    (folder / "config.yaml").write_text(
+        "data: {path: data.csv, timestamp: month, target: [sales, visits], series_id: shop}\nsplits: {validation: 18, test: 18}\n"
+        "windows: {lookback: 12, horizon: 3}\nmodel: {units: 4, linear_skip: no}\ntraining: {epochs: 2, seeds: [1, 5, 7]}\n"
+    )
+    return train(folder / "config.yaml", folder / "run")
+
+
+@pytest.mark.slow
+def test_several_seeds_forecast_their_median(ensemble):
+    trained = read_trained(ensemble)
+    windows = prepare(ensemble.read_config().model_copy(update={"data": data_of(ensemble)})).windows["test"]
+    each = [forward(trained.network, weights, windows.inputs()) for weights in trained.members]
+    assert not np.allclose(each[0], each[1])
+    median = trained.scaler.undo(np.median(each, axis=0), windows.series)
+    np.testing.assert_allclose(pd.read_csv(ensemble.predictions).forecast, median.ravel(), rtol=1e-5)
+    np.testing.assert_allclose(predict(ensemble).forecast, predict(ensemble, runtime="keras").forecast, rtol=1e-5)
+    metrics = ensemble.read_json(ensemble.metrics)
+    actual = pd.read_csv(ensemble.predictions).actual.to_numpy()
+    errors = [np.abs(trained.scaler.undo(own, windows.series).ravel() - actual).mean() for own in each]
+    assert [member["mae"] for member in metrics["test"]["members"]] == pytest.approx(errors, rel=1e-5)
+    assert metrics["parameters"] == 3 * trained.network.parameters
+    assert list(metrics["kept_epochs"]) == ["1", "5", "7"]
+    assert pd.read_csv(ensemble.history).seed.tolist() == [1] * 3 + [5] * 3 + [7] * 3
+
+
+def data_of(run):
+    """The data section of a run's config, whose path it keeps as it was given."""
+    data = run.read_config().data
+    return data.model_copy(update={"path": str(run.directory.parent / "data.csv")})
+
+
+@pytest.mark.slow
+def test_one_of_several_seeds_is_that_seed_alone(ensemble, tmp_path):
+    config = ensemble.read_config().model_copy(update={"data": data_of(ensemble), "seed": 5})
+    alone = train(config.model_copy(update={"training": config.training.model_copy(update={"seeds": None})}), tmp_path / "alone")
+    own = read_trained(alone).members[0]
+    for name, values in read_trained(ensemble).members[1].items():
+        np.testing.assert_array_equal(values, own[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["onnx", "litert"])
+def test_an_export_holds_all_networks(ensemble, to, tmp_path):
+    assert export(ensemble, to, tmp_path / to).difference_scaled < 1e-5
+
+
+@pytest.mark.slow
+def test_weights_of_other_seeds(ensemble, tmp_path):
+    shutil.copytree(ensemble.directory, tmp_path / "run")
+    run = Run(tmp_path / "run")
+    run.config.write_text(run.config.read_text().replace("- 7", "- 8"))
+    run.seal()
+    with pytest.raises(RunError, match="the weights and the description of the network differ in `"):
+        predict(run)
+
+
+@pytest.mark.slow
+def test_the_spread_between_seeds_is_shown(ensemble, tmp_path):
+    config = str(ensemble.directory.parent / "config.yaml")
+    shown = CliRunner().invoke(app, ["train", config, "--run-dir", str(tmp_path / "run")])
+    assert "network 3/3  epoch 2/2" in shown.stderr
+    lowest, highest = (line.split() for line in shown.stdout.splitlines() if "of 3 seeds" in line)
+    assert float(lowest[4]) < float(highest[4])

@@ -35,6 +35,8 @@ class Progress:
     val_loss: float  # of the last validated epoch
     learning_rate: float
     seconds: float  # since the epoch began
+    member: int = 1  # which of several networks, from 1
+    members: int = 1
 
 
 class Batches(keras.utils.PyDataset):
