@@ -2,7 +2,7 @@
 
 python benchmarks/small_data.py FILE[:TARGET] ... [--peers PYTHON] [--cutoffs N]
 
---peers: a Python with neuralforecast, darts and statsforecast (pip install torch neuralforecast darts statsforecast).
+--peers: a Python of an environment with benchmarks/requirements.txt.
 The cutoffs are spread evenly over the test part that `init` chose. Nobody is refitted. MASE is scaled by the training rows.
 """
 

@@ -385,7 +385,9 @@ class TrainingConfig(Section):
     )
     warmup_epochs: int = Field(0, ge=0, le=10**9, description="epochs over which the learning rate rises to its value")
     accumulate_gradients: Count = Field(1, description="batches over which gradients are averaged before a step is taken")
-    mixed_precision: YesNo = Field(False, description="recurrent layers compute in bfloat16; for GPUs")
+    mixed_precision: YesNo = Field(
+        False, description="recurrent layers compute in bfloat16: faster on GPUs, and for wide layers on CPUs that know it"
+    )
 
 
 class Config(Section):

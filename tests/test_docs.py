@@ -35,8 +35,8 @@ def test_config_reference_and_schema_are_current():
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_shipped_configs_load_and_say_what_to_expect(path):
     config = load_config(path)
-    assert Path(config.data.path).exists()
     header = path.read_text().split("\n\n")[0]
+    assert Path(config.data.path).exists() or "The data is not shipped" in header
     assert f"forecast train configs/{path.name}" in header
     assert re.search(r"Expected: test MAE [\d.]+", header)
     assert re.search(r"About \d+ s on 2 cores", header)
