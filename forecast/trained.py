@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from forecast.config import Config, DataConfig
 from forecast.contracts import Contract
 from forecast.errors import DataError, RunError, did_you_mean, first_few
-from forecast.models.description import KNOWN, Network, describe_network
+from forecast.models.architectures import describe_network
+from forecast.models.description import KNOWN, Network
 from forecast.models.numpy_runtime import forward as numpy_forward
 from forecast.runs import DAMAGED, Run
 from forecast.scaling import Scaler, scale_panel

@@ -30,7 +30,7 @@ ROWS = [
     ["metrics", "baselines"],
     ["runs"],
     ["models.backend", "models.description"],
-    ["models.keras_builder", "models.numpy_runtime", "models.fitting"],
+    ["models.keras_builder", "models.numpy_runtime", "models.fitting", "models.architectures"],
     ["trained", "evaluation"],
     ["future"],
     ["prediction"],

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from forecast.config import ModelConfig
+from forecast.models.architectures import describe_network
 from forecast.models.backend import keras
-from forecast.models.description import SIZES, VERSION, Network, describe_network
+from forecast.models.description import SIZES, VERSION, Network
 from forecast.models.keras_builder import _Builder, build_keras, get_weights, load_keras, set_weights
 from forecast.models.numpy_runtime import KINDS, READER_TOLERANCE, forward, relative_difference, sigmoid
 from forecast.runs import Run

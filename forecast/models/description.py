@@ -1,36 +1,20 @@
 """The network as plain data: a list of named layers with their sizes, from which any reader can rebuild it.
 
-The layers form a graph; each names the earlier layers whose outputs it takes. With every part switched on:
-
-    past -- targets --+-- centre, scale                        (statistics of each window)
-       |              |      |
-       |              +-- normalized --+-- affine -- seen -- recurrent_1 ... -+-- head --- sum -- affine_inverse -+
-       |                               |              |                       |             |                     |
-       +-- covariates -----------------|--------------+                       +-- context   |                     |
-                                       |                                              |     |                     |
-    known -----------------------------|----------------------------------------------+-- hidden, ahead           |
-                                       +-- linear_skip --------------------------------------------------------- sum -- forecast
-
-`targets` and `covariates` are only there where there are covariates, `context` to `ahead` where some are known over the horizon.
-What is static is repeated beside `covariates`. With `decoder: seq2seq` a recurrent layer over the horizon stands in the place of
-`head` to `ahead`.
-
-All shapes leave out the leading axis of windows. `SIZES` says which kinds of layers there are and how large each is; every
-reader (`numpy_runtime`, `keras_builder`) has a function for each of them.
+The layers form a graph; each names the earlier layers whose outputs it takes. All shapes leave out the leading axis of windows.
+`SIZES` says which kinds of layers there are and how large each is; every reader (`numpy_runtime`, `keras_builder`) has a function
+for each of them. `architectures` says which layers a config asks for.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from forecast.config import ModelConfig
 from forecast.errors import RunError
 from forecast.runs import DAMAGED
-from forecast.windows import EPSILON, STATISTICS
 
 VERSION = 2
 GATES = {"lstm": 4, "peephole_lstm": 4, "gru": 3, "simple_rnn": 1}
@@ -39,7 +23,6 @@ Shape = tuple[int, ...]
 Sizes = tuple[Shape, dict[str, Shape]]  # of a layer's output, and of each of its weights in the order in which Keras keeps them
 # The network's inputs, scaled: (lookback, channels), (horizon, known channels), (static covariates,); and codes of categories.
 PAST, KNOWN, STATIC, CATEGORIES = "past", "known", "static", "categories"
-WIDEST = 16  # values that stand for a category, at most
 
 
 @dataclass(frozen=True)
@@ -131,187 +114,6 @@ class Network:
             return cls(**{**data, "layers": [Layer(**layer) for layer in data["layers"]]})
         except (AttributeError, IndexError, KeyError, TypeError, ValueError):
             raise RunError("the description of the network is damaged.", DAMAGED, place) from None
-
-
-def describe_network(
-    model: ModelConfig,
-    past: tuple[int, int],
-    forecast: tuple[int, int],
-    known: int = 0,
-    static: int = 0,
-    categories: Sequence[int] = (),
-) -> Network:
-    """The network that a config asks for, with `past` `(lookback, channels)` and `forecast` `(horizon, targets)`.
-
-    The first channels are the targets, the last `known` ones the covariates that are known over the horizon, too.
-    static: number of static covariates; categories: how many codes each static category has, 0 for an unknown one included.
-    """
-    (lookback, channels), (horizon, targets) = past, forecast
-    shapes = {KNOWN: (horizon, known), STATIC: (static,), CATEGORIES: (len(categories),)}
-    drawing = _Drawing({PAST: past} | {name: shape for name, shape in shapes.items() if shape[-1]})
-    add = drawing.add
-    size = {"horizon": horizon, "targets": targets}  # of the heads
-    centre, divided = STATISTICS[model.normalization]
-    seen = own = add("targets", "select", [PAST], first=0, count=targets) if channels > targets else PAST
-    statistics = []
-    if centre:
-        statistics.append(add("centre", "centre", [own], method=centre))
-        if divided:
-            statistics.append(add("scale", "scale", [own], epsilon=EPSILON))
-        seen = add("normalized", "normalize", [own, *statistics])
-    linear_input = seen
-    if divided:
-        seen = add("affine", "affine", [seen])
-    beside = [add("covariates", "select", [PAST], first=targets, count=channels - targets)] if channels > targets else []
-    if static or categories:
-        beside.append(add("static_of_each_step", "repeat", [_add_static(drawing, static, categories)], steps=lookback))
-    ahead, each = ([KNOWN] if known else []), model.channel_independent and targets > 1
-    if each:  # from here on, every target is a window of its own
-        size = {"horizon": horizon, "targets": 1}
-        seen = add("channel", "split_channels", [seen])
-        beside = [add(f"{name}_of_each", "for_each", [name], count=targets) for name in beside]
-        ahead = [add("known_of_each", "for_each", ahead, count=targets)] if ahead else []
-    if beside:
-        seen = add("seen", "concat", [seen, *beside])
-    state = _add_recurrent_stack(drawing, model, _add_front(drawing, model, seen))
-    # With a skip beside it the head starts at zero, so that the untrained network is the linear baseline.
-    start = "zeros" if model.linear_skip else "glorot_uniform"
-    if model.decoder == "seq2seq":
-        seen = _add_recurrent_decoder(drawing, model, state, ahead, size, start)
-    elif model.decoder == "parallel":
-        seen = _add_parallel_decoder(drawing, model, state, ahead, size, start, targets if each else 1)
-    else:
-        seen = add("head", "head", [state], start=start, **size)
-        if ahead:
-            seen = add("head_and_ahead", "sum", [seen, _add_direct_decoder(drawing, model, [state, *ahead], size, start)])
-    if each:
-        seen = add("joined", "join_channels", [seen], count=targets)
-    if divided:
-        seen = add("affine_inverse", "affine_inverse", [seen], of="affine")
-    if model.linear_skip:
-        skip = add("linear_skip", "linear_skip", [linear_input], horizon=horizon, targets=targets)
-        seen = add("sum", "sum", [seen, skip])
-    if statistics:
-        add("forecast", "denormalize", [seen, *statistics])
-    return drawing.network
-
-
-def _add_static(drawing: _Drawing, static: int, categories: Sequence[int]) -> str:
-    """The static covariates and the vector of each category, side by side; returns the last layer's name."""
-    parts = [STATIC] if static else []
-    for column, size in enumerate(categories):
-        name, width = f"embedding_{column + 1}", min(WIDEST, -(-size // 2))
-        parts.append(drawing.add(name, "embedding", [CATEGORIES], column=column, size=size, units=width))
-    return drawing.add("static_of_series", "concat", parts)
-
-
-def _add_recurrent_decoder(
-    drawing: _Drawing, model: ModelConfig, state: str, ahead: list[str], size: dict[str, int], start: str
-) -> str:
-    """A recurrent layer over the horizon, which starts from the encoder's state and sees it, and the known covariates of each
-    step (Sutskever et al. 2014, with the context of Cho et al. 2014); returns the last layer's name.
-    """
-    first, units = _add_first_state(drawing, model, state), model.units[-1]
-    context = drawing.add("context", "repeat", [state], steps=size["horizon"])
-    seen = drawing.add("context_and_known", "concat", [context, *ahead]) if ahead else context
-    decoder = drawing.add(
-        "decoder", "recurrent", [seen, first], cell=model.cell, units=units, bidirectional=False, sequences=True
-    )
-    return drawing.add("head", "dense", [decoder], units=size["targets"], activation="linear", start=start)
-
-
-def _add_first_state(drawing: _Drawing, model: ModelConfig, state: str) -> str:
-    """All that the decoder's cell remembers before its first step, made of the encoder's state."""
-    units = model.units[-1] * STATES[model.cell]
-    return drawing.add("first_state", "dense", [state], units=units, activation="tanh", start="glorot_uniform")
-
-
-def _add_parallel_decoder(
-    drawing: _Drawing, model: ModelConfig, state: str, ahead: list[str], size: dict[str, int], start: str, channels: int
-) -> str:
-    """A recurrent step from the encoder's state to each segment of the horizon, told by its position, its channel and what is
-    known ahead (SegRNN, Lin et al. 2023); returns the last layer's name.
-    """
-    add, units, length = drawing.add, model.units[-1], model.segment or 1
-    segments = -(-size["horizon"] // length)
-    told = [add("positions", "positions", [state], rows=segments, units=units)]
-    if channels > 1:
-        channel = add("channel_embedding", "channel_embedding", [state], channels=channels, units=units)
-        told.append(add("channel_of_each_segment", "repeat", [channel], steps=segments))
-    told += [add("known_segments", "segments", ahead, length=length, pad="right")] if ahead else []
-    seen = add("context", "concat", told) if len(told) > 1 else told[0]
-    first = _add_first_state(drawing, model, state)
-    seen = add("decoder", "recurrent_step", [seen, first], cell=model.cell, units=units)
-    if model.dropout:
-        seen = add("decoder_dropout", "dropout", [seen], rate=model.dropout)
-    seen = add("head", "dense", [seen], units=length * size["targets"], activation="linear", start=start)
-    return add("joined_segments", "join_segments", [seen], **size)
-
-
-def _add_front(drawing: _Drawing, model: ModelConfig, seen: str) -> str:
-    """Convolutions, then segments, where the config asks for them; returns the last layer's name."""
-    if model.front:
-        conv = model.front.conv
-        for number in range(1, conv.layers + 1):
-            options = {"filters": conv.filters, "kernel_size": conv.kernel_size, "strides": conv.strides}
-            seen = drawing.add(f"conv_{number}", "conv", [seen], **options)
-            if model.front.batch_norm:
-                seen = drawing.add(f"batch_norm_{number}", "batch_norm", [seen], epsilon=1e-3)
-    if model.segment:
-        cut = drawing.add("segments", "segments", [seen], length=model.segment, pad="left")
-        start = {"activation": "relu", "start": "glorot_uniform"}
-        seen = drawing.add("segment_embedding", "dense", [cut], units=model.units[0], **start)
-    return seen
-
-
-def _add_direct_decoder(drawing: _Drawing, model: ModelConfig, inputs: list[str], size: dict[str, int], start: str) -> str:
-    """What the known covariates of each step add to its forecast, in the light of the state; returns the last layer's name."""
-    (state, known), width = inputs, model.units[-1]
-    context = drawing.add("context", "head", [state], horizon=size["horizon"], targets=width, start="glorot_uniform")
-    both = drawing.add("context_and_known", "concat", [context, known])
-    hidden = drawing.add("hidden", "dense", [both], units=width, activation="tanh", start="glorot_uniform")
-    return drawing.add("ahead", "dense", [hidden], units=size["targets"], activation="linear", start=start)
-
-
-def _add_recurrent_stack(drawing: _Drawing, model: ModelConfig, seen: str) -> str:
-    """Add `model.units` layers on top of `seen`; returns the last one's name."""
-    for number, units in enumerate(model.units, 1):
-        last = number == len(model.units) and not model.attention
-        seen = drawing.add(
-            f"recurrent_{number}", "recurrent", [seen],
-            cell=model.cell, units=units, bidirectional=model.bidirectional, sequences=not last,
-        )  # fmt: skip
-        if model.layer_norm:
-            seen = drawing.add(f"layer_norm_{number}", "layer_norm", [seen], epsilon=1e-3)
-        if model.dropout:
-            seen = drawing.add(f"dropout_{number}", "dropout", [seen], rate=model.dropout)
-    if not model.attention:
-        return seen
-    # Additive attention (Bahdanau et al. 2015) with one query for all windows.
-    start = {"start": "glorot_uniform"}
-    hidden = drawing.add("attention_hidden", "dense", [seen], units=model.units[-1], activation="tanh", **start)
-    scores = drawing.add("attention_scores", "dense", [hidden], units=1, activation="linear", **start)
-    return drawing.add("attended", "attend", [seen, scores])
-
-
-class _Drawing:
-    """A network in the making; `add` returns the new layer's name, for the layers that take its output."""
-
-    def __init__(self, inputs: dict[str, Shape]) -> None:
-        self.inputs = {name: list(shape) for name, shape in inputs.items()}
-        self.shapes: dict[str, Shape] = dict(inputs)
-        self.layers: list[Layer] = []
-
-    def add(self, name: str, kind: str, inputs: list[str], **options: object) -> str:
-        shape, weights = SIZES[kind](*(self.shapes[layer] for layer in inputs), **options)
-        sizes = {weight: list(size) for weight, size in weights.items()}
-        self.shapes[name] = shape
-        self.layers.append(Layer(name, kind, inputs, list(shape), options, sizes))
-        return name
-
-    @property
-    def network(self) -> Network:
-        return Network(self.inputs, self.layers)
 
 
 def _statistic(past: Shape, **options: object) -> Sizes:
