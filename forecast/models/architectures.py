@@ -140,7 +140,9 @@ class _Drawing:
             seen = self.add(f"recurrent_{number}", "recurrent", [seen], **options)
             if model.layer_norm:
                 seen = self.add(f"layer_norm_{number}", "layer_norm", [seen], epsilon=1e-3)
-            if model.dropout:
+            if model.dropout and not (
+                last and model.decoder == "parallel"
+            ):  # which drops its own outputs instead, as SegRNN does
                 seen = self.add(f"dropout_{number}", "dropout", [seen], rate=model.dropout)
         if not model.attention:
             return seen
