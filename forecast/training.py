@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,22 +19,22 @@ from forecast import __version__
 from forecast.baselines import Linear, fit_linear
 from forecast.config import Config, DataConfig
 from forecast.contracts import contract
-from forecast.data import Panel, check_moves, read_panel
-from forecast.errors import ConfigError, DataError, RunError, check_installed
+from forecast.data import Panel
+from forecast.errors import DataError, RunError, check_installed
 from forecast.evaluation import Scoreboard, advice, forecast_all, predictions_table, skill, verdict
 from forecast.loading import load_config
 from forecast.metrics import mae
 from forecast.models.description import Network
 from forecast.models.numpy_runtime import READER_TOLERANCE, forward, relative_difference
 from forecast.prediction import predict
+from forecast.preparation import Prepared, prepare
 from forecast.repairs import told
 from forecast.reports import write_plots
 from forecast.runs import Run
-from forecast.scaling import Scaler, fit_scaler, scale_panel
-from forecast.splits import PARTS, Part, Splits, make_splits
-from forecast.timestamps import in_steps, season_of
-from forecast.trained import median_of, member_prefix, network_of, read_members, recent_rows
-from forecast.windows import Forward, Windows, assumptions_of, check_measured, check_parts, gather, make_windows, without_short
+from forecast.splits import PARTS
+from forecast.timestamps import season_of
+from forecast.trained import median_of, member_prefix, read_members, recent_rows
+from forecast.windows import Forward, Windows, assumptions_of, gather
 
 if TYPE_CHECKING:
     from forecast.models.fitting import Progress
@@ -42,28 +42,6 @@ if TYPE_CHECKING:
 MOST_VALUES = 10**6  # that each forecaster has in memory at once while it is scored
 CHECKED_WINDOWS = 256  # of the test part, on which the two readers of the network are compared
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Everything that exists before the first weight: read, checked, split, scaled and cut into windows."""
-
-    config: Config  # with durations in steps
-    panel: Panel
-    splits: Splits
-    scaler: Scaler
-    windows: dict[Part, Windows]
-    ridge_windows: Windows  # of the training part, whatever `windows.stride` leaves to the network
-    season_length: int  # in steps; 1 where the training part holds no whole season
-
-    @property
-    def network(self) -> Network:
-        """The description of the network that this config makes of these windows."""
-        return network_of(self.config, self.scaler)
-
-    def of_network(self, windows: Windows) -> Windows:
-        """The same windows, as far ahead as the network forecasts at once: one step with `decoder: recursive`."""
-        return replace(windows, horizon=self.network.horizon)
 
 
 def train(
@@ -93,14 +71,12 @@ def train(
     with run.recording():
         _record_inputs(run, prepared)
         with _timed(seconds, "ridge"):
-            linear = fit_linear(prepared.ridge_windows, prepared.windows["validation"], config.model.normalization)
-            skip = linear
-            if prepared.network.horizon < config.windows.horizon:  # the network takes smaller steps
-                skip = fit_linear(
-                    *map(prepared.of_network, (prepared.ridge_windows, prepared.windows["validation"])), linear.normalization
-                )
+            train_windows, validation = prepared.ridge_windows, prepared.windows["validation"]
+            linear = start = fit_linear(train_windows, validation, config.model.normalization)
+            if prepared.network.horizon < config.windows.horizon:  # the network takes smaller steps, and starts from such a ridge
+                start = fit_linear(prepared.of_network(train_windows), prepared.of_network(validation), linear.normalization)
         with _timed(seconds, "training"):
-            kept = _fit_members(prepared, skip, run, on_progress)
+            kept = _fit_members(prepared, start, run, on_progress)
         log.info("kept epochs by seed: %s; %d parameters each", kept, prepared.network.parameters)
         with _timed(seconds, "scoring"):
             log.info("test: %s", _score(run, prepared, linear, kept))
@@ -129,74 +105,6 @@ def check_trainable() -> None:
         ForecastError: with the line that installs it.
     """
     check_installed("Training", ["keras", os.environ.get("KERAS_BACKEND", "tensorflow"), "matplotlib"], "train")
-
-
-def prepare(config: Config) -> Prepared:
-    """Read the data, check that it can be used as the config says, fit the scaler and cut the windows.
-
-    Raises:
-        ConfigError, DataError
-    """
-    panel = read_panel(config.data)
-    check_moves(panel)
-    config = in_steps(config, panel.freq)
-    _check_known(config, panel.freq)
-    splits = make_splits(panel, config.splits)
-    panel, splits = without_short(panel, splits, config)
-    check_parts(panel, splits, config)
-    scaler = fit_scaler(panel, splits, config.scaling, config.windows)
-    scaled, static = scale_panel(panel, scaler), scaler.static.apply(panel.static)
-
-    def cut(part: Part, stride: int = 1) -> Windows:
-        return replace(make_windows(panel, scaled, splits, part, config.windows, stride), static=static)
-
-    windows = {"train": cut("train", config.windows.stride), "validation": cut("validation"), "test": cut("test")}
-    check_measured(windows, config)
-    _check_accumulation(config, len(windows["train"]))
-    return Prepared(config, panel, splits, scaler, windows, cut("train"), _season_length(panel, splits, config))
-
-
-def _season_length(panel: Panel, splits: Splits, config: Config) -> int:
-    """The config's season, or that of the freq; a season that no training part can hold is 1 if nobody asked for it."""
-    rows = int(np.diff(splits.borders[:, :2]).max())
-    season_length = season_of(config.data, panel.freq)
-    if season_length < rows:
-        return season_length
-    if config.data.season_length:
-        raise ConfigError(
-            f"data.season_length is {season_length}, but the training part has {rows} rows.",
-            f"Use at most {rows - 1}, or a longer training part.",
-            config.place("data.season_length"),
-        )
-    return 1
-
-
-def _check_known(config: Config, freq: str) -> None:
-    """What the decoder and `data.missing_known` need to know is known."""
-    data, season = config.data, season_of(config.data, freq)
-    if config.model.decoder == "recursive" and data.past_covariates:
-        raise ConfigError(
-            f"model.decoder: recursive takes one step after the other, and nobody knows `{data.past_covariates[0]}` in between.",
-            "Use direct or seq2seq, or leave out the past covariates.",
-            config.place("model.decoder"),
-        )
-    if "seasonal" in data.missing_known.values() and season > config.windows.lookback:
-        raise ConfigError(
-            f"data.missing_known: seasonal needs a whole season of {season} steps in the lookback of {config.windows.lookback}.",
-            "Use a longer windows.lookback, or hold.",
-            config.place("data.missing_known"),
-        )
-
-
-def _check_accumulation(config: Config, windows: int) -> None:
-    """An epoch holds at least one step of the optimizer."""
-    batches = -(-windows // config.training.batch_size)
-    if config.training.accumulate_gradients > batches:
-        raise ConfigError(
-            f"training.accumulate_gradients is {config.training.accumulate_gradients}, but an epoch has {batches} batches.",
-            f"Use at most {batches}, or a smaller training.batch_size.",
-            config.place("training.accumulate_gradients"),
-        )
 
 
 def _record_inputs(run: Run, prepared: Prepared) -> None:

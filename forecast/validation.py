@@ -13,8 +13,9 @@ from forecast.config import Config
 from forecast.errors import ConfigError, ForecastError
 from forecast.loading import load_config
 from forecast.models.description import Network
+from forecast.preparation import Prepared, prepare
 from forecast.repairs import told
-from forecast.training import MOST_VALUES, Prepared, check_trainable, prepare
+from forecast.training import MOST_VALUES, check_trainable
 
 FEW_WINDOWS = 50  # training windows below which a network hardly learns more than its linear skip
 LONG_SEASON = 100  # steps; a season longer than this is not for the lookback to see

@@ -12,8 +12,9 @@ from forecast.exports import export
 from forecast.future import plan
 from forecast.loading import load_config
 from forecast.prediction import predict
+from forecast.preparation import prepare
 from forecast.time_features import CYCLES, calendar_features
-from forecast.training import prepare, train
+from forecast.training import train
 from tests.shops import NOISE, config, future, priced, rmse_of
 
 

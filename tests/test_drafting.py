@@ -9,7 +9,8 @@ import pytest
 from forecast.drafting import init
 from forecast.errors import DataError, RunError
 from forecast.loading import load_config
-from forecast.training import prepare, train
+from forecast.preparation import prepare
+from forecast.training import train
 from tests.conftest import seasonal_rows
 
 MONTHS = pd.date_range("2010-01-01", periods=120, freq="MS")

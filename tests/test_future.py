@@ -15,7 +15,8 @@ from forecast.exports import export
 from forecast.future import plan
 from forecast.loading import load_config
 from forecast.prediction import predict
-from forecast.training import prepare, train
+from forecast.preparation import prepare
+from forecast.training import train
 from forecast.windows import Assumption, Windows
 from tests.shops import NOISE, config, future, priced, rmse_of
 

@@ -33,7 +33,7 @@ ROWS = [
     ["models.keras_builder", "models.numpy_runtime", "models.fitting", "models.architectures"],
     ["trained", "evaluation"],
     ["future"],
-    ["prediction"],
+    ["prediction", "preparation"],
     ["reports", "exports"],
     ["training"],
     ["validation", "drafting"],

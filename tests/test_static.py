@@ -11,7 +11,8 @@ from forecast.errors import DataError
 from forecast.exports import export
 from forecast.loading import load_config
 from forecast.prediction import predict
-from forecast.training import prepare, train
+from forecast.preparation import prepare
+from forecast.training import train
 from tests.shops import config, promoted, rmse_of
 
 STATIC = {"static_covariates": "size", "static_categories": "region"}

@@ -19,9 +19,10 @@ from forecast.loading import load_config
 from forecast.models.fitting import Batches, learning_rate_at
 from forecast.models.numpy_runtime import forward
 from forecast.prediction import predict
+from forecast.preparation import prepare
 from forecast.runs import Run
 from forecast.trained import read_trained
-from forecast.training import prepare, train
+from forecast.training import train
 from forecast.windows import Windows
 from tests.conftest import seasonal_rows
 

@@ -6,7 +6,7 @@ import pytest
 
 from forecast.loading import load_config
 from forecast.models.keras_builder import build_keras
-from forecast.training import prepare
+from forecast.preparation import prepare
 from forecast.validation import validate
 
 

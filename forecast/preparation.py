@@ -1,0 +1,107 @@
+"""A config and its data become everything that exists before the first weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from forecast.config import Config
+from forecast.data import Panel, check_moves, read_panel
+from forecast.errors import ConfigError
+from forecast.models.description import Network
+from forecast.scaling import Scaler, fit_scaler, scale_panel
+from forecast.splits import Part, Splits, make_splits
+from forecast.timestamps import in_steps, season_of
+from forecast.trained import network_of
+from forecast.windows import Windows, check_measured, check_parts, make_windows, without_short
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that exists before the first weight: read, checked, split, scaled and cut into windows."""
+
+    config: Config  # with durations in steps
+    panel: Panel
+    splits: Splits
+    scaler: Scaler
+    windows: dict[Part, Windows]
+    ridge_windows: Windows  # of the training part, whatever `windows.stride` leaves to the network
+    season_length: int  # in steps; 1 where the training part holds no whole season
+
+    @property
+    def network(self) -> Network:
+        """The description of the network that this config makes of these windows."""
+        return network_of(self.config, self.scaler)
+
+    def of_network(self, windows: Windows) -> Windows:
+        """The same windows, as far ahead as the network forecasts at once: one step with `decoder: recursive`."""
+        return replace(windows, horizon=self.network.horizon)
+
+
+def prepare(config: Config) -> Prepared:
+    """Read the data, check that it can be used as the config says, fit the scaler and cut the windows.
+
+    Raises:
+        ConfigError, DataError
+    """
+    panel = read_panel(config.data)
+    check_moves(panel)
+    config = in_steps(config, panel.freq)
+    _check_known(config, panel.freq)
+    splits = make_splits(panel, config.splits)
+    panel, splits = without_short(panel, splits, config)
+    check_parts(panel, splits, config)
+    scaler = fit_scaler(panel, splits, config.scaling, config.windows)
+    scaled, static = scale_panel(panel, scaler), scaler.static.apply(panel.static)
+
+    def cut(part: Part, stride: int = 1) -> Windows:
+        return replace(make_windows(panel, scaled, splits, part, config.windows, stride), static=static)
+
+    windows = {"train": cut("train", config.windows.stride), "validation": cut("validation"), "test": cut("test")}
+    check_measured(windows, config)
+    _check_accumulation(config, len(windows["train"]))
+    return Prepared(config, panel, splits, scaler, windows, cut("train"), _season_length(panel, splits, config))
+
+
+def _season_length(panel: Panel, splits: Splits, config: Config) -> int:
+    """The config's season, or that of the freq; a season that no training part can hold is 1 if nobody asked for it."""
+    rows = int(np.diff(splits.borders[:, :2]).max())
+    season_length = season_of(config.data, panel.freq)
+    if season_length < rows:
+        return season_length
+    if config.data.season_length:
+        raise ConfigError(
+            f"data.season_length is {season_length}, but the training part has {rows} rows.",
+            f"Use at most {rows - 1}, or a longer training part.",
+            config.place("data.season_length"),
+        )
+    return 1
+
+
+def _check_known(config: Config, freq: str) -> None:
+    """What the decoder and `data.missing_known` need to know is known."""
+    data, season = config.data, season_of(config.data, freq)
+    if config.model.decoder == "recursive" and data.past_covariates:
+        raise ConfigError(
+            f"model.decoder: recursive takes one step after the other, and nobody knows `{data.past_covariates[0]}` in between.",
+            "Use direct or seq2seq, or leave out the past covariates.",
+            config.place("model.decoder"),
+        )
+    if "seasonal" in data.missing_known.values() and season > config.windows.lookback:
+        raise ConfigError(
+            f"data.missing_known: seasonal needs a whole season of {season} steps in the lookback of {config.windows.lookback}.",
+            "Use a longer windows.lookback, or hold.",
+            config.place("data.missing_known"),
+        )
+
+
+def _check_accumulation(config: Config, windows: int) -> None:
+    """An epoch holds at least one step of the optimizer."""
+    batches = -(-windows // config.training.batch_size)
+    if config.training.accumulate_gradients > batches:
+        raise ConfigError(
+            f"training.accumulate_gradients is {config.training.accumulate_gradients}, but an epoch has {batches} batches.",
+            f"Use at most {batches}, or a smaller training.batch_size.",
+            config.place("training.accumulate_gradients"),
+        )
