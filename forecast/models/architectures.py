@@ -189,6 +189,6 @@ class _Drawing:
         return self.add("joined_segments", "join_segments", [each], horizon=horizon, targets=targets)
 
     def first_state(self, state: str) -> str:
-        """What the decoder's cell remembers before its first step: the encoder's state, or a learned map of it to what it needs."""
+        """What the decoder's cell remembers at first: the encoder's state, or a learned map of it where it needs more."""
         needed = self.model.units[-1] * STATES[self.model.cell]
         return state if self.shapes[state] == (needed,) else self.dense("first_state", state, needed, "tanh")
