@@ -38,7 +38,7 @@ def test_shipped_configs_load_and_say_what_to_expect(path):
     header = path.read_text().split("\n\n")[0]
     assert Path(config.data.path).exists() or "The data is not shipped" in header
     assert f"forecast train configs/{path.name}" in header
-    assert re.search(r"Expected: test MAE [\d.]+", header)
+    assert re.search(r"Expected: test M[AS]E [\d.]+", header)
     assert re.search(r"About \d+ s on 2 cores", header)
     assert f"configs/{path.name}" in README
 
