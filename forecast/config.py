@@ -14,6 +14,7 @@ from forecast.yaml12 import Dumper
 
 HOLIDAYS = re.compile(r"holidays\(([A-Z]{2})\)")
 CALENDAR = re.compile(rf"hour|day_of_week|day_of_month|month|week|{HOLIDAYS.pattern}")
+LONGEST_CATEGORY = 200  # characters of a static category's text
 DURATION = re.compile(r"([1-9][0-9]{0,8})\s*(s|min|h|d|w|mo|y)")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.config import DataConfig
+from forecast.config import LONGEST_CATEGORY, DataConfig
 from forecast.errors import DataError, did_you_mean, first_few
 from forecast.timestamps import choose_format, localize, parse_parts, parse_timestamps
 
@@ -22,7 +22,6 @@ LARGEST = 1e30  # beyond it, sums of squares no longer fit into the float32 of n
 PARQUET = {".parquet", ".pq"}
 DELIMITERS = (",", ";", "\t", "|")
 HEADER_ROWS = 2  # row numbers are those of a spreadsheet or editor: the header is row 1, the first values row 2
-LONGEST_CATEGORY = 200  # characters
 CHUNK = 200_000  # rows held as text at once
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import ValidationError
 
-from forecast.config import Config, DataConfig
+from forecast.config import LONGEST_CATEGORY, Config, DataConfig
 from forecast.contracts import Contract
 from forecast.errors import DataError, RunError, did_you_mean, first_few
 from forecast.models.architectures import describe_network
@@ -216,19 +216,15 @@ def read_rows_of(run: Run, trained: Trained, data: str | Path | None) -> Panel:
     Raises:
         DataError, RunError: the file cannot be read, is damaged, or of another run.
     """
-    from forecast.data import read_panel
-    from forecast.tables import LONGEST_CATEGORY
+    if not data:
+        _verify_recent(run, trained)
+    from forecast.data import read_panel  # these two load pandas, after the file has been verified
     from forecast.timestamps import check_freq
 
     check_freq(trained.contract.freq, "freq", str(run.contract))
     if data:
         return read_panel(trained.config.data.model_copy(update={"freq": trained.contract.freq}), data)
-    ids, config = trained.scaler.series_ids, trained.config.data
-    names = [*ids, *config.values]
-    rows = kept_rows(trained.network.lookback, trained.config.windows.horizon, trained.known)
-    width = 100 + 8 * max(map(len, names)) + 8 * LONGEST_CATEGORY * len(config.static_categories)
-    width += MOST_BYTES_OF_A_NUMBER * len([*config.values, *config.static_covariates])
-    run.verify(run.recent, most=(len(ids) * rows + 1) * width)
+    config = trained.config.data
     kept = DataConfig(
         path=str(run.recent),
         timestamp=["timestamp"],
@@ -243,9 +239,18 @@ def read_rows_of(run: Run, trained: Trained, data: str | Path | None) -> Panel:
         timezone=trained.contract.timezone,
     )
     panel = read_panel(kept)
-    if panel.series_ids != ids or str(panel.timestamps.max()) != trained.contract.last_timestamp:
+    if panel.series_ids != trained.scaler.series_ids or str(panel.timestamps.max()) != trained.contract.last_timestamp:
         raise RunError("these are not the rows that the contract and the scaler are of.", DAMAGED, str(run.recent))
     return panel
+
+
+def _verify_recent(run: Run, trained: Trained) -> None:
+    """The rows that the run kept are as training left them, and not more than it can have kept."""
+    ids, config = trained.scaler.series_ids, trained.config.data
+    rows = kept_rows(trained.network.lookback, trained.config.windows.horizon, trained.known)
+    width = 100 + 8 * max(map(len, [*ids, *config.values])) + 8 * LONGEST_CATEGORY * len(config.static_categories)
+    width += MOST_BYTES_OF_A_NUMBER * len([*config.values, *config.static_covariates])
+    run.verify(run.recent, most=(len(ids) * rows + 1) * width)
 
 
 def kept_rows(lookback: int, horizon: int, known: int) -> int:
