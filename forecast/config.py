@@ -222,6 +222,11 @@ class DataConfig(Section):
         return [*self.target, *self.past_covariates, *self.known_covariates]
 
     @property
+    def needed_known(self) -> list[str]:
+        """The known covariates that must be given over the horizon: those that `missing_known` does not name."""
+        return [name for name in self.known_covariates if name not in self.missing_known]
+
+    @property
     def static(self) -> list[str]:
         """The columns that stay the same in all rows of a series: numbers, then categories."""
         return [*self.static_covariates, *self.static_categories]

@@ -90,9 +90,12 @@ def compare_values(columns: Mapping[str, ArrayLike], known: Contract, source: st
     Raises:
         DataError: they are in other units.
     """
-    finite = {name: np.asarray(values, float)[np.isfinite(np.asarray(values, float))] for name, values in columns.items()}
-    told = ((name, values, known.columns[name]) for name, values in finite.items() if len(values))
-    return [sentence for name, values, column in told for sentence in _odd_values(name, values, column, source)]
+    odd = []
+    for name, values in columns.items():
+        numbers = np.asarray(values, float)
+        finite = numbers[np.isfinite(numbers)]
+        odd += _odd_values(name, finite, known.columns[name], source) if len(finite) else []
+    return odd
 
 
 def _odd_values(name: str, values: np.ndarray, told: _Column, source: str) -> list[str]:

@@ -114,20 +114,20 @@ def read_panel(config: DataConfig, path: str | Path | None = None) -> Panel:
     values = np.column_stack([rows.values, *calendar.values()]) if calendar else rows.values
     filled = np.column_stack([filled, np.zeros((len(filled), len(calendar)), dtype=bool)]) if calendar else filled
     return Panel(
-        rows.series_ids,
-        rows.offsets,
-        rows.timestamps,
-        values,
-        filled,
-        list(config.target),
-        freq,
-        config.channels,
-        config.known_channels,
-        list(calendar),
-        source,
-        static,
-        record,
-        known_ahead(ahead, config, source) if len(ahead) else None,
+        series_ids=rows.series_ids,
+        offsets=rows.offsets,
+        timestamps=rows.timestamps,
+        values=values,
+        filled=filled,
+        targets=list(config.target),
+        freq=freq,
+        columns=config.channels,
+        known=config.known_channels,
+        calendar=list(calendar),
+        source=source,
+        static=static,
+        record=record,
+        told_ahead=known_ahead(ahead, config, source) if len(ahead) else None,
     )
 
 

@@ -98,9 +98,9 @@ def read_future(panel: Panel, trained: Trained, path: str | Path | None) -> np.n
     if not trained.known:
         return None
     told = _read(config, Path(path), panel.series_ids[0]) if path else panel.told_ahead
-    needed = [f"`{name}`" for name in names if name not in config.missing_known]
-    if needed and told is None:
-        found = f"this forecast needs {first_few(needed)} over its {horizon} steps."
+    if config.needed_known and told is None:
+        needed = first_few([f"`{name}`" for name in config.needed_known])
+        found = f"this forecast needs {needed} over its {horizon} steps."
         raise RunError(found, "Write a file to fill: forecast plan RUN. Then give it: --future future.csv")
     every = panel.ahead(horizon)
     wanted = _wanted(panel, every)
@@ -136,7 +136,7 @@ def _read(config: DataConfig, path: Path, only_series: str) -> pd.DataFrame:
 def _check_given(given: pd.DataFrame, config: DataConfig, place: str) -> None:
     """What is missing may be missing."""
     empty = given.isna()
-    needed = [name for name in config.known_covariates if name not in config.missing_known]
+    needed = config.needed_known
     missing = np.argwhere(empty[needed].to_numpy())
     if len(missing):
         cells = [f"`{needed[column]}` of '{given.index[row][0]}' at {given.index[row][1]}" for row, column in missing[:3]]

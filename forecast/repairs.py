@@ -42,13 +42,17 @@ def sort_rows(rows: Rows, record: Record) -> Rows:
 
 def without_future(rows: Rows, config: DataConfig, record: Record) -> tuple[Rows, Rows]:
     """The rows up to the last measured one of all series, and those after it, which hold known covariates of the future only."""
+    none = rows[:0]
+    if not config.known_covariates:
+        return rows, none
     measured = np.isfinite(rows.values[:, : len(config.target) + len(config.past_covariates)]).any(axis=1)
     stamps = rows.timestamps.asi8
-    future = stamps > stamps[measured].max() if config.known_covariates and measured.any() else np.zeros(len(rows), dtype=bool)
-    future &= np.isfinite(rows.values).any(axis=1)
-    if future.any():
-        first = [f"row {rows.number[row]} ({rows.timestamps[row]})" for row in np.flatnonzero(future)[:3]]
-        record.append({"what": "rows of the future, with known covariates only", "rows": int(future.sum()), "first": first})
+    last = stamps[measured].max() if measured.any() else stamps.max()
+    future = (stamps > last) & np.isfinite(rows.values).any(axis=1)
+    if not future.any():
+        return rows, none
+    first = [f"row {rows.number[row]} ({rows.timestamps[row]})" for row in np.flatnonzero(future)[:3]]
+    record.append({"what": "rows of the future, with known covariates only", "rows": int(future.sum()), "first": first})
     return rows[~future], rows[future]
 
 

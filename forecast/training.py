@@ -122,9 +122,8 @@ def _record_inputs(run: Run, prepared: Prepared) -> None:
 
 def _forecast(run: Run, config: DataConfig, panel: Panel) -> None:
     """Write forecast.csv, if what it needs of the future is in the file; else it is left to `predict`."""
-    needed = [name for name in config.known_covariates if name not in config.missing_known]
-    if needed and panel.told_ahead is None:
-        log.info("no forecast.csv yet: it needs %s over the horizon", ", ".join(needed))
+    if config.needed_known and panel.told_ahead is None:
+        log.info("no forecast.csv yet: it needs %s over the horizon", ", ".join(config.needed_known))
         return
     try:
         run.write_table(run.forecast, predict(run))

@@ -64,7 +64,7 @@ def load_keras(network: Network, weights: dict[str, np.ndarray], portable: bool 
     return model
 
 
-def keras_input(name: str, shape: list[int]) -> keras.KerasTensor:
+def _input(name: str, shape: list[int]) -> keras.KerasTensor:
     """One input of a network: whole numbers for categories, floats for all else."""
     return keras.Input(tuple(shape), name=name, dtype="int32" if name == CATEGORIES else "float32")
 
@@ -184,7 +184,7 @@ class _Builder:
         }
 
     def assemble(self, network: Network) -> keras.Model:
-        inputs = {name: keras_input(name, shape) for name, shape in network.inputs.items()}
+        inputs = {name: _input(name, shape) for name, shape in network.inputs.items()}
         tensors = dict(inputs)
         for layer in network.layers:
             tensors[layer.name] = self.kinds[layer.kind](layer, [tensors[name] for name in layer.inputs])
