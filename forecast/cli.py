@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,6 +78,12 @@ RunFolder = Annotated[Path, typer.Argument(help="Run directory, such as runs/air
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config.")]
 Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+FailIfWorse = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BASELINE", help="Exit with 3 if the network is worse than it, such as seasonal_naive.", show_default=False
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no tables.")]
 
 
@@ -100,6 +106,7 @@ def train(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the run in --run-dir.")] = False,
     override: Overrides = None,
+    fail_if_worse_than: FailIfWorse = None,
     quiet: Quiet = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -110,18 +117,83 @@ def train(
     """
     from forecast.loading import load_config, parse_overrides
 
+    _check_baseline(fail_if_worse_than)
     resolved = load_config(config, parse_overrides(override or []))
+    from forecast.console import trained
     from forecast.training import train as train_network
 
     with _progress(quiet) as on_progress:
         run = train_network(resolved, run_dir, force, on_progress)
+    _tell(run, trained, quiet, as_json, fail_if_worse_than)
+
+
+@app.command()
+def backtest(
+    source: Annotated[Path, typer.Argument(metavar="CONFIG|RUN", help="YAML file or run directory.", show_default=False)],
+    folds: Annotated[
+        int | None, typer.Option(min=1, help="How often to put it to the test. [config: 5]", show_default=False)
+    ] = None,
+    stride: Annotated[
+        str | None, typer.Option(help="Cutoffs of each fold. [config: the test part's, divided]", show_default=False)
+    ] = None,
+    refit: Annotated[
+        str | None,
+        typer.Option(help="When to train anew: never, every, or every so many folds. [config: every]", show_default=False),
+    ] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Where to write. [default: the next free runs/NAME-backtest-N]", show_default=False)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the backtest in --run-dir.")] = False,
+    override: Overrides = None,
+    fail_if_worse_than: FailIfWorse = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train as if it were the past, forecast what came next, move on, and again.
+
+    Example:  forecast backtest configs/airline.yaml --folds 5 --stride 12
+    """
+    from forecast.loading import parse_overrides
+
+    _check_baseline(fail_if_worse_than)
+    chosen = {"backtest.folds": folds, "backtest.stride": stride, "backtest.refit": refit}
+    own = [f"{key}={value}" for key, value in chosen.items() if value is not None]
+    overrides = parse_overrides([*own, *(override or [])])
+    from forecast.backtesting import backtest as backtest_source
+    from forecast.console import backtested
+
+    with _progress(quiet) as on_progress:
+        run = backtest_source(source, run_dir, force, overrides, on_progress)
+    _tell(run, backtested, quiet, as_json, fail_if_worse_than)
+
+
+def _tell(
+    run: Run, lines: Callable[[Run, dict], Iterable[str]], quiet: bool, as_json: bool, fail_if_worse_than: str | None
+) -> None:
+    """Print the metrics of a run as asked for, and exit with 3 where it is worse than it may be."""
     metrics = run.read_json(run.metrics)
     if as_json:
         typer.echo(json.dumps({"run": str(run.directory), **metrics}))
     elif quiet:
         typer.echo(str(run.directory))
     else:
-        _print_scores(run, metrics)
+        for line in lines(run, metrics):
+            typer.echo(line)
+    skill = metrics["skill"][fail_if_worse_than] if fail_if_worse_than else 0.0
+    if skill is None or skill < 0:
+        typer.echo(f"The network is worse than {fail_if_worse_than} (--fail-if-worse-than).", err=True)
+        raise typer.Exit(3)
+
+
+def _check_baseline(name: str | None) -> None:
+    """There is such a baseline, said before hours are spent."""
+    from forecast.console import LABELS
+    from forecast.errors import did_you_mean
+
+    baselines = [label for label in LABELS if label != "forecast"]
+    if name is not None and name not in baselines:
+        raise RunError(f"--fail-if-worse-than: there is no baseline `{name}`.", did_you_mean(name, baselines))
 
 
 @app.command()
@@ -225,6 +297,60 @@ def plan(
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs or backtests.", show_default=False)],
+    sort: Annotated[str, typer.Option(help="Metric to rank by.")] = "mae",
+    plot: Annotated[Path | None, typer.Option(help="PNG to draw.", show_default=False)] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Rank runs that were scored on the same, and say whether the best is more than lucky.
+
+    Example:  forecast compare runs/airline-1 runs/airline-2 --sort rmse
+    """
+    from forecast.comparison import compare as compare_runs
+    from forecast.console import compared
+
+    table = compare_runs(runs, sort, plot)
+    if as_json:
+        typer.echo(table.to_json(orient="records", double_precision=15))
+    else:
+        for line in compared(table):
+            typer.echo(line)
+
+
+@app.command()
+def detect(
+    run: RunFolder,
+    data: Annotated[Path | None, typer.Option(help="Newer rows. [default: the test part]", show_default=False)] = None,
+    level: Annotated[
+        float | None, typer.Option(help="Of the interval, in percent. [default: the widest]", show_default=False)
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Find points outside the interval in which the run expected them one step ahead.
+
+    Example:  forecast detect runs/airline-1 --data new.csv
+    """
+    from forecast.detection import detect as find
+
+    found = find(run, data, level)
+    if as_json:
+        rows = json.loads(found.anomalies.to_json(orient="records", date_format="iso", double_precision=15))
+        typer.echo(json.dumps({"file": str(found.file), "points": found.points, "anomalies": rows}))
+        return
+    if len(found.anomalies):
+        worst = found.anomalies.nlargest(12, "score").sort_values("timestamp")
+        typer.echo(worst.to_string(index=False, float_format="{:.5g}".format) + "\n")
+    share = len(found.anomalies) / max(1, found.points)
+    typer.echo(
+        f"{len(found.anomalies)} of {found.points} points ({share:.1%}) lie outside; {found.expected:.0%} are expected to."
+    )
+    typer.echo(f"Wrote {found.file} and {found.plot}")
+
+
+@app.command()
 def export(
     run: RunFolder,
     to: Annotated[str, typer.Option(metavar="onnx|keras|saved_model|litert", help="The format.", show_default=False)],
@@ -307,6 +433,28 @@ def validate(config: ConfigFile, override: Overrides = None, as_json: Json = Fal
 
 
 @app.command()
+def check_leaks(config: ConfigFile, override: Overrides = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Change the data after several cutoffs and check that nothing before them moves.
+
+    Example:  forecast check-leaks configs/airline.yaml
+    """
+    from forecast.leaks import check_leaks as check
+    from forecast.leaks import to_json
+    from forecast.loading import load_config, parse_overrides
+
+    checks = check(load_config(config, parse_overrides(override or [])))
+    if as_json:
+        typer.echo(json.dumps(to_json(checks)))
+    else:
+        for made in checks:
+            typer.echo(f"{'✔' if made.passed else '✘'} {made.cutoff:<26} {made.what} {made.found}")
+    if not all(made.passed for made in checks):
+        raise typer.Exit(1)
+    if not as_json:
+        typer.echo(f"\nNo leak found. Next: forecast train {config}")
+
+
+@app.command()
 def config(
     config: ConfigFile,
     diff: Annotated[bool, typer.Option("--diff", help="Only what differs from the defaults.")] = False,
@@ -363,7 +511,8 @@ def _print_epoch(progress: Progress) -> None:
 
 
 def _member(progress: Progress) -> str:
-    return f"network {progress.member}/{progress.members}  " if progress.members > 1 else ""
+    fold = f"fold {progress.fold}/{progress.folds}  " if progress.folds > 1 else ""
+    return fold + (f"network {progress.member}/{progress.members}  " if progress.members > 1 else "")
 
 
 def _update_bar(bar: Bar, task: Any, progress: Progress) -> None:
@@ -371,57 +520,6 @@ def _update_bar(bar: Bar, task: Any, progress: Progress) -> None:
         f"{_member(progress)}epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.5f}  val_loss {progress.val_loss:.5f}"
     )
     bar.update(task, description=text, total=progress.epochs, completed=max(0.0, progress.epoch - 1 + progress.done))
-
-
-def _print_scores(run: Run, metrics: dict) -> None:
-    """The verdict, the table of network and baselines on the test part, and what to do next."""
-    from forecast.evaluation import BASELINES, MODEL
-
-    scores = metrics["test"]
-    typer.echo(f"\n{run.name}: {metrics['verdict']}")
-    labels = {MODEL: "this network"} | {name: name.replace("_", " ") for name in BASELINES}
-    part = f"test part, {scores['windows']} windows"
-    typer.echo(f"\n{part:<28}{'MAE':>10}{'RMSE':>10}{'MASE':>8}{'WAPE':>8}{'bias':>10}")
-    for name, label in labels.items():
-        total = scores[name]["total"]
-        label += f" ({metrics['season_length']})" if name == "seasonal_naive" else ""
-        mase, wape = (
-            format(total[key], style) if total[key] is not None else "-" for key, style in (("mase", ".3f"), ("wape", ".1%"))
-        )
-        typer.echo(f"{label:<28}{total['mae']:>10.4g}{total['rmse']:>10.4g}{mase:>8}{wape:>8}{total['bias']:>+10.3g}")
-        if name == MODEL and "members" in scores:
-            _print_spread(scores["members"])
-    if len(scores[MODEL]["per_target"]) > 1:
-        _print_targets(scores, labels)
-    for name, cost in metrics["missing_known"].items():
-        total = scores[MODEL]["total"]["mae"]
-        typer.echo(
-            f"Where `{name}` is missing over the horizon ({cost['policy']}), MAE is {cost['mae']:.4g} instead of {total:.4g}."
-        )
-    if metrics["advice"]:
-        typer.echo(f"\n{metrics['advice']}")
-    stages = run.read_json(run.environment)["seconds"]
-    typer.echo("\nSeconds: " + ", ".join(f"{stage} {spent:.1f}" for stage, spent in stages.items()))
-    epochs = ", ".join(map(str, metrics["kept_epochs"].values()))
-    typer.echo(f"Kept the weights of epoch {epochs}. Plots, predictions and metrics: {run.directory}/")
-    command = "predict" if run.forecast.exists() else "plan"  # known covariates over the horizon are yet to be given
-    typer.echo(f"Next: forecast {command} {run.directory}")
-
-
-def _print_spread(members: list[dict]) -> None:
-    """How far the errors of the networks of different seeds lie apart, below those of their median."""
-    styles = {"mae": ">10.4g", "rmse": ">10.4g", "mase": ">8.3f", "wape": ">8.1%", "bias": ">+10.3g"}
-    for label, of in (("lowest", min), ("highest", max)):
-        values = {name: [member[name] for member in members if member[name] is not None] for name in styles}
-        cells = (format(of(values[name]), style) if values[name] else f"{'-':>8}" for name, style in styles.items())
-        typer.echo(f"{f'  {label} of {len(members)} seeds':<28}" + "".join(cells))
-
-
-def _print_targets(scores: dict, labels: dict[str, str]) -> None:
-    """MAE of each target in its own units."""
-    typer.echo(f"\n{'MAE by target':<16}" + "".join(f"{label:>16}" for label in labels.values()))
-    for target in scores[next(iter(labels))]["per_target"]:
-        typer.echo(f"{target:<16}" + "".join(f"{scores[name]['per_target'][target]['mae']:>16.4g}" for name in labels))
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -80,6 +81,18 @@ def _low_high(value: list[float]) -> list[float]:
     return value
 
 
+def _ascending(value: list[float]) -> list[float]:
+    if any(one >= other for one, other in pairwise(value)):
+        raise ValueError("the numbers must ascend")
+    return value
+
+
+def _ascending_with_median(value: list[float]) -> list[float]:
+    if 0.5 not in value:
+        raise ValueError("0.5 must be among them: it is the forecast")
+    return _ascending(value)
+
+
 def _name(value: object) -> object:
     if isinstance(value, str) and not re.fullmatch(r"\w[\w.-]*", value):
         raise ValueError("it must start with a letter or digit and hold only letters, digits, '.', '_' and '-'")
@@ -106,6 +119,17 @@ Count = Annotated[int, Field(ge=1, le=10**9)]
 Text = Annotated[str, Field(min_length=1)]
 Steps = Annotated[int | str, BeforeValidator(_steps)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Quantiles = Annotated[
+    list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1, max_length=99), AfterValidator(_ascending_with_median)
+]
+Levels = Annotated[
+    list[Annotated[float, Field(ge=1, le=99.9)]],
+    BeforeValidator(
+        lambda value: [value] if isinstance(value, (int, float)) else value, json_schema_input_type=float | list[float]
+    ),
+    Field(min_length=1, max_length=20),
+    AfterValidator(_ascending),
+]
 
 
 class Section(BaseModel):
@@ -350,11 +374,18 @@ class ModelConfig(Section):
         True,
         description="add a ridge regression beside the recurrent stack, which then starts at zero and learns the rest",
     )
+    quantiles: Quantiles | None = Field(
+        None,
+        description="quantiles that the network forecasts itself, such as [0.1, 0.5, 0.9], trained by the pinball loss, which"
+        " cannot cross; null: the forecast alone, and `intervals` around it",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:
         if self.cell == "peephole_lstm" and self.recurrent_dropout:
             raise ValueError("peephole_lstm has no recurrent_dropout; use dropout")
+        if self.quantiles and self.decoder == "recursive":
+            raise ValueError("decoder: recursive continues a forecast, not its quantiles; use direct, parallel or seq2seq")
         return self
 
 
@@ -380,7 +411,9 @@ class TrainingConfig(Section):
     )
     learning_rate: float = Field(1e-3, gt=0, le=1e6, description="step size of the optimizer")
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = Field("adam", description="Keras optimizer")
-    loss: Literal["mse", "mae", "huber"] = Field("mse", description="what training makes small, in scaled units")
+    loss: Literal["mse", "mae", "huber"] | None = Field(
+        None, description="what training makes small, in scaled units; null: mse, or the pinball loss of `model.quantiles`"
+    )
     clipnorm: float | None = Field(1.0, gt=0, description="largest norm of a weight's gradient; null: gradients are not clipped")
     early_stopping: EarlyStoppingConfig | None = Field(
         EarlyStoppingConfig(), description="patience and min_delta; null: all epochs run and the last weights are kept"
@@ -396,6 +429,33 @@ class TrainingConfig(Section):
     )
 
 
+class IntervalsConfig(Section):
+    """How sure a forecast is."""
+
+    level: Levels = Field([80.0, 95.0], description="percent of actual values that should lie within each interval")
+    method: Literal["conformal", "adaptive"] = Field(
+        "conformal",
+        description="conformal: as wide as the errors on the validation part say; adaptive: and moved after each step by what"
+        " came true, for series that change",
+    )
+
+
+class BacktestConfig(Section):
+    """How `forecast backtest` goes through the past."""
+
+    folds: Annotated[int, Field(ge=1, le=1000)] = Field(5, description="how often the network is put to the test")
+    stride: Steps | None = Field(
+        None,
+        description="cutoffs of each fold; null: those of the test part, divided among the folds; else that part is made to fit",
+    )
+    refit: Literal["never", "every"] | Count = Field(
+        "every", description="when everything is fitted anew: never after the first fold, with every fold, or with every n-th"
+    )
+    window: Literal["expanding", "sliding"] = Field(
+        "expanding", description="training rows of later folds: all before, or as many as the first fold has"
+    )
+
+
 class Config(Section):
     """A whole config file."""
 
@@ -407,8 +467,16 @@ class Config(Section):
     windows: WindowsConfig
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
+    intervals: IntervalsConfig | None = Field(IntervalsConfig(), description="`level` and `method`; null: no intervals")
+    backtest: BacktestConfig = BacktestConfig()
 
     _places: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> Config:
+        if self.model.quantiles and self.training.loss:
+            raise ValueError(f"training.loss: {self.training.loss} trains no model.quantiles, the pinball loss does")
+        return self
 
     @property
     def seeds(self) -> list[int]:

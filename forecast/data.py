@@ -94,8 +94,16 @@ def read_panel(config: DataConfig, path: str | Path | None = None) -> Panel:
         DataError: the file cannot be used as it is and the config's policies do not say what to do about it.
     """
     path = Path(path or config.path)
-    source, record = str(path), []
-    rows, static = read_rows(config, path)
+    return repaired(*read_rows(config, path), config, str(path))
+
+
+def repaired(rows: Rows, static: Static, config: DataConfig, source: str) -> Panel:
+    """The panel of the rows of a file, which are repaired and checked as the config's policies say.
+
+    Raises:
+        DataError: they do not say what to do.
+    """
+    record: repairs.Record = []
     rows = repairs.sort_rows(rows, record)
     rows, ahead = repairs.without_future(rows, config, record)
     ahead = replace(ahead, values=ahead.values[:, len(config.values) - len(config.known_covariates) :])

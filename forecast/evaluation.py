@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -11,13 +12,16 @@ import pandas as pd
 from forecast import baselines, metrics
 from forecast.data import Panel
 from forecast.errors import RunError
+from forecast.intervals import bounds, column_of, columns_of
 from forecast.scaling import Scaler
+from forecast.significance import FEWEST_HORIZONS, Comparison, block_length, bootstrap, compare_losses
 from forecast.splits import Splits
 from forecast.windows import Windows, gather
 
 MODEL = "forecast"  # the network's name among the forecasters, and its column in predictions.csv
 EQUAL = 0.005  # skills smaller than this are no difference worth a word
 BASELINES = ("naive", "seasonal_naive", "drift", "mean", "linear")
+STILL = 0.1  # of what moves, a forecast that moves less from the last value is that value
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,19 @@ class Forecasts:
     windows: Windows
     actual: np.ndarray
     by: dict[str, np.ndarray]  # MODEL first, then BASELINES
+    quantiles: Mapping[str, np.ndarray] = field(default_factory=dict)  # of MODEL by method, each `(..., targets, quantiles)`
 
 
 def forecast_all(
-    panel: Panel, scaler: Scaler, windows: Windows, network: np.ndarray, linear: np.ndarray, season_length: int
+    panel: Panel,
+    scaler: Scaler,
+    windows: Windows,
+    network: np.ndarray,
+    linear: np.ndarray,
+    season_length: int,
+    quantiles: Mapping[str, np.ndarray],
 ) -> Forecasts:
-    """Put the scaled forecasts of the network and of the linear baseline beside those that need no training.
+    """Put the scaled forecasts of the network, its quantiles and the linear baseline beside those that need no training.
 
     Raises:
         RunError: the network's forecasts are not finite.
@@ -52,14 +63,70 @@ def forecast_all(
             "Lower training.learning_rate, or set scaling.transform: none.",
             "training",
         )
-    return Forecasts(windows, gather(panel.target_values, windows.first, windows.horizon), by)
+    made = {method: scaler.undo_each(values, windows.series) for method, values in quantiles.items()}
+    return Forecasts(windows, gather(panel.target_values, windows.first, windows.horizon), by, made)
+
+
+class IntervalScores:
+    """What intervals and quantiles were worth, over windows that come in pieces."""
+
+    def __init__(self, quantiles: Sequence[float], levels: Sequence[float]):
+        self.quantiles, self.levels = list(quantiles), list(levels)
+        self.windows = 0
+        self.sums: dict[float, np.ndarray] = {}  # by level: coverage, width and Winkler score, `(3, horizon, targets)`
+        self.pinballs = np.zeros(len(self.quantiles))
+
+    def add(self, actual: np.ndarray, made: np.ndarray) -> dict[float, np.ndarray]:
+        """Take in actuals `(windows, horizon, targets)` and quantiles of each; returns the coverage of each window by level."""
+        self.windows += len(actual)
+        for number, quantile in enumerate(self.quantiles):
+            self.pinballs[number] += len(actual) * metrics.pinball(actual, made[..., number], quantile)
+        covered = {}
+        for level in self.levels:
+            low, high = (made[..., self.quantiles.index(bound)] for bound in bounds(level))
+            score = (
+                metrics.coverage(actual, low, high, 0),
+                (high - low).mean(axis=0),
+                metrics.winkler(actual, low, high, level, 0),
+            )
+            self.sums[level] = self.sums.get(level, 0.0) + len(actual) * np.stack(score)
+            covered[level] = metrics.coverage(actual, low, high, (1, 2))
+        return covered
+
+    def scores(self) -> dict:
+        """By level, then in total and per horizon step; and the losses of the quantiles. Plain JSON values."""
+        found: dict = {}
+        for level, sums in self.sums.items():
+            names, means = ("coverage", "width", "winkler"), sums / self.windows
+            found[f"{level:g}"] = dict(zip(names, means.mean(axis=(1, 2)).tolist(), strict=True)) | {
+                "per_step": dict(zip(names, means.mean(axis=2).tolist(), strict=True))
+            }
+        losses = self.pinballs / self.windows
+        named = {column_of(quantile): float(loss) for quantile, loss in zip(self.quantiles, losses, strict=True)}
+        return {"levels": found, "pinball": named, "crps": float(metrics.crps(losses))}
 
 
 class Scoreboard:
-    """Metrics of every forecaster over windows that come in pieces: in total, per horizon step, per target and per series."""
+    """Metrics of every forecaster over windows that come in pieces: in total, per horizon step, target, series and cutoff.
 
-    def __init__(self, panel: Panel, splits: Splits, scaler: Scaler, season_length: int, lookback: int):
+    quantiles, levels: of the intervals that the forecasts bring, if any.
+    """
+
+    def __init__(
+        self,
+        panel: Panel,
+        splits: Splits,
+        scaler: Scaler,
+        season_length: int,
+        lookback: int,
+        quantiles: Sequence[float] = (),
+        levels: Sequence[float] = (),
+    ):
         self.panel, self.scaler = panel, scaler
+        self.quantiles, self.levels = quantiles, levels
+        self.intervals: dict[str, IntervalScores] = {}  # by method
+        self.of_cutoff: list[pd.DataFrame] = []  # sums over the windows of each
+        self.moves = np.zeros(2)  # how far the network, and what happened, moved away from the last value
         measured = np.where(panel.filled[:, : len(panel.targets)], np.nan, panel.target_values)
         seen = [measured[span] for span in splits.fitted(lookback)]
         self.scales = np.stack([metrics.seasonal_scales(rows, season_length) for rows in seen])  # (series, 2, targets)
@@ -68,12 +135,16 @@ class Scoreboard:
         self.of_series: dict[str, np.ndarray] = {}  # sums over windows of absolute errors, `(series,)`
         self.members: list[metrics.Pool] = []
         self.windows = np.zeros(len(panel.series_ids), dtype=np.int64)
+        self.horizon = 0
 
     def add(self, forecasts: Forecasts, members: Sequence[np.ndarray] = ()) -> None:
         """Take in the forecasts of some windows; and of each member, scaled, where the forecast is the median of several."""
         series, actual = forecasts.windows.series, forecasts.actual
+        self.horizon = actual.shape[1]
         count, every = len(series), len(self.windows)
         actual_scaled = self.scaler.apply(actual, series)
+        cutoffs = self.panel.timestamps[forecasts.windows.first - 1]
+        mine = {"windows": np.ones(count)}  # sums by cutoff
         for name, forecast in forecasts.by.items():
             self.pools.setdefault(name, metrics.Pool()).add(actual, forecast, self.scales[series])
             pair = actual_scaled, self.scaler.apply(forecast, series)
@@ -81,6 +152,13 @@ class Scoreboard:
             self.scaled[name] = self.scaled.get(name, 0.0) + sums
             absolute = metrics.mae(actual, forecast, (1, 2))  # (windows,)
             self.of_series[name] = self.of_series.get(name, 0.0) + np.bincount(series, absolute, minlength=every)
+            mine |= {f"mae_{name}": absolute, f"mase_{name}": metrics.mase(actual, forecast, self.scales[series, :1], (1, 2))}
+        for method, made in forecasts.quantiles.items():
+            board = self.intervals.setdefault(method, IntervalScores(self.quantiles, self.levels))
+            mine |= {f"{method}_{level:g}": covered for level, covered in board.add(actual, made).items()}
+        self.of_cutoff.append(pd.DataFrame(mine).groupby(cutoffs.rename("cutoff")).sum(min_count=1))
+        last = forecasts.by["naive"]
+        self.moves += [np.abs(forecasts.by[MODEL] - last).sum(), np.abs(actual - last).sum()]
         self.windows += np.bincount(series, minlength=every)
         self.members = self.members or [metrics.Pool() for _ in members]
         for pool, member in zip(self.members, members, strict=True):
@@ -90,7 +168,12 @@ class Scoreboard:
         """Plain JSON values, None where undefined."""
         count = int(self.windows.sum())
         members = {"members": [_plain(pool.score()) for pool in self.members]} if self.members else {}
-        return {"windows": count, **members} | {name: self._of(name, pool, count) for name, pool in self.pools.items()}
+        found = (
+            {"windows": count, "scored_on": self._digest()}
+            | members
+            | {name: self._of(name, pool, count) for name, pool in self.pools.items()}
+        )
+        return found | ({"intervals": self._intervals()} if self.intervals else {})
 
     def _of(self, name: str, pool: metrics.Pool, count: int) -> dict:
         mae_scaled, mse_scaled = self.scaled[name] / count
@@ -104,6 +187,36 @@ class Scoreboard:
             },
         }
 
+    def _intervals(self) -> dict:
+        """Of each method, with a confidence interval of its coverage where there are cutoffs enough."""
+        sums = pd.concat(self.of_cutoff).groupby(level=0).sum()
+        found, horizon = {}, self.horizon
+        for method, board in self.intervals.items():
+            found[method] = board.scores()
+            for level, scores in found[method]["levels"].items():
+                samples = sums[[f"{method}_{level}", "windows"]].to_numpy()
+                known = len(samples) >= FEWEST_HORIZONS * max(horizon, 2)
+                rng, block = np.random.default_rng(0), block_length(len(samples), horizon)
+                ends = bootstrap(samples, _share, block, rng) if known else (None, None)
+                low, high = (None if end is None else min(max(end, 0.0), 1.0) for end in ends)
+                scores |= {"coverage_low": low, "coverage_high": high}
+        return found
+
+    def _digest(self) -> str:
+        """Equal where the same was forecast at the same cutoffs, in whatever order: told by the errors of naive."""
+        table = self.losses()[["cutoff", "windows", "mae_naive"]]
+        return hashlib.sha256(table.to_csv(index=False, float_format="%.9g").encode()).hexdigest()
+
+    def losses(self) -> pd.DataFrame:
+        """A row per cutoff, in time order: the number of windows, and their mean MAE and MASE of every forecaster."""
+        sums = pd.concat(self.of_cutoff).groupby(level=0).sum(min_count=1)
+        named = [name for name in sums.columns if name.startswith(("mae_", "mase_"))]
+        return pd.concat([sums.windows.astype(int), sums[named].div(sums.windows, axis=0)], axis=1).reset_index()
+
+    def persistence(self) -> float:
+        """How far the forecasts move away from the last value, as a fraction of how far the actual values do."""
+        return float(self.moves[0] / self.moves[1]) if self.moves[1] > 0 else 1.0
+
     def per_series(self) -> pd.DataFrame:
         """A row per series that was scored: series_id, windows, and the MAE of every forecaster over all targets."""
         scored = np.flatnonzero(self.windows)
@@ -111,53 +224,85 @@ class Scoreboard:
         return pd.DataFrame({"series_id": np.array(self.panel.series_ids)[scored], "windows": self.windows[scored], **errors})
 
 
+def _share(means: np.ndarray) -> np.ndarray:
+    return means[:, 0] / means[:, 1]
+
+
 def _plain(values: dict[str, np.ndarray]) -> dict:
     """NumPy numbers as JSON knows them, with None for what is undefined."""
     return {name: np.where(np.isfinite(value), np.asarray(value, object), None).tolist() for name, value in values.items()}
 
 
-def skill(scores: dict) -> dict[str, float | None]:
-    """By which fraction the network's error is below each baseline's: 1 is perfect, 0 no better, negative worse.
+def compare_all(losses: pd.DataFrame, horizon: int) -> dict[str, Comparison]:
+    """The network against each baseline, from `Scoreboard.losses`: by which fraction its error is below the baseline's, 1 being
+    perfect, 0 no better and negative worse, and whether that is more than luck.
 
     The error is MASE, which weighs series and targets of any size alike, or MAE where MASE is undefined; for one series and
-    target both give the same. None means that the baseline is exact and the network is not.
+    target both give the same.
     """
-    metric = "mae" if scores[MODEL]["total"]["mase"] is None else "mase"
-    errors = {name: scores[name]["total"][metric] for name in (MODEL, *BASELINES)}
-    exact = 0.0 if errors[MODEL] == 0 else None
-    return {name: 1 - errors[MODEL] / errors[name] if errors[name] > 0 else exact for name in BASELINES}
+    metric = loss_metric(losses)
+    own, counts = losses[f"{metric}_{MODEL}"].to_numpy(), losses.windows.to_numpy()
+    return {name: compare_losses(own, losses[f"{metric}_{name}"].to_numpy(), counts, horizon) for name in BASELINES}
 
 
-def outcomes(skills: dict[str, float | None]) -> dict[str, list[str]]:
-    """The baselines that the network beats, equals (within half a percent) and loses to."""
-    beaten = [name for name, value in skills.items() if value is not None and value >= EQUAL]
-    equal = [name for name, value in skills.items() if value is not None and abs(value) < EQUAL]
-    return {"beats": beaten, "equals": equal, "loses to": [name for name in skills if name not in beaten + equal]}
+def loss_metric(losses: pd.DataFrame) -> str:
+    """The error by which forecasters are compared, mase or mae."""
+    return "mae" if losses[f"mase_{MODEL}"].isna().any() else "mase"
 
 
-def verdict(skills: dict[str, float | None]) -> str:
+def outcomes(compared: Mapping[str, Comparison]) -> dict[str, list[str]]:
+    """The baselines that the network beats, equals (within half a percent), cannot be told from, and loses to."""
+    ended: dict[str, list[str]] = {"beats": [], "equals": [], "is not distinguishable from": [], "loses to": []}
+    for name, found in compared.items():
+        if found.skill is not None and abs(found.skill) < EQUAL:
+            ended["equals"].append(name)
+        elif not found.distinguishable:
+            ended["is not distinguishable from"].append(name)
+        else:
+            ended["beats" if found.skill is not None and found.skill > 0 else "loses to"].append(name)
+    return ended
+
+
+def verdict(compared: Mapping[str, Comparison]) -> str:
     """Whether the network beats each baseline, and by how much, in one line.
 
-    >>> verdict({"naive": 0.5, "seasonal_naive": 0.25, "drift": 0.001, "mean": None, "linear": -0.1})
-    'Beats naive by 50%, seasonal naive by 25%; equals drift; loses to mean (which is exact), linear by 10%.'
+    >>> verdict({"naive": Comparison(0.5, 0.44, 0.55, 0.001), "linear": Comparison(-0.1, -0.2, 0.1, 0.4)})
+    'Beats naive by 50% (95% CI 44..55); is not distinguishable from linear (-10%, 95% CI -20..10, p 0.4).'
+    >>> verdict({"seasonal_naive": Comparison(-0.25), "mean": Comparison(None)})
+    'Loses to seasonal naive by 25%, mean (which is exact).'
     """
 
     def told(verb: str, name: str) -> str:
-        value = skills[name]
-        amount = " (which is exact)" if value is None else "" if verb == "equals" else f" by {abs(value):.0%}"
-        return name.replace("_", " ") + amount
+        found, text = compared[name], name.replace("_", " ")
+        if found.skill is None:
+            return f"{text} (which is exact)"
+        if verb == "equals":
+            return text
+        low, high = (None, None) if found.low is None else (found.low, found.high)
+        if verb == "is not distinguishable from":
+            return f"{text} ({found.skill:.0%}, 95% CI {100 * low:.0f}..{100 * high:.0f}, p {found.p_value:.2g})"
+        low, high = (low, high) if verb == "beats" or low is None else (-high, -low)
+        return f"{text} by {abs(found.skill):.0%}" + (f" (95% CI {100 * low:.0f}..{100 * high:.0f})" if low is not None else "")
 
-    ended = {verb: [told(verb, name) for name in names] for verb, names in outcomes(skills).items()}
+    ended = {verb: [told(verb, name) for name in names] for verb, names in outcomes(compared).items()}
     text = "; ".join(f"{verb} {', '.join(names)}" for verb, names in ended.items() if names)
     return text[0].upper() + text[1:] + "."
 
 
-def advice(skills: dict[str, float | None], kept_epoch: int, linear_skip: bool) -> str:
-    """What to make of the verdict, in one line; empty where the network beats everything."""
-    ended = outcomes(skills)
-    free = [name.replace("_", " ") for name in ended["loses to"] + ended["equals"] if name != "linear"]
+def advice(compared: Mapping[str, Comparison], moves: float, kept_epoch: int, linear_skip: bool) -> str:
+    """What to make of the verdict, in one line; empty where the network beats everything.
+
+    moves: `Scoreboard.persistence`.
+    """
+    ended = outcomes(compared)
+    if moves < STILL:
+        return (
+            f"The forecast is almost the last value, shifted: it moves away from it by {moves:.0%} of what truly happens."
+            " However close the lines look in a plot, naive says as much."
+        )
+    free = [name.replace("_", " ") for verb, names in ended.items() if verb != "beats" for name in names if name != "linear"]
     if free:
-        return f"Do not trust this network yet: {free[0]} costs nothing and is at least as good."
+        return f"Do not trust this network yet: {free[0]} costs nothing and may be as good."
     if kept_epoch == 0 and linear_skip:
         return (
             "The recurrent part added nothing on the validation part: this forecast is the ridge regression that it began with."
@@ -167,8 +312,10 @@ def advice(skills: dict[str, float | None], kept_epoch: int, linear_skip: bool) 
     return ""
 
 
-def predictions_table(forecasts: Forecasts, panel: Panel) -> pd.DataFrame:
-    """A row per window, step and target: series_id, cutoff, timestamp, step, target, actual, forecast, each baseline."""
+def predictions_table(forecasts: Forecasts, panel: Panel, quantiles: Sequence[float] = (), method: str = "") -> pd.DataFrame:
+    """A row per window, step and target: series_id, cutoff, timestamp, step, target, actual, forecast, each baseline, and the
+    quantiles that `method` made.
+    """
     windows, (count, horizon, targets) = forecasts.windows, forecasts.actual.shape
     each = horizon * targets
     return pd.DataFrame(
@@ -180,5 +327,6 @@ def predictions_table(forecasts: Forecasts, panel: Panel) -> pd.DataFrame:
             "target": np.tile(panel.targets, count * horizon),
             "actual": forecasts.actual.ravel(),
             **{name: values.ravel() for name, values in forecasts.by.items()},
+            **(columns_of(quantiles, forecasts.quantiles[method]) if method in forecasts.quantiles else {}),
         }
     )

@@ -141,7 +141,7 @@ def _examples(run: Run, trained: Trained) -> tuple[Windows, dict[str, np.ndarray
     trained = trained.of(panel)
     before = trained.horizon if trained.known else 0  # so that the covariates over the horizon are in these rows, too
     windows = continuing_windows(panel, trained, most=RECENT_WINDOWS, before=before).spread(EXAMPLES)
-    expected = trained.forecast(windows, trained.forward("numpy"))
+    expected, _ = trained.forecast(windows, trained.forward("numpy"))
     in_units = replace(windows, past=panel.values, known=panel.values[:, len(panel.columns) - panel.known :], static={})
     example = {name: values.astype(np.float32) for name, values in in_units.inputs().items()}
     if len(trained.scaler.series_ids) > 1:
@@ -202,7 +202,9 @@ def _graph(trained: Trained, static: Mapping[str, np.ndarray]) -> keras.Model:
         for name, table in static.items()
     }
     models = [load_keras(network, weights, portable=True) for weights in trained.members]
-    forecast = _unrolled(lambda seen: _median([model(seen) for model in models]), past, ahead, beside, horizon, network.horizon)
+    forecast = _unrolled(
+        lambda seen: _median([network.point(model(seen)) for model in models]), past, ahead, beside, horizon, network.horizon
+    )
     forecast = forecast * scale[..., :targets] + offset[..., :targets]  # (batch, horizon, targets)
     return keras.Model(inputs, keras.ops.exp(forecast) - 1 if scaler.transform == "log1p" else forecast)
 

@@ -153,6 +153,8 @@ def _nearest_key(location: tuple[str | int, ...]) -> str:
 def _explain(item: Mapping[str, Any], places: Mapping[str, str]) -> ConfigError:
     """One pydantic error in this project's words."""
     location = tuple(part for part in item["loc"])
+    if not location:  # about several sections
+        return ConfigError(f"{_expected(item)}.", "Set one of the two to null, or leave it out.", places.get("", ""))
     key = ".".join(str(part) for part in location if not isinstance(part, int))
     parent = ".".join(str(part) for part in location[:-1])
     place = places.get(key) or places.get(parent) or places.get("", "")

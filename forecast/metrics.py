@@ -97,6 +97,44 @@ def rmsse(y_true: np.ndarray, y_pred: np.ndarray, seasonal_rmse: np.ndarray, axi
     return np.sqrt(np.mean(np.square((y_pred - y_true) / np.where(seasonal_rmse == 0, np.nan, seasonal_rmse)), axis))
 
 
+def pinball(y_true: np.ndarray, y_pred: np.ndarray, quantile: float, axis: Axis = None) -> np.ndarray:
+    """Quantile loss (Koenker & Bassett 1978): what lies above the forecast costs `quantile`, what lies below 1 - `quantile`.
+
+    >>> float(pinball(np.array([1.0, 2.0]), np.array([0.0, 4.0]), 0.75))
+    0.625
+    """
+    error = y_true - y_pred
+    return np.mean(np.maximum(quantile * error, (quantile - 1) * error), axis)
+
+
+def coverage(y_true: np.ndarray, low: np.ndarray, high: np.ndarray, axis: Axis = None) -> np.ndarray:
+    """Fraction of actual values within an interval, its ends included.
+
+    >>> float(coverage(np.array([1.0, 2.0]), np.array([0.0, 3.0]), np.array([1.0, 4.0])))
+    0.5
+    """
+    return np.mean((low <= y_true) & (y_true <= high), axis)
+
+
+def winkler(y_true: np.ndarray, low: np.ndarray, high: np.ndarray, level: float, axis: Axis = None) -> np.ndarray:
+    """Interval score (Winkler 1972): its width, and 2 / (1 - level) times how far an actual value lies outside; level in percent.
+
+    >>> float(winkler(np.array([5.0]), np.array([0.0]), np.array([4.0]), 80))
+    14.0
+    """
+    outside = np.maximum(low - y_true, 0) + np.maximum(y_true - high, 0)
+    return np.mean(high - low + 200 / (100 - level) * outside, axis)
+
+
+def crps(pinballs: np.ndarray) -> np.ndarray:
+    """Continuous ranked probability score, as twice the mean pinball loss over the quantiles, the last axis.
+
+    >>> float(crps(np.array([0.1, 0.3])))
+    0.4
+    """
+    return 2 * np.mean(pinballs, axis=-1)
+
+
 def seasonal_scales(rows: np.ndarray, season_length: int) -> np.ndarray:
     """Mean absolute and root mean square difference of training rows to the season before: `(rows, targets)` -> `(2, targets)`.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from forecast.contracts import compare
+from forecast.intervals import Intervals, columns_of
 from forecast.runs import Run
 from forecast.trained import continuing_windows, read_rows_of, read_trained
 
@@ -37,7 +38,8 @@ def predict(
     new_series: whether `data` may hold series that the run does not know; each is scaled by the rows that are given of it.
     steps: how many, None for the horizon; those beyond it are rolled out, as forecasts that continue forecasts.
 
-    Returns a row per series, step and target: series_id, timestamp, step, target, forecast (in the units of the file).
+    Returns a row per series, step and target: series_id, timestamp, step, target, forecast (in the units of the file), and the
+    quantiles that the config asks for, `q0.1` being exceeded by nine actual values in ten; empty beyond the horizon.
 
     Raises:
         RunError: the run is unfinished or damaged.
@@ -63,10 +65,10 @@ def predict(
         )
     trained = trained.of(panel, new_series)
     windows = continuing_windows(panel, trained, read_future(panel, trained, future))
-    return _table(panel, trained.forecast(windows, forward))
+    return _table(panel, *trained.forecast(windows, forward), trained.intervals)
 
 
-def _table(panel: Panel, forecasts: np.ndarray) -> pd.DataFrame:
+def _table(panel: Panel, forecasts: np.ndarray, made: np.ndarray | None, intervals: Intervals | None) -> pd.DataFrame:
     import pandas as pd
 
     series, horizon, targets = forecasts.shape
@@ -77,5 +79,6 @@ def _table(panel: Panel, forecasts: np.ndarray) -> pd.DataFrame:
             "step": np.tile(np.repeat(np.arange(1, horizon + 1), targets), series),
             "target": np.tile(panel.targets, series * horizon),
             "forecast": forecasts.ravel(),
+            **(columns_of(intervals.quantiles, made) if intervals else {}),
         }
     )

@@ -49,9 +49,17 @@ def prepare(config: Config) -> Prepared:
     check_moves(panel)
     config = in_steps(config, panel.freq)
     _check_known(config, panel.freq)
-    splits = make_splits(panel, config.splits)
-    panel, splits = without_short(panel, splits, config)
+    panel, splits = without_short(panel, make_splits(panel, config.splits), config)
     check_parts(panel, splits, config)
+    return prepare_parts(config, panel, splits)
+
+
+def prepare_parts(config: Config, panel: Panel, splits: Splits) -> Prepared:
+    """Fit the scaler on the training part and cut the windows of all parts; the config is in steps, the panel was checked.
+
+    Raises:
+        ConfigError, DataError
+    """
     scaler = fit_scaler(panel, splits, config.scaling, config.windows)
     scaled, static = scale_panel(panel, scaler), scaler.static.apply(panel.static)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.evaluation import BASELINES, MODEL
+from forecast.intervals import column_of
 from forecast.runs import Run
 
 if TYPE_CHECKING:
@@ -34,6 +35,50 @@ def write_plots(run: Run) -> None:
     }
     for name, figure in figures.items():
         run.write_figure(name, figure)
+
+
+def write_backtest_plots(run: Run) -> None:
+    """Draw the plots of a backtest into its `plots` folder."""
+    shown = _shown(pd.read_csv(run.per_series, dtype={"series_id": str}, keep_default_na=False))
+    predictions, metrics = _read(run, run.predictions, shown), run.read_json(run.metrics)
+    figures = {
+        "forecast.png": _forecast(predictions, predictions[:0], metrics["verdict"]),
+        "error_per_fold.png": _error_per_fold(pd.read_csv(run.folds)),
+        "error_per_step.png": _error_per_step(metrics["test"]),
+        "residuals.png": _residuals(predictions),
+    }
+    for name, figure in figures.items():
+        run.write_figure(name, figure)
+
+
+def anomalies_figure(points: pd.DataFrame, anomalies: pd.DataFrame, level: float) -> Figure:
+    """The actual values, the interval in which each was expected one step ahead, and those outside."""
+    panels = _panels(anomalies if len(anomalies) else points)
+    figure, axes = _figure(len(panels))
+    for axis, (series_id, target) in zip(axes, panels, strict=True):
+        own, odd = (table[(table.series_id == series_id) & (table.target == target)] for table in (points, anomalies))
+        axis.fill_between(own.timestamp, own.low, own.high, color=OTHER, alpha=0.3, linewidth=0, label=f"{level:g}% interval")
+        axis.plot(own.timestamp, own.actual, color=ACTUAL, linewidth=1, label="actual")
+        axis.scatter(odd.timestamp, odd.actual, color=FORECAST, s=18, zorder=3, label="anomaly")
+        axis.set_title(f"{series_id}: {target}", loc="left", parse_math=False)
+    axes[0].legend(ncols=3, frameon=False, fontsize="small", loc="upper left")
+    return figure
+
+
+def _error_per_fold(folds: pd.DataFrame) -> Figure:
+    figure, (axis,) = _figure(1)
+    for name in reversed((MODEL, *BASELINES)):
+        axis.plot(folds.fold, folds[f"mae_{name}"], marker="o", markersize=3, **_style(name))
+    axis.set(xlabel="fold", ylabel="MAE", ylim=(0, None), xticks=folds.fold)
+    axis.legend(frameon=False, ncols=3, fontsize="small")
+    return figure
+
+
+def _style(name: str) -> dict:
+    """How the line of a forecaster is drawn."""
+    if name == MODEL:
+        return {"label": "this network", "color": FORECAST, "linewidth": 2.2}
+    return {"label": name.replace("_", " "), "linewidth": 1, "alpha": 0.7}
 
 
 def _shown(per_series: pd.DataFrame) -> list[str]:
@@ -80,6 +125,7 @@ def _forecast(predictions: pd.DataFrame, future: pd.DataFrame, verdict: str) -> 
         cutoffs = chosen.cutoff.drop_duplicates().sort_values(ascending=False).iloc[:: int(chosen.step.max())]
         chosen = chosen[chosen.cutoff.isin(cutoffs.iloc[:MOST_WINDOWS])].sort_values("timestamp")
         axis.plot(chosen.timestamp, chosen.actual, color=ACTUAL, linewidth=1.2, label="actual")
+        _fan(axis, chosen, label="intervals")
         for number, (_, window) in enumerate(chosen.groupby("cutoff")):
             axis.plot(
                 window.timestamp,
@@ -91,11 +137,24 @@ def _forecast(predictions: pd.DataFrame, future: pd.DataFrame, verdict: str) -> 
             baseline = "seasonal naive" if number == 0 else None
             axis.plot(window.timestamp, window.seasonal_naive, color=OTHER, linewidth=0.8, linestyle="--", label=baseline)
         ahead = future[(future.series_id == series_id) & (future.target == target)]
+        _fan(axis, ahead)
         axis.plot(ahead.timestamp, ahead.forecast, color=FORECAST, linewidth=2, linestyle=":", label="future")
         axis.set_title(f"{series_id}: {target}", loc="left", parse_math=False)
     axes[0].legend(ncols=4, frameon=False, fontsize="small", loc="upper left")
     figure.suptitle(verdict, fontsize="small", color="#555555")
     return figure
+
+
+def _fan(axis: Axes, table: pd.DataFrame, label: str | None = None) -> None:
+    """Shade between the quantiles of each window, darker where more of them agree."""
+    quantiles = sorted(float(name[1:]) for name in table.columns if name.startswith("q") and name[1:].replace(".", "").isdigit())
+    for low in [quantile for quantile in quantiles if quantile < 0.5]:
+        high = next((other for other in quantiles if abs(low + other - 1) < 1e-6), None)
+        windows = [window for _, window in table.groupby("cutoff")] if "cutoff" in table else [table]
+        for window in windows if high else []:
+            bounds = (window[column_of(quantile)].to_numpy(float) for quantile in (low, high))
+            axis.fill_between(window.timestamp, *bounds, color=FORECAST, alpha=0.15, linewidth=0, label=label)
+            label = None
 
 
 def _learning_curve(history: pd.DataFrame, kept: dict[str, int]) -> Figure:
@@ -118,11 +177,7 @@ def _error_per_step(scores: dict) -> Figure:
     figure, (axis,) = _figure(1)
     for name in reversed((MODEL, *BASELINES)):
         steps = scores[name]["per_step"]["mae"]
-        if name == MODEL:
-            style = {"label": "this network", "color": FORECAST, "linewidth": 2.2}
-        else:
-            style = {"label": name.replace("_", " "), "linewidth": 1, "alpha": 0.7}
-        axis.plot(np.arange(1, len(steps) + 1), steps, marker="o", markersize=3, **style)
+        axis.plot(np.arange(1, len(steps) + 1), steps, marker="o", markersize=3, **_style(name))
     axis.set(xlabel="step after the cutoff", ylabel="MAE on the test part", ylim=(0, None))
     axis.legend(frameon=False, ncols=3, fontsize="small")
     return figure

@@ -45,15 +45,20 @@ class Run:
         self.scaler = self.directory / "scaler.json"
         self.network = self.directory / "model" / "network.json"  # the description that rebuilds the network
         self.weights = self.directory / "model" / "weights.safetensors"
+        self.intervals = self.directory / "intervals.json"  # what makes quantiles of the network's forecasts
         self.recent = self.directory / "recent.csv"  # the last rows of the data, so that a run forecasts without it
         self.checksums = self.directory / "sha256sums.txt"  # of all files above but the status; for `sha256sum --check`
         self.history = self.directory / "history.csv"  # a row per epoch
         self.metrics = self.directory / "metrics.json"
         self.per_series = self.directory / "series.csv"  # errors on the test part
+        self.losses = self.directory / "losses.csv"  # errors on the test part, a row per cutoff
+        self.folds = self.directory / "folds.csv"  # of a backtest: a row per fold
+        self.steps = self.directory / "steps.csv"  # of a backtest: a row per horizon step
         self.predictions = self.directory / "predictions.csv"  # every test window
         self.forecast = self.directory / "forecast.csv"  # the future after the last row
         self.plots = self.directory / "plots"
         self.exports = self.directory / "exports"  # a folder for each format
+        self.leakage = self.directory / "leakage.json"  # the leak certificate
         self.environment = self.directory / "environment.json"
         self.log = self.directory / "log.txt"
 
@@ -78,7 +83,7 @@ class Run:
             run = cls(directory)
             if run.directory.exists():
                 run._make_way(force)
-            (run.directory / "model").mkdir(parents=True)
+            run.directory.mkdir(parents=True, exist_ok=True)
             return run
         except OSError as error:
             place = str(error.filename or directory or "runs")
@@ -100,6 +105,8 @@ class Run:
             hint = did_you_mean(str(directory), sorted(near)) if near else "Make one with: forecast train CONFIG"
             raise RunError(found, hint, str(directory))
         status = run._read_status()
+        if run.folds.exists():
+            raise RunError("is a backtest, which keeps no network.", "Name a run of forecast train.", str(directory))
         state = status["state"]
         if state != "finished":
             found = {"running": "is still running, or was killed", "failed": "failed", "interrupted": "was interrupted"}
@@ -108,6 +115,18 @@ class Run:
             raise RunError(f"the training of this run {told}{why}", f"Its log is {run.log}; train again.", str(directory))
         run.verify_sealed()
         return run
+
+    @classmethod
+    def open_scored(cls, directory: str | Path) -> Run:
+        """A finished run or backtest.
+
+        Raises:
+            RunError: there is none here, or it did not finish.
+        """
+        run = cls(directory)
+        if run.folds.exists() and run._read_status()["state"] == "finished":
+            return run
+        return cls.open(directory)
 
     @classmethod
     def _next_free(cls, root: Path, name: str) -> Run:
@@ -120,9 +139,7 @@ class Run:
             except FileExistsError:
                 number += 1
                 continue
-            run = cls(root / f"{name}-{number}")
-            (run.directory / "model").mkdir()
-            return run
+            return cls(root / f"{name}-{number}")
 
     def _make_way(self, force: bool) -> None:
         if not force:
@@ -171,6 +188,11 @@ class Run:
         """Where the forecast that continues `data` goes: forecast.csv, or forecast-NAME.csv for newer data."""
         return self.forecast if data is None else self.directory / f"forecast-{data.stem}.csv"
 
+    def anomalies_of(self, data: Path | None) -> tuple[Path, Path]:
+        """Where the anomalies of the test part go, or those of `data`: a table and a picture."""
+        name = "anomalies" if data is None else f"anomalies-{data.stem}"
+        return self.directory / f"{name}.csv", self.plots / f"{name}.png"
+
     def write_status(self, state: str, why: str = "") -> None:
         """Say where the training stands, one of `STATES`, and why it failed."""
         at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -195,7 +217,9 @@ class Run:
     @property
     def sealed(self) -> dict[Path, str]:
         """Every file that forecasting reads, and its name in the checksums."""
-        paths = (self.config, self.contract, self.scaler, self.recent, self.network, self.weights)
+        paths = [self.config, self.contract, self.scaler, self.recent, self.network, self.weights]
+        if self.intervals.exists():  # which a run need not have
+            paths.append(self.intervals)
         return {path: path.relative_to(self.directory).as_posix() for path in paths}
 
     def seal(self) -> None:
@@ -290,7 +314,11 @@ class Run:
 
     def write_figure(self, name: str, figure: Figure) -> None:
         """Draw a matplotlib figure into the plots folder as PNG."""
-        with self._replacing(self.plots / name) as temporary:
+        self.draw(self.plots / name, figure)
+
+    def draw(self, path: Path, figure: Figure) -> None:
+        """Draw a matplotlib figure as PNG, anywhere."""
+        with self._replacing(path) as temporary:
             figure.savefig(temporary, format="png", dpi=120)
 
     def append_history(self, row: dict[str, float]) -> None:

@@ -85,6 +85,11 @@ class Scaler:
         with np.errstate(over="ignore"):  # what is infinite is not announced as a forecast
             return _backward(scaled.astype(np.float64) * scale + offset, self.transform)
 
+    def undo_each(self, scaled: np.ndarray, series: np.ndarray) -> np.ndarray:
+        """`undo` for several values of each target, such as its quantiles: `(n, ..., targets, values)`."""
+        values = range(scaled.shape[-1])
+        return np.stack([self.undo(scaled[..., value], series) for value in values], axis=-1) if values else scaled
+
     def only(self, series_ids: list[str]) -> Scaler:
         """The scaler of these series, in this order; a KeyError where one is unknown."""
         place = {name: number for number, name in enumerate(self.series_ids)}

@@ -53,6 +53,23 @@ class Splits:
             for first, stop in zip(begin, np.maximum(train_end, np.minimum(begin + lookback, end)), strict=True)
         ]
 
+    def of_fold(self, number: int, stride: int, cutoffs: int, horizon: int, sliding: bool) -> Splits:
+        """The splits of a backtest's fold, 0 being the first: all borders move on, and the test part holds so many cutoffs.
+
+            fold 0    |<-------- train -------->|<- validation ->|<- test ->|
+            fold 1    |<-------- train ----------------->|<- validation ->|<- test ->|      expanding
+                              |<-------- train -------->|                                   sliding
+                                                                  |<- stride ->|
+
+        stride: cutoffs between two folds; cutoffs: whose forecasts this one tests, their last horizon reaching beyond them.
+        """
+        begin, validation, test, end = self.borders.T
+        moved = number * stride
+        first = np.minimum(test + moved, end)
+        last = np.minimum(first + cutoffs + horizon - 1, end)
+        starts = [np.minimum(begin + moved, end) if sliding else begin, np.minimum(validation + moved, end)]
+        return Splits(np.column_stack([*starts, first, last]))
+
 
 def make_splits(panel: Panel, config: SplitsConfig) -> Splits:
     """The borders of each series: sizes count back from the end of the panel, or of the series; dates begin a part."""

@@ -260,7 +260,7 @@ def in_steps(config: Config, freq: str) -> Config:
             return value
 
     sections = {"data": ["season_length"], "splits": ["validation", "test"], "windows": ["lookback", "horizon", "stride"]}
-    sections["model"] = ["segment"]
+    sections |= {"model": ["segment"], "backtest": ["stride"]}
     changed = {}
     for name, keys in sections.items():
         section = getattr(config, name)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from forecast.config import LONGEST_CATEGORY, Config, DataConfig
 from forecast.contracts import Contract
 from forecast.errors import DataError, RunError, did_you_mean, first_few
+from forecast.intervals import Intervals, quantiles_of
 from forecast.models.architectures import describe_network
 from forecast.models.description import KNOWN, Network
 from forecast.models.numpy_runtime import forward as numpy_forward
@@ -46,6 +47,7 @@ class Trained:
     network: Network
     members: list[dict[str, np.ndarray]]  # the weights of one network, or of several whose median is the forecast
     horizon: int  # steps to forecast; more than the network's own are rolled out
+    intervals: Intervals | None = None
 
     @property
     def known(self) -> int:
@@ -66,16 +68,23 @@ class Trained:
 
         return median_of([load_keras(self.network, weights).predict_on_batch for weights in self.members])
 
-    def forecast(self, windows: Windows, forward: Forward) -> np.ndarray:
-        """Forecasts `(windows, horizon, targets)` of `continuing_windows`, in the units of the file.
+    def forecast(self, windows: Windows, forward: Forward) -> tuple[np.ndarray, np.ndarray | None]:
+        """Forecasts `(windows, horizon, targets)` of `continuing_windows`, in the units of the file, and their quantiles
+        `(windows, horizon, targets, quantiles)`, which are NaN beyond the horizon that was trained.
 
         Raises:
-            RunError: they are not finite.
+            RunError: the forecasts are not finite.
         """
-        forecasts = self.scaler.undo(windows.forecast_by(forward, self.network.horizon), windows.series)
+        made = windows.forecast_by(forward, self.network.horizon)
+        forecasts = self.scaler.undo(self.network.point(made), windows.series)
         if not np.isfinite(forecasts).all():
             raise RunError("the network forecasts values too large to be numbers.", "Look for odd values in the last rows.")
-        return forecasts
+        if not self.intervals:
+            return forecasts, None
+        quantiles = self.scaler.undo_each(self.intervals.apply(made, windows.series), windows.series)
+        if np.isinf(quantiles).any():
+            raise RunError("the intervals reach beyond all numbers.", "Look for odd values in the last rows.")
+        return forecasts, quantiles
 
     def reaching(self, steps: int | None) -> Trained:
         """To forecast so many steps, None for the horizon that was trained.
@@ -91,6 +100,9 @@ class Trained:
             return replace(self, horizon=steps)
         if steps > MOST_HORIZONS * own:
             raise RunError(f"{steps} steps are more than {MOST_HORIZONS} horizons of {own}.", "Train with a longer horizon.")
+        if self.network.quantiles:
+            found = f"{steps} steps are more than the {own} that this network forecasts quantiles of."
+            raise RunError(found, f"Forecast at most {own} steps, or train without model.quantiles.")
         if past:
             found = (
                 f"{steps} steps are more than the {own} that this network forecasts at once, and `{past[0]}` is unknown between."
@@ -128,7 +140,9 @@ class Trained:
             if unseen := sorted(set(column) - set(texts)):
                 told = first_few([f"'{text}'" for text in unseen])
                 log.warning("%s: `%s` %s was not in the training data; taken as the average of all.", panel.source, name, told)
-        return replace(self, scaler=scaler.only(panel.series_ids))
+        places = {name: number for number, name in enumerate(self.scaler.series_ids)}
+        intervals = self.intervals and self.intervals.only([places.get(name) for name in panel.series_ids])
+        return replace(self, scaler=scaler.only(panel.series_ids), intervals=intervals)
 
 
 def network_of(config: Config, scaler: Scaler) -> Network:
@@ -175,7 +189,11 @@ def read_trained(run: Run) -> Trained:
     same = same and (len(scaler.static.offset), len(scaler.static.vocabulary)) == static
     if not same or set(contract.columns) != set(config.data.values):
         raise RunError("config, contract and scaler do not belong together.", DAMAGED, str(run.directory))
-    return Trained(config, contract, scaler, expected, read_members(run, config, expected), horizon)
+    intervals = None
+    if quantiles_of(config) and (run.intervals.exists() or described["version"] > 2):  # earlier runs had none
+        shape = len(scaler.series_ids), horizon, len(targets)
+        intervals = Intervals.from_json(run.read_json(run.intervals), shape, config, str(run.intervals))
+    return Trained(config, contract, scaler, expected, read_members(run, config, expected), horizon, intervals)
 
 
 def read_members(run: Run, config: Config, network: Network) -> list[dict[str, np.ndarray]]:

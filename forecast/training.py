@@ -21,9 +21,10 @@ from forecast.config import Config, DataConfig
 from forecast.contracts import contract
 from forecast.data import Panel
 from forecast.errors import DataError, RunError, check_installed
-from forecast.evaluation import Scoreboard, advice, forecast_all, predictions_table, skill, verdict
+from forecast.evaluation import advice, compare_all, verdict
+from forecast.intervals import method_of
+from forecast.leaks import certify, to_json
 from forecast.loading import load_config
-from forecast.metrics import mae
 from forecast.models.description import Network
 from forecast.models.numpy_runtime import READER_TOLERANCE, forward, relative_difference
 from forecast.prediction import predict
@@ -31,15 +32,12 @@ from forecast.preparation import Prepared, prepare
 from forecast.repairs import told
 from forecast.reports import write_plots
 from forecast.runs import Run
-from forecast.splits import PARTS
-from forecast.timestamps import season_of
+from forecast.scoring import Fitted, calibrated, costs_of_missing, score, scoreboard
 from forecast.trained import median_of, member_prefix, read_members, recent_rows
-from forecast.windows import Forward, Windows, assumptions_of, gather
 
 if TYPE_CHECKING:
     from forecast.models.fitting import Progress
 
-MOST_VALUES = 10**6  # that each forecaster has in memory at once while it is scored
 CHECKED_WINDOWS = 256  # of the test part, on which the two readers of the network are compared
 log = logging.getLogger(__name__)
 
@@ -71,15 +69,17 @@ def train(
     with run.recording():
         _record_inputs(run, prepared)
         with _timed(seconds, "ridge"):
-            train_windows, validation = prepared.ridge_windows, prepared.windows["validation"]
-            linear = start = fit_linear(train_windows, validation, config.model.normalization)
-            if prepared.network.horizon < config.windows.horizon:  # the network takes smaller steps, and starts from such a ridge
-                start = fit_linear(prepared.of_network(train_windows), prepared.of_network(validation), linear.normalization)
+            linear, start = fit_ridges(prepared)
         with _timed(seconds, "training"):
-            kept = _fit_members(prepared, start, run, on_progress)
+            fitted = fit_members(prepared, start, run, on_progress)
+            kept = {seed: epoch for seed, (epoch, _) in fitted.items()}
+            _save(run, prepared, fitted)
         log.info("kept epochs by seed: %s; %d parameters each", kept, prepared.network.parameters)
         with _timed(seconds, "scoring"):
-            log.info("test: %s", _score(run, prepared, linear, kept))
+            scored = _score(run, prepared, linear, kept)
+        with _timed(seconds, "leaks"):
+            _certify(run, scored)
+        run.seal()
         _forecast(run, config.data, prepared.panel)
         with _timed(seconds, "plots"):
             try:
@@ -89,6 +89,15 @@ def train(
         log.info("seconds: %s", seconds)
         run.write_json(run.environment, run.read_json(run.environment) | {"seconds": seconds})
     return run
+
+
+def fit_ridges(prepared: Prepared) -> tuple[Linear, Linear]:
+    """The linear baseline, and the ridge regression that the network starts from, which may take smaller steps."""
+    train_windows, validation = prepared.ridge_windows, prepared.windows["validation"]
+    linear = fit_linear(train_windows, validation, prepared.config.model.normalization)
+    if prepared.network.horizon == prepared.config.windows.horizon:
+        return linear, linear
+    return linear, fit_linear(prepared.of_network(train_windows), prepared.of_network(validation), linear.normalization)
 
 
 @contextlib.contextmanager
@@ -118,6 +127,7 @@ def _record_inputs(run: Run, prepared: Prepared) -> None:
     log.info("%s: %d rows, %d series; windows: %s", panel.source, len(panel.values), len(panel.series_ids), counts)
     for sentence in told(panel.record):
         log.warning("%s: %s", panel.source, sentence)
+    run.write_json(run.environment, environment())
 
 
 def _forecast(run: Run, config: DataConfig, panel: Panel) -> None:
@@ -131,30 +141,35 @@ def _forecast(run: Run, config: DataConfig, panel: Panel) -> None:
         log.warning("no forecast.csv yet: %s", error)
 
 
-def _fit_members(prepared: Prepared, ridge: Linear, run: Run, on_progress: Callable[[Progress], None] | None) -> dict[int, int]:
-    """Train and save a network for each seed; returns the epoch that each keeps."""
-    from forecast.models.backend import keras
+def fit_members(
+    prepared: Prepared, ridge: Linear, run: Run, on_progress: Callable[[Progress], None] | None = None, **place: int
+) -> dict[int, tuple[int, dict[str, np.ndarray]]]:
+    """Train a network for each seed; returns the epoch that each keeps, and its weights.
 
-    run.write_json(run.environment, _environment(keras.backend.backend()))
-    config, kept, weights = prepared.config, {}, {}
+    place: `fold` and `folds` of a backtest, for the history of the run and for `on_progress`.
+    """
+    config, fitted = prepared.config, {}
     for member, seed in enumerate(config.seeds):
 
         def report(progress: Progress, member: int = member, seed: int = seed) -> None:
-            progress = replace(progress, member=member + 1, members=len(config.seeds))
+            progress = replace(progress, member=member + 1, members=len(config.seeds), **place)
             if progress.done == 1:
-                hidden = {"epochs", "done", "member", "members"}
+                hidden = {"epochs", "done", "member", "members", "fold", "folds"}
                 row = {name: value for name, value in asdict(progress).items() if name not in hidden}
-                run.append_history({"seed": seed} | row)
+                run.append_history(({"fold": progress.fold} if place else {}) | {"seed": seed} | row)
             if on_progress:
                 on_progress(progress)
 
-        kept[seed], own = _fit_network(prepared, ridge, seed, report)
-        prefix = member_prefix(seed) if config.training.seeds else ""
-        weights |= {prefix + name: values for name, values in own.items()}
+        fitted[seed] = _fit_network(prepared, ridge, seed, report)
+    return fitted
+
+
+def _save(run: Run, prepared: Prepared, fitted: dict[int, tuple[int, dict[str, np.ndarray]]]) -> None:
+    """Write the description of the network and the weights of each seed's."""
+    several = prepared.config.training.seeds
+    prefixes = {seed: member_prefix(seed) if several else "" for seed in fitted}
     run.write_json(run.network, prepared.network.to_json())
-    run.write_weights(weights)
-    run.seal()
-    return kept
+    run.write_weights({prefixes[seed] + name: values for seed, (_, own) in fitted.items() for name, values in own.items()})
 
 
 def _fit_network(
@@ -171,7 +186,7 @@ def _fit_network(
         skip = {name: values.astype(np.float32) for name, values in skip.items()}
         set_weights(model, network, get_weights(model, network) | skip)
     train, validation = (prepared.of_network(prepared.windows[part]) for part in ("train", "validation"))
-    kept = fit(model, train, validation, config.training, seed, report)
+    kept = fit(model, train, validation, config.training, seed, report, network.quantiles)
     return kept, _with_average_categories(network, get_weights(model, network))
 
 
@@ -185,8 +200,17 @@ def _with_average_categories(network: Network, weights: dict[str, np.ndarray]) -
     return averaged
 
 
-def _score(run: Run, prepared: Prepared, linear: Linear, kept: dict[int, int]) -> str:
-    """Write metrics of network and baselines on validation and test, and the test forecasts; returns the verdict.
+def _certify(run: Run, fitted: Fitted) -> None:
+    """Write the leak certificate, and say so loudly if it is none."""
+    checks = certify(fitted.prepared, fitted.forward)
+    run.write_json(run.leakage, to_json(checks))
+    for check in checks:
+        if not check.passed:
+            log.warning("LEAK: %s %s (cutoff %s); the metrics cannot be believed.", check.what, check.found, check.cutoff)
+
+
+def _score(run: Run, prepared: Prepared, linear: Linear, kept: dict[int, int]) -> Fitted:
+    """Write metrics of network and baselines on validation and test, and the test forecasts; returns what was scored.
 
     The network is the one that the run holds, so that what is scored is what will forecast.
     """
@@ -194,67 +218,44 @@ def _score(run: Run, prepared: Prepared, linear: Linear, kept: dict[int, int]) -
 
     config, network = prepared.config, prepared.network
     weights = read_members(run, config, network)
-    members = [load_keras(network, member).predict_on_batch for member in weights]
-    by_keras = median_of(members)
-    scores: dict = {}
-    for part in PARTS[1:]:
-        windows = prepared.windows[part]
-        board = Scoreboard(prepared.panel, prepared.splits, prepared.scaler, prepared.season_length, windows.lookback)
-        with run.writing_table(run.predictions) as append:  # the last part, which is the test part, stays
-            for piece in _pieces(windows):
-                forecasts = forecast_all(
-                    prepared.panel,
-                    prepared.scaler,
-                    piece,
-                    piece.forecast_by(by_keras, network.horizon),
-                    linear.forecast(piece),
-                    prepared.season_length,
-                )
-                apart = members if len(members) > 1 else []
-                board.add(forecasts, [piece.forecast_by(member, network.horizon) for member in apart])
-                append(predictions_table(forecasts, prepared.panel))
-        scores[part] = board.scores()
-    run.write_table(run.per_series, board.per_series())
-    checked = prepared.of_network(windows).spread(CHECKED_WINDOWS).inputs()
+    fitted = Fitted(prepared, [load_keras(network, member).predict_on_batch for member in weights], linear)
+    validation, test = scoreboard(prepared), scoreboard(prepared)
+    calibration = calibrated(fitted, validation)
+    with run.writing_table(run.predictions) as append:
+        errors = score(fitted, prepared.windows["test"], test, calibration, append)
+    if calibration:
+        run.write_json(run.intervals, calibration.of_future(method_of(config), errors).to_json())
+    losses = test.losses()
+    run.write_table(run.losses, losses)
+    run.write_table(run.per_series, test.per_series())
+    checked = prepared.of_network(prepared.windows["test"]).spread(CHECKED_WINDOWS).inputs()
     by_numpy = median_of([partial(forward, network, member) for member in weights])
-    apart = relative_difference(by_numpy(checked), by_keras(checked))
+    apart = relative_difference(by_numpy(checked), fitted.forward(checked))
     if not apart <= READER_TOLERANCE:
         log.warning("NumPy and Keras forecast differently, by %.1e of the largest forecast: use predict --runtime keras.", apart)
-    skills = skill(scores["test"])
+    compared = compare_all(losses, config.windows.horizon)
     summary = {
-        "verdict": verdict(skills),
-        "advice": advice(skills, max(kept.values()), config.model.linear_skip),
-        "skill": skills,
-        "missing_known": _costs_of_missing(prepared, by_keras),
+        "verdict": verdict(compared),
+        "advice": advice(compared, test.persistence(), max(kept.values()), config.model.linear_skip),
+        "skill": {name: found.skill for name, found in compared.items()},
+        "compared": {name: found.to_json() for name, found in compared.items()},
+        "persistence": test.persistence(),
+        "missing_known": costs_of_missing(fitted),
         "kept_epochs": kept,
         "parameters": network.parameters * len(weights),
         "runtime_difference": apart,
         "season_length": prepared.season_length,
         "linear_strength": dict(zip(prepared.panel.targets, linear.strength, strict=True)),
     }
-    run.write_json(run.metrics, summary | scores)
-    return summary["verdict"]
+    run.write_json(run.metrics, summary | {"validation": validation.scores(), "test": test.scores()})
+    return fitted
 
 
-def _pieces(windows: Windows) -> Iterator[Windows]:
-    """The windows, so many at a time that a forecaster has `MOST_VALUES` in memory."""
-    return windows.pieces(MOST_VALUES // (windows.horizon * windows.future.shape[1]))
-
-
-def _costs_of_missing(prepared: Prepared, forward: Forward) -> dict[str, dict]:
-    """The MAE on the test part where a known covariate, each by itself, is missing over the horizon and its policy stands in."""
-    data, panel, windows, costs = prepared.config.data, prepared.panel, prepared.windows["test"], {}
-    for name, assumed in zip(data.missing_known, assumptions_of(data, season_of(data, panel.freq)), strict=True):
-        absolute = 0.0
-        for piece in _pieces(windows.without(assumed)):
-            forecast = prepared.scaler.undo(piece.forecast_by(forward, prepared.network.horizon), piece.series)
-            absolute += len(piece) * mae(gather(panel.target_values, piece.first, piece.horizon), forecast)
-        costs[name] = {"policy": assumed.policy, "mae": float(absolute / len(windows))}
-    return costs
-
-
-def _environment(backend: str) -> dict:
+def environment() -> dict:
+    """What a run was made with."""
     from importlib import metadata
+
+    from forecast.models.backend import keras
 
     versions = {}
     for name in ("tensorflow", "jax", "keras", "numpy", "pandas", "safetensors"):
@@ -265,6 +266,6 @@ def _environment(backend: str) -> dict:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        "backend": backend,
+        "backend": keras.backend.backend(),
         "packages": versions,
     }

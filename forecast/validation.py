@@ -15,7 +15,8 @@ from forecast.loading import load_config
 from forecast.models.description import Network
 from forecast.preparation import Prepared, prepare
 from forecast.repairs import told
-from forecast.training import MOST_VALUES, check_trainable
+from forecast.scoring import MOST_VALUES
+from forecast.training import check_trainable
 
 FEW_WINDOWS = 50  # training windows below which a network hardly learns more than its linear skip
 LONG_SEASON = 100  # steps; a season longer than this is not for the lookback to see

@@ -116,13 +116,14 @@ class Windows:
     def pieces(self, most: int) -> Iterator[Windows]:
         """All windows in order, at `most` so many at a time, and at least one."""
         step = max(1, most)
-        return (self._only(slice(start, start + step)) for start in range(0, len(self), step))
+        return (self.only(slice(start, start + step)) for start in range(0, len(self), step))
 
     def spread(self, most: int) -> Windows:
         """At `most` so many of the windows, evenly spaced."""
-        return self._only(np.linspace(0, len(self) - 1, min(len(self), most)).astype(np.int64))
+        return self.only(np.linspace(0, len(self) - 1, min(len(self), most)).astype(np.int64))
 
-    def _only(self, chosen: np.ndarray | slice) -> Windows:
+    def only(self, chosen: np.ndarray | slice) -> Windows:
+        """Some of the windows: their places, a mask, or a slice."""
         return replace(self, first=self.first[chosen], series=self.series[chosen])
 
     def forecast_by(self, forward: Forward, block: int | None = None) -> np.ndarray:

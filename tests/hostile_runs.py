@@ -165,7 +165,7 @@ def brackets(canary: Path) -> bytes:
     return b"[" + b"[]," * 5_000_000 + b"[]]"
 
 
-SEALED = ("config", "contract", "scaler", "recent", "network", "weights")
+SEALED = ("config", "contract", "scaler", "recent", "network", "weights", "intervals")
 HUGE = b'{"a/b":{"dtype":"F32","shape":[1099511627776,1099511627776],"data_offsets":[0,4]}}'
 
 
@@ -222,7 +222,7 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
         },
     ),
     **refused(
-        "known here are 1 to 2",
+        "known here are 1 to 3",
         {
             "no version": edit("network", lambda data: data.pop("version")),
             "a version as text": edit("network", lambda data: data.update(version="2")),
@@ -251,7 +251,7 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
         },
     ),
     **refused(
-        r"weight `head/bias` is not \(3, 2\) finite float32 numbers",
+        r"weight `head/bias` is not \(3, 6\) finite float32 numbers",
         {
             "a transposed tensor": weights(lambda arrays: arrays.update({"head/bias": arrays["head/bias"].T.copy()})),
             "a tensor of integers": weights(lambda arrays: arrays.update({"head/bias": arrays["head/bias"].astype("i4")})),
@@ -378,6 +378,25 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
             "an affine map onto nothing": weights(lambda arrays: arrays.update({"affine/gamma": arrays["affine/gamma"] * 0})),
         },
     ),
+    **refused(
+        "the intervals are damaged",
+        {
+            "intervals that are a list": replace("intervals", b"[]"),
+            "intervals of text": edit("intervals", lambda data: data.update(offsets="wide")),
+            "intervals of other quantiles": edit("intervals", lambda data: data["quantiles"].reverse()),
+            "intervals of a thousand series": edit("intervals", lambda data: data.update(offsets=data["offsets"] * 1000)),
+            "intervals of ragged lists": edit("intervals", lambda data: data["offsets"][0][0].pop()),
+            "intervals that are no numbers": edit(
+                "intervals", lambda data: data["offsets"][0][0][0].__setitem__(0, float("nan"))
+            ),
+            "intervals beyond all numbers": edit("intervals", lambda data: data["offsets"][0][0][0].__setitem__(0, 10**400)),
+        },
+    ),
+    **refused(
+        "the intervals reach beyond all numbers",
+        {"intervals as wide as the sky": edit("intervals", lambda data: data["offsets"][0][0][0].__setitem__(4, 1e300))},
+    ),
+    **refused("intervals.json: cannot be read", {"no intervals": lambda run: run.intervals.unlink()}),
     **refused(
         "contract.json: this is no data contract",
         {

@@ -1,31 +1,39 @@
-"""The verdict and the advice say what the numbers say."""
+"""The verdict and the advice say what the numbers say; scores of pieces are those of the whole."""
 
 from __future__ import annotations
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from forecast.evaluation import BASELINES, MODEL, advice, skill, verdict
+from forecast.evaluation import BASELINES, MODEL, IntervalScores, advice, compare_all, verdict
+from forecast.significance import Comparison
 
 
-def scores(model: float, mase: bool = True, **baselines: float) -> dict:
+def losses(model: float, cutoffs: int = 3, **baselines: float) -> pd.DataFrame:
     errors = {name: 10.0 for name in BASELINES} | baselines | {MODEL: model}
-    return {name: {"total": {"mase": error if mase else None, "mae": error}} for name, error in errors.items()}
+    columns = {f"{metric}_{name}": [error] * cutoffs for name, error in errors.items() for metric in ("mae", "mase")}
+    return pd.DataFrame({"windows": 1, **columns})
 
 
 @pytest.mark.parametrize("mase", [True, False])
 def test_skill(mase):
-    skills = skill(scores(5.0, mase, linear=4.0, drift=0.0))
+    table = losses(5.0, linear=4.0, drift=0.0)
+    if not mase:
+        table[[name for name in table if name.startswith("mase")]] = np.nan
+    compared = compare_all(table, horizon=1)
+    skills = {name: found.skill for name, found in compared.items()}
     assert skills == {"naive": 0.5, "seasonal_naive": 0.5, "drift": None, "mean": 0.5, "linear": -0.25}
-    assert verdict(skills).endswith("; loses to drift (which is exact), linear by 25%.")
+    assert verdict(compared).endswith("; loses to drift (which is exact), linear by 25%.")
 
 
 def test_two_exact_forecasts_are_equal():
-    assert skill(scores(0.0, drift=0.0))["drift"] == 0.0
+    assert compare_all(losses(0.0, drift=0.0), horizon=1)["drift"].skill == 0.0
 
 
 ADVICE = {
     "wins": ({}, 5, True, ""),
-    "naive is better": ({"naive": -0.1}, 5, True, "Do not trust this network yet: naive costs nothing and is at least as good."),
+    "naive is better": ({"naive": -0.1}, 5, True, "Do not trust this network yet: naive costs nothing and may be as good."),
     "naive is exact": ({"naive": None}, 5, True, "Do not trust this network yet: naive costs nothing"),
     "the skip alone": ({"linear": 0.0}, 0, True, "The recurrent part added nothing"),
     "linear is better": ({"linear": -0.1}, 5, False, "A ridge regression does better: set model.linear_skip: true"),
@@ -35,6 +43,35 @@ ADVICE = {
 
 @pytest.mark.parametrize(("changed", "kept", "skip", "told"), ADVICE.values(), ids=ADVICE.keys())
 def test_advice(changed, kept, skip, told):
-    skills = dict.fromkeys(BASELINES, 0.5) | changed
-    assert advice(skills, kept, skip).startswith(told)
-    assert bool(advice(skills, kept, skip)) == bool(told)
+    compared = {name: Comparison(skill) for name, skill in (dict.fromkeys(BASELINES, 0.5) | changed).items()}
+    assert advice(compared, 1.0, kept, skip).startswith(told)
+    assert bool(advice(compared, 1.0, kept, skip)) == bool(told)
+
+
+def test_a_difference_that_may_be_luck_is_no_victory():
+    compared = dict.fromkeys(BASELINES, Comparison(0.5, 0.4, 0.6, 0.001)) | {"naive": Comparison(0.3, -0.1, 0.6, 0.2)}
+    assert "is not distinguishable from naive (30%, 95% CI -10..60, p 0.2)" in verdict(compared)
+    assert advice(compared, 1.0, 5, True).startswith("Do not trust this network yet: naive")
+
+
+def test_the_last_value_shifted_is_called_so():
+    compared = dict.fromkeys(BASELINES, Comparison(0.5))
+    assert advice(compared, 0.03, 5, True).startswith(
+        "The forecast is almost the last value, shifted: it moves away from it by 3%"
+    )
+
+
+def test_interval_scores_of_pieces_are_those_of_the_whole():
+    rng = np.random.default_rng(0)
+    actual = rng.normal(size=(40, 3, 2))
+    made = np.sort(rng.normal(size=(40, 3, 2, 4)), axis=-1)
+    whole, pieces = (IntervalScores([0.025, 0.1, 0.9, 0.975], [80, 95]) for _ in range(2))
+    whole.add(actual, made)
+    for chosen in (slice(0, 7), slice(7, 40)):
+        pieces.add(actual[chosen], made[chosen])
+    low, high = made[..., 1], made[..., 2]
+    found = pieces.scores()["levels"]["80"]
+    assert found["coverage"] == pytest.approx(np.mean((low <= actual) & (actual <= high)))
+    assert found["width"] == pytest.approx((high - low).mean())
+    assert found["per_step"]["width"] == pytest.approx((high - low).mean(axis=(0, 2)).tolist())
+    assert whole.scores()["crps"] == pytest.approx(pieces.scores()["crps"])

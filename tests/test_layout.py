@@ -27,15 +27,16 @@ ROWS = [
     ["splits", "sizing"],
     ["scaling"],
     ["windows"],
-    ["metrics", "baselines"],
+    ["metrics", "baselines", "intervals", "significance"],
     ["runs"],
     ["models.backend", "models.description"],
     ["models.keras_builder", "models.numpy_runtime", "models.fitting", "models.architectures"],
     ["trained", "evaluation"],
     ["future"],
     ["prediction", "preparation"],
-    ["reports", "exports"],
-    ["training"],
+    ["reports", "exports", "scoring", "leaks"],
+    ["training", "comparison", "detection"],
+    ["backtesting", "console"],
     ["validation", "drafting"],
     ["cli"],
     ["__main__"],
@@ -94,7 +95,7 @@ def test_heavy_libraries_are_imported_inside_functions(name):
 
 def test_every_section_of_the_config_has_its_file():
     sections = {name for name, field in Config.model_fields.items() if name not in {"name", "seed"}}
-    homes = {section: "models" if section == "model" else section for section in sections}
+    homes = {section: {"model": "models", "backtest": "backtesting"}.get(section, section) for section in sections}
     assert all((PACKAGE / f"{home}.py").exists() or (PACKAGE / home).is_dir() for home in homes.values())
 
 

@@ -37,6 +37,25 @@ def test_equals_utilsforecast():
     assert ours == pytest.approx(expected, abs=1e-10)
 
 
+def test_interval_metrics_equal_utilsforecast():
+    quantiles = [0.1, 0.5, 0.9]
+    made = np.sort(RNG.gamma(3, 10, (20, 3)), axis=1)
+    table = pd.DataFrame(
+        {"unique_id": 1, "ds": range(20), "y": TRUE.ravel()} | {f"q{q}": made[:, i] for i, q in enumerate(quantiles)}
+    )
+    table["low"], table["high"] = made[:, 0], made[:, 2]
+    y, pinballs = TRUE.ravel(), []
+    for number, quantile in enumerate(quantiles):
+        theirs = losses.quantile_loss(table, models={"m": f"q{quantile}"}, q=quantile)["m"].item()
+        pinballs.append(float(metrics.pinball(y, made[:, number], quantile)))
+        assert pinballs[-1] == pytest.approx(theirs, abs=1e-10)
+    together = losses.mqloss(table, models={"m": [f"q{q}" for q in quantiles]}, quantiles=np.array(quantiles))["m"].item()
+    assert float(metrics.crps(np.array(pinballs))) == pytest.approx(2 * together, abs=1e-10)
+    within = pd.DataFrame({"unique_id": 1, "ds": range(20), "y": y, "m-lo-80": made[:, 0], "m-hi-80": made[:, 2]})
+    theirs = losses.coverage(within, models=["m"], level=80)["m"].item()
+    assert float(metrics.coverage(y, made[:, 0], made[:, 2])) == pytest.approx(theirs, abs=1e-10)
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [

@@ -12,6 +12,7 @@ from forecast.config import ModelConfig
 from forecast.models.architectures import describe_network
 from forecast.models.backend import keras
 from forecast.models.description import SIZES, VERSION, Network
+from forecast.models.fitting import pinball
 from forecast.models.keras_builder import _Builder, build_keras, get_weights, load_keras, set_weights
 from forecast.models.numpy_runtime import KINDS, READER_TOLERANCE, forward, relative_difference, sigmoid
 from forecast.runs import Run
@@ -51,6 +52,12 @@ NETWORKS += [{"units": [6, 5], "channel_independent": True, "normalization": "re
 NETWORKS += [{"units": [6, 5], "cell": "gru", "bidirectional": True, "normalization": "revin", "dropout": 0.1, "l2": 1e-4}]
 
 
+NETWORKS += [
+    {"units": [6], "quantiles": [0.1, 0.5, 0.9], "normalization": normalization, "channel_independent": alone}
+    for normalization, alone in (("revin", True), ("mean", False))
+]
+
+
 def describe(model: ModelConfig, **covariates: object) -> Network:
     return describe_network(model, (LOOKBACK, CHANNELS), (HORIZON, TARGETS), **covariates)
 
@@ -76,14 +83,16 @@ def computed(model: keras.Model, seen: dict[str, np.ndarray]) -> np.ndarray:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("keys", "covariates"),
-    [*((keys, {}) for keys in NETWORKS), *((keys, COVARIATES) for keys in NETWORKS[-9:])],
+    [*((keys, {}) for keys in NETWORKS), *((keys, COVARIATES) for keys in NETWORKS[-11:])],
     ids=lambda keys: "-".join(str(value) for value in keys.values()),
 )
 def test_contract(keys, covariates, tmp_path):
     network, model = built(keys, **covariates)
     seen = inputs(**covariates)
     forecast = computed(model, seen)
-    assert forecast.shape == (6, HORIZON, TARGETS)
+    quantiles = keys.get("quantiles", [])
+    assert forecast.shape == (6, HORIZON, TARGETS, len(quantiles)) if quantiles else (6, HORIZON, TARGETS)
+    assert (np.diff(forecast, axis=-1) >= 0).all() if quantiles else True
     weights = get_weights(model, network)
     described = {f"{layer.name}/{name}": tuple(shape) for layer in network.layers for name, shape in layer.weights.items()}
     assert {name: values.shape for name, values in weights.items()} == described
@@ -100,7 +109,7 @@ def test_contract(keys, covariates, tmp_path):
     ours = [layer.name for layer in portable.layers if not type(layer).__module__.startswith("keras.")]
     assert not ours, "a portable model is made of Keras' own layers"
 
-    model.compile(keras.optimizers.Adam(0.02), loss="mse", jit_compile=False)
+    model.compile(keras.optimizers.Adam(0.02), loss=pinball(quantiles) if quantiles else "mse", jit_compile=False)
     losses = [float(model.train_on_batch(seen, FUTURE)) for _ in range(150)]
     assert np.isfinite(losses).all()
     assert losses[-1] < 0.2 * losses[0]

@@ -13,7 +13,8 @@ With every part of the default decoder switched on:
 
 `targets` and `covariates` are only there where there are covariates, `context` to `ahead` where some are known over the horizon.
 What is static is repeated beside `covariates`; convolutions and segments stand behind `seen`, attention behind the
-recurrent layers. Another decoder stands in the place of `head` to `ahead`.
+recurrent layers. Another decoder stands in the place of `head` to `ahead`. With quantiles each target has several values up to
+`forecast`, and the layer `quantiles` stands last.
 """
 
 from __future__ import annotations
@@ -52,21 +53,30 @@ def describe_network(
     if static or categories:
         beside.append(add("static_of_each_step", "repeat", [drawing.static(static, categories)], steps=lookback))
     ahead = [KNOWN] if known else []
+    each = len(model.quantiles or [0.5])  # values of a target at each step
     if model.channel_independent and targets > 1:  # every target is a window of its own
         alone = add("channel", "split_channels", [affine or normalized])
         beside = [add(f"{name}_of_each", "for_each", [name], count=targets) for name in beside]
         ahead = [add("known_of_each", "for_each", ahead, count=targets)] if ahead else []
-        decoded = drawing.network_over(alone, beside, ahead, horizon, 1, targets)
-        seen = add("joined", "join_channels", [decoded], count=targets)
+        decoded = drawing.network_over(alone, beside, ahead, horizon, each, targets)
+        if model.quantiles:
+            decoded = add("each_quantile", "split_channels", [decoded])
+        seen = add("joined", "join_channels", [decoded], count=targets * each)
     else:
-        seen = drawing.network_over(affine or normalized, beside, ahead, horizon, targets, 1)
+        seen = drawing.network_over(affine or normalized, beside, ahead, horizon, targets * each, 1)
+
+    def of_each(name: str) -> str:  # what is the same for all quantiles of a target
+        return add(f"{name}_of_each_quantile", "repeat_targets", [name], count=each) if model.quantiles else name
+
     if affine:
-        seen = add("affine_inverse", "affine_inverse", [seen], of=affine)
+        seen = add("affine_inverse", "affine_inverse", [seen], of=affine, **({"each": each} if model.quantiles else {}))
     if model.linear_skip:
-        skip = add("linear_skip", "linear_skip", [normalized], horizon=horizon, targets=targets)
+        skip = of_each(add("linear_skip", "linear_skip", [normalized], horizon=horizon, targets=targets))
         seen = add("sum", "sum", [seen, skip])
     if statistics:
-        add("forecast", "denormalize", [seen, *statistics])
+        seen = add("forecast", "denormalize", [seen, *(of_each(name) for name in statistics)])
+    if model.quantiles:
+        add("quantiles", "quantiles", [seen], quantiles=model.quantiles)
     return Network(drawing.inputs, drawing.layers)
 
 

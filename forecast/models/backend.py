@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 
@@ -31,6 +32,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # for what TensorFlow and XL
 try:
     with silent_stderr():
         import keras
+    # Each network that is loaded has its own `predict_on_batch`; TensorFlow takes them for one that is traced again and again.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 except ImportError as error:
     raise RunError(f"Keras cannot be loaded ({error}).", INSTALL.format(extra="train")) from None
 

@@ -16,7 +16,7 @@ import numpy as np
 from forecast.errors import RunError
 from forecast.runs import DAMAGED
 
-VERSION = 2
+VERSION = 3
 GATES = {"lstm": 4, "peephole_lstm": 4, "gru": 3, "simple_rnn": 1}
 STATES = {"lstm": 2, "peephole_lstm": 2, "gru": 1, "simple_rnn": 1}  # arrays of `units` numbers that a cell remembers
 Shape = tuple[int, ...]
@@ -42,7 +42,9 @@ class Layer:
 
 @dataclass(frozen=True)
 class Network:
-    """Layers in an order in which they can be computed; the last one is the forecast, `(horizon, targets)`."""
+    """Layers in an order in which they can be computed; the last one is the forecast: `(horizon, targets)`, or
+    `(horizon, targets, quantiles)`.
+    """
 
     inputs: dict[str, list[int]]  # the shape of `past` and of each other input that there is
     layers: list[Layer]
@@ -60,8 +62,17 @@ class Network:
 
     @property
     def forecast(self) -> Shape:
-        """Shape of its output: `(horizon, targets)`."""
+        """Shape of its output: `(horizon, targets)`, or `(horizon, targets, quantiles)`."""
         return tuple(self.layers[-1].shape)
+
+    @property
+    def quantiles(self) -> list[float]:
+        """The quantiles that it forecasts, ascending, or none."""
+        return self.layers[-1].options.get("quantiles", [])
+
+    def point(self, forecasts: np.ndarray) -> np.ndarray:
+        """The forecast itself, `(windows, horizon, targets)`, among what it makes: the median where it has quantiles."""
+        return forecasts[..., self.quantiles.index(0.5)] if self.quantiles else forecasts
 
     @property
     def horizon(self) -> int:
@@ -216,6 +227,15 @@ def _join_channels(values: Shape, count: int) -> Sizes:
     return (steps, count), {}
 
 
+def _repeat_targets(values: Shape, count: int) -> Sizes:
+    return (*values[:-1], count * values[-1]), {}
+
+
+def _quantiles(values: Shape, quantiles: list[float]) -> Sizes:
+    horizon, width = values
+    return (horizon, width // len(quantiles), len(quantiles)), {}
+
+
 def _linear_skip(past: Shape, horizon: int, targets: int) -> Sizes:
     steps, _ = past
     return (horizon, targets), {"kernel": (steps, targets, horizon), "bias": (horizon, targets)}
@@ -251,6 +271,8 @@ SIZES: dict[str, Callable[..., Sizes]] = {
     "split_channels": _split_channels,
     "for_each": _same,
     "join_channels": _join_channels,
+    "repeat_targets": _repeat_targets,
+    "quantiles": _quantiles,
 }
 
 
@@ -267,4 +289,9 @@ def _from_version_1(data: dict) -> dict:
     return {"inputs": {PAST: data["past"]}, "layers": layers, "version": 2}
 
 
-MIGRATIONS = [_from_version_1]  # from version i + 1 to the next
+def _from_version_2(data: dict) -> dict:
+    """Version 2 knew no quantiles; its layers are as they were."""
+    return {**data, "version": 3}
+
+
+MIGRATIONS = [_from_version_1, _from_version_2]  # from version i + 1 to the next

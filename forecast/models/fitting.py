@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +37,8 @@ class Progress:
     seconds: float  # since the epoch began
     member: int = 1  # which of several networks, from 1
     members: int = 1
+    fold: int = 1  # which of several in a backtest, from 1
+    folds: int = 1
 
 
 class Batches(keras.utils.PyDataset):
@@ -78,17 +80,19 @@ def fit(
     config: TrainingConfig,
     seed: int,
     on_progress: Callable[[Progress], None],
+    quantiles: Sequence[float] | None = None,
 ) -> int:
     """Train `model` in place and return the epoch whose weights it keeps, 0 being the network as it came.
 
-    `on_progress` is called after each batch and after each validation.
+    `on_progress` is called after each batch and after each validation. quantiles: those that the model forecasts, if any.
 
     Raises:
         RunError: the loss is no longer a number.
     """
     # The metric is the bare loss: with an L2 penalty in it, shrinking weights would pass for better forecasts.
-    error = keras.metrics.MeanMetricWrapper(LOSSES[config.loss], name="error")
-    model.compile(_optimizer(config), loss=LOSSES[config.loss], metrics=[error], jit_compile=_jit())
+    loss = pinball(quantiles) if quantiles else LOSSES[config.loss or "mse"]
+    error = keras.metrics.MeanMetricWrapper(loss, name="error")
+    model.compile(_optimizer(config), loss=loss, metrics=[error], jit_compile=_jit())
     rng = np.random.default_rng([seed, 1])  # apart from the stream that drew the initial weights
     batches = Batches(train, config.batch_size, rng, evenly=config.sampling == "series")
     unseen = Batches(validation, max(config.batch_size, BATCH))
@@ -107,6 +111,19 @@ def fit(
         callbacks.append(stopping)
     history = model.fit(batches, epochs=config.epochs, validation_data=unseen, callbacks=callbacks, verbose=0, shuffle=False)
     return stopping.best_epoch + 1 if stopping else len(history.epoch)
+
+
+def pinball(quantiles: Sequence[float]) -> Callable[[keras.KerasTensor, keras.KerasTensor], keras.KerasTensor]:
+    """The loss of quantile regression (Koenker & Bassett 1978): actuals `(batch, horizon, targets)`, forecasts
+    `(batch, horizon, targets, quantiles)` -> `(batch, horizon, targets)`, the mean over the quantiles.
+    """
+    shares = np.array(quantiles, dtype=np.float32)
+
+    def loss(y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
+        error = keras.ops.expand_dims(keras.ops.cast(y_true, y_pred.dtype), -1) - y_pred
+        return keras.ops.mean(keras.ops.maximum(shares * error, (shares - 1) * error), axis=-1)
+
+    return loss
 
 
 def learning_rate_at(epoch: int, config: TrainingConfig, current: float | None = None) -> float:

@@ -14,7 +14,7 @@ Tensors = list[keras.KerasTensor]
 
 
 def build_keras(network: Network, model: ModelConfig | None = None, seed: int = 0, mixed_precision: bool = False) -> keras.Model:
-    """The Keras model of a description, from a mapping of its inputs to `(batch, horizon, targets)`, untrained.
+    """The Keras model of a description, untrained, from a mapping of its inputs to `(batch, *network.forecast)`.
 
     model: brings what matters in training only (recurrent dropout, l2); None builds for inference.
     seed: every initial weight and dropout mask follows from it.
@@ -76,11 +76,11 @@ class _Affine(keras.layers.Layer):
         self.gamma = self.add_weight(shape=(shape[-1],), initializer="ones", name="gamma")
         self.beta = self.add_weight(shape=(shape[-1],), initializer="zeros", name="beta")
 
-    def call(self, x: keras.KerasTensor, inverse: bool = False) -> keras.KerasTensor:
+    def call(self, x: keras.KerasTensor, inverse: bool = False, each: int = 1) -> keras.KerasTensor:
         if not inverse:
             return x * self.gamma + self.beta
-        targets = x.shape[-1]
-        return (x - self.beta[:targets]) / self.gamma[:targets]
+        gamma, beta = (keras.ops.repeat(values[: x.shape[-1] // each], each) for values in (self.gamma, self.beta))
+        return (x - beta) / gamma
 
 
 @keras.saving.register_keras_serializable("forecast")
@@ -181,6 +181,8 @@ class _Builder:
             "split_channels": self._split_channels,
             "for_each": self._for_each,
             "join_channels": self._join_channels,
+            "repeat_targets": self._repeat_targets,
+            "quantiles": self._quantiles,
         }
 
     def assemble(self, network: Network) -> keras.Model:
@@ -224,10 +226,12 @@ class _Builder:
         return self.affine[layer.name](inputs[0])
 
     def _affine_inverse(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        each = layer.options.get("each", 1)
         if self.constants:
-            gamma, beta = (self.constants[f"{layer.options['of']}/{name}"][: layer.shape[1]] for name in ("gamma", "beta"))
+            own = (self.constants[f"{layer.options['of']}/{name}"][: layer.shape[1] // each] for name in ("gamma", "beta"))
+            gamma, beta = (np.repeat(values, each) for values in own)
             return keras.layers.Rescaling((1 / gamma).tolist(), (-beta / gamma).tolist(), name=layer.name)(inputs[0])
-        return self.affine[layer.options["of"]](inputs[0], inverse=True)
+        return self.affine[layer.options["of"]](inputs[0], inverse=True, each=each)
 
     def _recurrent(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         options = layer.options
@@ -390,6 +394,12 @@ class _Builder:
     def _join_channels(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         steps, count = layer.shape
         return keras.ops.transpose(keras.ops.reshape(inputs[0], (-1, count, steps)), (0, 2, 1))
+
+    def _repeat_targets(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        return keras.ops.repeat(inputs[0], layer.options["count"], axis=-1)
+
+    def _quantiles(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
+        return keras.ops.sort(keras.ops.reshape(inputs[0], (-1, *layer.shape)), axis=-1)
 
     def _linear_skip(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         targets = layer.shape[1]

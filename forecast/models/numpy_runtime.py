@@ -118,8 +118,9 @@ def _affine(layer: Layer, own: Weights, past: np.ndarray) -> np.ndarray:
 
 
 def _affine_inverse(layer: Layer, own: Weights, forecast: np.ndarray) -> np.ndarray:
-    targets = slice(0, forecast.shape[-1])
-    return (forecast - own["beta"][targets]) / own["gamma"][targets]
+    each = layer.options.get("each", 1)  # values of a target
+    gamma, beta = (np.repeat(own[name][: forecast.shape[-1] // each], each) for name in ("gamma", "beta"))
+    return (forecast - beta) / gamma
 
 
 def _recurrent(layer: Layer, own: Weights, x: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
@@ -244,6 +245,14 @@ def _linear_skip(layer: Layer, own: Weights, past: np.ndarray) -> np.ndarray:
     return np.einsum("blt,lth->bht", past[..., targets], own["kernel"], optimize=True) + own["bias"]
 
 
+def _repeat_targets(layer: Layer, own: Weights, x: np.ndarray) -> np.ndarray:
+    return np.repeat(x, layer.options["count"], axis=-1)  # each target's quantiles lie side by side
+
+
+def _quantiles(layer: Layer, own: Weights, x: np.ndarray) -> np.ndarray:
+    return np.sort(x.reshape(len(x), *layer.shape), axis=-1)  # sorted, so that none crosses (Chernozhukov et al. 2010)
+
+
 def _sum(layer: Layer, own: Weights, one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return one + other
 
@@ -277,4 +286,6 @@ KINDS: dict[str, Callable[..., np.ndarray]] = {
     "split_channels": _split_channels,
     "for_each": _for_each,
     "join_channels": _join_channels,
+    "repeat_targets": _repeat_targets,
+    "quantiles": _quantiles,
 }

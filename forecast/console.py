@@ -1,0 +1,142 @@
+"""What a command says of a result, as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from forecast.runs import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LABELS = {  # of forecasters, in the order of tables
+    "forecast": "this network",
+    "naive": "naive",
+    "seasonal_naive": "seasonal naive",
+    "drift": "drift",
+    "mean": "mean",
+    "linear": "linear",
+}
+STYLES = {"mae": (10, ".4g"), "rmse": (10, ".4g"), "mase": (8, ".3f"), "wape": (8, ".1%"), "bias": (10, "+.3g")}
+
+
+def trained(run: Run, metrics: dict) -> Iterator[str]:
+    """The verdict, the table of network and baselines on the test part, and what to do next."""
+    scores = metrics["test"]
+    yield f"\n{run.name}: {metrics['verdict']}"
+    yield from _scores(metrics, "test part")
+    if len(scores["forecast"]["per_target"]) > 1:
+        yield from _targets(scores)
+    yield from _intervals(scores)
+    for name, cost in metrics["missing_known"].items():
+        total = scores["forecast"]["total"]["mae"]
+        yield f"Where `{name}` is missing over the horizon ({cost['policy']}), MAE is {cost['mae']:.4g} instead of {total:.4g}."
+    yield from _advice(metrics)
+    stages = run.read_json(run.environment)["seconds"]
+    yield "\nSeconds: " + ", ".join(f"{stage} {spent:.1f}" for stage, spent in stages.items())
+    epochs = ", ".join(map(str, metrics["kept_epochs"].values()))
+    yield f"Kept the weights of epoch {epochs}. Plots, predictions and metrics: {run.directory}/"
+    command = "predict" if run.forecast.exists() else "plan"  # known covariates over the horizon are yet to be given
+    yield f"Next: forecast {command} {run.directory}"
+
+
+def backtested(run: Run, metrics: dict) -> Iterator[str]:
+    """The verdict, a row per fold, and the table of network and baselines over all folds."""
+    import pandas as pd
+
+    folds = pd.read_csv(run.folds)
+    yield f"\n{run.name}: {metrics['verdict']}"
+    dates = f"{'trained until':<20}{'cutoffs from':<20}{'to':<20}"
+    yield f"\n{'fold':>4}  {dates}{'windows':>8}{'MAE':>10}{'seasonal naive':>16}{'linear':>10}"
+    for row in folds.to_dict("records"):
+        dates = "".join(f"{row[name]:<20}" for name in ("trained_until", "first_cutoff", "last_cutoff"))
+        errors = f"{row['mae_forecast']:>10.4g}{row['mae_seasonal_naive']:>16.4g}{row['mae_linear']:>10.4g}"
+        yield f"{row['fold']:>4}  {dates}{row['windows']:>8}{errors}"
+    yield from _scores(metrics, "all folds")
+    yield from _intervals(metrics["test"])
+    yield from _advice(metrics)
+    seconds = run.read_json(run.environment)["seconds"]["all"]
+    yield f"\n{seconds:.1f} seconds. Folds, steps, series, predictions and plots: {run.directory}/"
+
+
+def _scores(metrics: dict, part: str) -> Iterator[str]:
+    scores = metrics["test"]
+    part = f"{part}, {scores['windows']} windows"
+    yield f"\n{part:<28}{'MAE':>10}{'RMSE':>10}{'MASE':>8}{'WAPE':>8}{'bias':>10}"
+    for name, label in LABELS.items():
+        label += f" ({metrics['season_length']})" if name == "seasonal_naive" else ""
+        yield f"{label:<28}" + _cells(scores[name]["total"])
+        if name == "forecast" and "members" in scores:
+            yield from _spread(scores["members"])
+
+
+def _cells(values: dict[str, float | None]) -> str:
+    """Metrics side by side, a dash for one that is undefined."""
+    texts = {name: "-" if values[name] is None else format(values[name], style) for name, (_, style) in STYLES.items()}
+    return "".join(f"{texts[name]:>{width}}" for name, (width, _) in STYLES.items())
+
+
+def _spread(members: list[dict]) -> Iterator[str]:
+    """How far the errors of the networks of different seeds lie apart, below those of their median."""
+    for label, of in (("lowest", min), ("highest", max)):
+        values = {name: [member[name] for member in members if member[name] is not None] for name in STYLES}
+        yield f"{f'  {label} of {len(members)} seeds':<28}" + _cells(
+            {name: of(own) if own else None for name, own in values.items()}
+        )
+
+
+def _targets(scores: dict) -> Iterator[str]:
+    """MAE of each target in its own units."""
+    yield f"\n{'MAE by target':<16}" + "".join(f"{label:>16}" for label in LABELS.values())
+    for target in scores["forecast"]["per_target"]:
+        yield f"{target:<16}" + "".join(f"{scores[name]['per_target'][target]['mae']:>16.4g}" for name in LABELS)
+
+
+def _intervals(scores: dict) -> Iterator[str]:
+    """What share of the actual values lay within each interval."""
+    levels: dict = {}
+    for method, made in scores.get("intervals", {}).items():
+        for level, found in made["levels"].items():
+            low, high = found["coverage_low"], found["coverage_high"]
+            sure = f" (95% CI {100 * low:.0f}..{100 * high:.0f})" if low is not None else ""
+            levels.setdefault(level, []).append(f"{found['coverage']:.1%}{sure} {method}")
+    if levels:
+        yield ""
+    for level, told in levels.items():
+        yield f"Within the {level}% interval: {', '.join(told)}."
+
+
+def _advice(metrics: dict) -> Iterator[str]:
+    if metrics["advice"]:
+        yield f"\n{metrics['advice']}"
+
+
+def compared(table: pd.DataFrame) -> Iterator[str]:
+    """The leaderboard, and in which keys of their configs the runs differ."""
+    from forecast.significance import ALPHA  # which loads NumPy; the labels above are needed before that
+
+    width = max(map(len, table.run)) + 2
+    heads = f"{'MAE':>10}{'RMSE':>10}{'MASE':>8}{'worse than the best by':>26}{'p':>8}{'parameters':>12}{'seconds':>9}"
+    yield f"{'':<4}{'run':<{width}}{heads}"
+    keys = list(table.columns[table.columns.get_loc("seconds") + 1 : table.columns.get_loc("worse_by")])
+    for place, row in enumerate(table.astype(object).where(table.notna(), None).to_dict("records"), 1):
+        sure = "" if row["low"] is None else f" ({100 * row['low']:.0f}..{100 * row['high']:.0f})"
+        cells = [
+            (10, row["mae"], ".4g"),
+            (10, row["rmse"], ".4g"),
+            (8, row["mase"], ".3f"),
+            (26, None if place == 1 or row["worse_by"] is None else f"{row['worse_by']:.1%}{sure}", ""),
+            (8, row["p_value"], ".2g"),
+            (12, row["parameters"], ".0f"),
+            (9, row["seconds"], ".1f"),
+        ]
+        shown = "".join(f"{'' if value is None else format(value, style):>{size}}" for size, value, style in cells)
+        yield f"{place:<4}{row['run']:<{width}}{shown}"
+        if keys:
+            yield f"{'':<4}{'':<{width}}" + ", ".join(f"{key}: {row[key]}" for key in keys)
+    known = table.p_value.iloc[1:].dropna()
+    if len(known) and known.iloc[0] >= ALPHA:
+        yield f"\nThe first two are not distinguishable: p is {ALPHA:g} or more."
+    elif len(table) > 1 and not len(known):
+        yield "\nThe cutoffs are too few to tell luck from skill; forecast backtest gives more."

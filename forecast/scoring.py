@@ -1,0 +1,95 @@
+"""How a network that was trained is scored: calibrated on one part, measured on another, beside its opponents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from forecast.baselines import Linear
+from forecast.evaluation import Scoreboard, forecast_all, predictions_table
+from forecast.intervals import Calibration, Errors, method_of, quantiles_of
+from forecast.metrics import mae
+from forecast.preparation import Prepared
+from forecast.timestamps import season_of
+from forecast.trained import median_of
+from forecast.windows import Forward, Windows, assumptions_of, gather
+
+MOST_VALUES = 10**6  # that each forecaster has in memory at once while it is scored
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A network that was trained on what was prepared, and the linear baseline of the same windows."""
+
+    prepared: Prepared
+    members: list[Forward]  # the network of each seed
+    linear: Linear
+
+    @property
+    def forward(self) -> Forward:
+        """The network's forecast: the median of its members'."""
+        return median_of(self.members)
+
+
+def scoreboard(prepared: Prepared) -> Scoreboard:
+    """An empty one, with the scales of what was prepared."""
+    config = prepared.config
+    levels = config.intervals.level if config.intervals else []
+    scales = prepared.panel, prepared.splits, prepared.scaler, prepared.season_length, config.windows.lookback
+    return Scoreboard(*scales, quantiles_of(config), levels)
+
+
+def calibrated(fitted: Fitted, board: Scoreboard) -> Calibration | None:
+    """Score the validation part, and learn from its errors how wide intervals should be; None where none are asked for."""
+    errors = score(fitted, fitted.prepared.windows["validation"], board)
+    return Calibration(errors, len(fitted.prepared.panel.series_ids)) if errors.quantiles else None
+
+
+def score(
+    fitted: Fitted,
+    windows: Windows,
+    board: Scoreboard,
+    calibration: Calibration | None = None,
+    append: Callable[[pd.DataFrame], None] = lambda table: None,
+) -> Errors:
+    """Take every forecaster's forecasts of these windows into the board, and their table to `append`, piece by piece."""
+    prepared, config = fitted.prepared, fitted.prepared.config
+    network, quantiles = prepared.network, quantiles_of(config)
+    errors = Errors(len(windows), windows.horizon * windows.future.shape[1], network.quantiles, quantiles)
+    for piece in pieces(windows):
+        made = piece.forecast_by(fitted.forward, network.horizon)
+        found = errors.add(piece.targets(), made)
+        forecasts = forecast_all(
+            prepared.panel,
+            prepared.scaler,
+            piece,
+            network.point(made),
+            fitted.linear.forecast(piece),
+            prepared.season_length,
+            calibration.quantiles(piece, made, found) if calibration else {},
+        )
+        apart = fitted.members if len(fitted.members) > 1 else []
+        board.add(forecasts, [network.point(piece.forecast_by(member, network.horizon)) for member in apart])
+        append(predictions_table(forecasts, prepared.panel, quantiles, method_of(config)))
+    return errors
+
+
+def pieces(windows: Windows) -> Iterator[Windows]:
+    """The windows, so many at a time that a forecaster has `MOST_VALUES` in memory."""
+    return windows.pieces(MOST_VALUES // (windows.horizon * windows.future.shape[1]))
+
+
+def costs_of_missing(fitted: Fitted) -> dict[str, dict]:
+    """The MAE on the test part where a known covariate, each by itself, is missing over the horizon and its policy stands in."""
+    prepared, config = fitted.prepared, fitted.prepared.config
+    data, panel, windows, costs = config.data, prepared.panel, prepared.windows["test"], {}
+    for name, assumed in zip(data.missing_known, assumptions_of(data, season_of(data, panel.freq)), strict=True):
+        absolute = 0.0
+        for piece in pieces(windows.without(assumed)):
+            made = prepared.network.point(piece.forecast_by(fitted.forward, prepared.network.horizon))
+            actual = gather(panel.target_values, piece.first, piece.horizon)
+            absolute += len(piece) * mae(actual, prepared.scaler.undo(made, piece.series))
+        costs[name] = {"policy": assumed.policy, "mae": float(absolute / len(windows))}
+    return costs

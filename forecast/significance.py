@@ -1,0 +1,115 @@
+"""Whether one forecaster is better than another or only luckier: losses at the same cutoffs, a confidence interval, a test.
+
+Forecasts of a horizon overlap from one cutoff to the next, so their losses are correlated over up to a horizon; both methods
+allow for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from math import ceil
+
+import numpy as np
+
+DRAWS = 2000  # of the bootstrap
+FEWEST_HORIZONS = 5  # that the cutoffs must span: with fewer, nothing is known about the spread between them
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A forecaster against an opponent.
+
+    skill: by which fraction its loss is below the opponent's; None where that is exact and it is not.
+    low, high: 95% confidence interval of the skill; p_value: of equal losses. None where the cutoffs are too few.
+    """
+
+    skill: float | None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+
+    def to_json(self) -> dict:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @property
+    def distinguishable(self) -> bool:
+        """Whether a difference was found, or none was looked for."""
+        return self.p_value is None or self.p_value < ALPHA
+
+
+def compare_losses(losses: np.ndarray, opponent: np.ndarray, counts: np.ndarray, horizon: int, seed: int = 0) -> Comparison:
+    """Compare two forecasters.
+
+    losses, opponent: mean loss at each cutoff, `(cutoffs,)` in time order; counts: of how many series each is the mean.
+    horizon: steps that a forecast reaches ahead of its cutoff.
+    """
+    own, other = float(np.sum(losses * counts)), float(np.sum(opponent * counts))
+    if not other > 0:
+        return Comparison(0.0 if own == 0 else None)
+    skill = 1 - own / other
+    if len(losses) < FEWEST_HORIZONS * max(horizon, 2):
+        return Comparison(skill)
+
+    def of_means(means: np.ndarray) -> np.ndarray:
+        return 1 - means[:, 0] / means[:, 1]
+
+    samples = np.column_stack([losses * counts, opponent * counts])
+    low, high = bootstrap(samples, of_means, block_length(len(losses), horizon), np.random.default_rng(seed))
+    return Comparison(skill, low, min(high, 1.0), diebold_mariano(losses - opponent, horizon))
+
+
+def block_length(count: int, horizon: int) -> int:
+    """Cutoffs that are drawn together: three times as many as forecasts overlap, at least the cube root of all, and at most so
+    many that five blocks remain.
+
+    >>> block_length(1000, 3), block_length(1000, 24), block_length(60, 12)
+    (10, 70, 12)
+    """
+    return min(max(3 * horizon - 2, ceil(round(count ** (1 / 3), 6))), count // FEWEST_HORIZONS)
+
+
+def bootstrap(
+    samples: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], block: int, rng: np.random.Generator, level: float = 95
+) -> tuple[float, float]:
+    """Confidence interval of a statistic of means by the moving-block bootstrap (Künsch 1989), whose blocks go on from the last
+    time to the first (Politis & Romano 1992), so that all times are drawn as often.
+
+    samples: `(times, columns)` in time order; statistic: of the columns' means, `(draws, columns)` -> `(draws,)`. The interval is
+    spread as Student's distribution is for so few blocks, or those from a dozen of them would be a tenth too narrow.
+    """
+    from scipy.special import stdtrit
+
+    around = np.concatenate([samples, samples[: block - 1]])
+    sums = np.concatenate([np.zeros((1, samples.shape[1])), np.cumsum(around, axis=0)])
+    means = (sums[block:] - sums[:-block]) / block  # of every block there is
+    chosen = rng.integers(len(means), size=(DRAWS, ceil(len(samples) / block)))
+    tail, blocks = (100 - level) / 200, len(samples) / block
+    spread = np.sqrt(blocks / (blocks - 1)) * stdtrit(blocks - 1, 1 - tail) / stdtrit(np.inf, 1 - tail)
+    (middle,) = statistic(samples.mean(axis=0, keepdims=True))
+    low, high = middle + spread * (np.quantile(statistic(means[chosen].mean(axis=1)), [tail, 1 - tail]) - middle)
+    return float(low), float(high)
+
+
+def diebold_mariano(differences: np.ndarray, horizon: int) -> float:
+    """Two-sided p-value that the mean of loss differences at successive cutoffs, `(cutoffs,)`, is zero.
+
+    Diebold & Mariano 1995, with the correction for small samples and Student's distribution of Harvey, Leybourne & Newbold
+    1997, but with (n + 1) / h - 2 degrees of freedom, as many as there are forecasts that do not overlap, less two. For a horizon
+    of 1 these are their n - 1; with theirs, 14% of equal forecasters differ at the 5% level from 60 cutoffs with a horizon of 12.
+    """
+    from scipy.special import stdtr  # Student's distribution, without the import of all of scipy.stats
+
+    count, mean = len(differences), float(differences.mean())
+    centred = differences - mean
+    lags = np.array([float(centred[lag:] @ centred[: count - lag]) / count for lag in range(min(horizon, count))])
+    variance = lags[0] + 2 * lags[1:].sum()
+    if variance <= 0:  # which the sum of unweighted autocovariances may be; Bartlett's weights keep it positive
+        variance = lags[0] + 2 * (lags[1:] * (1 - np.arange(1, len(lags)) / len(lags))).sum()
+    if variance <= 0:
+        return 1.0 if mean == 0 else 0.0
+    correction = (count + 1 - 2 * horizon + horizon * (horizon - 1) / count) / count
+    statistic = mean / np.sqrt(variance / count) * np.sqrt(max(correction, 0.0))
+    return float(2 * stdtr(max(1.0, (count + 1) / horizon - 2), -abs(statistic)))

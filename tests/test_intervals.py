@@ -1,0 +1,140 @@
+"""Intervals cover what they say, follow what changes, know nothing of the future, and never cross."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from forecast.config import Config
+from forecast.errors import RunError
+from forecast.intervals import Calibration, Errors, Intervals, Tracker, bounds, calibrate, quantiles_of
+
+QUANTILES = [0.025, 0.1, 0.9, 0.975]
+CONFIG = Config.model_validate(
+    {"data": {"path": "x", "timestamp": "t", "target": ["y"]}, "windows": {"lookback": 2, "horizon": 3}}
+)
+
+
+def noise(windows: int, seed: int, scale: float = 1.0, horizon: int = 3) -> np.ndarray:
+    """Skewed errors that grow with the step: `(windows, horizon, 2, 1)`."""
+    draws = np.random.default_rng(seed).gamma(2, scale, (windows, horizon, 2, 1)) - scale
+    return draws * np.arange(1, horizon + 1)[:, None, None]
+
+
+def covered(errors: np.ndarray, offsets: np.ndarray, level: float) -> float:
+    low, high = (offsets[..., QUANTILES.index(bound)] for bound in bounds(level))
+    return float(np.mean((low <= errors[..., 0]) & (errors[..., 0] <= high)))
+
+
+@pytest.mark.parametrize("windows", [12, 60, 1000])
+def test_new_errors_of_the_same_kind_are_covered_as_often_as_the_level_says(windows):
+    found = {80: [], 95: []}
+    for seed in range(200 if windows < 1000 else 10):
+        offsets = calibrate(noise(windows, seed), QUANTILES, []).offsets
+        for level, shares in found.items():
+            shares.append(covered(noise(500, 10_000 + seed), offsets, level))
+    assert np.mean(found[80]) == pytest.approx(0.80, abs=0.02)
+    assert np.mean(found[95]) == pytest.approx(0.95, abs=0.02 if windows > 12 else 0.03)
+
+
+def test_each_step_is_as_wide_as_its_own_errors():
+    offsets = calibrate(noise(1000, 0), QUANTILES, []).offsets[0]
+    widths = (offsets[..., 2] - offsets[..., 1]).mean(axis=1)
+    assert widths / widths[0] == pytest.approx([1, 2, 3], rel=0.1)
+
+
+def test_a_networks_own_quantiles_are_moved_each_by_itself():
+    errors = np.concatenate([noise(1000, 0) + 5, noise(1000, 0), noise(1000, 0) - 5], axis=-1)
+    intervals = calibrate(errors, [0.1, 0.5, 0.9], [0.1, 0.5, 0.9])
+    by_point = calibrate(noise(1000, 0), [0.1, 0.5, 0.9], [])
+    np.testing.assert_allclose(intervals.offsets[..., 0], by_point.offsets[..., 0] + 5, atol=1e-5)
+    assert (intervals.offsets[..., 1] == 0).all(), "the median is the forecast, and stays"
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    forecast=arrays(np.float32, (2, 3, 1, 3), elements=st.floats(-1e3, 1e3, width=32)),
+    offsets=arrays(np.float64, (1, 3, 1, 5), elements=st.floats(-1e3, 1e3)),
+)
+def test_quantiles_never_cross_and_the_median_is_the_forecast(forecast, offsets):
+    offsets[..., 2] = 0
+    made = Intervals([0.05, 0.1, 0.5, 0.9, 0.95], [0.1, 0.5, 0.9], offsets).apply(np.sort(forecast, axis=-1), np.zeros(2, int))
+    assert (np.diff(made, axis=-1) >= 0).all()
+    np.testing.assert_array_equal(made[..., 2], np.sort(forecast, axis=-1)[..., 1])
+
+
+def test_steps_beyond_the_horizon_have_no_interval():
+    made = calibrate(noise(50, 0), QUANTILES, []).apply(np.zeros((4, 5, 2)), np.zeros(4, int))
+    assert np.isfinite(made[:, :3]).all()
+    assert np.isnan(made[:, 3:]).all()
+
+
+def test_the_tracker_follows_what_changes():
+    start = noise(300, 0)
+    later = noise(2000, 1, scale=3.0)
+    tracker = Tracker(calibrate(start, QUANTILES, []), start, series=1)
+    issued = tracker.follow(np.arange(2000) + 10, np.zeros(2000, int), later)
+    fixed = np.broadcast_to(tracker.first.offsets, issued.shape)
+    assert covered(later[500:], fixed[500:], 80) < 0.6
+    assert covered(later[500:], issued[500:], 80) == pytest.approx(0.8, abs=0.03)
+    assert covered(later[500:], issued[500:], 95) == pytest.approx(0.95, abs=0.03)
+
+
+def test_the_tracker_uses_no_error_before_it_is_known():
+    start, later = noise(50, 0), noise(30, 1)
+    first, series = np.arange(30) + 7, np.zeros(30, int)
+    for window in (0, 11, 29):
+        for step in range(3):
+            changed = later.copy()
+            changed[window, step] += 100
+            own, other = (
+                Tracker(calibrate(start, QUANTILES, []), start, 1).follow(first, series, errors) for errors in (later, changed)
+            )
+            moved = np.flatnonzero(np.abs(own - other).reshape(30, -1).max(axis=1))
+            assert (moved > window + step).all(), "the value of step 0 is known at the next cutoff"
+            if window + step + 1 < 30:
+                assert len(moved), "and is used then"
+
+
+def test_series_are_tracked_apart_and_pieces_are_one():
+    start, later = noise(50, 0), noise(40, 1)
+    first, series = np.tile(np.arange(20), 2) + 5, np.repeat([0, 1], 20)
+    whole, pieces = (Tracker(calibrate(start, QUANTILES, []), start, 2) for _ in range(2))
+    issued = whole.follow(first, series, later)
+    parts = [pieces.follow(first[part], series[part], later[part]) for part in (slice(0, 13), slice(13, 40))]
+    np.testing.assert_array_equal(np.concatenate(parts), issued)
+    alone = Tracker(calibrate(start, QUANTILES, []), start, 2).follow(first[20:], series[20:], later[20:])
+    np.testing.assert_array_equal(issued[20:], alone)
+    assert not np.array_equal(whole.intervals().offsets[0], whole.intervals().offsets[1])
+
+
+def test_the_future_is_calibrated_on_the_test_part_too():
+    errors = [Errors(len(part), 6, [], QUANTILES) for part in (noise(100, 0), noise(100, 1))]
+    for own, part in zip(errors, (noise(100, 0), noise(100, 1)), strict=True):
+        own.add(part[..., 0], np.zeros((100, 3, 2)))
+    made = Calibration(errors[0], series=1).of_future("conformal", errors[1])
+    np.testing.assert_array_equal(made.offsets, calibrate(np.concatenate([noise(100, 0), noise(100, 1)]), QUANTILES, []).offsets)
+
+
+def test_many_errors_are_thinned(monkeypatch):
+    monkeypatch.setattr("forecast.intervals.MOST_ERRORS", 60)
+    errors = Errors(100, 6, [], QUANTILES)
+    assert errors.add(noise(100, 0)[..., 0], np.zeros((100, 3, 2))).shape == (100, 3, 2, 1)
+    assert len(errors.all()) == 10
+
+
+def test_json_round_trip():
+    made = calibrate(noise(50, 0), quantiles_of(CONFIG), [])
+    again = Intervals.from_json(made.to_json(), (1, 3, 2), CONFIG)
+    np.testing.assert_array_equal(again.offsets, made.offsets)
+    with pytest.raises(RunError, match="damaged, or of another run"):
+        Intervals.from_json(made.to_json(), (1, 4, 2), CONFIG)
+
+
+def test_new_series_have_the_mean_of_all():
+    offsets = np.arange(2 * 3 * 1 * 4, dtype=float).reshape(2, 3, 1, 4)
+    chosen = Intervals(QUANTILES, [], offsets).only([1, None])
+    np.testing.assert_array_equal(chosen.offsets, np.stack([offsets[1], offsets.mean(axis=0)]))

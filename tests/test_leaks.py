@@ -1,0 +1,122 @@
+"""The leak certificate passes what is clean, and finds leaks that were planted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from forecast import preparation, scaling
+from forecast.cli import app
+from forecast.leaks import certify, check_leaks
+from forecast.loading import load_config
+from forecast.preparation import prepare
+from forecast.splits import Splits
+from forecast.windows import Windows
+from tests.conftest import seasonal_rows
+
+
+def failed(checks) -> set[str]:
+    return {check.what for check in checks if not check.passed}
+
+
+def forward(inputs):
+    return np.repeat(inputs["past"][:, -1:, :1], 3, axis=1)
+
+
+@pytest.fixture
+def visited(project):
+    """Two shops with gaps, visits known up to the cutoff, and a price that is known ahead."""
+    shops = []
+    for seed, shop in enumerate(("north", "south")):
+        rng, months = np.random.default_rng(seed), pd.date_range("2010-01-01", periods=120, freq="MS")
+        table = pd.DataFrame({"shop": shop, "month": months, "sales": seasonal_rows(seed=seed)})
+        shops.append(table.assign(visits=rng.normal(size=120), price=rng.normal(size=120)))
+    table = pd.concat(shops, ignore_index=True)
+    table.loc[[20, 21, 83, 84, 101, 150], "sales"] = np.nan
+    columns = {"series_id": "shop", "past_covariates": "visits", "known_covariates": "price", "missing_values": "interpolate"}
+
+    def write(change=None, **sections):
+        return project(table if change is None else change(table.copy()), data=columns, **sections)
+
+    return write
+
+
+def test_clean_data_and_configs_pass(visited):
+    config = visited(model={"segment": 3, "decoder": "parallel"}, scaling={"transform": "log1p"})
+    checks = check_leaks(config)
+    assert {check.what for check in checks} >= {"scaler", "train windows", "validation windows", "test windows", "forecasts"}
+    assert not failed(checks)
+    assert not failed(certify(prepare(load_config(config)), forward))
+
+
+def test_a_scaler_of_the_whole_frame_is_found(visited, monkeypatch):
+    whole = lambda self, lookback: [slice(begin, end) for begin, *_, end in self.borders]  # noqa: E731
+    monkeypatch.setattr(Splits, "fitted", whole)
+    assert {"scaler", "train windows"} <= failed(check_leaks(visited()))
+    assert {"scaler", "training windows"} <= failed(certify(prepare(load_config(visited())), forward))
+
+
+def test_windows_that_see_the_target_to_come_are_found(visited, monkeypatch):
+    """A target shifted into the past covariates by our own code."""
+    honest = preparation.scale_panel
+
+    def shifted(panel, scaler):
+        scaled = honest(panel, scaler)
+        scaled[:-1, 1] = scaled[1:, 0]
+        return scaled
+
+    config = visited()
+    monkeypatch.setattr(preparation, "scale_panel", shifted)
+    assert "forecasts" in failed(check_leaks(config))
+    looks_ahead = lambda inputs: np.repeat(inputs["past"][:, -1:, 1:2], 3, axis=1)  # noqa: E731
+    assert "forecasts" in failed(certify(prepare(load_config(config)), looks_ahead))
+
+
+def test_a_lookback_that_reaches_too_far_is_found(visited, monkeypatch):
+    config, honest = visited(), Windows.pasts
+    monkeypatch.setattr(Windows, "pasts", lambda self, chosen=slice(None): honest(replace(self, first=self.first + 1), chosen))
+    assert "forecasts" in failed(check_leaks(config))
+
+
+@pytest.mark.parametrize(("column", "shift"), [("visits", 1), ("visits", 3), ("price", 0), ("price", 2)])
+def test_a_covariate_that_is_the_target_to_come_is_found(visited, column, shift):
+    def plant(table):
+        later = table.groupby("shop").sales.shift(-shift)
+        return table.assign(**{column: (3 * later + 1).fillna(0.0)})
+
+    checks = check_leaks(visited(plant))
+    assert failed(checks) == {f"covariate `{column}`"}
+    assert f"is `sales` {shift} steps later" in {check.found for check in checks}
+
+
+def test_an_imputation_across_the_cutoff_is_found(visited, monkeypatch):
+    honest = scaling.fit_scaler
+
+    def with_filled(panel, *rest):
+        return honest(replace(panel, filled=np.zeros_like(panel.filled)), *rest)
+
+    def gap_at_the_border(table):
+        table.loc[[82, 83, 84, 85, 202, 203, 204, 205], "sales"] = np.nan
+        return table
+
+    config = visited(gap_at_the_border, scaling={"method": "standard"})
+    assert not failed(check_leaks(config))
+    monkeypatch.setattr(preparation, "fit_scaler", with_filled)
+    assert "scaler" in failed(check_leaks(config))
+
+
+def test_the_command(visited):
+    config = str(visited())
+    shown = CliRunner().invoke(app, ["check-leaks", config])
+    assert shown.exit_code == 0
+    assert "scaler did not move" in shown.stdout
+    assert f"No leak found. Next: forecast train {config}" in shown.stdout
+    planted = str(visited(lambda table: table.assign(visits=table.groupby("shop").sales.shift(-1).fillna(0.0))))
+    found = CliRunner().invoke(app, ["check-leaks", planted, "--json"])
+    assert found.exit_code == 1
+    assert json.loads(found.stdout)["passed"] is False
