@@ -22,6 +22,10 @@ PUBLISHED = {
 }
 
 
+# What a short lookback has of its own, chosen on the validation part as all else; the rest is in the config.
+OWN = {96: ["model.segment=24", "data.calendar=[]"]}
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -47,7 +51,7 @@ def main() -> None:
     for lookback in options.lookback:
         for horizon in options.horizon:
             keys = {"data.path": options.data.resolve(), "windows.lookback": lookback, "windows.horizon": horizon}
-            row(lookback, horizon, [f"{key}={value}" for key, value in keys.items()] + options.overrides)
+            row(lookback, horizon, [f"{key}={value}" for key, value in keys.items()] + OWN.get(lookback, []) + options.overrides)
 
 
 def row(lookback: int, horizon: int, overrides: list[str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.config import differences
-from forecast.errors import RunError, did_you_mean
+from forecast.errors import RunError, check_installed, did_you_mean
 from forecast.evaluation import MODEL, loss_metric
 from forecast.runs import Run
 from forecast.significance import compare_losses
@@ -34,6 +34,7 @@ def compare(runs: Sequence[str | Path | Run], sort: str = "mae", plot: str | Pat
     """
     if sort not in METRICS:
         raise RunError(f"there is no metric `{sort}` to sort by.", did_you_mean(sort, METRICS))
+    check_installed("Comparing runs", ["scipy"], "train")
     opened = [run if isinstance(run, Run) else Run.open_scored(run) for run in runs]
     metrics = [run.read_json(run.metrics) for run in opened]
     _check_same(opened, metrics)

@@ -33,6 +33,12 @@ class Forecasts:
     by: dict[str, np.ndarray]  # MODEL first, then BASELINES
     quantiles: Mapping[str, np.ndarray] = field(default_factory=dict)  # of MODEL by method, each `(..., targets, quantiles)`
 
+    def every(self, first: int, stride: int) -> Forecasts:
+        """Those of each `stride`-th window, from the window `first` on."""
+        kept = slice(first, None, stride)
+        by, made = ({name: values[kept] for name, values in table.items()} for table in (self.by, self.quantiles))
+        return Forecasts(self.windows.only(kept), self.actual[kept], by, made)
+
 
 def forecast_all(
     panel: Panel,

@@ -17,6 +17,7 @@ from forecast.trained import median_of
 from forecast.windows import Forward, Windows, assumptions_of, gather
 
 MOST_VALUES = 10**6  # that each forecaster has in memory at once while it is scored
+MOST_ROWS = 2 * 10**6  # of predictions.csv, which would else grow with windows x horizon x targets
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,15 @@ def score(
     calibration: Calibration | None = None,
     append: Callable[[pd.DataFrame], None] = lambda table: None,
 ) -> Errors:
-    """Take every forecaster's forecasts of these windows into the board, and their table to `append`, piece by piece."""
+    """Take every forecaster's forecasts of these windows into the board, and their table to `append`, piece by piece.
+
+    A table of more than about `MOST_ROWS` rows is thinned: it holds windows that are evenly spaced.
+    """
     prepared, config = fitted.prepared, fitted.prepared.config
     network, quantiles = prepared.network, quantiles_of(config)
-    errors = Errors(len(windows), windows.horizon * windows.future.shape[1], network.quantiles, quantiles)
+    values = windows.horizon * windows.future.shape[1]
+    errors = Errors(len(windows), values, network.quantiles, quantiles)
+    stride, skip = -(-len(windows) * values // MOST_ROWS), 0
     for piece in pieces(windows):
         made = piece.forecast_by(fitted.forward, network.horizon)
         found = errors.add(piece.targets(), made)
@@ -72,7 +78,8 @@ def score(
         )
         apart = fitted.members if len(fitted.members) > 1 else []
         board.add(forecasts, [network.point(piece.forecast_by(member, network.horizon)) for member in apart])
-        append(predictions_table(forecasts, prepared.panel, quantiles, method_of(config)))
+        append(predictions_table(forecasts.every(skip, stride), prepared.panel, quantiles, method_of(config)))
+        skip = (skip - len(piece)) % stride
     return errors
 
 

@@ -113,7 +113,7 @@ def check_trainable() -> None:
     Raises:
         ForecastError: with the line that installs it.
     """
-    check_installed("Training", ["keras", os.environ.get("KERAS_BACKEND", "tensorflow"), "matplotlib"], "train")
+    check_installed("Training", ["keras", os.environ.get("KERAS_BACKEND", "tensorflow"), "matplotlib", "scipy"], "train")
 
 
 def _record_inputs(run: Run, prepared: Prepared) -> None:

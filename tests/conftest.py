@@ -69,3 +69,23 @@ def priced_run(tmp_path_factory):
         "training: {epochs: 40, learning_rate: 0.01, early_stopping: {patience: 10}}\n"
     )
     return train(folder / "config.yaml", folder / "run")
+
+
+@pytest.fixture(scope="session")
+def sales(tmp_path_factory):
+    """A folder with a config, its data, the run that it trains and a backtest of it, with a fold for every five cutoffs."""
+    from forecast.backtesting import backtest
+    from forecast.training import train
+
+    folder = tmp_path_factory.mktemp("sales")
+    months = pd.date_range("2005-01-01", periods=180, freq="MS")
+    time = np.arange(180)
+    sales = 50 + 0.3 * time + 10 * np.sin(2 * np.pi * time / 12) + np.random.default_rng(0).normal(0, 2, 180)
+    pd.DataFrame({"month": months, "sales": sales}).to_csv(folder / "data.csv", index=False)
+    (folder / "config.yaml").write_text(
+        "data: {path: data.csv, timestamp: month, target: sales}\nsplits: {validation: 24, test: 27}\n"
+        "windows: {lookback: 12, horizon: 3}\nmodel: {units: 4}\ntraining: {epochs: 2}\n"
+    )
+    train(folder / "config.yaml", folder / "run")
+    backtest(folder / "config.yaml", folder / "backtest")
+    return folder

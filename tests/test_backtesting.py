@@ -15,7 +15,6 @@ from forecast.errors import ConfigError, RunError
 from forecast.prediction import predict
 from forecast.runs import Run
 from forecast.splits import Splits
-from forecast.training import train
 
 BASE = Splits(np.array([[0, 60, 80, 100], [100, 160, 180, 195]]))
 
@@ -32,28 +31,11 @@ def test_sliding_folds_train_on_as_many_rows():
     assert fold.borders.tolist() == [[8, 68, 88, 94], [108, 168, 188, 194]]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A config, the run that it trains, and a backtest of it with a fold for every five cutoffs."""
-    folder = tmp_path_factory.mktemp("backtest")
-    months = pd.date_range("2005-01-01", periods=180, freq="MS")
-    time = np.arange(180)
-    sales = 50 + 0.3 * time + 10 * np.sin(2 * np.pi * time / 12) + np.random.default_rng(0).normal(0, 2, 180)
-    pd.DataFrame({"month": months, "sales": sales}).to_csv(folder / "data.csv", index=False)
-    (folder / "config.yaml").write_text(
-        "data: {path: data.csv, timestamp: month, target: sales}\nsplits: {validation: 24, test: 27}\n"
-        "windows: {lookback: 12, horizon: 3}\nmodel: {units: 4}\ntraining: {epochs: 2}\n"
-    )
-    train(folder / "config.yaml", folder / "run")
-    backtest(folder / "config.yaml", folder / "backtest")
-    return folder
-
-
 @pytest.mark.slow
-def test_every_cutoff_of_the_test_part_is_tested_once(folder):
-    folds = pd.read_csv(folder / "backtest" / "folds.csv", parse_dates=["trained_until", "first_cutoff", "last_cutoff"])
+def test_every_cutoff_of_the_test_part_is_tested_once(sales):
+    folds = pd.read_csv(sales / "backtest" / "folds.csv", parse_dates=["trained_until", "first_cutoff", "last_cutoff"])
     assert folds.windows.tolist() == [5] * 5
-    ours, theirs = (pd.read_csv(folder / name / "predictions.csv") for name in ("backtest", "run"))
+    ours, theirs = (pd.read_csv(sales / name / "predictions.csv") for name in ("backtest", "run"))
     assert ours.cutoff.tolist() == theirs.cutoff.tolist()
     assert ours.actual.tolist() == theirs.actual.tolist()
     assert (folds.trained_until < folds.first_cutoff - pd.DateOffset(months=23)).all(), "the validation part lies between"
@@ -62,13 +44,13 @@ def test_every_cutoff_of_the_test_part_is_tested_once(folder):
 
 
 @pytest.mark.slow
-def test_rows_after_a_fold_change_nothing_in_it(folder, tmp_path):
-    table = pd.read_csv(folder / "data.csv")
+def test_rows_after_a_fold_change_nothing_in_it(sales, tmp_path):
+    table = pd.read_csv(sales / "data.csv")
     table.loc[180 - 27 + 12 :, "sales"] += 1000.0  # after all that fold 1 and 2 are scored on
     table.to_csv(tmp_path / "data.csv", index=False)
-    (tmp_path / "config.yaml").write_text((folder / "config.yaml").read_text())
+    (tmp_path / "config.yaml").write_text((sales / "config.yaml").read_text())
     backtest(tmp_path / "config.yaml", tmp_path / "backtest")
-    ours, theirs = (pd.read_csv(path / "backtest" / "predictions.csv") for path in (folder, tmp_path))
+    ours, theirs = (pd.read_csv(path / "backtest" / "predictions.csv") for path in (sales, tmp_path))
     early = ours.cutoff <= "2017-12-01"  # the last cutoff of fold 2, whose targets end in March 2018
     columns = ["forecast", "linear", "q0.1", "q0.975"]
     pd.testing.assert_frame_equal(ours[early][columns], theirs[early][columns])
@@ -76,18 +58,18 @@ def test_rows_after_a_fold_change_nothing_in_it(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_that_is_never_refitted_is_its_own_test(folder, tmp_path):
-    tested = backtest(folder / "run", tmp_path / "never", overrides={"backtest.refit": "never"})
-    ours, theirs = (Run(path).read_json(Run(path).metrics)["test"] for path in (tested.directory, folder / "run"))
+def test_a_run_that_is_never_refitted_is_its_own_test(sales, tmp_path):
+    tested = backtest(sales / "run", tmp_path / "never", overrides={"backtest.refit": "never"})
+    ours, theirs = (Run(path).read_json(Run(path).metrics)["test"] for path in (tested.directory, sales / "run"))
     assert ours["forecast"]["total"] == pytest.approx(theirs["forecast"]["total"])
     assert ours["scored_on"] == theirs["scored_on"]
     assert not tested.history.exists(), "nothing was trained"
 
 
 @pytest.mark.slow
-def test_stride_makes_the_test_part_fit(folder, tmp_path):
+def test_stride_makes_the_test_part_fit(sales, tmp_path):
     overrides = {"backtest.folds": 2, "backtest.stride": 6, "backtest.refit": 2, "backtest.window": "sliding"}
-    tested = backtest(folder / "config.yaml", tmp_path / "strided", overrides=overrides)
+    tested = backtest(sales / "config.yaml", tmp_path / "strided", overrides=overrides)
     folds = pd.read_csv(tested.folds)
     assert folds.windows.tolist() == [6, 6]
     assert folds.trained_until.nunique() == 1, "the second fold is the first one's network"
@@ -95,36 +77,36 @@ def test_stride_makes_the_test_part_fit(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_cannot_be_tested_is_refused(folder, tmp_path):
+def test_what_cannot_be_tested_is_refused(sales, tmp_path):
     with pytest.raises(ConfigError, match="the test part has 25 cutoffs, too few for 26 folds"):
-        backtest(folder / "config.yaml", tmp_path / "a", overrides={"backtest.folds": 26})
+        backtest(sales / "config.yaml", tmp_path / "a", overrides={"backtest.folds": 26})
     with pytest.raises(ConfigError, match="Leave out backtest.stride"):
-        backtest(folder / "run", tmp_path / "b", overrides={"backtest.refit": "never", "backtest.stride": 2})
+        backtest(sales / "run", tmp_path / "b", overrides={"backtest.refit": "never", "backtest.stride": 2})
     with pytest.raises(RunError, match="is a backtest, which keeps no network"):
-        predict(folder / "backtest")
+        predict(sales / "backtest")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
-def test_the_command_and_its_exit_code(folder, tmp_path):
+def test_the_command_and_its_exit_code(sales, tmp_path):
     def call(*words: object):
         return CliRunner().invoke(app, ["backtest", *map(str, words)])
 
-    shown = call(folder / "run", "--refit", "never", "--folds", 2, "--run-dir", tmp_path / "a", "--fail-if-worse-than", "mean")
+    shown = call(sales / "run", "--refit", "never", "--folds", 2, "--run-dir", tmp_path / "a", "--fail-if-worse-than", "mean")
     assert shown.exit_code == 0, shown.output
     assert "all folds, 25 windows" in shown.stdout
     assert "Within the 80% interval" in shown.stdout
-    worse = call(folder / "run", "--refit", "never", "--run-dir", tmp_path / "b", "--json", "--set", "data.season_length=1")
+    worse = call(sales / "run", "--refit", "never", "--run-dir", tmp_path / "b", "--json", "--set", "data.season_length=1")
     assert json.loads(worse.stdout)["test"]["windows"] == 25
-    unknown = call(folder / "run", "--fail-if-worse-than", "seasonal")
+    unknown = call(sales / "run", "--fail-if-worse-than", "seasonal")
     assert unknown.exit_code == 1
     assert "Did you mean `seasonal_naive`?" in unknown.stderr
 
 
 @pytest.mark.slow
-def test_worse_than_it_may_be_is_exit_code_3(folder, tmp_path):
+def test_worse_than_it_may_be_is_exit_code_3(sales, tmp_path):
     steps = ["--set", "model.linear_skip=false", "--set", "training.epochs=1", "--run-dir", str(tmp_path / "run"), "--quiet"]
-    shown = CliRunner().invoke(app, ["train", str(folder / "config.yaml"), *steps, "--fail-if-worse-than", "linear"])
+    shown = CliRunner().invoke(app, ["train", str(sales / "config.yaml"), *steps, "--fail-if-worse-than", "linear"])
     assert shown.exit_code == 3, shown.output
     assert "The network is worse than linear" in shown.stderr
     assert Run.open(tmp_path / "run").metrics.exists(), "and the run is there to be looked at"

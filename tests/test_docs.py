@@ -21,7 +21,7 @@ from forecast.yaml12 import Loader
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
-COMMANDS = {command.callback.__name__ for command in app.registered_commands}
+COMMANDS = {command.callback.__name__.replace("_", "-") for command in app.registered_commands}
 
 
 def test_config_reference_and_schema_are_current():

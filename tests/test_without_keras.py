@@ -35,7 +35,7 @@ def forecast(packages, *arguments, folder):
 
 
 def test_nothing_else_is_there(packages, tmp_path):
-    names = ("tensorflow", "keras", "sklearn", "matplotlib", "jax", "pytest")
+    names = ("tensorflow", "keras", "sklearn", "matplotlib", "scipy", "jax", "pytest")
     code = f"from importlib.util import find_spec; print([name for name in {names} if find_spec(name)])"
     shown = subprocess.run([sys.executable, "-S", "-c", code], env={"PYTHONPATH": str(packages)}, capture_output=True, text=True)
     assert shown.stdout == "[]\n"
@@ -55,7 +55,7 @@ def test_init_and_validate(packages, tmp_path):
     assert drafted.returncode == 0, drafted.stderr
     checked = forecast(packages, "validate", "sales.yaml", folder=tmp_path)
     assert checked.returncode == 0, checked.stdout
-    assert "⚠ training Training needs `keras`, `tensorflow`, `matplotlib`, not installed here." in checked.stdout
+    assert "⚠ training Training needs `keras`, `tensorflow`, `matplotlib`, `scipy`, not installed here." in checked.stdout
 
 
 def test_training_names_what_to_install(packages, tmp_path):
@@ -63,7 +63,7 @@ def test_training_names_what_to_install(packages, tmp_path):
     done = forecast(packages, "train", "sales.yaml", folder=tmp_path)
     assert done.returncode == 1
     found, remedy = done.stderr.splitlines()
-    assert found == "Training needs `keras`, `tensorflow`, `matplotlib`, not installed here."
+    assert found == "Training needs `keras`, `tensorflow`, `matplotlib`, `scipy`, not installed here."
     assert remedy == "  In the folder of this program's source: pip install -c constraints.txt '.[train]'"
     assert not (tmp_path / "runs").exists()
 

@@ -1,0 +1,73 @@
+"""Runs that were scored on the same are ranked, others are refused."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from forecast.cli import app
+from forecast.comparison import compare
+from forecast.errors import RunError
+from forecast.loading import load_config
+from forecast.training import train
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def worse(sales, tmp_path_factory):
+    """A network of the same windows that has hardly learned anything."""
+    overrides = {"training.epochs": 1, "model.linear_skip": False, "model.units": [2]}
+    return train(load_config(sales / "config.yaml", overrides), tmp_path_factory.mktemp("worse") / "run")
+
+
+def test_the_best_comes_first_with_what_makes_the_difference(sales, worse, tmp_path):
+    table = compare([worse, sales / "run"], plot=tmp_path / "compared.png")
+    assert table.run.tolist() == [str(sales / "run"), str(worse.directory)]
+    assert table.worse_by.tolist() == pytest.approx([0.0, table.mase[1] / table.mase[0] - 1])
+    assert table.low[1] < table.worse_by[1] < table.high[1]
+    assert table.p_value[1] < 0.01, "25 cutoffs of a horizon of 3 tell that the second has not learned"
+    assert table["model.units"].tolist() == [[4], [2]]
+    assert table["training.epochs"].tolist() == [2, 1]
+    assert "training.batch_size" not in table, "which both have"
+    assert table.coverage_80.between(0, 1).all()
+    assert (tmp_path / "compared.png").stat().st_size > 1000
+
+
+def test_any_metric_ranks(sales, worse):
+    assert compare([worse, sales / "run"], sort="rmse").rmse.is_monotonic_increasing
+    with pytest.raises(RunError, match=r"no metric `rms` to sort by.\s+Did you mean `rmse`"):
+        compare([worse], sort="rms")
+
+
+def test_a_backtest_of_the_same_cutoffs_is_ranked_too(sales):
+    assert len(compare([sales / "run", sales / "backtest"])) == 2
+
+
+@pytest.mark.parametrize("overrides", [{"splits.test": 24}, {"windows.horizon": 2}], ids=str)
+def test_other_cutoffs_are_refused(sales, overrides, tmp_path):
+    other = train(load_config(sales / "config.yaml", {"training.epochs": 1} | overrides), tmp_path / "other")
+    with pytest.raises(RunError, match="was scored on other data or cutoffs"):
+        compare([sales / "run", other])
+
+
+def test_other_data_is_refused(sales, tmp_path):
+    table = pd.read_csv(sales / "data.csv")
+    table.loc[170, "sales"] += 0.001  # in the test part
+    table.to_csv(tmp_path / "data.csv", index=False)
+    (tmp_path / "config.yaml").write_text((sales / "config.yaml").read_text())
+    with pytest.raises(RunError, match="was scored on other data or cutoffs"):
+        compare([sales / "run", train(tmp_path / "config.yaml", tmp_path / "run")])
+
+
+def test_the_command(sales, worse):
+    runs = [str(sales / "run"), str(worse.directory)]
+    shown = CliRunner().invoke(app, ["compare", *runs])
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout.splitlines()[1].startswith(f"1   {runs[0]}")
+    assert "training.epochs: 1" in shown.stdout
+    rows = json.loads(CliRunner().invoke(app, ["compare", *runs, "--json", "--sort", "mase"]).stdout)
+    assert [row["run"] for row in rows] == runs
