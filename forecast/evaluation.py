@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from forecast import baselines, metrics
+from forecast.config import Config
 from forecast.data import Panel
 from forecast.errors import RunError
-from forecast.intervals import bounds, column_of, columns_of
+from forecast.intervals import bounds, column_of, columns_of, quantiles_of
 from forecast.scaling import Scaler
-from forecast.significance import FEWEST_HORIZONS, Comparison, block_length, bootstrap, compare_losses
+from forecast.significance import Comparison, compare_losses, ratio_interval
 from forecast.splits import Splits
 from forecast.windows import Windows, gather
 
@@ -113,40 +114,27 @@ class IntervalScores:
 
 
 class Scoreboard:
-    """Metrics of every forecaster over windows that come in pieces: in total, per horizon step, target, series and cutoff.
+    """Metrics of every forecaster over windows that come in pieces: in total, per horizon step, target, series and cutoff."""
 
-    quantiles, levels: of the intervals that the forecasts bring, if any.
-    """
-
-    def __init__(
-        self,
-        panel: Panel,
-        splits: Splits,
-        scaler: Scaler,
-        season_length: int,
-        lookback: int,
-        quantiles: Sequence[float] = (),
-        levels: Sequence[float] = (),
-    ):
+    def __init__(self, panel: Panel, splits: Splits, scaler: Scaler, season_length: int, config: Config):
         self.panel, self.scaler = panel, scaler
-        self.quantiles, self.levels = quantiles, levels
+        self.quantiles, self.levels = quantiles_of(config), config.intervals.level if config.intervals else []
+        self.horizon = config.windows.horizon
         self.intervals: dict[str, IntervalScores] = {}  # by method
         self.of_cutoff: list[pd.DataFrame] = []  # sums over the windows of each
         self.moves = np.zeros(2)  # how far the network, and what happened, moved away from the last value
         measured = np.where(panel.filled[:, : len(panel.targets)], np.nan, panel.target_values)
-        seen = [measured[span] for span in splits.fitted(lookback)]
+        seen = [measured[span] for span in splits.fitted(config.windows.lookback)]
         self.scales = np.stack([metrics.seasonal_scales(rows, season_length) for rows in seen])  # (series, 2, targets)
         self.pools: dict[str, metrics.Pool] = {}
         self.scaled: dict[str, np.ndarray] = {}  # sums over windows of absolute and squared errors after scaling
         self.of_series: dict[str, np.ndarray] = {}  # sums over windows of absolute errors, `(series,)`
         self.members: list[metrics.Pool] = []
         self.windows = np.zeros(len(panel.series_ids), dtype=np.int64)
-        self.horizon = 0
 
     def add(self, forecasts: Forecasts, members: Sequence[np.ndarray] = ()) -> None:
         """Take in the forecasts of some windows; and of each member, scaled, where the forecast is the median of several."""
         series, actual = forecasts.windows.series, forecasts.actual
-        self.horizon = actual.shape[1]
         count, every = len(series), len(self.windows)
         actual_scaled = self.scaler.apply(actual, series)
         cutoffs = self.panel.timestamps[forecasts.windows.first - 1]
@@ -196,16 +184,13 @@ class Scoreboard:
     def _intervals(self) -> dict:
         """Of each method, with a confidence interval of its coverage where there are cutoffs enough."""
         sums = pd.concat(self.of_cutoff).groupby(level=0).sum()
-        found, horizon = {}, self.horizon
+        found = {}
         for method, board in self.intervals.items():
             found[method] = board.scores()
             for level, scores in found[method]["levels"].items():
                 samples = sums[[f"{method}_{level}", "windows"]].to_numpy()
-                known = len(samples) >= FEWEST_HORIZONS * max(horizon, 2)
-                rng, block = np.random.default_rng(0), block_length(len(samples), horizon)
-                ends = bootstrap(samples, _share, block, rng) if known else (None, None)
-                low, high = (None if end is None else min(max(end, 0.0), 1.0) for end in ends)
-                scores |= {"coverage_low": low, "coverage_high": high}
+                low, high = ratio_interval(samples, self.horizon) or (None, None)
+                scores |= {"coverage_low": low and max(low, 0.0), "coverage_high": high and min(high, 1.0)}
         return found
 
     def _digest(self) -> str:
@@ -228,10 +213,6 @@ class Scoreboard:
         scored = np.flatnonzero(self.windows)
         errors = {f"mae_{name}": sums[scored] / self.windows[scored] for name, sums in self.of_series.items()}
         return pd.DataFrame({"series_id": np.array(self.panel.series_ids)[scored], "windows": self.windows[scored], **errors})
-
-
-def _share(means: np.ndarray) -> np.ndarray:
-    return means[:, 0] / means[:, 1]
 
 
 def _plain(values: dict[str, np.ndarray]) -> dict:

@@ -36,10 +36,7 @@ class Fitted:
 
 def scoreboard(prepared: Prepared) -> Scoreboard:
     """An empty one, with the scales of what was prepared."""
-    config = prepared.config
-    levels = config.intervals.level if config.intervals else []
-    scales = prepared.panel, prepared.splits, prepared.scaler, prepared.season_length, config.windows.lookback
-    return Scoreboard(*scales, quantiles_of(config), levels)
+    return Scoreboard(prepared.panel, prepared.splits, prepared.scaler, prepared.season_length, prepared.config)
 
 
 def calibrated(fitted: Fitted, board: Scoreboard) -> Calibration | None:

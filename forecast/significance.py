@@ -40,7 +40,7 @@ class Comparison:
         return self.p_value is None or self.p_value < ALPHA
 
 
-def compare_losses(losses: np.ndarray, opponent: np.ndarray, counts: np.ndarray, horizon: int, seed: int = 0) -> Comparison:
+def compare_losses(losses: np.ndarray, opponent: np.ndarray, counts: np.ndarray, horizon: int) -> Comparison:
     """Compare two forecasters.
 
     losses, opponent: mean loss at each cutoff, `(cutoffs,)` in time order; counts: of how many series each is the mean.
@@ -50,15 +50,19 @@ def compare_losses(losses: np.ndarray, opponent: np.ndarray, counts: np.ndarray,
     if not other > 0:
         return Comparison(0.0 if own == 0 else None)
     skill = 1 - own / other
-    if len(losses) < FEWEST_HORIZONS * max(horizon, 2):
+    interval = ratio_interval(np.column_stack([losses, opponent]) * counts[:, None], horizon)
+    if interval is None:
         return Comparison(skill)
+    low, high = interval
+    return Comparison(skill, 1 - high, min(1 - low, 1.0), diebold_mariano(losses - opponent, horizon))
 
-    def of_means(means: np.ndarray) -> np.ndarray:
-        return 1 - means[:, 0] / means[:, 1]
 
-    samples = np.column_stack([losses * counts, opponent * counts])
-    low, high = bootstrap(samples, of_means, block_length(len(losses), horizon), np.random.default_rng(seed))
-    return Comparison(skill, low, min(high, 1.0), diebold_mariano(losses - opponent, horizon))
+def ratio_interval(samples: np.ndarray, horizon: int) -> tuple[float, float] | None:
+    """95% confidence interval of the ratio of the means of two columns, `(cutoffs, 2)`; None where the cutoffs are too few."""
+    if len(samples) < FEWEST_HORIZONS * max(horizon, 2):
+        return None
+    block, rng = block_length(len(samples), horizon), np.random.default_rng(0)
+    return bootstrap(samples, lambda means: means[:, 0] / means[:, 1], block, rng)
 
 
 def block_length(count: int, horizon: int) -> int:
