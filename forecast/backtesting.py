@@ -13,16 +13,16 @@ import numpy as np
 import pandas as pd
 
 from forecast.config import Config
-from forecast.data import Panel
+from forecast.contracts import contract
 from forecast.errors import ConfigError, RunError
-from forecast.evaluation import Scoreboard, advice, compare_all, verdict
+from forecast.evaluation import Scoreboard, summary
 from forecast.intervals import Calibration
 from forecast.loading import load_config
-from forecast.preparation import Prepared, prepare, prepare_parts
+from forecast.preparation import Prepared, prepare_panel, prepare_parts, read_checked
 from forecast.reports import write_backtest_plots
 from forecast.runs import Run
 from forecast.scoring import Fitted, calibrated, score, scoreboard
-from forecast.splits import Splits
+from forecast.splits import Fold, Splits, make_splits
 from forecast.trained import read_trained
 from forecast.training import check_trainable, environment, fit_members, fit_ridges
 from forecast.windows import Windows
@@ -54,173 +54,148 @@ def backtest(
     """
     check_trainable()
     began = time.perf_counter()
-    own = None
-    if isinstance(source, (str, Path)) and Path(source).is_dir():
-        own = Run.open(source)
-        source = own.config
-    config = source if isinstance(source, Config) else load_config(source, overrides)
-    if own and config.backtest.refit == "never" and config.backtest.stride:
-        found = "backtest.refit: never tests the network of the run, on the rows that it was not trained on: its test part."
-        raise ConfigError(found, "Leave out backtest.stride, or refit.", config.place("backtest.stride"))
-    first, stride = _first_fold(config)
-    config = first.config
+    own = Run.open(source) if isinstance(source, (str, Path)) and Path(source).is_dir() else None
+    config = source if isinstance(source, Config) else load_config(own.config if own else source, overrides)
+    tested = own if config.backtest.refit == "never" else None
+    if tested:
+        _check_same(tested, config)
+    folds = _plan(config)
+    config = folds.first.config
     run = Run.create(f"{config.name}-backtest", run_dir, force)
     with run.recording():
         run.write_text(run.config, config.to_yaml())
         run.write_json(run.environment, environment())
-        run.write_json(run.contract, {"timezone": first.panel.timestamps.tz and str(first.panel.timestamps.tz)})
-        board = scoreboard(first)
-        folds = _through_the_folds(run, first, stride, own, board, on_progress)
-        losses = board.losses()
-        run.write_table(run.losses, losses)
-        run.write_table(run.folds, folds)
-        run.write_table(run.steps, _per_step(board.scores()))
+        run.write_json(run.contract, {"timezone": folds.first.panel.timestamps.tz and str(folds.first.panel.timestamps.tz)})
+        board = scoreboard(folds.first)
+        table = _through_the_folds(run, folds, tested, board, on_progress)
+        scores = board.scores()
+        run.write_table(run.losses, board.losses())
+        run.write_table(run.folds, table)
+        run.write_table(run.steps, _per_step(scores))
         run.write_table(run.per_series, board.per_series())
-        compared = compare_all(losses, config.windows.horizon)
-        summary = {
-            "verdict": verdict(compared),
-            "advice": advice(compared, board.persistence(), int(folds.kept_epoch.max()), config.model.linear_skip),
-            "skill": {name: found.skill for name, found in compared.items()},
-            "compared": {name: found.to_json() for name, found in compared.items()},
-            "persistence": board.persistence(),
-            "season_length": first.season_length,
-            "test": board.scores(),
-        }
-        run.write_json(run.metrics, summary)
+        run.write_json(run.metrics, summary(board, int(table.kept_epoch.max())) | {"test": scores})
         write_backtest_plots(run)
         seconds = {"all": round(time.perf_counter() - began, 2)}
         run.write_json(run.environment, run.read_json(run.environment) | {"seconds": seconds})
     return run
 
 
-def _first_fold(config: Config) -> tuple[Prepared, int]:
-    """What the first fold trains on, with a test part that holds the cutoffs of all folds; and the stride between folds.
+def _check_same(run: Run, config: Config) -> None:
+    """The config is that of the run in all that decides which rows its network was trained on.
 
     Raises:
-        ConfigError: there are fewer cutoffs than folds.
+        ConfigError: it is not.
     """
-    folds, stride = config.backtest.folds, config.backtest.stride
-    if stride is not None:
-        from forecast.data import read_panel
-        from forecast.timestamps import in_steps
+    before = run.read_config()
+    same = all(getattr(config, name) == getattr(before, name) for name in ("data", "splits", "scaling", "windows", "model"))
+    if config.backtest.stride or not same:
+        found = "backtest.refit: never tests the network of the run, on the rows that it was not trained on: its test part."
+        raise ConfigError(found, "Leave out backtest.stride and what else differs from the run, or refit.", str(run.directory))
 
-        config = in_steps(config, read_panel(config.data).freq)
-        rows = folds * config.backtest.stride + config.windows.horizon - 1
+
+@dataclass(frozen=True)
+class _Folds:
+    """The folds of a backtest: fold k's first test cutoff is `k * stride` ticks after that of the first."""
+
+    first: Prepared  # its test part reaches to the end of the last fold
+    ticks: pd.DatetimeIndex  # of the whole panel
+    stride: int
+
+    def splits(self, fold: int, until: int) -> Splits:
+        """The splits of a fold, with a test part that goes on to the fold `until`, which is not included."""
+        config = self.first.config
+        last = until >= config.backtest.folds
+        rows = None if last else (until - fold) * self.stride + config.windows.horizon - 1
+        moved = Fold(fold * self.stride, rows, config.backtest.training_part == "sliding")
+        return make_splits(self.first.panel, config.splits, moved, self.ticks)
+
+    def of(self, windows: Windows) -> np.ndarray:
+        """The number of the fold that each window is tested in, from 0."""
+        count = self.first.config.backtest.folds
+        starts = [self.splits(fold, fold + 1).part("test")[0] for fold in range(count)]
+        return np.sum([windows.first >= start[windows.series] for start in starts], axis=0) - 1
+
+
+def _plan(config: Config) -> _Folds:
+    """The folds that a config asks for.
+
+    Raises:
+        ConfigError: the data or the test part hold fewer cutoffs.
+    """
+    config, panel = read_checked(config)
+    count, stride = config.backtest.folds, config.backtest.stride
+    if stride is not None:
+        rows = count * stride + config.windows.horizon - 1
         config = config.model_copy(update={"splits": config.splits.model_copy(update={"test": rows})})
-        return prepare(config), config.backtest.stride
-    prepared = prepare(config)
-    cutoffs = _cutoffs(prepared)
-    if cutoffs < folds:
+    first = prepare_panel(config, panel)
+    test, end = first.splits.part("test")
+    cutoffs = int((end - test).max()) - config.windows.horizon + 1
+    if cutoffs < count:
         raise ConfigError(
-            f"the test part has {cutoffs} cutoffs, too few for {folds} folds.",
+            f"the test part has {cutoffs} cutoffs, too few for {count} folds.",
             f"Ask for at most {cutoffs}, or set backtest.stride to the cutoffs of each fold.",
             config.place("backtest.folds"),
         )
-    return prepared, cutoffs // folds
-
-
-def _cutoffs(prepared: Prepared) -> int:
-    """How many cutoffs the longest test part of a series has."""
-    test, end = prepared.splits.part("test")
-    return int((end - test).max()) - prepared.config.windows.horizon + 1
-
-
-@dataclass
-class _Stage:
-    """What was fitted last, and the fold that it was fitted for."""
-
-    fold: int
-    fitted: Fitted
-    calibration: Calibration | None
-    kept: int
+    folds = _Folds(first, panel.ticks, stride or cutoffs // count)
+    empty = np.flatnonzero(np.bincount(folds.of(first.windows["test"]), minlength=count) == 0)
+    if len(empty):
+        found = f"fold {empty[0] + 1} of {count} has no window that is free of filled values."
+        raise ConfigError(found, "Ask for fewer folds, or for a longer stride.", config.place("backtest.folds"))
+    return folds
 
 
 def _through_the_folds(
-    run: Run,
-    first: Prepared,
-    stride: int,
-    own: Run | None,
-    board: Scoreboard,
-    on_progress: Callable[[Progress], None] | None,
+    run: Run, folds: _Folds, tested: Run | None, board: Scoreboard, on_progress: Callable[[Progress], None] | None
 ) -> pd.DataFrame:
-    """Fit and score fold after fold; writes all forecasts and returns a row per fold."""
-    config, rows = first.config, []
+    """Fit and score fold after fold; writes all forecasts and returns a row per fold. tested: the run to test, if any."""
+    config, fitted_for = folds.first.config, []
     count, refit = config.backtest.folds, config.backtest.refit
     every = {"never": count, "every": 1}.get(refit, refit)
-    stage: _Stage | None = None
     with run.writing_table(run.predictions) as append:
-        for fold in range(count):
-            if stage is None or fold % every == 0:
-                last = min(fold + every, count)
-                cutoffs = (last - fold) * stride if last < count else _cutoffs(first) - fold * stride
-                prepared = _prepared(first, first.splits.of_fold(fold, stride, cutoffs, *_moving(config)))
-                stage = _fit(run, prepared, fold, own if refit == "never" else None, on_progress)
-            windows = _of_fold(stage, fold, stride, last=fold == count - 1)
-            before = len(board.of_cutoff)
-            score(stage.fitted, windows, board, stage.calibration, append)
-            rows.append(_row(fold, stage, board.of_cutoff[before:]))
-            log.info("fold %d: %s", fold + 1, rows[-1])
-    return pd.DataFrame(rows)
+        for fold in range(0, count, every):
+            until = min(fold + every, count)
+            prepared = prepare_parts(config, folds.first.panel, folds.splits(fold, until))
+            fitted, calibration, kept = _fit(run, prepared, fold, tested, on_progress)
+            windows = prepared.windows["test"]
+            score(fitted, windows, board, calibration, append, folds.of(windows))
+            begin, end = prepared.splits.part("train")
+            trained_until = prepared.panel.timestamps[end[end > begin] - 1].max()
+            fitted_for += [{"trained_until": trained_until, "kept_epoch": kept}] * (until - fold)
+            log.info("folds %d to %d: trained until %s, kept epoch %d", fold + 1, until, trained_until, kept)
+    table = pd.concat([pd.DataFrame(fitted_for), board.per_fold()], axis=1)
+    return table.rename_axis("fold").reset_index().assign(fold=lambda rows: rows.fold + 1)
 
 
-def _moving(config: Config) -> tuple[int, bool]:
-    return config.windows.horizon, config.backtest.window == "sliding"
-
-
-def _prepared(first: Prepared, splits: Splits) -> Prepared:
-    return prepare_parts(first.config, first.panel, splits)
-
-
-def _fit(run: Run, prepared: Prepared, fold: int, own: Run | None, on_progress: Callable[[Progress], None] | None) -> _Stage:
-    """Train on what a fold may know, or take the network of a run; and calibrate its intervals on the validation part."""
+def _fit(
+    run: Run, prepared: Prepared, fold: int, tested: Run | None, on_progress: Callable[[Progress], None] | None
+) -> tuple[Fitted, Calibration | None, int]:
+    """Train on what a fold may know, or take the network of a run, and calibrate its intervals on the validation part; returns
+    the latest epoch that was kept, too.
+    """
     from forecast.models.backend import keras
     from forecast.models.keras_builder import load_keras
 
-    keras.utils.clear_session()
+    keras.utils.clear_session()  # or the networks of all folds would stay in memory
     linear, start = fit_ridges(prepared)
-    if own:
-        trained = read_trained(own)
-        if trained.scaler.to_json() != prepared.scaler.to_json():
-            raise RunError(
-                "the data are no longer those that the run was trained on.", "Backtest its config.", str(own.directory)
-            )
-        weights, kept = trained.members, max(map(int, own.read_json(own.metrics)["kept_epochs"].values()))
+    if tested:
+        weights, kept = _weights_of(tested, prepared)
     else:
-        folds = prepared.config.backtest.folds
-        members = fit_members(prepared, start, run, on_progress, fold=fold + 1, folds=folds)
-        weights, kept = [own_weights for _, own_weights in members.values()], max(epoch for epoch, _ in members.values())
-    forwards = [load_keras(prepared.network, member).predict_on_batch for member in weights]
-    fitted = Fitted(prepared, forwards, linear)
-    return _Stage(fold, fitted, calibrated(fitted, scoreboard(prepared)), kept)
+        members = fit_members(prepared, start, run, on_progress, fold=fold + 1, folds=prepared.config.backtest.folds)
+        weights, kept = [trained for _, trained in members.values()], max(epoch for epoch, _ in members.values())
+    fitted = Fitted(prepared, [load_keras(prepared.network, member).predict_on_batch for member in weights], linear)
+    return fitted, calibrated(fitted, scoreboard(prepared)), kept
 
 
-def _of_fold(stage: _Stage, fold: int, stride: int, last: bool) -> Windows:
-    """The test windows of a fold, among those of the folds for which a stage was fitted."""
-    prepared = stage.fitted.prepared
-    windows = prepared.windows["test"]
-    cutoff = windows.first - prepared.splits.part("test")[0][windows.series]  # counted from the stage's first
-    begin = (fold - stage.fold) * stride
-    return windows.only((cutoff >= begin) & (last | (cutoff < begin + stride)))
+def _weights_of(run: Run, prepared: Prepared) -> tuple[list[dict[str, np.ndarray]], int]:
+    """The weights of each seed's network of a run, and the latest epoch that was kept.
 
-
-def _row(fold: int, stage: _Stage, pieces: list[pd.DataFrame]) -> dict:
-    """The results of one fold: means over its windows."""
-    sums = pd.concat(pieces)
-    prepared = stage.fitted.prepared
-    panel, windows = prepared.panel, int(sums.windows.sum())
-    means = (sums.drop(columns="windows").sum(min_count=1) / windows).to_dict()
-    return {
-        "fold": fold + 1,
-        "trained_until": _last_row(panel, prepared.splits.part("train")[1]),
-        "first_cutoff": sums.index.min(),
-        "last_cutoff": sums.index.max(),
-        "windows": windows,
-        "kept_epoch": stage.kept,
-    } | means
-
-
-def _last_row(panel: Panel, ends: np.ndarray) -> pd.Timestamp:
-    return panel.timestamps[ends - 1].max()
+    Raises:
+        RunError: the data are not those that it was trained on.
+    """
+    trained = read_trained(run)
+    if run.read_json(run.contract)["sha256"] != contract(prepared.panel)["sha256"]:
+        raise RunError("the data are no longer those that the run was trained on.", "Backtest its config.", str(run.directory))
+    return trained.members, max(map(int, run.read_json(run.metrics)["kept_epochs"].values()))
 
 
 def _per_step(scores: dict) -> pd.DataFrame:

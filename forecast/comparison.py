@@ -12,6 +12,7 @@ import pandas as pd
 from forecast.config import differences
 from forecast.errors import RunError, check_installed, did_you_mean
 from forecast.evaluation import MODEL, loss_metric
+from forecast.intervals import method_of
 from forecast.runs import Run
 from forecast.significance import compare_losses
 
@@ -26,8 +27,8 @@ def compare(runs: Sequence[str | Path | Run], sort: str = "mae", plot: str | Pat
     """A leaderboard of runs or backtests, best first by `sort`, one of `METRICS`.
 
     Returns a row per run: run, the metrics over all windows, the coverage of each interval, parameters, seconds, a column for
-    each config key in which the runs differ, and `worse_by` (fraction by which its error exceeds that of the best) with `low`,
-    `high` (95% confidence interval) and `p_value`. plot: PNG to draw.
+    each config key in which the runs differ, and `worse_by` (fraction by which its MASE, or MAE where runs have another season,
+    exceeds that of the first) with `low`, `high` (95% confidence interval) and `p_value`. plot: PNG to draw.
 
     Raises:
         RunError: they were scored on different data or cutoffs, are unfinished, or there is no such metric.
@@ -38,13 +39,14 @@ def compare(runs: Sequence[str | Path | Run], sort: str = "mae", plot: str | Pat
     opened = [run if isinstance(run, Run) else Run.open_scored(run) for run in runs]
     metrics = [run.read_json(run.metrics) for run in opened]
     _check_same(opened, metrics)
-    configs = [differences(run.read_config()) for run in opened]
+    whole = [run.read_config() for run in opened]
+    configs = [differences(config) for config in whole]
     keys = [key for key in dict.fromkeys(key for own in configs for key in own) if not key.startswith(UNTOLD)]
     differing = [key for key in keys if len({repr(own.get(key)) for own in configs}) > 1]
     rows = []
-    for run, scores, own in zip(opened, metrics, configs, strict=True):
+    for run, config, scores, own in zip(opened, whole, metrics, configs, strict=True):
         total = scores["test"][MODEL]["total"]
-        method = own.get("intervals.method", "conformal")
+        method = method_of(config)
         levels = scores["test"].get("intervals", {}).get(method, {"levels": {}})["levels"]
         row = {"run": str(run.directory)} | {name: total[name] for name in METRICS}
         row |= {f"coverage_{level}": found["coverage"] for level, found in levels.items()}
@@ -55,7 +57,7 @@ def compare(runs: Sequence[str | Path | Run], sort: str = "mae", plot: str | Pat
         rows.append(row)
     table = pd.DataFrame(rows)
     order = table[sort].fillna(np.inf).argsort(kind="stable").to_numpy()
-    compared = _against_best([opened[number] for number in order], opened[order[0]].read_config().windows.horizon)
+    compared = _against_best([opened[number] for number in order], whole[0].windows.horizon)
     table = table.iloc[order].reset_index(drop=True)
     table[["worse_by", "low", "high", "p_value"]] = compared
     if plot:
@@ -81,7 +83,9 @@ def _check_same(runs: list[Run], metrics: list[dict]) -> None:
 def _against_best(runs: list[Run], horizon: int) -> list[tuple[float | None, ...]]:
     """Of each run: by which fraction its error exceeds that of the first, the interval of that, and the p-value."""
     tables = [pd.read_csv(run.losses) for run in runs]
-    column = f"{loss_metric(tables[0])}_{MODEL}"
+    # MASE where it means the same in all: another season or training part gives it another scale.
+    alike = all(np.allclose(table.mase_naive, tables[0].mase_naive) for table in tables)
+    column = f"{loss_metric(tables[0]) if alike else 'mae'}_{MODEL}"
     best, counts = tables[0][column].to_numpy(), tables[0].windows.to_numpy()
     found: list[tuple[float | None, ...]] = [(0.0, None, None, None)]
     for table in tables[1:]:

@@ -451,8 +451,8 @@ class BacktestConfig(Section):
     refit: Literal["never", "every"] | Count = Field(
         "every", description="when everything is fitted anew: never after the first fold, with every fold, or with every n-th"
     )
-    window: Literal["expanding", "sliding"] = Field(
-        "expanding", description="training rows of later folds: all before, or as many as the first fold has"
+    training_part: Literal["expanding", "sliding"] = Field(
+        "expanding", description="of later folds: all rows before the validation part, or as many as the first fold has"
     )
 
 

@@ -117,7 +117,7 @@ def compared(table: pd.DataFrame) -> Iterator[str]:
     from forecast.significance import ALPHA  # which loads NumPy; the labels above are needed before that
 
     width = max(map(len, table.run)) + 2
-    heads = f"{'MAE':>10}{'RMSE':>10}{'MASE':>8}{'worse than the best by':>26}{'p':>8}{'parameters':>12}{'seconds':>9}"
+    heads = f"{'MAE':>10}{'RMSE':>10}{'MASE':>8}{'error above the first':>26}{'p':>8}{'parameters':>12}{'seconds':>9}"
     yield f"{'':<4}{'run':<{width}}{heads}"
     keys = list(table.columns[table.columns.get_loc("seconds") + 1 : table.columns.get_loc("worse_by")])
     for place, row in enumerate(table.astype(object).where(table.notna(), None).to_dict("records"), 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pandas as pd
 
 from forecast.errors import RunError
 from forecast.intervals import bounds, column_of, columns_of
-from forecast.reports import anomalies_figure
+from forecast.reports import anomalies_figure, read_table
 from forecast.runs import Run
 from forecast.trained import Trained, continuing_windows, read_rows_of, read_trained
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Detected:
     """What `detect` found.
 
     anomalies: a row per point: series_id, timestamp, target, actual, forecast, low, high and score, which is its distance from
-        the forecast in units of that of the interval's end, so above 1.
+        the middle of the interval in units of half its width, so above 1.
     points: how many were looked at; expected: which fraction lies outside when nothing is odd.
     file, plot: what was written.
     """
@@ -54,10 +57,9 @@ def detect(run: Run | str | Path, data: str | Path | None = None, level: float |
     points = _of_data(run, trained, data) if data else _of_test_part(run)
     points = points.rename(columns={low: "low", high: "high"})
     points = points[["series_id", "timestamp", "target", "actual", "forecast", "low", "high"]]
-    reach = np.where(points.actual > points.forecast, points.high - points.forecast, points.forecast - points.low)
-    outside = (points.actual < points.low) | (points.actual > points.high)
-    score = (points.actual - points.forecast).abs() / np.maximum(reach, np.finfo(float).tiny)
-    anomalies = points.assign(score=score)[outside].reset_index(drop=True)
+    half = np.maximum((points.high - points.low) / 2, np.finfo(np.float32).tiny)
+    points = points.assign(score=(points.actual - (points.low + points.high) / 2).abs() / half)
+    anomalies = points[points.score > 1].reset_index(drop=True)
     file, plot = run.anomalies_of(Path(data) if data else None)
     run.write_table(file, anomalies)
     run.draw(plot, anomalies_figure(points, anomalies, level))
@@ -66,9 +68,13 @@ def detect(run: Run | str | Path, data: str | Path | None = None, level: float |
 
 def _of_test_part(run: Run) -> pd.DataFrame:
     """What the run said of the test part, one step ahead."""
-    pieces = pd.read_csv(run.predictions, dtype={"series_id": str, "target": str}, keep_default_na=False, chunksize=100_000)
-    table = pd.concat([piece[piece.step == 1] for piece in pieces])
-    return table.assign(timestamp=pd.to_datetime(table.timestamp, format="ISO8601", utc=True).dt.tz_localize(None))
+    table = read_table(run, run.predictions, lambda piece: piece.step == 1)
+    known = run.read_json(run.metrics)["test"]["windows"] * table.target.nunique()
+    if len(table) < known:
+        log.warning(
+            "%s holds %d of %d forecasts one step ahead; name the data to look at all.", run.predictions, len(table), known
+        )
+    return table
 
 
 def _of_data(run: Run, trained: Trained, data: str | Path) -> pd.DataFrame:
@@ -76,8 +82,9 @@ def _of_data(run: Run, trained: Trained, data: str | Path) -> pd.DataFrame:
     panel = read_rows_of(run, trained, data)
     forward, trained = trained.forward("numpy"), replace(trained.of(panel), horizon=1)
     windows = continuing_windows(panel, trained, most=len(panel.values), before=1)
-    measured = ~panel.filled[windows.first, : len(panel.targets)].any(axis=1)
-    windows = windows.only(measured)
+    # A filled row before the point may have been filled with the help of what is judged here.
+    filled = panel.filled[:, : len(panel.targets)].any(axis=1)
+    windows = windows.only(~(filled[windows.first] | filled[windows.first - 1]))
     forecasts, made = trained.forecast(windows, forward)
     targets = len(panel.targets)
     return pd.DataFrame(

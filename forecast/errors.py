@@ -40,6 +40,9 @@ class RunError(ForecastError):
     """A run cannot be made, continued or read."""
 
 
+DAMAGED = "The run is damaged; train again, or copy it anew from where it is whole."
+
+
 def check_installed(purpose: str, packages: Iterable[str], extra: str) -> None:
     """Packages that only some users need are there; they are not imported.
 

@@ -22,6 +22,7 @@ from forecast.windows import Windows, gather
 MODEL = "forecast"  # the network's name among the forecasters, and its column in predictions.csv
 EQUAL = 0.005  # skills smaller than this are no difference worth a word
 BASELINES = ("naive", "seasonal_naive", "drift", "mean", "linear")
+MOST_PIECES = 50  # whose cutoffs are kept apart before they are added up
 STILL = 0.1  # of what moves, a forecast that moves less from the last value is that value
 
 
@@ -81,11 +82,12 @@ class IntervalScores:
         self.quantiles, self.levels = list(quantiles), list(levels)
         self.windows = 0
         self.sums: dict[float, np.ndarray] = {}  # by level: coverage, width and Winkler score, `(3, horizon, targets)`
-        self.pinballs = np.zeros(len(self.quantiles))
+        self.pinballs, self.crps = np.zeros(len(self.quantiles)), 0.0
 
     def add(self, actual: np.ndarray, made: np.ndarray) -> dict[float, np.ndarray]:
         """Take in actuals `(windows, horizon, targets)` and quantiles of each; returns the coverage of each window by level."""
         self.windows += len(actual)
+        self.crps += len(actual) * metrics.crps(actual, self.quantiles, made)
         for number, quantile in enumerate(self.quantiles):
             self.pinballs[number] += len(actual) * metrics.pinball(actual, made[..., number], quantile)
         covered = {}
@@ -110,18 +112,17 @@ class IntervalScores:
             }
         losses = self.pinballs / self.windows
         named = {column_of(quantile): float(loss) for quantile, loss in zip(self.quantiles, losses, strict=True)}
-        return {"levels": found, "pinball": named, "crps": float(metrics.crps(losses))}
+        return {"levels": found, "pinball": named, "crps": self.crps / self.windows}
 
 
 class Scoreboard:
     """Metrics of every forecaster over windows that come in pieces: in total, per horizon step, target, series and cutoff."""
 
     def __init__(self, panel: Panel, splits: Splits, scaler: Scaler, season_length: int, config: Config):
-        self.panel, self.scaler = panel, scaler
+        self.panel, self.scaler, self.config, self.season_length = panel, scaler, config, season_length
         self.quantiles, self.levels = quantiles_of(config), config.intervals.level if config.intervals else []
-        self.horizon = config.windows.horizon
         self.intervals: dict[str, IntervalScores] = {}  # by method
-        self.of_cutoff: list[pd.DataFrame] = []  # sums over the windows of each
+        self.of_cutoff: list[pd.DataFrame] = []  # sums over the windows of each fold and cutoff
         self.moves = np.zeros(2)  # how far the network, and what happened, moved away from the last value
         measured = np.where(panel.filled[:, : len(panel.targets)], np.nan, panel.target_values)
         seen = [measured[span] for span in splits.fitted(config.windows.lookback)]
@@ -132,8 +133,11 @@ class Scoreboard:
         self.members: list[metrics.Pool] = []
         self.windows = np.zeros(len(panel.series_ids), dtype=np.int64)
 
-    def add(self, forecasts: Forecasts, members: Sequence[np.ndarray] = ()) -> None:
-        """Take in the forecasts of some windows; and of each member, scaled, where the forecast is the median of several."""
+    def add(self, forecasts: Forecasts, members: Sequence[np.ndarray] = (), folds: np.ndarray | None = None) -> None:
+        """Take in the forecasts of some windows; and of each member, scaled, where the forecast is the median of several.
+
+        folds: the number of each window's fold, in a backtest.
+        """
         series, actual = forecasts.windows.series, forecasts.actual
         count, every = len(series), len(self.windows)
         actual_scaled = self.scaler.apply(actual, series)
@@ -150,7 +154,11 @@ class Scoreboard:
         for method, made in forecasts.quantiles.items():
             board = self.intervals.setdefault(method, IntervalScores(self.quantiles, self.levels))
             mine |= {f"{method}_{level:g}": covered for level, covered in board.add(actual, made).items()}
-        self.of_cutoff.append(pd.DataFrame(mine).groupby(cutoffs.rename("cutoff")).sum(min_count=1))
+        keys = [np.zeros(count, dtype=int) if folds is None else folds, cutoffs]
+        # A MASE that is undefined makes that of its cutoff so: infinity survives the sum, which NaN does not.
+        self.of_cutoff.append(pd.DataFrame(mine).fillna(np.inf).groupby(keys).sum())
+        if len(self.of_cutoff) > MOST_PIECES:
+            self.of_cutoff = [self._cutoffs()]
         last = forecasts.by["naive"]
         self.moves += [np.abs(forecasts.by[MODEL] - last).sum(), np.abs(actual - last).sum()]
         self.windows += np.bincount(series, minlength=every)
@@ -183,13 +191,12 @@ class Scoreboard:
 
     def _intervals(self) -> dict:
         """Of each method, with a confidence interval of its coverage where there are cutoffs enough."""
-        sums = pd.concat(self.of_cutoff).groupby(level=0).sum()
-        found = {}
+        sums, found = self._cutoffs().groupby(level=1).sum(), {}
         for method, board in self.intervals.items():
             found[method] = board.scores()
             for level, scores in found[method]["levels"].items():
                 samples = sums[[f"{method}_{level}", "windows"]].to_numpy()
-                low, high = ratio_interval(samples, self.horizon) or (None, None)
+                low, high = ratio_interval(samples, self.config.windows.horizon) or (None, None)
                 scores |= {"coverage_low": low and max(low, 0.0), "coverage_high": high and min(high, 1.0)}
         return found
 
@@ -200,9 +207,21 @@ class Scoreboard:
 
     def losses(self) -> pd.DataFrame:
         """A row per cutoff, in time order: the number of windows, and their mean MAE and MASE of every forecaster."""
-        sums = pd.concat(self.of_cutoff).groupby(level=0).sum(min_count=1)
+        sums = self._cutoffs().groupby(level=1).sum()
         named = [name for name in sums.columns if name.startswith(("mae_", "mase_"))]
-        return pd.concat([sums.windows.astype(int), sums[named].div(sums.windows, axis=0)], axis=1).reset_index()
+        return _means(sums, named).rename_axis("cutoff").reset_index()
+
+    def per_fold(self) -> pd.DataFrame:
+        """A row per fold: its first and last cutoff, the number of windows, mean errors and the share within each interval."""
+        table = self._cutoffs()
+        cutoffs = table.index.to_frame(index=False, name=["fold", "cutoff"]).groupby("fold").cutoff.agg(["min", "max"])
+        cutoffs.columns = ["first_cutoff", "last_cutoff"]
+        sums = table.groupby(level=0).sum()
+        return pd.concat([cutoffs, _means(sums, [name for name in sums.columns if name != "windows"])], axis=1)
+
+    def _cutoffs(self) -> pd.DataFrame:
+        """Sums over the windows of each fold and cutoff."""
+        return self.of_cutoff[0] if len(self.of_cutoff) == 1 else pd.concat(self.of_cutoff).groupby(level=[0, 1]).sum()
 
     def persistence(self) -> float:
         """How far the forecasts move away from the last value, as a fraction of how far the actual values do."""
@@ -215,9 +234,28 @@ class Scoreboard:
         return pd.DataFrame({"series_id": np.array(self.panel.series_ids)[scored], "windows": self.windows[scored], **errors})
 
 
+def _means(sums: pd.DataFrame, named: list[str]) -> pd.DataFrame:
+    """The number of windows and the means over them, NaN where one is undefined."""
+    means = sums[named].div(sums.windows, axis=0).replace(np.inf, np.nan)
+    return pd.concat([sums.windows.astype(int), means], axis=1)
+
+
 def _plain(values: dict[str, np.ndarray]) -> dict:
     """NumPy numbers as JSON knows them, with None for what is undefined."""
     return {name: np.where(np.isfinite(value), np.asarray(value, object), None).tolist() for name, value in values.items()}
+
+
+def summary(board: Scoreboard, kept_epoch: int) -> dict:
+    """What a scoreboard amounts to, as plain JSON values; kept_epoch: the latest that a network was kept at."""
+    compared, moves = compare_all(board.losses(), board.config.windows.horizon), board.persistence()
+    return {
+        "verdict": verdict(compared),
+        "advice": advice(compared, moves, kept_epoch, board.config.model.linear_skip),
+        "skill": {name: found.skill for name, found in compared.items()},
+        "compared": {name: found.to_json() for name, found in compared.items()},
+        "persistence": moves,
+        "season_length": board.season_length,
+    }
 
 
 def compare_all(losses: pd.DataFrame, horizon: int) -> dict[str, Comparison]:

@@ -13,11 +13,12 @@ from math import ceil
 import numpy as np
 
 from forecast.config import Config
-from forecast.errors import RunError
+from forecast.errors import DAMAGED, RunError
 from forecast.windows import Windows
 
 MOST_ERRORS = 20_000_000  # that are held at once; windows beyond are left out, evenly
 FEWEST_IN_TAIL = 5  # errors expected beyond a quantile, with fewer of which steps are pooled
+MOST_TRACKED = 500_000_000  # quantiles of a part, beyond which intervals are adaptive only where the config asks for it
 RATE = 0.1  # of `Tracker`, in deviations of the errors for each step of the series; see there
 
 
@@ -90,27 +91,24 @@ class Intervals:
         mean = self.offsets.mean(axis=0)
         return replace(self, offsets=np.stack([mean if number is None else self.offsets[number] for number in series]))
 
-    def to_json(self) -> dict:
-        """Plain JSON values."""
-        return {"quantiles": self.quantiles, "own": self.own, "offsets": self.offsets.tolist()}
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """What a run keeps; its config has the rest."""
+        return {"offsets": self.offsets.astype(np.float32)}
 
     @classmethod
-    def from_json(cls, data: dict, shape: tuple[int, int, int], config: Config, place: str = "") -> Intervals:
-        """The intervals that `to_json` described, of a run with `(series, horizon, targets)` and this config.
+    def from_arrays(
+        cls, arrays: dict[str, np.ndarray], shape: tuple[int, int, int], config: Config, place: str = ""
+    ) -> Intervals:
+        """The intervals that `to_arrays` kept, of a run with `(series, horizon, targets)` and this config.
 
         Raises:
-            RunError: `data` is something else.
+            RunError: these are not theirs.
         """
-        try:
-            found = cls(data["quantiles"], data["own"], np.array(data["offsets"], dtype=np.float64))
-        except (TypeError, ValueError, KeyError, OverflowError):
-            raise RunError("the intervals are damaged.", "Train again.", place) from None
-        quantiles = quantiles_of(config)
+        quantiles, offsets = quantiles_of(config), arrays.get("offsets", np.empty(0))
         sizes = [(series, *shape[1:], len(quantiles)) for series in (1, shape[0])]
-        same = found.quantiles == quantiles and found.own == (config.model.quantiles or [])
-        if not same or found.offsets.shape not in sizes or not np.isfinite(found.offsets).all():
-            raise RunError("the intervals are damaged, or of another run.", "Train again.", place)
-        return found
+        if len(arrays) != 1 or offsets.shape not in sizes or offsets.dtype != np.float32 or not np.isfinite(offsets).all():
+            raise RunError("the intervals are damaged, or of another run.", DAMAGED, place)
+        return cls(quantiles, config.model.quantiles or [], offsets)
 
 
 def base_of(forecast: np.ndarray, own: list[float], quantiles: list[float]) -> np.ndarray:
@@ -130,13 +128,15 @@ class Errors:
     def __init__(self, windows: int, values: int, own: list[float], quantiles: list[float]):
         """windows: how many will come; values: `horizon * targets` of each."""
         self.own, self.quantiles = own, quantiles
-        self.stride = max(1, ceil(windows * values * max(1, len(own)) / MOST_ERRORS))
+        each = len(quantiles) if own else 1
+        self.stride, self.skip = max(1, ceil(windows * values * each / MOST_ERRORS)), 0
         self.pieces: list[np.ndarray] = []
 
     def add(self, actual: np.ndarray, forecast: np.ndarray) -> np.ndarray:
         """Take in scaled actuals `(windows, horizon, targets)` and what the network made of these windows; returns all errors."""
         errors = actual[..., None] - base_of(forecast, self.own, self.quantiles)
-        self.pieces.append(errors[:: self.stride])
+        self.pieces.append(errors[self.skip :: self.stride].copy())  # a view would keep all of them
+        self.skip = (self.skip - len(errors)) % self.stride
         return errors
 
     def all(self) -> np.ndarray:
@@ -188,7 +188,9 @@ class Tracker:
         self.offsets = np.repeat(start.offsets, series, axis=0)  # where each series stands
         self.series, self.row = -1, 0
         horizon = start.offsets.shape[1]
-        self.pending = np.zeros((horizon, *start.offsets.shape[1:]), dtype=np.float32)  # moves by cutoff, modulo the horizon
+        shape = horizon, *start.offsets.shape[1:]
+        self.below = np.zeros(shape, dtype=bool)  # whether each value was below its quantile, by cutoff modulo the horizon
+        self.issued = np.zeros(horizon, dtype=bool)  # whether a forecast was made at these cutoffs
         self.steps = np.arange(horizon)
 
     def follow(self, first: np.ndarray, series: np.ndarray, errors: np.ndarray) -> np.ndarray:
@@ -199,47 +201,57 @@ class Tracker:
         issued = np.empty((*errors.shape[:-1], len(self.levels)))
         for window, (row, own) in enumerate(zip(first, series, strict=True)):
             if own != self.series:
+                self._finish()
                 self.series, self.row = own, row - 1
-                self.pending[:] = 0
             self._pass_until(row - 1)
             issued[window] = self.offsets[own]
-            below = errors[window] <= issued[window]
-            self.pending[(row - 1) % len(self.steps)] = self.levels - below
+            slot = (row - 1) % len(self.steps)
+            self.below[slot], self.issued[slot] = errors[window] <= issued[window], True
         return issued
+
+    def _finish(self) -> None:
+        """All that was forecast of a series has happened."""
+        if self.issued.any():
+            self._pass_until(self.row + len(self.steps))
+        self.issued[:] = False
 
     def _pass_until(self, cutoff: int) -> None:
         """Rows after the last cutoff, up to this one, have happened."""
         for row in range(self.row + 1, cutoff + 1):
             slots = (row - 1 - self.steps) % len(self.steps)  # the forecast for this row at step h + 1 was made h + 1 rows before
-            self.offsets[self.series] += self.step * self.pending[slots, self.steps]
-            self.pending[row % len(self.steps)] = 0
+            moves = (self.levels - self.below[slots, self.steps]) * self.issued[slots, None, None]
+            self.offsets[self.series] += self.step * moves
+            self.issued[row % len(self.steps)] = False
         self.row = cutoff
 
     def intervals(self) -> Intervals:
-        """Where every series stands now."""
+        """Where every series stands when all that was forecast has happened."""
+        self._finish()
         return Intervals(self.first.quantiles, self.first.own, self.offsets)
 
 
 class Calibration:
-    """Both kinds of intervals around one network's forecasts, from its errors on the validation part."""
+    """Intervals around one network's forecasts, from its errors on the validation part: conformal, and adaptive if `tracked`."""
 
-    def __init__(self, errors: Errors, series: int):
+    def __init__(self, errors: Errors, series: int, tracked: bool = True):
         known = errors.all()
         self.validation = errors
         self.conformal = calibrate(known, errors.quantiles, errors.own)
-        self.tracker = Tracker(self.conformal, known, series)
+        self.tracker = Tracker(self.conformal, known, series) if tracked else None
 
     def quantiles(self, windows: Windows, forecast: np.ndarray, errors: np.ndarray) -> dict[str, np.ndarray]:
         """Scaled quantiles by method, each `(windows, horizon, targets, quantiles)`, as they stood at the windows' cutoffs.
 
         windows: the next ones, in order; forecast: what the network made of them; errors: what came of it.
         """
-        tracked = replace(self.conformal, offsets=self.tracker.follow(windows.first, windows.series, errors))
-        each = np.arange(len(windows))
-        return {"conformal": self.conformal.apply(forecast, windows.series), "adaptive": tracked.apply(forecast, each)}
+        made = {"conformal": self.conformal.apply(forecast, windows.series)}
+        if self.tracker:
+            tracked = replace(self.conformal, offsets=self.tracker.follow(windows.first, windows.series, errors))
+            made["adaptive"] = tracked.apply(forecast, np.arange(len(windows)))
+        return made
 
     def of_future(self, method: str, test: Errors) -> Intervals:
         """Intervals for what comes after the test part, whose errors are known by then, too."""
-        if method == "adaptive":
+        if method == "adaptive" and self.tracker:
             return self.tracker.intervals()
         return calibrate(np.concatenate([self.validation.all(), test.all()]), test.quantiles, test.own)

@@ -9,17 +9,19 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from forecast.config import Config
 from forecast.data import Panel, repaired
 from forecast.loading import load_config
 from forecast.models.numpy_runtime import forward as numpy_forward
 from forecast.preparation import Prepared, prepare, prepare_parts
-from forecast.splits import PARTS
+from forecast.splits import PARTS, Part
 from forecast.tables import Rows, read_rows
 from forecast.windows import Forward, Windows
 
 MOST_WINDOWS = 256  # that are compared of each part; all are cut by the same code
+MOST_SHIFTS = 100  # by which a covariate is compared with them
 FEWEST_MOVES = 10  # of a target, from which something can be said
 MOST_ROWS = 5_000  # of each series in which a covariate is compared with the targets to come
 SAME = 0.95  # fraction of rows in which a covariate that equals a target to come does so; repairs change others
@@ -48,31 +50,32 @@ def to_json(checks: list[Check]) -> dict:
 
 def certify(prepared: Prepared, forward: Forward) -> list[Check]:
     """The quick certificate of a network that was trained: scaler, training windows, forecasts and covariates."""
-    panel, splits = prepared.panel, prepared.splits
-    end_of_training, start_of_test = splits.part("train")[1], splits.part("test")[0]
-    after = prepare_parts(prepared.config, _changed(panel, end_of_training, len(panel.columns)), splits)
-    cutoff = panel.timestamps[end_of_training - 1].max()
+    panel, splits, config = prepared.panel, prepared.splits, prepared.config
+    fitted = _end_of_fitting(prepared)
+    after = prepare_parts(config, _changed(panel, fitted, len(panel.columns)), splits)
+    cutoff = panel.timestamps[fitted - 1].max()
     checks = [
         Check.of("scaler", cutoff, after.scaler.to_json() == prepared.scaler.to_json()),
         Check.of("training windows", cutoff, _same_windows(prepared.windows["train"], after.windows["train"])),
     ]
-    after = prepare_parts(prepared.config, _changed(panel, start_of_test, len(panel.columns) - panel.known), splits)
-    own, other = (_at(each, start_of_test) for each in (prepared, after))
-    cutoff = panel.timestamps[start_of_test - 1].max()
+    tests = prepared.windows["test"]
+    series, places = np.unique(tests.series, return_index=True)  # the first test window of each series
+    first = np.diff(panel.offsets).cumsum()  # nothing is changed in a series that has none
+    first[series] = tests.first[places]
+    after = prepare_parts(config, _changed(panel, first, len(panel.columns) - panel.known), splits)
+    cutoff = panel.timestamps[tests.first[places] - 1].max()
     same = _same_windows(prepared.windows["validation"], after.windows["validation"])
+    chosen = places[np.linspace(0, len(places) - 1, min(len(places), MOST_WINDOWS)).astype(int)]
+    own, other = (each.windows["test"].only(chosen) for each in (prepared, after))
     checks.append(Check.of("validation windows", cutoff, same))
-    if len(own):
-        same = np.array_equal(
-            own.forecast_by(forward, prepared.network.horizon), other.forecast_by(forward, prepared.network.horizon)
-        )
-        checks.append(Check.of("forecasts", cutoff, same))
+    checks.append(Check.of("forecasts", cutoff, _same_forecasts(prepared, own, other, forward)))
     return [*checks, *_twins(prepared)]
 
 
 def check_leaks(config: Config | str | Path) -> list[Check]:
     """The full certificate: the file itself is changed after each of several cutoffs, before it is repaired, scaled and cut.
 
-    Forecasts are those of the network as it is before training; training sees nothing but the windows that are compared.
+    Forecasts are those of a network with random weights; training sees nothing but the windows that are compared.
 
     Raises:
         ConfigError, DataError
@@ -80,7 +83,7 @@ def check_leaks(config: Config | str | Path) -> list[Check]:
     config = config if isinstance(config, Config) else load_config(config)
     prepared = prepare(config)
     rows, static = read_rows(config.data, Path(config.data.path))
-    forward = _untrained(prepared)
+    forward = _random(prepared)
     checks = []
     for cutoff in _cutoffs(prepared):
         for unknown_only in (False, True):
@@ -93,36 +96,61 @@ def check_leaks(config: Config | str | Path) -> list[Check]:
     return [*checks, *_twins(prepared)]
 
 
-def _cutoffs(prepared: Prepared) -> list[object]:
-    """The last timestamps of the training part, of half the validation part, of all of it, and of half the test part."""
-    begin, validation, test, end = prepared.splits.borders[int(np.argmax(np.diff(prepared.splits.borders).min(axis=1)))]
-    rows = [validation - 1, (validation + test) // 2 - 1, test - 1, (test + end) // 2 - 1]
-    return [prepared.panel.timestamps[row] for row in rows]
+def _cutoffs(prepared: Prepared) -> list[pd.Timestamp]:
+    """The last timestamps of all training parts, of half the validation parts, of all of them, and of half the test parts."""
+    panel, (begin, validation, test, end) = prepared.panel, prepared.splits.borders.T
+    ends = [validation, (validation + test) // 2, test, (test + end) // 2]
+    return [panel.timestamps[rows[rows > begin] - 1].max() for rows in ends if (rows > begin).any()]
 
 
-def _compared(prepared: Prepared, after: Prepared, cutoff: object, forward: Forward | None) -> Iterator[Check]:
-    """What was known at the cutoff, before and after the change; forecasts where only what is unknown by then was changed."""
+def _end_of_fitting(prepared: Prepared) -> np.ndarray:
+    """The end of the rows of each series that a scaler may see; said again here, because `Splits.fitted` is what is tested."""
+    begin, train_end, _, end = prepared.splits.borders.T
+    return np.maximum(train_end, np.minimum(begin + prepared.config.windows.lookback, end))
+
+
+def _compared(prepared: Prepared, after: Prepared, cutoff: pd.Timestamp, forward: Forward | None) -> Iterator[Check]:
+    """What was known at the cutoff, before and after the change; forecasts where only what is unknown by then was changed.
+
+    Only of series whose scaler is fitted by then: one without training rows is scaled by its first lookback, whenever that is.
+    """
+    panel = prepared.panel
+    fitted = panel.timestamps[_end_of_fitting(prepared) - 1] <= cutoff
+    if prepared.config.scaling.per == "all":
+        fitted = fitted | (np.diff(prepared.splits.part("train"), axis=0)[0] == 0)  # which the common scaler does not see
     if forward:
-        own, other = (_until(each, each.windows["test"], cutoff, whole=False) for each in (prepared, after))
+        own, other = (_until(each, "test", cutoff, fitted, whole=False) for each in (prepared, after))
         if len(own):
-            same = len(own) == len(other) and np.array_equal(own.forecast_by(forward), other.forecast_by(forward))
-            yield Check.of("forecasts", cutoff, same)
+            yield Check.of("forecasts", cutoff, _same_forecasts(prepared, own, other, forward))
         return
-    yield Check.of("scaler", cutoff, after.scaler.to_json() == prepared.scaler.to_json())
+    same = all(
+        np.array_equal(getattr(prepared.scaler, name)[fitted], getattr(after.scaler, name)[fitted])
+        for name in ("offset", "scale")
+    )
+    yield Check.of("scaler", cutoff, same)
     for part in PARTS:
-        own, other = (_until(each, each.windows[part], cutoff, whole=True) for each in (prepared, after))
+        own, other = (_until(each, part, cutoff, fitted, whole=True) for each in (prepared, after))
         if len(own):
             yield Check.of(f"{part} windows", cutoff, _same_windows(own, other))
 
 
-def _until(prepared: Prepared, windows: Windows, cutoff: object, whole: bool) -> Windows:
-    """The windows whose cutoffs, or with `whole` whose targets too, lie before what was changed."""
+def _until(prepared: Prepared, part: Part, cutoff: pd.Timestamp, fitted: np.ndarray, whole: bool) -> Windows:
+    """The windows of some series whose cutoffs, or with `whole` whose targets too, lie before what was changed."""
+    windows = prepared.windows[part]
     last = windows.first + (windows.horizon if whole else 0) - 1
-    return windows.only(prepared.panel.timestamps[last] <= cutoff)
+    return windows.only((prepared.panel.timestamps[last] <= cutoff) & fitted[windows.series])
 
 
-def _untrained(prepared: Prepared) -> Forward:
-    """The network as it is before training, with noise in what starts at zero."""
+def _same_forecasts(prepared: Prepared, own: Windows, other: Windows, forward: Forward) -> bool:
+    """The same forecasts, to the bit."""
+    if len(own) != len(other):
+        return False
+    one, another = (each.spread(MOST_WINDOWS).forecast_by(forward, prepared.network.horizon) for each in (own, other))
+    return np.array_equal(one, another)
+
+
+def _random(prepared: Prepared) -> Forward:
+    """The network with random weights, which hide nothing: what starts at zero would."""
     rng, network = np.random.default_rng(prepared.config.seed), prepared.network
     weights = {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in network.weights.items()}
     weights = {name: np.abs(values) if name.endswith("variance") else values for name, values in weights.items()}
@@ -137,7 +165,7 @@ def _changed(panel: Panel, first: np.ndarray, channels: int) -> Panel:
     return replace(panel, values=values)
 
 
-def _changed_rows(rows: Rows, prepared: Prepared, cutoff: object, unknown_only: bool) -> Rows:
+def _changed_rows(rows: Rows, prepared: Prepared, cutoff: pd.Timestamp, unknown_only: bool) -> Rows:
     """Rows of a file with other values after a cutoff, in all columns or in those that nobody knows by then."""
     panel = prepared.panel
     columns = len(panel.file_columns)
@@ -167,35 +195,26 @@ def _same_windows(one: Windows, other: Windows) -> bool:
     return same and np.array_equal(one.targets(), other.targets(), equal_nan=True)
 
 
-def _at(prepared: Prepared, first: np.ndarray) -> Windows:
-    """The test windows whose targets begin with the test part, and so whose lookback is all before it."""
-    windows = prepared.windows["test"]
-    return windows.only(windows.first == first[windows.series]).spread(MOST_WINDOWS)
-
-
 def _twins(prepared: Prepared) -> Iterator[Check]:
     """Covariates that are a target to come, which no change of the target alone would show."""
-    panel, horizon = prepared.panel, prepared.config.windows.horizon
-    spans = [slice(begin, min(end, begin + MOST_ROWS)) for begin, end in pairwise(panel.offsets)]
-    for column in range(len(panel.targets), len(panel.file_columns)):
+    panel, horizon, targets = prepared.panel, prepared.config.windows.horizon, len(prepared.panel.targets)
+    rows = [slice(begin, min(end, begin + MOST_ROWS)) for begin, end in pairwise(panel.offsets)][:MOST_WINDOWS]
+    columns = len(panel.file_columns)
+    seen = [np.where(panel.filled[span, :columns], np.nan, panel.values[span, :columns]) for span in rows]
+    for column in range(targets, columns):
         known = column >= len(panel.columns) - panel.known
-        shifts = range(0 if known else 1, horizon + 1)
-        copied = [
-            (target, shift)
-            for number, target in enumerate(panel.targets)
-            for shift in shifts
-            if _copies(*(np.where(panel.filled[:, c], np.nan, panel.values[:, c]) for c in (column, number)), shift, spans)
-        ]
-        name = panel.columns[column]
-        found = f"is `{copied[0][0]}` {copied[0][1]} steps later" if copied else "is no target to come"
-        yield Check(f"covariate `{name}`", str(panel.timestamps.max()), not copied, found)
+        shifts = range(0 if known else 1, min(horizon, MOST_SHIFTS) + 1)
+        pairs = ((target, shift) for target in range(targets) for shift in shifts)
+        copied = next((pair for pair in pairs if _copies([(part[:, column], part[:, pair[0]]) for part in seen], pair[1])), None)
+        found = f"is `{panel.targets[copied[0]]}` {copied[1]} steps later" if copied else "is no target to come"
+        yield Check(f"covariate `{panel.columns[column]}`", str(panel.timestamps.max()), copied is None, found)
 
 
-def _copies(covariate: np.ndarray, target: np.ndarray, shift: int, spans: list[slice]) -> bool:
+def _copies(series: list[tuple[np.ndarray, np.ndarray]], shift: int) -> bool:
     """Whether a covariate says, up to a factor and an offset, what the target will be `shift` steps later, in every series."""
     told = 0
-    for span in spans:
-        x, y = covariate[span][: len(covariate[span]) - shift], target[span][shift:]
+    for covariate, target in series:
+        x, y = covariate[: len(covariate) - shift], target[shift:]
         known = np.isfinite(x) & np.isfinite(y)
         x, y = x[known], y[known]
         moves = np.diff(y) != 0

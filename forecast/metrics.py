@@ -6,10 +6,13 @@ A metric that is undefined on the given values is NaN.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 Axis = tuple[int, ...] | None
 ROOTS = {"rmse", "rmsse"}
+CRPS_LEVELS = [(2 * number + 1) / 40 for number in range(20)]  # 0.025, 0.075, ... 0.975
 
 
 def mae(y_true: np.ndarray, y_pred: np.ndarray, axis: Axis = None) -> np.ndarray:
@@ -126,13 +129,22 @@ def winkler(y_true: np.ndarray, low: np.ndarray, high: np.ndarray, level: float,
     return np.mean(high - low + 200 / (100 - level) * outside, axis)
 
 
-def crps(pinballs: np.ndarray) -> np.ndarray:
-    """Continuous ranked probability score, as twice the mean pinball loss over the quantiles, the last axis.
+def crps(y_true: np.ndarray, quantiles: Sequence[float], made: np.ndarray) -> float:
+    """Continuous ranked probability score: twice the mean pinball loss over `CRPS_LEVELS`, of the distribution whose quantiles
+    are given along the last axis of `made`, straight lines between them and nothing beyond.
 
-    >>> float(crps(np.array([0.1, 0.3])))
-    0.4
+    >>> round(crps(np.array([1.0]), [0.1, 0.9], np.array([[0.0, 2.0]])), 3)
+    0.207
     """
-    return 2 * np.mean(pinballs, axis=-1)
+    below, total = 0, 0.0
+    for level in CRPS_LEVELS:
+        while below + 1 < len(quantiles) and quantiles[below + 1] <= level:
+            below += 1
+        above = min(below + 1, len(quantiles) - 1)
+        share = (level - quantiles[below]) / (quantiles[above] - quantiles[below]) if above > below else 0.0
+        share = min(max(share, 0.0), 1.0)
+        total += float(pinball(y_true, (1 - share) * made[..., below] + share * made[..., above], level))
+    return 2 * total / len(CRPS_LEVELS)
 
 
 def seasonal_scales(rows: np.ndarray, season_length: int) -> np.ndarray:

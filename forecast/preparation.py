@@ -45,17 +45,35 @@ def prepare(config: Config) -> Prepared:
     Raises:
         ConfigError, DataError
     """
+    return prepare_panel(*read_checked(config))
+
+
+def read_checked(config: Config) -> tuple[Config, Panel]:
+    """The data, which can be used as the config says; and the config, with durations in steps of the data.
+
+    Raises:
+        ConfigError, DataError
+    """
     panel = read_panel(config.data)
     check_moves(panel)
     config = in_steps(config, panel.freq)
     _check_known(config, panel.freq)
+    return config, panel
+
+
+def prepare_panel(config: Config, panel: Panel) -> Prepared:
+    """Split what `read_checked` returns, and prepare its parts.
+
+    Raises:
+        ConfigError, DataError
+    """
     panel, splits = without_short(panel, make_splits(panel, config.splits), config)
     check_parts(panel, splits, config)
     return prepare_parts(config, panel, splits)
 
 
 def prepare_parts(config: Config, panel: Panel, splits: Splits) -> Prepared:
-    """Fit the scaler on the training part and cut the windows of all parts; the config is in steps, the panel was checked.
+    """Fit the scaler on the training part and cut the windows of all parts.
 
     Raises:
         ConfigError, DataError

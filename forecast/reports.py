@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,15 +90,20 @@ def _shown(per_series: pd.DataFrame) -> list[str]:
     return [ranked.iloc[0], ranked.iloc[len(ranked) // 2], ranked.iloc[-1]]
 
 
-def _read(run: Run, path: Path, shown: list[str]) -> pd.DataFrame:
-    """The rows of some series of a table of the run, with its timestamps in local time."""
+def read_table(run: Run, path: Path, chosen: Callable[[pd.DataFrame], pd.Series]) -> pd.DataFrame:
+    """The chosen rows of a table of the run, which may be large, with its timestamps in local time."""
     pieces = pd.read_csv(path, dtype={"series_id": str, "target": str}, keep_default_na=False, chunksize=100_000)
-    table = pd.concat([piece[piece.series_id.isin(shown)] for piece in pieces])
+    table = pd.concat([piece[chosen(piece)] for piece in pieces])
     zone = run.read_json(run.contract)["timezone"]
     for column in {"cutoff", "timestamp"} & set(table.columns):
         stamps = pd.to_datetime(table[column], format="ISO8601", utc=True)
         table[column] = (stamps.dt.tz_convert(zone) if zone else stamps).dt.tz_localize(None)
     return table
+
+
+def _read(run: Run, path: Path, shown: list[str]) -> pd.DataFrame:
+    """The rows of some series."""
+    return read_table(run, path, lambda piece: piece.series_id.isin(shown))
 
 
 def _figure(rows: int, height: float = 3.4) -> tuple[Figure, list[Axes]]:
@@ -140,7 +146,7 @@ def _forecast(predictions: pd.DataFrame, future: pd.DataFrame, verdict: str) -> 
         _fan(axis, ahead)
         axis.plot(ahead.timestamp, ahead.forecast, color=FORECAST, linewidth=2, linestyle=":", label="future")
         axis.set_title(f"{series_id}: {target}", loc="left", parse_math=False)
-    axes[0].legend(ncols=4, frameon=False, fontsize="small", loc="upper left")
+    axes[0].legend(ncols=5, frameon=False, fontsize="small", loc="upper left")
     figure.suptitle(verdict, fontsize="small", color="#555555")
     return figure
 

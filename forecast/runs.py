@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecast.errors import RunError, did_you_mean
+from forecast.errors import DAMAGED, RunError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from forecast.config import Config
 
 STATES = ("running", "finished", "failed", "interrupted")
-DAMAGED = "The run is damaged; train again, or copy it anew from where it is whole."
 MOST_CHECKSUMS = 10_000  # bytes of sha256sums.txt
 MOST_CONFIG = 50_000  # bytes of config.yaml; YAML is slow to read
 MOST_HEADER = 1_000_000  # bytes of the names and shapes before the weights
@@ -45,7 +44,7 @@ class Run:
         self.scaler = self.directory / "scaler.json"
         self.network = self.directory / "model" / "network.json"  # the description that rebuilds the network
         self.weights = self.directory / "model" / "weights.safetensors"
-        self.intervals = self.directory / "intervals.json"  # what makes quantiles of the network's forecasts
+        self.intervals = self.directory / "model" / "intervals.safetensors"  # what makes quantiles of the network's forecasts
         self.recent = self.directory / "recent.csv"  # the last rows of the data, so that a run forecasts without it
         self.checksums = self.directory / "sha256sums.txt"  # of all files above but the status; for `sha256sum --check`
         self.history = self.directory / "history.csv"  # a row per epoch
@@ -330,15 +329,15 @@ class Run:
                 writer.writeheader()
             writer.writerow(row)
 
-    def write_weights(self, weights: dict[str, np.ndarray]) -> None:
+    def write_arrays(self, path: Path, arrays: dict[str, np.ndarray]) -> None:
         """Write named arrays, without code."""
         from safetensors.numpy import save
 
-        with self._replacing(self.weights) as temporary:
-            temporary.write_bytes(save(weights))
+        with self._replacing(path) as temporary:
+            temporary.write_bytes(save(arrays))
 
-    def read_weights(self, parameters: int) -> dict[str, np.ndarray]:
-        """The named arrays of `write_weights`, which hold this many float32 numbers.
+    def read_arrays(self, path: Path, numbers: int) -> dict[str, np.ndarray]:
+        """The named arrays of `write_arrays`, which hold at most so many float32 numbers.
 
         Raises:
             RunError: the file is missing or damaged.
@@ -346,11 +345,11 @@ class Run:
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
-        self.verify(self.weights, 4 * parameters + MOST_HEADER)
+        self.verify(path, 4 * numbers + MOST_HEADER)
         try:
-            return load(self.weights.read_bytes())
+            return load(path.read_bytes())
         except (SafetensorError, KeyError, ValueError) as error:  # a type that NumPy does not know is a KeyError
-            raise RunError(f"cannot be read ({error}).", DAMAGED, str(self.weights)) from None
+            raise RunError(f"cannot be read ({error}).", DAMAGED, str(path)) from None
 
     @contextlib.contextmanager
     def _replacing(self, path: Path) -> Iterator[Path]:

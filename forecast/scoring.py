@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from forecast.baselines import Linear
 from forecast.evaluation import Scoreboard, forecast_all, predictions_table
-from forecast.intervals import Calibration, Errors, method_of, quantiles_of
+from forecast.intervals import MOST_TRACKED, Calibration, Errors, method_of, quantiles_of
 from forecast.metrics import mae
 from forecast.preparation import Prepared
 from forecast.timestamps import season_of
@@ -41,8 +42,13 @@ def scoreboard(prepared: Prepared) -> Scoreboard:
 
 def calibrated(fitted: Fitted, board: Scoreboard) -> Calibration | None:
     """Score the validation part, and learn from its errors how wide intervals should be; None where none are asked for."""
-    errors = score(fitted, fitted.prepared.windows["validation"], board)
-    return Calibration(errors, len(fitted.prepared.panel.series_ids)) if errors.quantiles else None
+    prepared, config = fitted.prepared, fitted.prepared.config
+    errors = score(fitted, prepared.windows["validation"], board)
+    if not errors.quantiles:
+        return None
+    values = len(prepared.windows["test"]) * config.windows.horizon * len(prepared.panel.targets) * len(errors.quantiles)
+    tracked = method_of(config) == "adaptive" or values <= MOST_TRACKED
+    return Calibration(errors, len(prepared.panel.series_ids), tracked)
 
 
 def score(
@@ -51,17 +57,19 @@ def score(
     board: Scoreboard,
     calibration: Calibration | None = None,
     append: Callable[[pd.DataFrame], None] = lambda table: None,
+    folds: np.ndarray | None = None,
 ) -> Errors:
     """Take every forecaster's forecasts of these windows into the board, and their table to `append`, piece by piece.
 
-    A table of more than about `MOST_ROWS` rows is thinned: it holds windows that are evenly spaced.
+    A table of more than about `MOST_ROWS` rows is thinned: it holds windows that are evenly spaced. folds: the number of each
+    window's fold, in a backtest.
     """
     prepared, config = fitted.prepared, fitted.prepared.config
     network, quantiles = prepared.network, quantiles_of(config)
     values = windows.horizon * windows.future.shape[1]
     errors = Errors(len(windows), values, network.quantiles, quantiles)
-    stride, skip = -(-len(windows) * values // MOST_ROWS), 0
-    for piece in pieces(windows):
+    stride, skip, done = -(-len(windows) * values // MOST_ROWS), 0, 0
+    for piece in pieces(windows, len(quantiles)):
         made = piece.forecast_by(fitted.forward, network.horizon)
         found = errors.add(piece.targets(), made)
         forecasts = forecast_all(
@@ -74,15 +82,17 @@ def score(
             calibration.quantiles(piece, made, found) if calibration else {},
         )
         apart = fitted.members if len(fitted.members) > 1 else []
-        board.add(forecasts, [network.point(piece.forecast_by(member, network.horizon)) for member in apart])
+        members = [network.point(piece.forecast_by(member, network.horizon)) for member in apart]
+        board.add(forecasts, members, None if folds is None else folds[done : done + len(piece)])
+        done += len(piece)
         append(predictions_table(forecasts.every(skip, stride), prepared.panel, quantiles, method_of(config)))
         skip = (skip - len(piece)) % stride
     return errors
 
 
-def pieces(windows: Windows) -> Iterator[Windows]:
-    """The windows, so many at a time that a forecaster has `MOST_VALUES` in memory."""
-    return windows.pieces(MOST_VALUES // (windows.horizon * windows.future.shape[1]))
+def pieces(windows: Windows, quantiles: int = 0) -> Iterator[Windows]:
+    """The windows, so many at a time that a forecaster has `MOST_VALUES` in memory, or fewer where each has many quantiles."""
+    return windows.pieces(MOST_VALUES // (windows.horizon * windows.future.shape[1] * max(1, quantiles // 4)))
 
 
 def costs_of_missing(fitted: Fitted) -> dict[str, dict]:

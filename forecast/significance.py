@@ -6,7 +6,6 @@ allow for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import ceil
 
@@ -54,15 +53,21 @@ def compare_losses(losses: np.ndarray, opponent: np.ndarray, counts: np.ndarray,
     if interval is None:
         return Comparison(skill)
     low, high = interval
-    return Comparison(skill, 1 - high, min(1 - low, 1.0), diebold_mariano(losses - opponent, horizon))
+    return Comparison(skill, 1 - high, min(1 - low, 1.0), diebold_mariano((losses - opponent) * counts, horizon))
 
 
 def ratio_interval(samples: np.ndarray, horizon: int) -> tuple[float, float] | None:
-    """95% confidence interval of the ratio of the means of two columns, `(cutoffs, 2)`; None where the cutoffs are too few."""
+    """95% confidence interval of the ratio of the means of two columns, `(cutoffs, 2)`; None where the cutoffs are too few.
+
+    It is that of the mean of what the first column has beyond the ratio's share of the second: a draw in which the second is all
+    zeros then counts as any other.
+    """
     if len(samples) < FEWEST_HORIZONS * max(horizon, 2):
         return None
-    block, rng = block_length(len(samples), horizon), np.random.default_rng(0)
-    return bootstrap(samples, lambda means: means[:, 0] / means[:, 1], block, rng)
+    mean, other = samples.mean(axis=0)
+    beyond = (samples[:, 0] - mean / other * samples[:, 1]) / other
+    low, high = bootstrap(beyond, block_length(len(samples), horizon), np.random.default_rng(0))
+    return mean / other + low, mean / other + high
 
 
 def block_length(count: int, horizon: int) -> int:
@@ -75,25 +80,20 @@ def block_length(count: int, horizon: int) -> int:
     return min(max(3 * horizon - 2, ceil(round(count ** (1 / 3), 6))), count // FEWEST_HORIZONS)
 
 
-def bootstrap(
-    samples: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], block: int, rng: np.random.Generator, level: float = 95
-) -> tuple[float, float]:
-    """Confidence interval of a statistic of means by the moving-block bootstrap (Künsch 1989), whose blocks go on from the last
-    time to the first (Politis & Romano 1992), so that all times are drawn as often.
+def bootstrap(samples: np.ndarray, block: int, rng: np.random.Generator, level: float = 95) -> tuple[float, float]:
+    """Confidence interval of the mean of `samples` `(times,)`, by the moving-block bootstrap (Künsch 1989), whose blocks go on
+    from the last time to the first (Politis & Romano 1992), so that all times are drawn as often.
 
-    samples: `(times, columns)` in time order; statistic: of the columns' means, `(draws, columns)` -> `(draws,)`. The interval is
-    spread as Student's distribution is for so few blocks, or those from a dozen of them would be a tenth too narrow.
+    It is spread as Student's distribution is for so few blocks, or intervals from a dozen of them would be a tenth too narrow.
     """
     from scipy.special import stdtrit
 
-    around = np.concatenate([samples, samples[: block - 1]])
-    sums = np.concatenate([np.zeros((1, samples.shape[1])), np.cumsum(around, axis=0)])
+    sums = np.concatenate([[0.0], np.cumsum(np.concatenate([samples, samples[: block - 1]]))])
     means = (sums[block:] - sums[:-block]) / block  # of every block there is
-    chosen = rng.integers(len(means), size=(DRAWS, ceil(len(samples) / block)))
-    tail, blocks = (100 - level) / 200, len(samples) / block
+    drawn = means[rng.integers(len(means), size=(DRAWS, ceil(len(samples) / block)))].mean(axis=1)
+    tail, blocks, middle = (100 - level) / 200, len(samples) / block, float(samples.mean())
     spread = np.sqrt(blocks / (blocks - 1)) * stdtrit(blocks - 1, 1 - tail) / stdtrit(np.inf, 1 - tail)
-    (middle,) = statistic(samples.mean(axis=0, keepdims=True))
-    low, high = middle + spread * (np.quantile(statistic(means[chosen].mean(axis=1)), [tail, 1 - tail]) - middle)
+    low, high = middle + spread * (np.quantile(drawn, [tail, 1 - tail]) - middle)
     return float(low), float(high)
 
 

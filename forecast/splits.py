@@ -53,33 +53,46 @@ class Splits:
             for first, stop in zip(begin, np.maximum(train_end, np.minimum(begin + lookback, end)), strict=True)
         ]
 
-    def of_fold(self, number: int, stride: int, cutoffs: int, horizon: int, sliding: bool) -> Splits:
-        """The splits of a backtest's fold, 0 being the first: all borders move on, and the test part holds so many cutoffs.
 
-            fold 0    |<-------- train -------->|<- validation ->|<- test ->|
-            fold 1    |<-------- train ----------------->|<- validation ->|<- test ->|      expanding
-                              |<-------- train -------->|                                   sliding
-                                                                  |<- stride ->|
+@dataclass(frozen=True)
+class Fold:
+    """How a backtest's fold differs from its first: all borders have moved on.
 
-        stride: cutoffs between two folds; cutoffs: whose forecasts this one tests, their last horizon reaching beyond them.
-        """
-        begin, validation, test, end = self.borders.T
-        moved = number * stride
-        first = np.minimum(test + moved, end)
-        last = np.minimum(first + cutoffs + horizon - 1, end)
-        starts = [np.minimum(begin + moved, end) if sliding else begin, np.minimum(validation + moved, end)]
-        return Splits(np.column_stack([*starts, first, last]))
+        fold 0    |<-------- train -------->|<- validation ->|<- test ->|
+        fold 1    |<-------- train ----------------->|<- validation ->|<- test ->|      expanding
+                          |<-------- train -------->|                                   sliding
+                                                              |<-moved->|
+
+    moved: ticks; rows: of the test part, None for all that remain; sliding: whether the training part begins later, too.
+    """
+
+    moved: int = 0
+    rows: int | None = None
+    sliding: bool = False
+
+    def move(self, validation: int, test: int, end: int) -> tuple[int, int, int, int]:
+        """The ticks at which training, validation and test part begin and the last one ends, from those of the config."""
+        first = min(test + self.moved, end)
+        last = end if self.rows is None else min(first + self.rows, end)
+        return self.moved if self.sliding else 0, min(validation + self.moved, end), first, last
 
 
-def make_splits(panel: Panel, config: SplitsConfig) -> Splits:
-    """The borders of each series: sizes count back from the end of the panel, or of the series; dates begin a part."""
-    everyone = None if config.align == "ends" else panel.ticks
+FIRST = Fold()
+
+
+def make_splits(panel: Panel, config: SplitsConfig, fold: Fold = FIRST, ticks: pd.DatetimeIndex | None = None) -> Splits:
+    """The borders of each series: sizes count back from the end of the panel, or of the series; dates begin a part.
+
+    ticks: those of the panel, where some of its series have been left out since.
+    """
+    everyone = None if config.align == "ends" else panel.ticks if ticks is None else ticks
     borders = []
     for first, last in pairwise(panel.offsets):
         own = panel.timestamps[first:last]
-        ticks = own if everyone is None else everyone
-        places = (len(own) if at == len(ticks) else int(own.searchsorted(ticks[at])) for at in _borders(ticks, config))
-        borders.append([first, *(first + place for place in places)])
+        known = own if everyone is None else everyone
+        at_ticks = fold.move(*_borders(known, config))
+        places = (len(own) if at >= len(known) else int(own.searchsorted(known[at])) for at in at_ticks)
+        borders.append([first + place for place in places])
     return Splits(np.array(borders, dtype=np.int64))
 
 

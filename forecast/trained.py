@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,12 +16,12 @@ from pydantic import ValidationError
 
 from forecast.config import LONGEST_CATEGORY, Config, DataConfig
 from forecast.contracts import Contract
-from forecast.errors import DataError, RunError, did_you_mean, first_few
+from forecast.errors import DAMAGED, DataError, RunError, did_you_mean, first_few
 from forecast.intervals import Intervals, quantiles_of
 from forecast.models.architectures import describe_network
 from forecast.models.description import KNOWN, Network
 from forecast.models.numpy_runtime import forward as numpy_forward
-from forecast.runs import DAMAGED, Run
+from forecast.runs import Run
 from forecast.scaling import Scaler, scale_panel
 from forecast.windows import Forward, Windows, assumptions_of, last_windows
 
@@ -190,9 +191,11 @@ def read_trained(run: Run) -> Trained:
     if not same or set(contract.columns) != set(config.data.values):
         raise RunError("config, contract and scaler do not belong together.", DAMAGED, str(run.directory))
     intervals = None
-    if quantiles_of(config) and (run.intervals.exists() or described["version"] > 2):  # earlier runs had none
+    quantiles = len(quantiles_of(config))
+    if quantiles and (run.intervals.exists() or described["version"] > 2):  # earlier runs had none
         shape = len(scaler.series_ids), horizon, len(targets)
-        intervals = Intervals.from_json(run.read_json(run.intervals), shape, config, str(run.intervals))
+        arrays = run.read_arrays(run.intervals, math.prod(shape) * quantiles)
+        intervals = Intervals.from_arrays(arrays, shape, config, str(run.intervals))
     return Trained(config, contract, scaler, expected, read_members(run, config, expected), horizon, intervals)
 
 
@@ -202,7 +205,7 @@ def read_members(run: Run, config: Config, network: Network) -> list[dict[str, n
     Raises:
         RunError: the file is damaged, or not of this network and these seeds.
     """
-    weights = run.read_weights(network.parameters * len(config.seeds))
+    weights = run.read_arrays(run.weights, network.parameters * len(config.seeds))
     members = [weights]
     if config.training.seeds:
         prefixes = [member_prefix(seed) for seed in config.seeds]

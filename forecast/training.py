@@ -21,7 +21,7 @@ from forecast.config import Config, DataConfig
 from forecast.contracts import contract
 from forecast.data import Panel
 from forecast.errors import DataError, RunError, check_installed
-from forecast.evaluation import advice, compare_all, verdict
+from forecast.evaluation import summary
 from forecast.intervals import method_of
 from forecast.leaks import certify, to_json
 from forecast.loading import load_config
@@ -169,7 +169,9 @@ def _save(run: Run, prepared: Prepared, fitted: dict[int, tuple[int, dict[str, n
     several = prepared.config.training.seeds
     prefixes = {seed: member_prefix(seed) if several else "" for seed in fitted}
     run.write_json(run.network, prepared.network.to_json())
-    run.write_weights({prefixes[seed] + name: values for seed, (_, own) in fitted.items() for name, values in own.items()})
+    run.write_arrays(
+        run.weights, {prefixes[seed] + name: values for seed, (_, own) in fitted.items() for name, values in own.items()}
+    )
 
 
 def _fit_network(
@@ -224,30 +226,23 @@ def _score(run: Run, prepared: Prepared, linear: Linear, kept: dict[int, int]) -
     with run.writing_table(run.predictions) as append:
         errors = score(fitted, prepared.windows["test"], test, calibration, append)
     if calibration:
-        run.write_json(run.intervals, calibration.of_future(method_of(config), errors).to_json())
-    losses = test.losses()
-    run.write_table(run.losses, losses)
+        run.write_arrays(run.intervals, calibration.of_future(method_of(config), errors).to_arrays())
+    run.write_table(run.losses, test.losses())
     run.write_table(run.per_series, test.per_series())
     checked = prepared.of_network(prepared.windows["test"]).spread(CHECKED_WINDOWS).inputs()
     by_numpy = median_of([partial(forward, network, member) for member in weights])
     apart = relative_difference(by_numpy(checked), fitted.forward(checked))
     if not apart <= READER_TOLERANCE:
         log.warning("NumPy and Keras forecast differently, by %.1e of the largest forecast: use predict --runtime keras.", apart)
-    compared = compare_all(losses, config.windows.horizon)
-    summary = {
-        "verdict": verdict(compared),
-        "advice": advice(compared, test.persistence(), max(kept.values()), config.model.linear_skip),
-        "skill": {name: found.skill for name, found in compared.items()},
-        "compared": {name: found.to_json() for name, found in compared.items()},
-        "persistence": test.persistence(),
+    details = {
         "missing_known": costs_of_missing(fitted),
         "kept_epochs": kept,
         "parameters": network.parameters * len(weights),
         "runtime_difference": apart,
-        "season_length": prepared.season_length,
         "linear_strength": dict(zip(prepared.panel.targets, linear.strength, strict=True)),
     }
-    run.write_json(run.metrics, summary | {"validation": validation.scores(), "test": test.scores()})
+    scores = {"validation": validation.scores(), "test": test.scores()}
+    run.write_json(run.metrics, summary(test, max(kept.values())) | details | scores)
     return fitted
 
 

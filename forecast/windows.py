@@ -147,7 +147,8 @@ def _roll_out(forward: Forward, inputs: dict[str, np.ndarray], horizon: int, blo
         if begin + block < horizon:
             happened = np.concatenate([forecasts[-1], ahead], axis=2)
             past = np.concatenate([past, happened], axis=1)[:, -lookback:]
-    return np.concatenate(forecasts, axis=1)[:, :horizon]
+    made = np.concatenate(forecasts, axis=1)
+    return made if made.shape[1] == horizon else made[:, :horizon].copy()  # a view would keep what is beyond the horizon
 
 
 def gather(rows: np.ndarray, first: np.ndarray, steps: int) -> np.ndarray:

@@ -95,6 +95,22 @@ def weights(change: Callable[[dict[str, np.ndarray]], object]) -> Callable[[Run]
     return damage
 
 
+def offsets(change: Callable[[dict[str, np.ndarray]], object]) -> Callable[[Run], None]:
+    def damage(run: Run) -> None:
+        from safetensors.numpy import load_file, save_file
+
+        arrays = load_file(run.intervals)
+        change(arrays)
+        save_file(arrays, run.intervals)
+        run.seal()
+
+    return damage
+
+
+def thousandfold(arrays: dict[str, np.ndarray]) -> None:
+    arrays["offsets"] = np.repeat(arrays["offsets"], 100_000, axis=0)
+
+
 def link(name: str, target: str) -> Callable[[Run], None]:
     """A file of the run becomes a link; `{copy}` is a true copy of it outside, `{folder}` the folder of the run."""
 
@@ -379,24 +395,27 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
         },
     ),
     **refused(
-        "the intervals are damaged",
+        "the intervals are damaged, or of another run",
         {
-            "intervals that are a list": replace("intervals", b"[]"),
-            "intervals of text": edit("intervals", lambda data: data.update(offsets="wide")),
-            "intervals of other quantiles": edit("intervals", lambda data: data["quantiles"].reverse()),
-            "intervals of a thousand series": edit("intervals", lambda data: data.update(offsets=data["offsets"] * 1000)),
-            "intervals of ragged lists": edit("intervals", lambda data: data["offsets"][0][0].pop()),
-            "intervals that are no numbers": edit(
-                "intervals", lambda data: data["offsets"][0][0][0].__setitem__(0, float("nan"))
-            ),
-            "intervals beyond all numbers": edit("intervals", lambda data: data["offsets"][0][0][0].__setitem__(0, 10**400)),
+            "intervals of another name": offsets(lambda arrays: arrays.update(more=arrays["offsets"])),
+            "intervals of fewer quantiles": offsets(lambda arrays: arrays.update(offsets=arrays["offsets"][..., :3])),
+            "intervals in double precision": offsets(lambda a: a.update(offsets=a["offsets"][..., :2].astype(np.float64))),
+            "intervals that are no numbers": offsets(lambda arrays: arrays.update(offsets=arrays["offsets"] * np.float32("nan"))),
         },
     ),
+    **refused("it holds more than", {"intervals of a thousand series": offsets(thousandfold)}),
     **refused(
         "the intervals reach beyond all numbers",
-        {"intervals as wide as the sky": edit("intervals", lambda data: data["offsets"][0][0][0].__setitem__(4, 1e300))},
+        {"intervals as wide as the sky": offsets(lambda arrays: arrays.update(offsets=arrays["offsets"] * np.float32(1e35)))},
     ),
-    **refused("intervals.json: cannot be read", {"no intervals": lambda run: run.intervals.unlink()}),
+    **refused(
+        "intervals.safetensors: cannot be read",
+        {
+            "no intervals": lambda run: run.intervals.unlink(),
+            "pickled intervals": replace("intervals", pickled),
+            "intervals of a huge shape": replace("intervals", header(HUGE)),
+        },
+    ),
     **refused(
         "contract.json: this is no data contract",
         {

@@ -11,24 +11,57 @@ from typer.testing import CliRunner
 
 from forecast.backtesting import backtest
 from forecast.cli import app
+from forecast.config import SplitsConfig
+from forecast.data import Panel
 from forecast.errors import ConfigError, RunError
 from forecast.prediction import predict
 from forecast.runs import Run
-from forecast.splits import Splits
+from forecast.splits import Fold, make_splits
+from forecast.tables import Static
 
-BASE = Splits(np.array([[0, 60, 80, 100], [100, 160, 180, 195]]))
+
+def panel_of(*spans: tuple[str, int]) -> Panel:
+    """Monthly series that begin at a month and have so many rows."""
+    stamps = [pd.date_range(begin, periods=rows, freq="MS") for begin, rows in spans]
+    rows = sum(map(len, stamps))
+    names = [f"s{number}" for number in range(len(spans))]
+    return Panel(
+        series_ids=names,
+        offsets=np.cumsum([0, *map(len, stamps)]),
+        timestamps=stamps[0].append(stamps[1:]),
+        values=np.zeros((rows, 1)),
+        filled=np.zeros((rows, 1), dtype=bool),
+        targets=["y"],
+        freq="MS",
+        columns=["y"],
+        known=0,
+        calendar=[],
+        source="",
+        static=Static(np.empty((len(spans), 0)), np.empty((len(spans), 0), dtype=object)),
+    )
+
+
+def borders(panel: Panel, fold: Fold, **config: object) -> list[list[int]]:
+    return make_splits(panel, SplitsConfig(validation=20, test=20, **config), fold).borders.tolist()
 
 
 def test_folds_move_on_and_train_on_all_before():
-    fold = BASE.of_fold(2, stride=4, cutoffs=4, horizon=3, sliding=False)
-    assert fold.borders.tolist() == [[0, 68, 88, 94], [100, 168, 188, 194]]
-    last = BASE.of_fold(4, stride=4, cutoffs=9, horizon=3, sliding=False)
-    assert last.borders.tolist() == [[0, 76, 96, 100], [100, 176, 195, 195]], "no fold reaches beyond the test part"
+    panel = panel_of(("2010-01-01", 100), ("2010-01-01", 100))
+    assert borders(panel, Fold(8, rows=6)) == [[0, 68, 88, 94], [100, 168, 188, 194]]
+    assert borders(panel, Fold(16)) == [[0, 76, 96, 100], [100, 176, 196, 200]], "no fold reaches beyond the test part"
+    assert borders(panel, Fold(8, rows=6, sliding=True)) == [[8, 68, 88, 94], [108, 168, 188, 194]]
 
 
-def test_sliding_folds_train_on_as_many_rows():
-    fold = BASE.of_fold(2, stride=4, cutoffs=4, horizon=3, sliding=True)
-    assert fold.borders.tolist() == [[8, 68, 88, 94], [108, 168, 188, 194]]
+def test_no_series_trains_on_dates_that_another_is_tested_on():
+    """The second series begins within the first one's validation part, and the third ends early."""
+    panel = panel_of(("2010-01-01", 100), ("2015-07-01", 34), ("2010-01-01", 85))
+    for moved in (0, 5, 12):
+        own = borders(panel, Fold(moved, rows=6))
+        assert own[0] == [0, 60 + moved, 80 + moved, 86 + moved]
+        assert own[1] == [100, 100 + max(0, moved - 6), 114 + moved, 120 + moved]
+        assert own[2] == [134, 194 + moved, min(214 + moved, 219), min(220 + moved, 219)]
+    apart = borders(panel, Fold(5, rows=6), align="ends")
+    assert apart[1] == [100, 105, 119, 125], "each from its own end"
 
 
 @pytest.mark.slow
@@ -68,7 +101,7 @@ def test_a_run_that_is_never_refitted_is_its_own_test(sales, tmp_path):
 
 @pytest.mark.slow
 def test_stride_makes_the_test_part_fit(sales, tmp_path):
-    overrides = {"backtest.folds": 2, "backtest.stride": 6, "backtest.refit": 2, "backtest.window": "sliding"}
+    overrides = {"backtest.folds": 2, "backtest.stride": 6, "backtest.refit": 2, "backtest.training_part": "sliding"}
     tested = backtest(sales / "config.yaml", tmp_path / "strided", overrides=overrides)
     folds = pd.read_csv(tested.folds)
     assert folds.windows.tolist() == [6, 6]
@@ -96,7 +129,7 @@ def test_the_command_and_its_exit_code(sales, tmp_path):
     assert shown.exit_code == 0, shown.output
     assert "all folds, 25 windows" in shown.stdout
     assert "Within the 80% interval" in shown.stdout
-    worse = call(sales / "run", "--refit", "never", "--run-dir", tmp_path / "b", "--json", "--set", "data.season_length=1")
+    worse = call(sales / "run", "--refit", "never", "--run-dir", tmp_path / "b", "--json")
     assert json.loads(worse.stdout)["test"]["windows"] == 25
     unknown = call(sales / "run", "--fail-if-worse-than", "seasonal")
     assert unknown.exit_code == 1

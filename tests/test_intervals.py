@@ -24,6 +24,12 @@ def noise(windows: int, seed: int, scale: float = 1.0, horizon: int = 3) -> np.n
     return draws * np.arange(1, horizon + 1)[:, None, None]
 
 
+def kept_errors(errors: np.ndarray) -> Errors:
+    kept = Errors(len(errors), 6, [], QUANTILES)
+    kept.add(errors[..., 0], np.zeros((len(errors), 3, 2)))
+    return kept
+
+
 def covered(errors: np.ndarray, offsets: np.ndarray, level: float) -> float:
     low, high = (offsets[..., QUANTILES.index(bound)] for bound in bounds(level))
     return float(np.mean((low <= errors[..., 0]) & (errors[..., 0] <= high)))
@@ -112,26 +118,40 @@ def test_series_are_tracked_apart_and_pieces_are_one():
 
 
 def test_the_future_is_calibrated_on_the_test_part_too():
-    errors = [Errors(len(part), 6, [], QUANTILES) for part in (noise(100, 0), noise(100, 1))]
-    for own, part in zip(errors, (noise(100, 0), noise(100, 1)), strict=True):
-        own.add(part[..., 0], np.zeros((100, 3, 2)))
-    made = Calibration(errors[0], series=1).of_future("conformal", errors[1])
+    made = Calibration(kept_errors(noise(100, 0)), series=1).of_future("conformal", kept_errors(noise(100, 1)))
     np.testing.assert_array_equal(made.offsets, calibrate(np.concatenate([noise(100, 0), noise(100, 1)]), QUANTILES, []).offsets)
 
 
 def test_many_errors_are_thinned(monkeypatch):
     monkeypatch.setattr("forecast.intervals.MOST_ERRORS", 60)
-    errors = Errors(100, 6, [], QUANTILES)
-    assert errors.add(noise(100, 0)[..., 0], np.zeros((100, 3, 2))).shape == (100, 3, 2, 1)
-    assert len(errors.all()) == 10
+    errors, all_of_them = Errors(100, 6, [], QUANTILES), noise(100, 0)
+    for begin in range(0, 100, 4):  # pieces shorter than the stride
+        piece = all_of_them[begin : begin + 4]
+        assert errors.add(piece[..., 0], np.zeros((4, 3, 2))).shape == (4, 3, 2, 1)
+    np.testing.assert_array_equal(errors.all(), all_of_them[::10])
+    assert all(piece.base is None for piece in errors.pieces), "a view would keep what was thinned out in memory"
 
 
-def test_json_round_trip():
+def test_what_a_run_keeps_is_read_again():
     made = calibrate(noise(50, 0), quantiles_of(CONFIG), [])
-    again = Intervals.from_json(made.to_json(), (1, 3, 2), CONFIG)
-    np.testing.assert_array_equal(again.offsets, made.offsets)
+    again = Intervals.from_arrays(made.to_arrays(), (1, 3, 2), CONFIG)
+    np.testing.assert_allclose(again.offsets, made.offsets, rtol=1e-6)
     with pytest.raises(RunError, match="damaged, or of another run"):
-        Intervals.from_json(made.to_json(), (1, 4, 2), CONFIG)
+        Intervals.from_arrays(made.to_arrays(), (1, 4, 2), CONFIG)
+
+
+def test_the_last_errors_count_when_their_time_has_come():
+    """Those of the last horizon are known when the part is over, and not before."""
+    start, later = noise(50, 0), noise(30, 1)
+    changed = later.copy()
+    changed[-1] += 100
+    ends = []
+    for errors in (later, changed):
+        calibration = Calibration(kept_errors(start), series=1)
+        calibration.tracker.follow(np.arange(30) + 7, np.zeros(30, int), errors)
+        ends.append(calibration.of_future("adaptive", kept_errors(start)).offsets)
+    assert (ends[1] >= ends[0]).all()
+    assert (ends[1] > ends[0]).any()
 
 
 def test_new_series_have_the_mean_of_all():

@@ -54,6 +54,34 @@ def test_clean_data_and_configs_pass(visited):
     assert not failed(certify(prepare(load_config(config)), forward))
 
 
+@pytest.mark.parametrize("align", ["dates", "ends"])
+def test_ragged_series_raise_no_alarm(visited, align):
+    """One begins after the training part and is only scored, one ends early."""
+
+    def ragged(table):
+        late = table[(table.shop == "north") & (table.month >= "2016-01-01")].assign(shop="late")
+        return pd.concat([table[(table.shop == "north") | (table.month < "2018-01-01")], late])
+
+    config = visited(ragged, splits={"validation": 24, "test": 24, "align": align})
+    text = config.read_text().replace("series_id: shop", "series_id: shop\n  short_series: skip")
+    config.write_text(text)
+    prepared = prepare(load_config(config))
+    assert len(prepared.panel.series_ids) == 3
+    checks = check_leaks(config)
+    assert not failed(checks)
+    assert {"scaler", "train windows", "forecasts"} <= {check.what for check in checks}
+    assert not failed(certify(prepared, forward))
+
+
+def test_a_recursive_decoder_with_covariates_is_checked(visited):
+    def without(table):
+        return table.drop(columns="visits")
+
+    config = visited(without, model={"decoder": "recursive"})
+    config.write_text(config.read_text().replace("  past_covariates: visits\n", ""))
+    assert not failed(check_leaks(config))
+
+
 def test_a_scaler_of_the_whole_frame_is_found(visited, monkeypatch):
     whole = lambda self, lookback: [slice(begin, end) for begin, *_, end in self.borders]  # noqa: E731
     monkeypatch.setattr(Splits, "fitted", whole)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import (
     mean_absolute_error,
     mean_absolute_percentage_error,
@@ -50,10 +51,22 @@ def test_interval_metrics_equal_utilsforecast():
         pinballs.append(float(metrics.pinball(y, made[:, number], quantile)))
         assert pinballs[-1] == pytest.approx(theirs, abs=1e-10)
     together = losses.mqloss(table, models={"m": [f"q{q}" for q in quantiles]}, quantiles=np.array(quantiles))["m"].item()
-    assert float(metrics.crps(np.array(pinballs))) == pytest.approx(2 * together, abs=1e-10)
+    assert np.mean(pinballs) == pytest.approx(together, abs=1e-10)
     within = pd.DataFrame({"unique_id": 1, "ds": range(20), "y": y, "m-lo-80": made[:, 0], "m-hi-80": made[:, 2]})
     theirs = losses.coverage(within, models=["m"], level=80)["m"].item()
     assert float(metrics.coverage(y, made[:, 0], made[:, 2])) == pytest.approx(theirs, abs=1e-10)
+
+
+def test_crps_is_that_of_the_distribution():
+    y = RNG.normal(size=200_000)
+    quantiles = [0.025, 0.1, 0.5, 0.9, 0.975]
+    made = np.broadcast_to(norm.ppf(quantiles), (len(y), 5))
+    assert metrics.crps(y, quantiles, made) == pytest.approx(1 / np.sqrt(np.pi), rel=0.03), "of a perfect normal forecast"
+    assert metrics.crps(y, quantiles, 2 * made) > metrics.crps(y, quantiles, made)
+    levels = metrics.CRPS_LEVELS
+    made = np.sort(RNG.normal(size=(20, 20)), axis=1)
+    together = np.mean([metrics.pinball(TRUE.ravel(), made[:, i], level) for i, level in enumerate(levels)])
+    assert metrics.crps(TRUE.ravel(), levels, made) == pytest.approx(2 * together)
 
 
 @pytest.mark.parametrize(

@@ -100,8 +100,8 @@ def test_contract(keys, covariates, tmp_path):
 
     run = Run.create("contract", tmp_path / "run")
     run.write_json(run.network, network.to_json())
-    run.write_weights(weights)
-    again, weights = Network.from_json(run.read_json(run.network)), run.read_weights(network.parameters)
+    run.write_arrays(run.weights, weights)
+    again, weights = Network.from_json(run.read_json(run.network)), run.read_arrays(run.weights, network.parameters)
     np.testing.assert_array_equal(computed(load_keras(again, weights), seen), forecast)
     assert relative_difference(forward(again, weights, seen), forecast) <= READER_TOLERANCE
     portable = load_keras(again, weights, portable=True)

@@ -13,8 +13,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from forecast.errors import RunError
-from forecast.runs import DAMAGED
+from forecast.errors import DAMAGED, RunError
 
 VERSION = 3
 GATES = {"lstm": 4, "peephole_lstm": 4, "gru": 3, "simple_rnn": 1}
