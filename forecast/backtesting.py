@@ -14,6 +14,7 @@ import pandas as pd
 
 from forecast.config import Config
 from forecast.contracts import contract
+from forecast.data import Panel
 from forecast.errors import ConfigError, RunError
 from forecast.evaluation import Scoreboard, summary
 from forecast.intervals import Calibration
@@ -24,12 +25,13 @@ from forecast.runs import Run
 from forecast.scoring import Fitted, calibrated, score, scoreboard
 from forecast.splits import Fold, Splits, make_splits
 from forecast.trained import read_trained
-from forecast.training import check_trainable, environment, fit_members, fit_ridges
+from forecast.training import check_apart, check_trainable, environment, fit_members, fit_ridges
 from forecast.windows import Windows
 
 if TYPE_CHECKING:
     from forecast.models.fitting import Progress
 
+Weights = tuple[list[dict[str, np.ndarray]], int]  # of each seed's network, and the latest epoch that was kept
 log = logging.getLogger(__name__)
 
 
@@ -56,11 +58,10 @@ def backtest(
     began = time.perf_counter()
     own = Run.open(source) if isinstance(source, (str, Path)) and Path(source).is_dir() else None
     config = source if isinstance(source, Config) else load_config(own.config if own else source, overrides)
-    tested = own if config.backtest.refit == "never" else None
-    if tested:
-        _check_same(tested, config)
     folds = _plan(config)
+    tested = _weights_of(own, config, folds.first) if own and config.backtest.refit == "never" else None
     config = folds.first.config
+    check_apart(run_dir, {"the data": config.data.path} | ({"the run to test": own.directory} if own else {}))
     run = Run.create(f"{config.name}-backtest", run_dir, force)
     with run.recording():
         run.write_text(run.config, config.to_yaml())
@@ -80,17 +81,22 @@ def backtest(
     return run
 
 
-def _check_same(run: Run, config: Config) -> None:
-    """The config is that of the run in all that decides which rows its network was trained on.
+def _weights_of(run: Run, config: Config, first: Prepared) -> Weights:
+    """The weights of each seed's network of a run, and the latest epoch that was kept; to be tested on its own test part.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError, RunError: config or data differ from what decided which rows the network was trained on.
     """
+    trained = read_trained(run)
     before = run.read_config()
-    same = all(getattr(config, name) == getattr(before, name) for name in ("data", "splits", "scaling", "windows", "model"))
-    if config.backtest.stride or not same:
+    sections = {name: getattr(before, name) for name in ("data", "splits", "scaling", "windows", "model")}
+    differing = [name for name, section in sections.items() if getattr(first.config, name) != section]
+    if config.backtest.stride or differing:
         found = "backtest.refit: never tests the network of the run, on the rows that it was not trained on: its test part."
-        raise ConfigError(found, "Leave out backtest.stride and what else differs from the run, or refit.", str(run.directory))
+        raise ConfigError(found, "Leave out backtest.stride and other keys than those of backtest, or refit.", str(run.directory))
+    if run.read_json(run.contract)["sha256"] != contract(first.panel)["sha256"]:
+        raise RunError("the data are no longer those that the run was trained on.", "Backtest its config.", str(run.directory))
+    return trained.members, max(map(int, run.read_json(run.metrics)["kept_epochs"].values()))
 
 
 @dataclass(frozen=True)
@@ -124,10 +130,7 @@ def _plan(config: Config) -> _Folds:
     """
     config, panel = read_checked(config)
     count, stride = config.backtest.folds, config.backtest.stride
-    if stride is not None:
-        rows = count * stride + config.windows.horizon - 1
-        config = config.model_copy(update={"splits": config.splits.model_copy(update={"test": rows})})
-    first = prepare_panel(config, panel)
+    first = prepare_panel(config, panel) if stride is None else _stretched(config, panel)
     test, end = first.splits.part("test")
     cutoffs = int((end - test).max()) - config.windows.horizon + 1
     if cutoffs < count:
@@ -144,10 +147,27 @@ def _plan(config: Config) -> _Folds:
     return folds
 
 
+def _stretched(config: Config, panel: Panel) -> Prepared:
+    """What is prepared with a test part as long as the folds need, and a validation part as long as it was.
+
+    Raises:
+        ConfigError: the data are too short.
+    """
+    count, stride = config.backtest.folds, config.backtest.stride
+    rows = count * stride + config.windows.horizon - 1
+    _, validation, test, _ = make_splits(panel, config.splits).borders.T
+    parts = config.splits.model_copy(update={"test": rows, "validation": int((test - validation).max())})
+    try:
+        return prepare_panel(config.model_copy(update={"splits": parts}), panel)
+    except ConfigError as error:
+        found = f"{count} folds with a stride of {stride} need a test part of {rows} rows: {error.found}"
+        raise ConfigError(found, "Ask for fewer folds or a shorter stride.", config.place("backtest.stride")) from None
+
+
 def _through_the_folds(
-    run: Run, folds: _Folds, tested: Run | None, board: Scoreboard, on_progress: Callable[[Progress], None] | None
+    run: Run, folds: _Folds, tested: Weights | None, board: Scoreboard, on_progress: Callable[[Progress], None] | None
 ) -> pd.DataFrame:
-    """Fit and score fold after fold; writes all forecasts and returns a row per fold. tested: the run to test, if any."""
+    """Fit and score fold after fold; writes all forecasts and returns a row per fold. tested: a network to test instead."""
     config, fitted_for = folds.first.config, []
     count, refit = config.backtest.folds, config.backtest.refit
     every = {"never": count, "every": 1}.get(refit, refit)
@@ -167,9 +187,9 @@ def _through_the_folds(
 
 
 def _fit(
-    run: Run, prepared: Prepared, fold: int, tested: Run | None, on_progress: Callable[[Progress], None] | None
+    run: Run, prepared: Prepared, fold: int, tested: Weights | None, on_progress: Callable[[Progress], None] | None
 ) -> tuple[Fitted, Calibration | None, int]:
-    """Train on what a fold may know, or take the network of a run, and calibrate its intervals on the validation part; returns
+    """Train on what a fold may know, or take a network that is there, and calibrate its intervals on the validation part; returns
     the latest epoch that was kept, too.
     """
     from forecast.models.backend import keras
@@ -178,24 +198,12 @@ def _fit(
     keras.utils.clear_session()  # or the networks of all folds would stay in memory
     linear, start = fit_ridges(prepared)
     if tested:
-        weights, kept = _weights_of(tested, prepared)
+        weights, kept = tested
     else:
         members = fit_members(prepared, start, run, on_progress, fold=fold + 1, folds=prepared.config.backtest.folds)
         weights, kept = [trained for _, trained in members.values()], max(epoch for epoch, _ in members.values())
     fitted = Fitted(prepared, [load_keras(prepared.network, member).predict_on_batch for member in weights], linear)
     return fitted, calibrated(fitted, scoreboard(prepared)), kept
-
-
-def _weights_of(run: Run, prepared: Prepared) -> tuple[list[dict[str, np.ndarray]], int]:
-    """The weights of each seed's network of a run, and the latest epoch that was kept.
-
-    Raises:
-        RunError: the data are not those that it was trained on.
-    """
-    trained = read_trained(run)
-    if run.read_json(run.contract)["sha256"] != contract(prepared.panel)["sha256"]:
-        raise RunError("the data are no longer those that the run was trained on.", "Backtest its config.", str(run.directory))
-    return trained.members, max(map(int, run.read_json(run.metrics)["kept_epochs"].values()))
 
 
 def _per_step(scores: dict) -> pd.DataFrame:

@@ -180,8 +180,9 @@ def _tell(
     else:
         for line in lines(run, metrics):
             typer.echo(line)
-    skill = metrics["skill"][fail_if_worse_than] if fail_if_worse_than else 0.0
-    if skill is None or skill < 0:
+    from forecast.evaluation import worse_than
+
+    if fail_if_worse_than and worse_than(metrics, fail_if_worse_than):
         typer.echo(f"The network is worse than {fail_if_worse_than} (--fail-if-worse-than).", err=True)
         raise typer.Exit(3)
 
@@ -442,7 +443,7 @@ def check_leaks(config: ConfigFile, override: Overrides = None, as_json: Json = 
     from forecast.leaks import to_json
     from forecast.loading import load_config, parse_overrides
 
-    checks = check(load_config(config, parse_overrides(override or [])))
+    checks = check(load_config(config / "config.yaml" if config.is_dir() else config, parse_overrides(override or [])))
     if as_json:
         typer.echo(json.dumps(to_json(checks)))
     else:

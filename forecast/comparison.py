@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.config import differences
-from forecast.errors import RunError, check_installed, did_you_mean
+from forecast.errors import DAMAGED, RunError, check_installed, did_you_mean
 from forecast.evaluation import MODEL, loss_metric
 from forecast.intervals import method_of
 from forecast.runs import Run
@@ -33,6 +33,8 @@ def compare(runs: Sequence[str | Path | Run], sort: str = "mae", plot: str | Pat
     Raises:
         RunError: they were scored on different data or cutoffs, are unfinished, or there is no such metric.
     """
+    if plot:
+        _check_plot(Path(plot))
     if sort not in METRICS:
         raise RunError(f"there is no metric `{sort}` to sort by.", did_you_mean(sort, METRICS))
     check_installed("Comparing runs", ["scipy"], "train")
@@ -65,10 +67,20 @@ def compare(runs: Sequence[str | Path | Run], sort: str = "mae", plot: str | Pat
     return table
 
 
+def _check_plot(path: Path) -> None:
+    """A picture replaces nothing but a picture."""
+    if path.suffix != ".png":
+        raise RunError("--plot is no name of a PNG file.", "Use for example compared.png.", str(path))
+    if path.exists() and not (path.is_file() and path.read_bytes()[:4] == b"\x89PNG"):
+        raise RunError("--plot would replace a file that is no picture.", "Choose another name.", str(path))
+
+
 def _check_same(runs: list[Run], metrics: list[dict]) -> None:
-    first = metrics[0]["test"]
+    first = metrics[0].get("test")
     for run, scores in zip(runs, metrics, strict=True):
-        own = scores["test"]
+        own = scores.get("test")
+        if not isinstance(own, dict) or not isinstance(first, dict):
+            raise RunError("holds no scores of a test part.", DAMAGED, str(run.metrics))
         if "scored_on" not in own:
             raise RunError("was scored by an earlier version, which does not say on what.", "Train it again.", str(run.directory))
         if own["scored_on"] != first["scored_on"]:
@@ -82,7 +94,10 @@ def _check_same(runs: list[Run], metrics: list[dict]) -> None:
 
 def _against_best(runs: list[Run], horizon: int) -> list[tuple[float | None, ...]]:
     """Of each run: by which fraction its error exceeds that of the first, the interval of that, and the p-value."""
-    tables = [pd.read_csv(run.losses) for run in runs]
+    tables = [run.read_pieces(run.losses) for run in runs]
+    for run, table in zip(runs, tables, strict=True):
+        if table.columns.tolist() != tables[0].columns.tolist() or table.iloc[:, 0].tolist() != tables[0].iloc[:, 0].tolist():
+            raise RunError("does not hold the cutoffs that the metrics are of.", DAMAGED, str(run.losses))
     # MASE where it means the same in all: another season or training part gives it another scale.
     alike = all(np.allclose(table.mase_naive, tables[0].mase_naive) for table in tables)
     column = f"{loss_metric(tables[0]) if alike else 'mae'}_{MODEL}"

@@ -84,7 +84,21 @@ def _low_high(value: list[float]) -> list[float]:
 def _ascending(value: list[float]) -> list[float]:
     if any(one >= other for one, other in pairwise(value)):
         raise ValueError("the numbers must ascend")
+    if any(round(number, 6) != number for number in value):
+        raise ValueError("the numbers may have six decimals")  # which is what the names of columns tell apart
     return value
+
+
+def _levels(value: list[float]) -> list[float]:
+    if any(round(number, 3) != number for number in value):
+        raise ValueError("the numbers may have three decimals")
+    return _ascending(value)
+
+
+def _refit(value: object) -> object:
+    if value in ("never", "every") or (type(value) is int and 1 <= value <= 1000):
+        return value
+    raise ValueError("it must be never, every, or a number of folds (1 to 1000)")
 
 
 def _ascending_with_median(value: list[float]) -> list[float]:
@@ -120,7 +134,7 @@ Text = Annotated[str, Field(min_length=1)]
 Steps = Annotated[int | str, BeforeValidator(_steps)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Quantiles = Annotated[
-    list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1, max_length=99), AfterValidator(_ascending_with_median)
+    list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=2, max_length=99), AfterValidator(_ascending_with_median)
 ]
 Levels = Annotated[
     list[Annotated[float, Field(ge=1, le=99.9)]],
@@ -128,8 +142,9 @@ Levels = Annotated[
         lambda value: [value] if isinstance(value, (int, float)) else value, json_schema_input_type=float | list[float]
     ),
     Field(min_length=1, max_length=20),
-    AfterValidator(_ascending),
+    AfterValidator(_levels),
 ]
+Refit = Annotated[int | str, BeforeValidator(_refit)]
 
 
 class Section(BaseModel):
@@ -448,7 +463,7 @@ class BacktestConfig(Section):
         None,
         description="cutoffs of each fold; null: those of the test part, divided among the folds; else that part is made to fit",
     )
-    refit: Literal["never", "every"] | Count = Field(
+    refit: Refit = Field(
         "every", description="when everything is fitted anew: never after the first fold, with every fold, or with every n-th"
     )
     training_part: Literal["expanding", "sliding"] = Field(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.errors import RunError
+from forecast.errors import DataError, RunError
 from forecast.intervals import bounds, column_of, columns_of
 from forecast.reports import anomalies_figure, read_table
 from forecast.runs import Run
@@ -82,9 +82,14 @@ def _of_data(run: Run, trained: Trained, data: str | Path) -> pd.DataFrame:
     panel = read_rows_of(run, trained, data)
     forward, trained = trained.forward("numpy"), replace(trained.of(panel), horizon=1)
     windows = continuing_windows(panel, trained, most=len(panel.values), before=1)
+    if not len(windows):
+        lookback = trained.network.lookback
+        raise DataError(f"there is no row after the first {lookback}, which are looked back on.", "Give more rows.", str(data))
     # A filled row before the point may have been filled with the help of what is judged here.
     filled = panel.filled[:, : len(panel.targets)].any(axis=1)
     windows = windows.only(~(filled[windows.first] | filled[windows.first - 1]))
+    if not len(windows):
+        raise DataError("every row to look at was filled, or follows one that was.", "Give measured rows.", str(data))
     forecasts, made = trained.forecast(windows, forward)
     targets = len(panel.targets)
     return pd.DataFrame(

@@ -270,6 +270,11 @@ def compare_all(losses: pd.DataFrame, horizon: int) -> dict[str, Comparison]:
     return {name: compare_losses(own, losses[f"{metric}_{name}"].to_numpy(), counts, horizon) for name in BASELINES}
 
 
+def worse_than(summed_up: dict, baseline: str) -> bool:
+    """Whether, by `summary`, the network loses to a baseline, and may not only seem to."""
+    return outcomes({baseline: Comparison(**summed_up["compared"][baseline])})["loses to"] == [baseline]
+
+
 def loss_metric(losses: pd.DataFrame) -> str:
     """The error by which forecasters are compared, mase or mae."""
     return "mae" if losses[f"mase_{MODEL}"].isna().any() else "mase"
@@ -303,11 +308,12 @@ def verdict(compared: Mapping[str, Comparison]) -> str:
             return f"{text} (which is exact)"
         if verb == "equals":
             return text
-        low, high = (None, None) if found.low is None else (found.low, found.high)
+        ends = "" if found.low is None else f"95% CI {round(100 * found.low)}..{round(100 * found.high)}"
         if verb == "is not distinguishable from":
-            return f"{text} ({found.skill:.0%}, 95% CI {100 * low:.0f}..{100 * high:.0f}, p {found.p_value:.2g})"
-        low, high = (low, high) if verb == "beats" or low is None else (-high, -low)
-        return f"{text} by {abs(found.skill):.0%}" + (f" (95% CI {100 * low:.0f}..{100 * high:.0f})" if low is not None else "")
+            return f"{text} ({found.skill:.0%}, {ends}, p {found.p_value:.2g})"
+        if verb == "loses to" and ends:
+            ends = f"95% CI {round(-100 * found.high)}..{round(-100 * found.low)}"
+        return f"{text} by {abs(found.skill):.0%}" + (f" ({ends})" if ends else "")
 
     ended = {verb: [told(verb, name) for name in names] for verb, names in outcomes(compared).items()}
     text = "; ".join(f"{verb} {', '.join(names)}" for verb, names in ended.items() if names)

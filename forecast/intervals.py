@@ -7,6 +7,7 @@ Romano et al. 2019). All is in scaled units, so that series of any size share th
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -20,6 +21,8 @@ MOST_ERRORS = 20_000_000  # that are held at once; windows beyond are left out, 
 FEWEST_IN_TAIL = 5  # errors expected beyond a quantile, with fewer of which steps are pooled
 MOST_TRACKED = 500_000_000  # quantiles of a part, beyond which intervals are adaptive only where the config asks for it
 RATE = 0.1  # of `Tracker`, in deviations of the errors for each step of the series; see there
+
+log = logging.getLogger(__name__)
 
 
 def bounds(level: float) -> tuple[float, float]:
@@ -235,6 +238,10 @@ class Calibration:
 
     def __init__(self, errors: Errors, series: int, tracked: bool = True):
         known = errors.all()
+        tail = min(min(quantile, 1 - quantile) for quantile in errors.quantiles)
+        if len(known) * known.shape[1] * tail < 1:
+            text = "%d windows of the validation part are too few for the widest intervals: they end at the largest errors seen."
+            log.warning(text, len(known))
         self.validation = errors
         self.conformal = calibrate(known, errors.quantiles, errors.own)
         self.tracker = Tracker(self.conformal, known, series) if tracked else None

@@ -92,8 +92,7 @@ def _shown(per_series: pd.DataFrame) -> list[str]:
 
 def read_table(run: Run, path: Path, chosen: Callable[[pd.DataFrame], pd.Series]) -> pd.DataFrame:
     """The chosen rows of a table of the run, which may be large, with its timestamps in local time."""
-    pieces = pd.read_csv(path, dtype={"series_id": str, "target": str}, keep_default_na=False, chunksize=100_000)
-    table = pd.concat([piece[chosen(piece)] for piece in pieces])
+    table = run.read_pieces(path, chosen)
     zone = run.read_json(run.contract)["timezone"]
     for column in {"cutoff", "timestamp"} & set(table.columns):
         stamps = pd.to_datetime(table[column], format="ISO8601", utc=True)

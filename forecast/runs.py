@@ -104,9 +104,9 @@ class Run:
             hint = did_you_mean(str(directory), sorted(near)) if near else "Make one with: forecast train CONFIG"
             raise RunError(found, hint, str(directory))
         status = run._read_status()
-        if run.folds.exists():
-            raise RunError("is a backtest, which keeps no network.", "Name a run of forecast train.", str(directory))
         state = status["state"]
+        if state == "finished" and run.folds.exists():
+            raise RunError("is a backtest, which keeps no network.", "Name a run of forecast train.", str(directory))
         if state != "finished":
             found = {"running": "is still running, or was killed", "failed": "failed", "interrupted": "was interrupted"}
             told = found.get(state, f"has the unknown state {state!r:.40}")
@@ -288,6 +288,20 @@ class Run:
         for path in self.network.parent.iterdir():
             if path not in self.sealed and not path.name.startswith("."):
                 raise RunError("no run holds this file.", "Remove it if you know it; it may hold code.", str(path))
+
+    def read_pieces(self, path: Path, chosen: Callable[[pd.DataFrame], pd.Series] | None = None) -> pd.DataFrame:
+        """The chosen rows, or all, of a CSV of this run that may be large; names of series and targets stay text.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        import pandas as pd
+
+        try:
+            pieces = pd.read_csv(path, dtype={"series_id": str, "target": str}, keep_default_na=False, chunksize=100_000)
+            return pd.concat([piece[chosen(piece)] if chosen else piece for piece in pieces], ignore_index=True)
+        except (OSError, ValueError, AttributeError, KeyError) as error:  # of what is no such table, pandas says any of these
+            raise RunError(f"cannot be read ({error}).", DAMAGED, str(path)) from None
 
     def read_config(self) -> Config:
         """The resolved config of this run.

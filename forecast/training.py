@@ -7,7 +7,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -63,8 +63,7 @@ def train(
     with _timed(seconds, "reading"):
         prepared = prepare(config)
     config = prepared.config
-    if run_dir is not None and Path(run_dir).resolve() in Path(config.data.path).resolve().parents:
-        raise RunError("the run directory holds the data.", "Choose another --run-dir.", str(run_dir))
+    check_apart(run_dir, {"the data": config.data.path})
     run = Run.create(config.name, run_dir, force)
     with run.recording():
         _record_inputs(run, prepared)
@@ -89,6 +88,18 @@ def train(
         log.info("seconds: %s", seconds)
         run.write_json(run.environment, run.read_json(run.environment) | {"seconds": seconds})
     return run
+
+
+def check_apart(run_dir: str | Path | None, kept: Mapping[str, str | Path]) -> None:
+    """What is to be read does not lie in the directory that is to be written, which may be replaced.
+
+    Raises:
+        RunError: naming what lies there.
+    """
+    for what, path in kept.items():
+        path = Path(path).resolve()
+        if run_dir is not None and Path(run_dir).resolve() in (path, *path.parents):
+            raise RunError(f"the run directory holds {what}.", "Choose another --run-dir.", str(run_dir))
 
 
 def fit_ridges(prepared: Prepared) -> tuple[Linear, Linear]:

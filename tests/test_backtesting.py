@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -115,8 +116,26 @@ def test_what_cannot_be_tested_is_refused(sales, tmp_path):
         backtest(sales / "config.yaml", tmp_path / "a", overrides={"backtest.folds": 26})
     with pytest.raises(ConfigError, match="Leave out backtest.stride"):
         backtest(sales / "run", tmp_path / "b", overrides={"backtest.refit": "never", "backtest.stride": 2})
+    with pytest.raises(ConfigError, match="Leave out backtest.stride and other keys"):
+        backtest(sales / "run", tmp_path / "c", overrides={"backtest.refit": "never", "splits.test": 30})
+    with pytest.raises(ConfigError, match=r"5 folds with a stride of 40 need a test part of 202 rows: .*\n.*Ask for fewer folds"):
+        backtest(sales / "config.yaml", tmp_path / "d", overrides={"backtest.stride": 40})
     with pytest.raises(RunError, match="is a backtest, which keeps no network"):
         predict(sales / "backtest")
+    with pytest.raises(RunError, match="the run directory holds the run to test"):
+        backtest(sales / "run", sales / "run", force=True, overrides={"backtest.refit": "never"})
+    with pytest.raises(RunError, match="the run directory holds the data"):
+        backtest(sales / "config.yaml", sales, force=True)
+    (tmp_path / "moved").mkdir()
+    shutil.copytree(sales / "run", tmp_path / "moved" / "run")
+    rows = pd.read_csv(sales / "data.csv").iloc[5:]
+    rows.to_csv(tmp_path / "moved" / "data.csv", index=False)
+    config = tmp_path / "moved" / "run" / "config.yaml"
+    config.write_text(config.read_text().replace(str(sales / "data.csv"), str(tmp_path / "moved" / "data.csv")))
+    Run(tmp_path / "moved" / "run").seal()
+    with pytest.raises(RunError, match="no longer those that the run was trained on"):
+        backtest(tmp_path / "moved" / "run", tmp_path / "e", overrides={"backtest.refit": "never"})
+    shutil.rmtree(tmp_path / "moved")
     assert not list(tmp_path.iterdir())
 
 

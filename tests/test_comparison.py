@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ from forecast.cli import app
 from forecast.comparison import compare
 from forecast.errors import RunError
 from forecast.loading import load_config
+from forecast.runs import Run
 from forecast.training import train
 
 pytestmark = pytest.mark.slow
@@ -61,6 +63,30 @@ def test_other_data_is_refused(sales, tmp_path):
     (tmp_path / "config.yaml").write_text((sales / "config.yaml").read_text())
     with pytest.raises(RunError, match="was scored on other data or cutoffs"):
         compare([sales / "run", train(tmp_path / "config.yaml", tmp_path / "run")])
+
+
+DAMAGES = {
+    "no losses": lambda run: run.losses.unlink(),
+    "fewer losses": lambda run: run.losses.write_text("\n".join(run.losses.read_text().splitlines()[:5])),
+    "losses of garbage": lambda run: run.losses.write_bytes(b"\xff\x00"),
+    "no scores": lambda run: run.metrics.write_text("{}"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_damaged_runs_are_refused(sales, damage, tmp_path):
+    shutil.copytree(sales / "run", tmp_path / "run")
+    damage(Run(tmp_path / "run"))
+    for runs in ([sales / "run", tmp_path / "run"], [tmp_path / "run", sales / "run"]):
+        with pytest.raises(RunError, match="The run is damaged"):
+            compare(runs)
+
+
+def test_a_plot_replaces_nothing_but_a_plot(sales, tmp_path):
+    (tmp_path / "other.png").write_text("not a picture")
+    for name, told in (("data.csv", "no name of a PNG file"), ("other.png", "would replace a file that is no picture")):
+        with pytest.raises(RunError, match=told):
+            compare([sales / "run"], plot=tmp_path / name)
 
 
 def test_the_command(sales, worse):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 
 from forecast.cli import app
 from forecast.detection import detect
-from forecast.errors import RunError
+from forecast.errors import DataError, RunError
 from forecast.loading import load_config
 from forecast.runs import Run
 from forecast.training import train
@@ -47,6 +48,17 @@ def test_the_test_part_needs_no_data(sales):
     outside = (first.actual < first["q0.025"]) | (first.actual > first["q0.975"])
     assert found.points == 25
     assert len(found.anomalies) == outside.sum()
+
+
+def test_too_few_rows_and_damaged_runs_are_refused(sales, tmp_path):
+    table = pd.read_csv(sales / "data.csv").iloc[:12]
+    table.to_csv(tmp_path / "short.csv", index=False)
+    with pytest.raises(DataError, match="there is no row after the first 12"):
+        detect(sales / "run", tmp_path / "short.csv")
+    shutil.copytree(sales / "run", tmp_path / "run")
+    (tmp_path / "run" / "predictions.csv").write_text("garbage")
+    with pytest.raises(RunError, match=r"predictions.csv: cannot be read"):
+        detect(tmp_path / "run")
 
 
 def test_other_levels_are_refused(sales, tmp_path):
