@@ -449,7 +449,7 @@ class IntervalsConfig(Section):
 
     level: Levels = Field([80.0, 95.0], description="percent of actual values that should lie within each interval")
     method: Literal["conformal", "adaptive"] = Field(
-        "conformal",
+        "adaptive",
         description="conformal: as wide as the errors on the validation part say; adaptive: and moved after each step by what"
         " came true, for series that change",
     )

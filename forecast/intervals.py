@@ -19,7 +19,7 @@ from forecast.windows import Windows
 
 MOST_ERRORS = 20_000_000  # that are held at once; windows beyond are left out, evenly
 FEWEST_IN_TAIL = 5  # errors expected beyond a quantile, with fewer of which steps are pooled
-MOST_TRACKED = 500_000_000  # quantiles of a part, beyond which intervals are adaptive only where the config asks for it
+MOST_TRACKED = 500_000_000  # quantiles of a part, beyond which conformal intervals are not compared with adaptive ones
 RATE = 0.1  # of `Tracker`, in deviations of the errors for each step of the series; see there
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def columns_of(quantiles: list[float], made: np.ndarray) -> dict[str, np.ndarray
 
 
 def method_of(config: Config) -> str:
-    """How a config's intervals are made."""
+    """How a config's intervals are made; those of a network's own quantiles alone are not moved."""
     return config.intervals.method if config.intervals else "conformal"
 
 
@@ -259,6 +259,6 @@ class Calibration:
 
     def of_future(self, method: str, test: Errors) -> Intervals:
         """Intervals for what comes after the test part, whose errors are known by then, too."""
-        if method == "adaptive" and self.tracker:
+        if method == "adaptive":
             return self.tracker.intervals()
         return calibrate(np.concatenate([self.validation.all(), test.all()]), test.quantiles, test.own)
