@@ -66,7 +66,8 @@ def row(lookback: int, horizon: int, overrides: list[str]) -> None:
         metrics[part][name]["total"] for part, name in (("test", "forecast"), ("test", "linear"), ("validation", "forecast"))
     )
     published = PUBLISHED.get(lookback, {}).get(horizon, float("nan"))
-    errors = (test["mse_scaled"], published, test["mae_scaled"], linear["mse_scaled"], validation["mse_scaled"], validation["mae_scaled"])
+    tests = (test["mse_scaled"], published, test["mae_scaled"], linear["mse_scaled"])
+    errors = (*tests, validation["mse_scaled"], validation["mae_scaled"])
     epochs = ",".join(map(str, metrics["kept_epochs"].values()))
     cells = "".join(f"{error:>11.3f}" for error in errors)
     print(
