@@ -103,7 +103,9 @@ def test_a_run_is_whole(project, tmp_path):
     assert history.epoch.tolist() == [0, 1, 2]
 
     predictions = pd.read_csv(run.predictions, parse_dates=["cutoff", "timestamp"])
-    assert list(predictions.columns) == ["series_id", "cutoff", "timestamp", "step", "target", "actual", MODEL, *BASELINES]
+    quantiles = ["q0.025", "q0.1", "q0.9", "q0.975"]
+    known = ["series_id", "cutoff", "timestamp", "step", "target", "actual"]
+    assert list(predictions.columns) == [*known, MODEL, *BASELINES, *quantiles]
     assert len(predictions) == 2 * 18 * 3 * 2  # series, windows, steps, targets
     assert predictions.cutoff.min() == pd.Timestamp("2018-04-01")  # the last row before the 20 test months
     months = (predictions.timestamp.dt.to_period("M").astype("int64")) - (predictions.cutoff.dt.to_period("M").astype("int64"))
@@ -119,7 +121,12 @@ def test_a_run_is_whole(project, tmp_path):
     assert metrics["test"][MODEL]["per_step"]["mae"] == pytest.approx(per_step.tolist())
     per_target = errors.groupby(predictions.target).mean()
     assert metrics["test"][MODEL]["per_target"]["visits"]["mae"] == pytest.approx(per_target["visits"])
-    assert set(metrics["test"]) == set(metrics["validation"]) == {"windows", MODEL, *BASELINES}
+    assert set(metrics["validation"]) == {"windows", "scored_on", MODEL, *BASELINES}
+    assert set(metrics["test"]) == set(metrics["validation"]) | {"intervals"}
+    within = (predictions["q0.1"] <= predictions.actual) & (predictions.actual <= predictions["q0.9"])
+    found = metrics["test"]["intervals"]["adaptive"]["levels"]["80"]
+    assert found["coverage"] == pytest.approx(within.mean())
+    assert found["per_step"]["coverage"] == pytest.approx(within.groupby(predictions.step).mean().tolist())
 
     contract = run.read_json(run.contract)
     assert (contract["rows"], contract["freq"], contract["repairs"]) == (240, "MS", [])
