@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -13,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from forecast.config import Config
-from forecast.contracts import contract
+from forecast.contracts import sha256_of
 from forecast.data import Panel
 from forecast.errors import ConfigError, RunError
-from forecast.evaluation import Scoreboard, summary
+from forecast.evaluation import BASELINES, MODEL, Scoreboard, summary
 from forecast.intervals import Calibration
 from forecast.loading import load_config
 from forecast.preparation import Prepared, prepare_panel, prepare_parts, read_checked
@@ -88,13 +89,12 @@ def _weights_of(run: Run, config: Config, first: Prepared) -> Weights:
         ConfigError, RunError: config or data differ from what decided which rows the network was trained on.
     """
     trained = read_trained(run)
-    before = run.read_config()
-    sections = {name: getattr(before, name) for name in ("data", "splits", "scaling", "windows", "model")}
+    sections = {name: getattr(trained.config, name) for name in ("data", "splits", "scaling", "windows", "model")}
     differing = [name for name, section in sections.items() if getattr(first.config, name) != section]
     if config.backtest.stride or differing:
         found = "backtest.refit: never tests the network of the run, on the rows that it was not trained on: its test part."
         raise ConfigError(found, "Leave out backtest.stride and other keys than those of backtest, or refit.", str(run.directory))
-    if run.read_json(run.contract)["sha256"] != contract(first.panel)["sha256"]:
+    if run.read_json(run.contract)["sha256"] != sha256_of(first.panel.source):
         raise RunError("the data are no longer those that the run was trained on.", "Backtest its config.", str(run.directory))
     return trained.members, max(map(int, run.read_json(run.metrics)["kept_epochs"].values()))
 
@@ -117,9 +117,12 @@ class _Folds:
 
     def of(self, windows: Windows) -> np.ndarray:
         """The number of the fold that each window is tested in, from 0."""
-        count = self.first.config.backtest.folds
-        starts = [self.splits(fold, fold + 1).part("test")[0] for fold in range(count)]
-        return np.sum([windows.first >= start[windows.series] for start in starts], axis=0) - 1
+        return np.sum([windows.first >= start[windows.series] for start in self._starts], axis=0) - 1
+
+    @functools.cached_property
+    def _starts(self) -> list[np.ndarray]:
+        """The first row of each fold's test part, of every series."""
+        return [self.splits(fold, fold + 1).part("test")[0] for fold in range(self.first.config.backtest.folds)]
 
 
 def _plan(config: Config) -> _Folds:
@@ -208,9 +211,7 @@ def _fit(
 
 def _per_step(scores: dict) -> pd.DataFrame:
     """A row per horizon step: the MAE of every forecaster, and the coverage of every interval."""
-    columns = {
-        f"mae_{name}": part["per_step"]["mae"] for name, part in scores.items() if isinstance(part, dict) and "total" in part
-    }
+    columns = {f"mae_{name}": scores[name]["per_step"]["mae"] for name in (MODEL, *BASELINES)}
     for method, made in scores.get("intervals", {}).items():
         columns |= {f"{method}_{level}": found["per_step"]["coverage"] for level, found in made["levels"].items()}
     table = pd.DataFrame(columns)

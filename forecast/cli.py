@@ -18,6 +18,7 @@ from forecast import __version__
 from forecast.errors import ForecastError, RunError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.progress import Progress as Bar
 
     from forecast.models.fitting import Progress
@@ -73,15 +74,31 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
+def _baseline(name: str | None) -> str | None:
+    """There is such a baseline, said before hours are spent."""
+    if name is not None:
+        from forecast.errors import did_you_mean
+        from forecast.evaluation import BASELINES
+
+        if name not in BASELINES:
+            raise RunError(f"--fail-if-worse-than: there is no baseline `{name}`.", did_you_mean(name, BASELINES))
+    return name
+
+
 ConfigFile = Annotated[Path, typer.Argument(help="YAML file, such as configs/airline.yaml.", show_default=False)]
 RunFolder = Annotated[Path, typer.Argument(help="Run directory, such as runs/airline-1.", show_default=False)]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config.")]
 Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+RunDir = Annotated[Path | None, typer.Option(help="Where to write. [default: the next free runs/NAME-N]", show_default=False)]
+Force = Annotated[bool, typer.Option("--force", help="Replace what a former call wrote there.")]
 FailIfWorse = Annotated[
     str | None,
     typer.Option(
-        metavar="BASELINE", help="Exit with 3 if the network is worse than it, such as seasonal_naive.", show_default=False
+        metavar="BASELINE",
+        callback=_baseline,
+        help="Exit with 3 if the network is worse than it, such as seasonal_naive.",
+        show_default=False,
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no tables.")]
@@ -101,10 +118,8 @@ def _forecast(
 @app.command()
 def train(
     config: ConfigFile,
-    run_dir: Annotated[
-        Path | None, typer.Option(help="Where to write. [default: the next free runs/NAME-N]", show_default=False)
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the run in --run-dir.")] = False,
+    run_dir: RunDir = None,
+    force: Force = False,
     override: Overrides = None,
     fail_if_worse_than: FailIfWorse = None,
     quiet: Quiet = False,
@@ -117,7 +132,6 @@ def train(
     """
     from forecast.loading import load_config, parse_overrides
 
-    _check_baseline(fail_if_worse_than)
     resolved = load_config(config, parse_overrides(override or []))
     from forecast.console import trained
     from forecast.training import train as train_network
@@ -140,10 +154,8 @@ def backtest(
         str | None,
         typer.Option(help="When to train anew: never, every, or every so many folds. [config: every]", show_default=False),
     ] = None,
-    run_dir: Annotated[
-        Path | None, typer.Option(help="Where to write. [default: the next free runs/NAME-backtest-N]", show_default=False)
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the backtest in --run-dir.")] = False,
+    run_dir: RunDir = None,
+    force: Force = False,
     override: Overrides = None,
     fail_if_worse_than: FailIfWorse = None,
     quiet: Quiet = False,
@@ -156,7 +168,6 @@ def backtest(
     """
     from forecast.loading import parse_overrides
 
-    _check_baseline(fail_if_worse_than)
     chosen = {"backtest.folds": folds, "backtest.stride": stride, "backtest.refit": refit}
     own = [f"{key}={value}" for key, value in chosen.items() if value is not None]
     overrides = parse_overrides([*own, *(override or [])])
@@ -185,16 +196,6 @@ def _tell(
     if fail_if_worse_than and worse_than(metrics, fail_if_worse_than):
         typer.echo(f"The network is worse than {fail_if_worse_than} (--fail-if-worse-than).", err=True)
         raise typer.Exit(3)
-
-
-def _check_baseline(name: str | None) -> None:
-    """There is such a baseline, said before hours are spent."""
-    from forecast.console import LABELS
-    from forecast.errors import did_you_mean
-
-    baselines = [label for label in LABELS if label != "forecast"]
-    if name is not None and name not in baselines:
-        raise RunError(f"--fail-if-worse-than: there is no baseline `{name}`.", did_you_mean(name, baselines))
 
 
 @app.command()
@@ -238,14 +239,7 @@ def predict(
     table = predict_future(opened, data, runtime, new_series, future, steps)
     opened.write_table(path, table)
     if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "file": str(path),
-                    "forecast": json.loads(table.to_json(orient="records", date_format="iso", double_precision=15)),
-                }
-            )
-        )
+        typer.echo(json.dumps({"file": str(path), "forecast": _records(table)}))
     elif not quiet:
         shown = table.head(12)
         typer.echo(shown.to_string(index=False, float_format="{:.5g}".format))
@@ -253,6 +247,11 @@ def predict(
             typer.echo(f"... {len(table) - len(shown)} more rows")
     if not as_json:
         typer.echo(str(path) if quiet else f"\nWrote {path}")
+
+
+def _records(table: pd.DataFrame) -> list[dict]:
+    """A table's rows as JSON knows them."""
+    return json.loads(table.to_json(orient="records", date_format="iso", double_precision=15))
 
 
 def _check_output(path: Path, run: Run, data: Path | None) -> None:
@@ -314,7 +313,7 @@ def compare(
 
     table = compare_runs(runs, sort, plot)
     if as_json:
-        typer.echo(table.to_json(orient="records", double_precision=15))
+        typer.echo(json.dumps(_records(table)))
     else:
         for line in compared(table):
             typer.echo(line)
@@ -338,8 +337,8 @@ def detect(
 
     found = find(run, data, level)
     if as_json:
-        rows = json.loads(found.anomalies.to_json(orient="records", date_format="iso", double_precision=15))
-        typer.echo(json.dumps({"file": str(found.file), "points": found.points, "anomalies": rows}))
+        anomalies = _records(found.anomalies)
+        typer.echo(json.dumps({"file": str(found.file), "points": found.points, "anomalies": anomalies}))
         return
     if len(found.anomalies):
         worst = found.anomalies.nlargest(12, "score").sort_values("timestamp")
@@ -394,7 +393,7 @@ def init(
         str | None, typer.Option(help="Column to forecast. [default: the first numeric one]", show_default=False)
     ] = None,
     horizon: Annotated[int | None, typer.Option(min=1, help="Steps to forecast. [default: a season]", show_default=False)] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+    force: Force = False,
     debug: Debug = False,
 ) -> None:
     """Look at a data file and write a commented config that trains as it is.
@@ -442,8 +441,10 @@ def check_leaks(config: ConfigFile, override: Overrides = None, as_json: Json = 
     from forecast.leaks import check_leaks as check
     from forecast.leaks import to_json
     from forecast.loading import load_config, parse_overrides
+    from forecast.runs import Run
 
-    checks = check(load_config(config / "config.yaml" if config.is_dir() else config, parse_overrides(override or [])))
+    path = Run(config).config if config.is_dir() else config
+    checks = check(load_config(path, parse_overrides(override or [])))
     if as_json:
         typer.echo(json.dumps(to_json(checks)))
     else:

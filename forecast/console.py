@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+import pandas as pd
+
+from forecast.evaluation import LABELS
 from forecast.runs import Run
+from forecast.significance import ALPHA
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-LABELS = {  # of forecasters, in the order of tables
-    "forecast": "this network",
-    "naive": "naive",
-    "seasonal_naive": "seasonal naive",
-    "drift": "drift",
-    "mean": "mean",
-    "linear": "linear",
-}
 STYLES = {"mae": (10, ".4g"), "rmse": (10, ".4g"), "mase": (8, ".3f"), "wape": (8, ".1%"), "bias": (10, "+.3g")}
 
 
@@ -43,8 +35,6 @@ def trained(run: Run, metrics: dict) -> Iterator[str]:
 
 def backtested(run: Run, metrics: dict) -> Iterator[str]:
     """The verdict, a row per fold, and the table of network and baselines over all folds."""
-    import pandas as pd
-
     folds = pd.read_csv(run.folds)
     yield f"\n{run.name}: {metrics['verdict']}"
     dates = f"{'trained until':<20}{'cutoffs from':<20}{'to':<20}"
@@ -114,8 +104,6 @@ def _advice(metrics: dict) -> Iterator[str]:
 
 def compared(table: pd.DataFrame) -> Iterator[str]:
     """The leaderboard, and in which keys of their configs the runs differ."""
-    from forecast.significance import ALPHA  # which loads NumPy; the labels above are needed before that
-
     width = max(map(len, table.run)) + 2
     heads = f"{'MAE':>10}{'RMSE':>10}{'MASE':>8}{'error above the first':>26}{'p':>8}{'parameters':>12}{'seconds':>9}"
     yield f"{'':<4}{'run':<{width}}{heads}"

@@ -21,14 +21,18 @@ if TYPE_CHECKING:
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
 
+def sha256_of(path: str) -> str:
+    """The checksum of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def contract(panel: Panel) -> dict:
     """What the data was, as plain JSON values: hash, size, spacing, zone, ranges, and what was done to which rows."""
-    with open(panel.source, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     columns = zip(panel.file_columns, panel.values.T, panel.filled.T, strict=False)
     return {
         "path": panel.source,
-        "sha256": digest,
+        "sha256": sha256_of(panel.source),
         "rows": len(panel.values),
         "series": len(panel.series_ids),
         "freq": panel.freq,

@@ -22,6 +22,7 @@ from forecast.windows import Windows, gather
 MODEL = "forecast"  # the network's name among the forecasters, and its column in predictions.csv
 EQUAL = 0.005  # skills smaller than this are no difference worth a word
 BASELINES = ("naive", "seasonal_naive", "drift", "mean", "linear")
+LABELS = {MODEL: "this network"} | {name: name.replace("_", " ") for name in BASELINES}  # in the order of tables
 MOST_PIECES = 50  # whose cutoffs are kept apart before they are added up
 STILL = 0.1  # of what moves, a forecast that moves less from the last value is that value
 
@@ -158,7 +159,7 @@ class Scoreboard:
         # A MASE that is undefined makes that of its cutoff so: infinity survives the sum, which NaN does not.
         self.of_cutoff.append(pd.DataFrame(mine).fillna(np.inf).groupby(keys).sum())
         if len(self.of_cutoff) > MOST_PIECES:
-            self.of_cutoff = [self._cutoffs()]
+            self._cutoffs()
         last = forecasts.by["naive"]
         self.moves += [np.abs(forecasts.by[MODEL] - last).sum(), np.abs(actual - last).sum()]
         self.windows += np.bincount(series, minlength=every)
@@ -221,7 +222,9 @@ class Scoreboard:
 
     def _cutoffs(self) -> pd.DataFrame:
         """Sums over the windows of each fold and cutoff."""
-        return self.of_cutoff[0] if len(self.of_cutoff) == 1 else pd.concat(self.of_cutoff).groupby(level=[0, 1]).sum()
+        if len(self.of_cutoff) > 1:
+            self.of_cutoff = [pd.concat(self.of_cutoff).groupby(level=[0, 1]).sum()]
+        return self.of_cutoff[0]
 
     def persistence(self) -> float:
         """How far the forecasts move away from the last value, as a fraction of how far the actual values do."""
@@ -303,7 +306,7 @@ def verdict(compared: Mapping[str, Comparison]) -> str:
     """
 
     def told(verb: str, name: str) -> str:
-        found, text = compared[name], name.replace("_", " ")
+        found, text = compared[name], LABELS[name]
         if found.skill is None:
             return f"{text} (which is exact)"
         if verb == "equals":
@@ -331,7 +334,7 @@ def advice(compared: Mapping[str, Comparison], moves: float, kept_epoch: int, li
             f"The forecast is almost the last value, shifted: it moves away from it by {moves:.0%} of what truly happens."
             " However close the lines look in a plot, naive says as much."
         )
-    free = [name.replace("_", " ") for verb, names in ended.items() if verb != "beats" for name in names if name != "linear"]
+    free = [LABELS[name] for verb, names in ended.items() if verb != "beats" for name in names if name != "linear"]
     if free:
         return f"Do not trust this network yet: {free[0]} costs nothing and may be as good."
     if kept_epoch == 0 and linear_skip:

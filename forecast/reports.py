@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from forecast.evaluation import BASELINES, MODEL
+from forecast.evaluation import BASELINES, LABELS, MODEL
 from forecast.intervals import column_of
 from forecast.runs import Run
 
@@ -77,9 +77,7 @@ def _error_per_fold(folds: pd.DataFrame) -> Figure:
 
 def _style(name: str) -> dict:
     """How the line of a forecaster is drawn."""
-    if name == MODEL:
-        return {"label": "this network", "color": FORECAST, "linewidth": 2.2}
-    return {"label": name.replace("_", " "), "linewidth": 1, "alpha": 0.7}
+    return {"label": LABELS[name]} | ({"color": FORECAST, "linewidth": 2.2} if name == MODEL else {"linewidth": 1, "alpha": 0.7})
 
 
 def _shown(per_series: pd.DataFrame) -> list[str]:

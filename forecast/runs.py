@@ -298,7 +298,9 @@ class Run:
         import pandas as pd
 
         try:
-            pieces = pd.read_csv(path, dtype={"series_id": str, "target": str}, keep_default_na=False, chunksize=100_000)
+            pieces = pd.read_csv(
+                path, dtype={"series_id": str, "target": str}, keep_default_na=False, na_values=[""], chunksize=100_000
+            )
             return pd.concat([piece[chosen(piece)] if chosen else piece for piece in pieces], ignore_index=True)
         except (OSError, ValueError, AttributeError, KeyError) as error:  # of what is no such table, pandas says any of these
             raise RunError(f"cannot be read ({error}).", DAMAGED, str(path)) from None

@@ -70,6 +70,7 @@ def train(
         with _timed(seconds, "ridge"):
             linear, start = fit_ridges(prepared)
         with _timed(seconds, "training"):
+            run.write_json(run.environment, environment())  # which loads Keras
             fitted = fit_members(prepared, start, run, on_progress)
             kept = {seed: epoch for seed, (epoch, _) in fitted.items()}
             _save(run, prepared, fitted)
@@ -138,7 +139,6 @@ def _record_inputs(run: Run, prepared: Prepared) -> None:
     log.info("%s: %d rows, %d series; windows: %s", panel.source, len(panel.values), len(panel.series_ids), counts)
     for sentence in told(panel.record):
         log.warning("%s: %s", panel.source, sentence)
-    run.write_json(run.environment, environment())
 
 
 def _forecast(run: Run, config: DataConfig, panel: Panel) -> None:

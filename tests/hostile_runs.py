@@ -15,6 +15,7 @@ import shutil
 import struct
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -83,28 +84,20 @@ def rewrite(run: Run, old: str, new: str, name: str = "config") -> None:
     run.seal()
 
 
-def weights(change: Callable[[dict[str, np.ndarray]], object]) -> Callable[[Run], None]:
+def arrays(name: str, change: Callable[[dict[str, np.ndarray]], object]) -> Callable[[Run], None]:
     def damage(run: Run) -> None:
         from safetensors.numpy import load_file, save_file
 
-        arrays = load_file(run.weights)
-        change(arrays)
-        save_file(arrays, run.weights)
+        path = getattr(run, name)
+        held = load_file(path)
+        change(held)
+        save_file(held, path)
         run.seal()
 
     return damage
 
 
-def offsets(change: Callable[[dict[str, np.ndarray]], object]) -> Callable[[Run], None]:
-    def damage(run: Run) -> None:
-        from safetensors.numpy import load_file, save_file
-
-        arrays = load_file(run.intervals)
-        change(arrays)
-        save_file(arrays, run.intervals)
-        run.seal()
-
-    return damage
+weights, offsets = partial(arrays, "weights"), partial(arrays, "intervals")
 
 
 def thousandfold(arrays: dict[str, np.ndarray]) -> None:

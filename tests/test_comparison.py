@@ -45,6 +45,16 @@ def test_any_metric_ranks(sales, worse):
         compare([worse], sort="rms")
 
 
+def test_where_mase_is_undefined_the_runs_are_compared_by_mae(sales, worse, tmp_path):
+    copies = [shutil.copytree(folder, tmp_path / str(number)) for number, folder in enumerate([sales / "run", worse.directory])]
+    for copy in map(Run, copies):
+        losses = pd.read_csv(copy.losses)
+        losses.loc[:, losses.columns.str.startswith("mase")] = float("nan")
+        losses.to_csv(copy.losses, index=False)
+    table = compare(copies)
+    assert table.worse_by[1] == pytest.approx(table.mae[1] / table.mae[0] - 1)
+
+
 def test_a_backtest_of_the_same_cutoffs_is_ranked_too(sales):
     assert len(compare([sales / "run", sales / "backtest"])) == 2
 
