@@ -20,6 +20,7 @@ _HOMES = {
     "check_leaks": "leaks",
     "compare": "comparison",
     "detect": "detection",
+    "experiment": "experiments",
     "export": "exports",
     "init": "drafting",
     "load_config": "loading",

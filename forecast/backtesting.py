@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from forecast.config import Config
-from forecast.contracts import sha256_of
 from forecast.data import Panel
 from forecast.errors import ConfigError, RunError
 from forecast.evaluation import BASELINES, MODEL, Scoreboard, summary
@@ -94,7 +93,7 @@ def _weights_of(run: Run, config: Config, first: Prepared) -> Weights:
     if config.backtest.stride or differing:
         found = "backtest.refit: never tests the network of the run, on the rows that it was not trained on: its test part."
         raise ConfigError(found, "Leave out backtest.stride and other keys than those of backtest, or refit.", str(run.directory))
-    if run.read_json(run.contract)["sha256"] != sha256_of(first.panel.source):
+    if run.read_json(run.contract)["sha256"] != first.panel.sha256:
         raise RunError("the data are no longer those that the run was trained on.", "Backtest its config.", str(run.directory))
     return trained.members, max(map(int, run.read_json(run.metrics)["kept_epochs"].values()))
 
@@ -203,7 +202,9 @@ def _fit(
     if tested:
         weights, kept = tested
     else:
-        members = fit_members(prepared, start, run, on_progress, fold=fold + 1, folds=prepared.config.backtest.folds)
+        members = fit_members(
+            prepared, start, run.append_history, on_progress, fold=fold + 1, folds=prepared.config.backtest.folds
+        )
         weights, kept = [trained for _, trained in members.values()], max(epoch for epoch, _ in members.values())
     fitted = Fitted(prepared, [load_keras(prepared.network, member).predict_on_batch for member in weights], linear)
     return fitted, calibrated(fitted, scoreboard(prepared)), kept

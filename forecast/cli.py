@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,9 +17,7 @@ from forecast.errors import ForecastError, RunError
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.progress import Progress as Bar
 
-    from forecast.models.fitting import Progress
     from forecast.runs import Run
 
 
@@ -101,6 +97,10 @@ FailIfWorse = Annotated[
         show_default=False,
     ),
 ]
+FolderDir = Annotated[Path | None, typer.Option(help="Where to write. [default: runs/NAME]", show_default=False)]
+NumberOfWorkers = Annotated[int, typer.Option("--workers", min=1, help="Processes that share the cores, a run in each.")]
+Engine = Annotated[str, typer.Option(metavar="local|ray", help="Where runs are computed.")]
+Address = Annotated[str | None, typer.Option(help="Of a Ray cluster, such as 10.0.0.1:6379 or auto.", show_default=False)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no tables.")]
 
 
@@ -134,9 +134,10 @@ def train(
 
     resolved = load_config(config, parse_overrides(override or []))
     from forecast.console import trained
+    from forecast.progress import progress
     from forecast.training import train as train_network
 
-    with _progress(quiet) as on_progress:
+    with progress(quiet) as on_progress:
         run = train_network(resolved, run_dir, force, on_progress)
     _tell(run, trained, quiet, as_json, fail_if_worse_than)
 
@@ -173,8 +174,9 @@ def backtest(
     overrides = parse_overrides([*own, *(override or [])])
     from forecast.backtesting import backtest as backtest_source
     from forecast.console import backtested
+    from forecast.progress import progress
 
-    with _progress(quiet) as on_progress:
+    with progress(quiet) as on_progress:
         run = backtest_source(source, run_dir, force, overrides, on_progress)
     _tell(run, backtested, quiet, as_json, fail_if_worse_than)
 
@@ -196,6 +198,44 @@ def _tell(
     if fail_if_worse_than and worse_than(metrics, fail_if_worse_than):
         typer.echo(f"The network is worse than {fail_if_worse_than} (--fail-if-worse-than).", err=True)
         raise typer.Exit(3)
+
+
+@app.command()
+def experiment(
+    source: Annotated[
+        Path, typer.Argument(metavar="EXPERIMENT", help="YAML file with base, grid, cases, seeds.", show_default=False)
+    ],
+    workers: NumberOfWorkers = 1,
+    engine: Engine = "local",
+    address: Address = None,
+    run_dir: FolderDir = None,
+    force: Force = False,
+    override: Overrides = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train every combination of what is varied, and rank the runs. Called again, it goes on where it was interrupted.
+
+    Example:  forecast experiment configs/experiments/cells.yaml --workers 2
+    """
+    from forecast.loading import parse_overrides
+
+    overrides = parse_overrides(override or [])
+    from forecast.console import experimented
+    from forecast.experiments import experiment as run_experiment
+    from forecast.progress import print_finished
+    from forecast.workers import Workers
+
+    shown = None if quiet else print_finished
+    folder = run_experiment(source, run_dir, force, overrides, Workers(workers, engine, address), shown)
+    if as_json:
+        typer.echo(json.dumps({"run": str(folder.directory), "leaderboard": _records(folder.read_pieces(folder.leaderboard))}))
+    elif quiet:
+        typer.echo(str(folder.directory))
+    else:
+        for line in experimented(folder):
+            typer.echo(line)
 
 
 @app.command()
@@ -485,43 +525,6 @@ def schema(debug: Debug = False) -> None:
     from forecast.config import schema as json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
-
-
-@contextlib.contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
-    """What shows progress on stderr: a bar on a terminal, otherwise a line per epoch."""
-    if quiet:
-        yield None
-    elif not sys.stderr.isatty():
-        yield _print_epoch
-    else:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        text = TextColumn("{task.description}")
-        left = [TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
-        with Progress(text, BarColumn(), *left, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("starting Keras", total=None)
-            yield lambda progress: _update_bar(bar, task, progress)
-
-
-def _print_epoch(progress: Progress) -> None:
-    if progress.done == 1:
-        loss = "" if progress.epoch == 0 else f"  loss {progress.loss:.5f}"
-        epoch = f"{_member(progress)}epoch {progress.epoch}/{progress.epochs}"
-        typer.echo(f"{epoch}{loss}  val_loss {progress.val_loss:.5f}  {progress.seconds:.1f}s", err=True)
-
-
-def _member(progress: Progress) -> str:
-    fold = f"fold {progress.fold}/{progress.folds}  " if progress.folds > 1 else ""
-    return fold + (f"network {progress.member}/{progress.members}  " if progress.members > 1 else "")
-
-
-def _update_bar(bar: Bar, task: Any, progress: Progress) -> None:
-    text = (
-        f"{_member(progress)}epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.5f}  val_loss {progress.val_loss:.5f}"
-    )
-    bar.update(task, description=text, total=progress.epochs, completed=max(0.0, progress.epoch - 1 + progress.done))
 
 
 def main() -> None:

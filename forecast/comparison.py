@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METRICS = ("mae", "rmse", "mase", "rmsse", "wape", "smape", "mape", "mae_scaled", "mse_scaled")
-UNTOLD = ("name", "seed", "backtest.")  # differences between configs that are no reason for another result
+UNTOLD = ("name", "seed", "backtest.", "tuning.", "tracking")  # differences between configs that are no reason for another result
 
 
 def compare(runs: Sequence[str | Path | Run], sort: str = "mae", plot: str | Path | None = None) -> pd.DataFrame:
@@ -52,8 +52,7 @@ def compare(runs: Sequence[str | Path | Run], sort: str = "mae", plot: str | Pat
         levels = scores["test"].get("intervals", {}).get(method, {"levels": {}})["levels"]
         row = {"run": str(run.directory)} | {name: total[name] for name in METRICS}
         row |= {f"coverage_{level}": found["coverage"] for level, found in levels.items()}
-        seconds = sum(run.read_json(run.environment)["seconds"].values())
-        row |= {"parameters": scores.get("parameters"), "seconds": seconds} | {
+        row |= {"parameters": scores.get("parameters"), "seconds": run.seconds} | {
             key: own.get(key, "(default)") for key in differing
         }
         rows.append(row)

@@ -2,149 +2,38 @@
 
 from __future__ import annotations
 
-import datetime
-import re
-from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from forecast.errors import did_you_mean
+from forecast.values import (
+    HOLIDAYS,
+    Border,
+    Calendar,
+    Columns,
+    Count,
+    Date,
+    Levels,
+    Name,
+    Names,
+    Quantiles,
+    Range,
+    Refit,
+    Seed,
+    Seeds,
+    Share,
+    Spans,
+    Steps,
+    Text,
+    Trackers,
+    Units,
+    Wait,
+    Width,
+    YesNo,
+)
 from forecast.yaml12 import Dumper
-
-HOLIDAYS = re.compile(r"holidays\(([A-Z]{2})\)")
-CALENDAR = re.compile(rf"hour|day_of_week|day_of_month|month|week|{HOLIDAYS.pattern}")
-LONGEST_CATEGORY = 200  # characters of a static category's text
-DURATION = re.compile(r"([1-9][0-9]{0,8})\s*(s|min|h|d|w|mo|y)")
-
-
-def _one_or_list(value: object) -> object:
-    """`target: sales` and `units: 50` may be written without brackets."""
-    return [value] if isinstance(value, (str, int)) else value
-
-
-def _yes_or_no(value: object) -> object:
-    """YAML 1.2 reads yes/no/on/off as text; where a key is true or false, they say what they say."""
-    words = {"yes": True, "on": True, "no": False, "off": False}
-    return words.get(value.lower(), value) if isinstance(value, str) else value
-
-
-def _border(value: object) -> object:
-    """A part's size: a fraction of the rows, a number of steps, or the date at which it starts."""
-    if isinstance(value, float) and 0 < value < 1 or type(value) is int and value >= 1:
-        return value
-    if isinstance(value, str) and DURATION.fullmatch(value):
-        return value
-    return _date(
-        value,
-        "a fraction between 0 and 1, a number of steps (1 or more), a duration such as 30d, or a first date such as 2015-01-31",
-    )
-
-
-def _steps(value: object) -> object:
-    """A number of steps, or a duration that becomes one when the freq is known."""
-    duration = isinstance(value, str) and DURATION.fullmatch(value)
-    if duration or type(value) is int and 1 <= value <= 10**9:
-        return value
-    raise ValueError("it must be a number of steps (1 or more) or a duration such as 7d, 36h, 6mo or 1y")
-
-
-def _date(value: object, expected: str = "a date such as 2015-01-31 or 2015-01-31 06:00") -> str:
-    try:
-        moment = datetime.datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"it must be {expected}") from None
-    if moment.tzinfo:
-        raise ValueError("it must be a local time, without a UTC offset")
-    return str(moment)
-
-
-def _calendar(value: list[str]) -> list[str]:
-    for name in value:
-        if not CALENDAR.fullmatch(name):
-            raise ValueError(
-                f"`{name}` is not hour, day_of_week, day_of_month, month, week or holidays(DE), with a country's code"
-            )
-    return value
-
-
-def _different(value: list[int]) -> list[int]:
-    if len(set(value)) < len(value):
-        raise ValueError("each seed should be there once")
-    return value
-
-
-def _low_high(value: list[float]) -> list[float]:
-    if not value[0] < value[1]:
-        raise ValueError("the first number must be below the second")
-    return value
-
-
-def _ascending(value: list[float]) -> list[float]:
-    if any(one >= other for one, other in pairwise(value)):
-        raise ValueError("the numbers must ascend")
-    if any(round(number, 6) != number for number in value):
-        raise ValueError("the numbers may have six decimals")  # which is what the names of columns tell apart
-    return value
-
-
-def _levels(value: list[float]) -> list[float]:
-    if any(round(number, 3) != number for number in value):
-        raise ValueError("the numbers may have three decimals")
-    return _ascending(value)
-
-
-def _refit(value: object) -> object:
-    if value in ("never", "every") or (type(value) is int and 1 <= value <= 1000):
-        return value
-    raise ValueError("it must be never, every, or a number of folds (1 to 1000)")
-
-
-def _ascending_with_median(value: list[float]) -> list[float]:
-    if 0.5 not in value:
-        raise ValueError("0.5 must be among them: it is the forecast")
-    return _ascending(value)
-
-
-def _name(value: object) -> object:
-    if isinstance(value, str) and not re.fullmatch(r"\w[\w.-]*", value):
-        raise ValueError("it must start with a letter or digit and hold only letters, digits, '.', '_' and '-'")
-    return value
-
-
-Columns = Annotated[list[str], BeforeValidator(_one_or_list, json_schema_input_type=str | list[str])]
-Calendar = Annotated[Columns, AfterValidator(_calendar)]
-Names = Annotated[
-    list[Annotated[str, Field(min_length=1)]],
-    BeforeValidator(_one_or_list, json_schema_input_type=str | list[str]),
-    Field(min_length=1),
-]
-YesNo = Annotated[bool, BeforeValidator(_yes_or_no, json_schema_input_type=bool | Literal["yes", "no", "on", "off"])]
-Border = Annotated[float | int | str, BeforeValidator(_border)]
-Date = Annotated[str, BeforeValidator(_date)]
-Width = Annotated[int, Field(ge=1, le=10**5)]
-Units = Annotated[list[Width], BeforeValidator(_one_or_list, json_schema_input_type=Width | list[Width]), Field(min_length=1)]
-Range = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_low_high)]
-Name = Annotated[str, BeforeValidator(_name)]
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-Seeds = Annotated[list[Seed], Field(min_length=1, max_length=100), AfterValidator(_different)]
-Count = Annotated[int, Field(ge=1, le=10**9)]
-Text = Annotated[str, Field(min_length=1)]
-Steps = Annotated[int | str, BeforeValidator(_steps)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Quantiles = Annotated[
-    list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=2, max_length=99), AfterValidator(_ascending_with_median)
-]
-Levels = Annotated[
-    list[Annotated[float, Field(ge=1, le=99.9)]],
-    BeforeValidator(
-        lambda value: [value] if isinstance(value, (int, float)) else value, json_schema_input_type=float | list[float]
-    ),
-    Field(min_length=1, max_length=20),
-    AfterValidator(_levels),
-]
-Refit = Annotated[int | str, BeforeValidator(_refit)]
 
 
 class Section(BaseModel):
@@ -471,6 +360,35 @@ class BacktestConfig(Section):
     )
 
 
+class TuningConfig(Section):
+    """How `forecast tune` searches for better values."""
+
+    search: Spans | None = Field(
+        None,
+        description="keys and where to look for their values: `{model.units: {int: [32, 256], step: 32}, training.learning_rate:"
+        " {float: [1e-4, 1e-2], log: true}, windows.lookback: {choice: [12, 24]}}`; `model.layers` is how many layers of"
+        " `model.units` there are; null: 1 to 3 layers of 32 to 256 units, dropout to 0.5, learning rate 1e-4 to 1e-2",
+    )
+    trials: Count = Field(30, description="how many values to try, in the whole study")
+    budget: Wait | None = Field(None, description="time after which no trial begins, such as 90s, 10m or 2h; null: no end")
+    sampler: Literal["tpe", "random", "grid"] = Field(
+        "tpe", description="tpe learns from the trials so far; random; grid: all combinations of choices and steps"
+    )
+    pruner: Literal["median", "halving", "none"] = Field(
+        "median",
+        description="which trials end early, by their validation loss: those worse than the median at the same epoch; those"
+        " outside the best quarter at epochs 1, 4, 16, ...; none",
+    )
+    objective: Literal["validation", "backtest"] = Field(
+        "validation",
+        description="what to make small: the error on the validation part; or the mean over the folds of a backtest on all rows"
+        " before the test part, which is never looked at",
+    )
+    executions_per_trial: Annotated[int, Field(ge=1, le=100)] = Field(
+        1, description="networks of different seeds that a trial trains, whose mean error counts"
+    )
+
+
 class Config(Section):
     """A whole config file."""
 
@@ -484,6 +402,10 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
     intervals: IntervalsConfig | None = Field(IntervalsConfig(), description="`level` and `method`; null: no intervals")
     backtest: BacktestConfig = BacktestConfig()
+    tuning: TuningConfig = TuningConfig()
+    tracking: Trackers = Field(
+        [], description="where else to record parameters, metrics of each epoch and results: tensorboard, mlflow"
+    )
 
     _places: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -506,6 +428,10 @@ class Config(Section):
         """The resolved config, every default written out."""
         return yaml.dump(self.model_dump(), Dumper=Dumper, sort_keys=False, allow_unicode=True)
 
+    def to_short_yaml(self) -> str:
+        """The keys that are not at their default."""
+        return yaml.dump(self.model_dump(exclude_defaults=True), Dumper=Dumper, sort_keys=False, allow_unicode=True)
+
 
 def schema() -> dict:
     """The JSON Schema of a config file, for completion in editors."""
@@ -524,9 +450,15 @@ def differences(section: Section, prefix: str = "") -> dict[str, object]:
     return found
 
 
-def field_at(location: tuple[str | int, ...]) -> Any:
+def differing_sections(one: Config, other: Config) -> list[str]:
+    """The sections in which two configs differ that bear on what is trained."""
+    bearing = [name for name in Config.model_fields if name not in {"backtest", "tuning", "tracking"}]
+    return [name for name in bearing if getattr(one, name) != getattr(other, name)]
+
+
+def field_at(location: tuple[str | int, ...], root: type[Section] = Config) -> Any:
     """The pydantic field that a path such as ("training", "epochs") names, or None."""
-    section: Any = Config
+    section: Any = root
     field = None
     for name in location:
         if isinstance(name, int):

@@ -10,6 +10,7 @@ from forecast.evaluation import LABELS
 from forecast.runs import Run
 from forecast.significance import ALPHA
 
+MOST_SHOWN = 10  # runs of an experiment
 STYLES = {"mae": (10, ".4g"), "rmse": (10, ".4g"), "mase": (8, ".3f"), "wape": (8, ".1%"), "bias": (10, "+.3g")}
 
 
@@ -100,6 +101,26 @@ def _intervals(scores: dict) -> Iterator[str]:
 def _advice(metrics: dict) -> Iterator[str]:
     if metrics["advice"]:
         yield f"\n{metrics['advice']}"
+
+
+def experimented(folder: Run) -> Iterator[str]:
+    """The ten best runs, those that failed, and what to do next."""
+    table = folder.read_pieces(folder.leaderboard)
+    finished, failed = table[table.state == "finished"], table[table.state != "finished"]
+    width = max(map(len, table.run)) + 2
+    yield f"\n{'':<4}{'run':<{width}}{'validation MAE':>15}{'MASE':>8}{'test MAE':>11}{'MASE':>8}{'beats seasonal naive by':>25}"
+    for place, row in enumerate(finished.head(MOST_SHOWN).to_dict("records"), 1):
+        cells = [(15, "validation_mae", ".4g"), (8, "validation_mase", ".3f"), (11, "test_mae", ".4g"), (8, "test_mase", ".3f")]
+        cells.append((25, "skill_seasonal_naive", ".0%"))
+        shown = "".join(f"{'-' if pd.isna(row[name]) else format(row[name], style):>{size}}" for size, name, style in cells)
+        yield f"{place:<4}{row['run']:<{width}}{shown}"
+    if len(finished) > MOST_SHOWN:
+        yield f"... {len(finished) - MOST_SHOWN} more runs"
+    for row in failed.to_dict("records"):
+        yield f"{'-':<4}{row['run']:<{width}}  failed: {row['why']}"
+    yield f"\nRanked by the validation part. Leaderboard and page: {folder.leaderboard}, {folder.report}"
+    if len(finished):
+        yield f"Next: forecast train {folder.best}"
 
 
 def compared(table: pd.DataFrame) -> Iterator[str]:

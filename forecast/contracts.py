@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
@@ -21,18 +20,12 @@ if TYPE_CHECKING:
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
 
-def sha256_of(path: str) -> str:
-    """The checksum of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def contract(panel: Panel) -> dict:
     """What the data was, as plain JSON values: hash, size, spacing, zone, ranges, and what was done to which rows."""
     columns = zip(panel.file_columns, panel.values.T, panel.filled.T, strict=False)
     return {
         "path": panel.source,
-        "sha256": sha256_of(panel.source),
+        "sha256": panel.sha256,
         "rows": len(panel.values),
         "series": len(panel.series_ids),
         "freq": panel.freq,

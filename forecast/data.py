@@ -11,7 +11,7 @@ import pandas as pd
 from forecast import repairs
 from forecast.config import DataConfig
 from forecast.errors import DataError
-from forecast.tables import Rows, Static, read_rows
+from forecast.tables import Rows, Static, read_rows, sha256_of
 from forecast.time_features import calendar_features
 from forecast.timestamps import check_freq, check_spacing, infer_freq, season_of, steps_in
 
@@ -40,6 +40,7 @@ class Panel:
     source: str  # the file, for messages
     static: Static
     record: repairs.Record = field(default_factory=list)
+    sha256: str = ""  # of the file as it was read
     told_ahead: pd.DataFrame | None = None  # known covariates of the future that the file holds, by series and timestamp
 
     @property
@@ -94,7 +95,8 @@ def read_panel(config: DataConfig, path: str | Path | None = None) -> Panel:
         DataError: the file cannot be used as it is and the config's policies do not say what to do about it.
     """
     path = Path(path or config.path)
-    return repaired(*read_rows(config, path), config, str(path))
+    panel = repaired(*read_rows(config, path), config, str(path))
+    return replace(panel, sha256=sha256_of(path))
 
 
 def repaired(rows: Rows, static: Static, config: DataConfig, source: str) -> Panel:

@@ -6,25 +6,69 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
-from forecast.config import Config, field_at, section_of
+from forecast.config import Config, Section, field_at, section_of
 from forecast.errors import ConfigError, did_you_mean, nearest
 from forecast.yaml12 import Loader
 
 DEEPEST = 20  # levels of nesting in a YAML file
 
 
-def load_config(path: str | Path, overrides: Mapping[str, object] | None = None) -> Config:
+Kind = TypeVar("Kind", bound=Section)
+
+
+def load_config(
+    path: str | Path, overrides: Mapping[str, object] | None = None, origin: Mapping[str, str] | None = None
+) -> Config:
     """Read a YAML file into a `Config`; `overrides` such as `{"training.epochs": 5}` win over the file.
+
+    origin: where each override stands, if it is not an option of the command line.
 
     Raises:
         ConfigError: the file cannot be read, or keys or values are wrong; all of them are told at once.
     """
     path = Path(path)
+    values, places, wrong = read_yaml(path)
+    values.setdefault("name", name_of(path))
+    _resolve_path(values, path.parent)
+    for key, value in (overrides or {}).items():
+        _override(values, places, key, value, (origin or {}).get(key) or f"--set {key}={value}")
+    _resolve_path(values, Path())
+    config = checked(Config, values, places, wrong)
+    config._places.update(places)
+    return config
+
+
+def name_of(path: Path) -> str:
+    """What is called after a file."""
+    return re.sub(r"[^\w.-]", "-", path.stem).lstrip("-.") or "run"
+
+
+def checked(kind: type[Kind], values: dict[str, Any], places: Mapping[str, str], wrong: list[ConfigError]) -> Kind:
+    """The values of a file as a section of a kind.
+
+    Raises:
+        ConfigError: all that is wrong with them, after what `read_yaml` found wrong.
+    """
+    try:
+        section = kind.model_validate(values)
+    except ValidationError as error:
+        wrong = wrong + [_explain(item, places, kind) for item in error.errors() if item["type"] != "invalid_key"]  # told before
+    if wrong:
+        raise ConfigError.together(wrong)
+    return section
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, str], list[ConfigError]]:
+    """The values of a YAML file, the `file:line:column` of each key by dotted path, and what is wrong with the keys as text.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -32,20 +76,7 @@ def load_config(path: str | Path, overrides: Mapping[str, object] | None = None)
         raise ConfigError("no such config file.", f"Did you mean `{near}`?" if near else "Check the path.", str(path)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot be read ({error}).", "Give a YAML text file in UTF-8.", str(path)) from None
-    values, places, wrong = _parse(text, path)
-    values.setdefault("name", re.sub(r"[^\w.-]", "-", path.stem).lstrip("-.") or "run")
-    _resolve_path(values, path.parent)
-    for key, value in (overrides or {}).items():
-        _override(values, places, key, value)
-    _resolve_path(values, Path())
-    try:
-        config = Config.model_validate(values)
-    except ValidationError as error:
-        wrong += [_explain(item, places) for item in error.errors() if item["type"] != "invalid_key"]  # told by `_parse`
-    if wrong:
-        raise ConfigError.together(wrong)
-    config._places.update(places)
-    return config
+    return _parse(text, path)
 
 
 def _resolve_path(values: dict[str, Any], folder: Path) -> None:
@@ -77,7 +108,6 @@ def parse_overrides(options: list[str]) -> dict[str, object]:
 
 
 def _parse(text: str, path: Path) -> tuple[dict[str, Any], dict[str, str], list[ConfigError]]:
-    """YAML text -> its values, the `file:line:column` of each key by dotted path, and what is wrong with the keys as text."""
     try:
         loader = Loader(text)
         _check_plain(text, path)
@@ -127,30 +157,30 @@ def _collect_places(node: yaml.Node, prefix: str, file: str, places: dict[str, s
         _collect_places(value, name + ".", file, places, wrong)
 
 
-def _override(values: dict[str, Any], places: dict[str, str], key: str, value: object) -> None:
+def _override(values: dict[str, Any], places: dict[str, str], key: str, value: object, place: str) -> None:
     section, *rest = key.split(".")
     if not rest:
         values[section] = value
     else:
         if not isinstance(values.get(section), dict):
             values[section] = {}
-        _override(values[section], {}, ".".join(rest), value)
-    places[key] = f"--set {key}={value}"
+        _override(values[section], {}, ".".join(rest), value, place)
+    places[key] = place
 
 
-def _nearest_key(location: tuple[str | int, ...]) -> str:
+def _nearest_key(location: tuple[str | int, ...], root: type[Section]) -> str:
     """A hint for an unknown key: a near name in its section, or the same name in another section."""
-    field = field_at(location[:-1])
-    section = section_of(field.annotation) if field else Config
+    field = field_at(location[:-1], root)
+    section = section_of(field.annotation) if field else root
     name = str(location[-1])
-    sections = {home: section_of(field.annotation) for home, field in Config.model_fields.items()}
+    sections = {home: section_of(field.annotation) for home, field in root.model_fields.items()}
     elsewhere = [f"{home}.{name}" for home, inner in sections.items() if inner and name in inner.model_fields]
     if elsewhere and not nearest(name, section.model_fields):
         return f"Did you mean `{elsewhere[0]}`?"
     return did_you_mean(name, section.model_fields)
 
 
-def _explain(item: Mapping[str, Any], places: Mapping[str, str]) -> ConfigError:
+def _explain(item: Mapping[str, Any], places: Mapping[str, str], root: type[Section]) -> ConfigError:
     """One pydantic error in this project's words."""
     location = tuple(part for part in item["loc"])
     if not location:  # about several sections
@@ -159,8 +189,8 @@ def _explain(item: Mapping[str, Any], places: Mapping[str, str]) -> ConfigError:
     parent = ".".join(str(part) for part in location[:-1])
     place = places.get(key) or places.get(parent) or places.get("", "")
     if item["type"] == "extra_forbidden":
-        return ConfigError(f"unknown key `{key}`.", _nearest_key(location), place)
-    field = field_at(location)
+        return ConfigError(f"unknown key `{key}`.", _nearest_key(location, root), place)
+    field = field_at(location, root)
     section = section_of(field.annotation) if field else None
     meaning = (field.description if field else None) or (section.__doc__.rstrip(".") if section else "")
     remedy = f"{location[-1] if isinstance(location[-1], str) else location[-2]}: {meaning}." if meaning else ""

@@ -48,13 +48,15 @@ def prepare(config: Config) -> Prepared:
     return prepare_panel(*read_checked(config))
 
 
-def read_checked(config: Config) -> tuple[Config, Panel]:
+def read_checked(config: Config, panel: Panel | None = None) -> tuple[Config, Panel]:
     """The data, which can be used as the config says; and the config, with durations in steps of the data.
+
+    panel: what `config.data` describes, where it was read before.
 
     Raises:
         ConfigError, DataError
     """
-    panel = read_panel(config.data)
+    panel = panel or read_panel(config.data)
     check_moves(panel)
     config = in_steps(config, panel.freq)
     _check_known(config, panel.freq)

@@ -60,9 +60,26 @@ class Run:
         self.leakage = self.directory / "leakage.json"  # the leak certificate
         self.environment = self.directory / "environment.json"
         self.log = self.directory / "log.txt"
+        self.runs = self.directory / "runs"  # of an experiment or a search: a folder for each run
+        self.leaderboard = self.directory / "leaderboard.csv"  # of an experiment: a row per run, the best first
+        self.trials = self.directory / "trials.csv"  # of a search: a row per trial
+        self.journal = self.directory / "study.journal"  # of a search: every trial, as Optuna writes it
+        self.best = self.directory / "best.yaml"  # of an experiment or a search: the config that did best
+        self.tensorboard = self.directory / "tensorboard"  # event files, if `tracking` asks for them
+        self.report = self.directory / "report.html"
 
     def __repr__(self) -> str:
         return f"Run({str(self.directory)!r})"
+
+    @property
+    def finished(self) -> bool:
+        """Whether a training or backtest is here, and whole."""
+        return self.status.is_file() and self._read_status()["state"] == "finished"
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, None where it is not finished."""
+        return sum(self.read_json(self.environment)["seconds"].values()) if self.finished else None
 
     @property
     def name(self) -> str:
@@ -105,6 +122,8 @@ class Run:
             raise RunError(found, hint, str(directory))
         status = run._read_status()
         state = status["state"]
+        if run.runs.is_dir():
+            raise RunError("is an experiment or a search, with many runs.", f"Name one in {run.runs}.", str(directory))
         if state == "finished" and run.folds.exists():
             raise RunError("is a backtest, which keeps no network.", "Name a run of forecast train.", str(directory))
         if state != "finished":
@@ -123,9 +142,23 @@ class Run:
             RunError: there is none here, or it did not finish.
         """
         run = cls(directory)
-        if run.folds.exists() and run._read_status()["state"] == "finished":
+        if run.folds.exists() and run.finished:
             return run
         return cls.open(directory)
+
+    @classmethod
+    def resume(cls, name: str, directory: str | Path | None = None, force: bool = False) -> Run:
+        """The directory of an experiment or a search, `directory` or `runs/NAME`: with what it holds already, unless `force`.
+
+        Raises:
+            RunError: another kind of run or something else is there, or it cannot be written.
+        """
+        run = cls(directory or Path("runs") / name)
+        if force or not run.runs.is_dir():
+            run = cls.create(name, run.directory, force)
+            with run._writing(run.runs):
+                run.runs.mkdir()
+        return run
 
     @classmethod
     def _next_free(cls, root: Path, name: str) -> Run:

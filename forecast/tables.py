@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.config import LONGEST_CATEGORY, DataConfig
+from forecast.config import DataConfig
 from forecast.errors import DataError, did_you_mean, first_few
 from forecast.timestamps import choose_format, localize, parse_parts, parse_timestamps
+from forecast.values import LONGEST_CATEGORY
 
 EMPTY = ["", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None"]  # cells that hold no value; of a series id only ""
 LARGEST = 1e30  # beyond it, sums of squares no longer fit into the float32 of networks
@@ -72,6 +74,12 @@ class Rows:
     def spans(self) -> list[slice]:
         """The rows of each series, in sorted rows."""
         return [slice(int(begin), int(end)) for begin, end in pairwise(self.offsets)]
+
+
+def sha256_of(path: str | Path) -> str:
+    """The checksum of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_rows(config: DataConfig, path: Path) -> tuple[Rows, Static]:

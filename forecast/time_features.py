@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from forecast.config import HOLIDAYS, calendar_columns
+from forecast.config import calendar_columns
 from forecast.errors import check_installed
+from forecast.values import HOLIDAYS
 
 
 def calendar_features(stamps: pd.DatetimeIndex, names: list[str]) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import ValidationError
 
-from forecast.config import LONGEST_CATEGORY, Config, DataConfig
+from forecast.config import Config, DataConfig
 from forecast.contracts import Contract
 from forecast.errors import DAMAGED, DataError, RunError, did_you_mean, first_few
 from forecast.intervals import Intervals, quantiles_of
@@ -23,6 +23,7 @@ from forecast.models.description import KNOWN, Network
 from forecast.models.numpy_runtime import forward as numpy_forward
 from forecast.runs import Run
 from forecast.scaling import Scaler, scale_panel
+from forecast.values import LONGEST_CATEGORY
 from forecast.windows import Forward, Windows, assumptions_of, last_windows
 
 if TYPE_CHECKING:

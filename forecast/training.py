@@ -28,11 +28,12 @@ from forecast.loading import load_config
 from forecast.models.description import Network
 from forecast.models.numpy_runtime import READER_TOLERANCE, forward, relative_difference
 from forecast.prediction import predict
-from forecast.preparation import Prepared, prepare
+from forecast.preparation import Prepared, prepare, prepare_panel
 from forecast.repairs import told
 from forecast.reports import write_plots
 from forecast.runs import Run
 from forecast.scoring import Fitted, calibrated, costs_of_missing, score, scoreboard
+from forecast.tracking import check_trackers, tracked
 from forecast.trained import median_of, member_prefix, read_members, recent_rows
 
 if TYPE_CHECKING:
@@ -47,11 +48,12 @@ def train(
     run_dir: str | Path | None = None,
     force: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
+    panel: Panel | None = None,
 ) -> Run:
     """Train the network that `config` (or the file it names) describes and write a run directory.
 
     run_dir: where; None takes the next free `runs/NAME-N`. force: replace the run that is there.
-    on_progress: called after each batch and each epoch.
+    on_progress: called after each batch and each epoch. panel: the data of the config, where `read_checked` has read them.
 
     Raises:
         ConfigError, DataError: nothing is written.
@@ -59,19 +61,20 @@ def train(
     """
     check_trainable()
     config = config if isinstance(config, Config) else load_config(config)
+    check_trackers(config)
     seconds: dict[str, float] = {}
     with _timed(seconds, "reading"):
-        prepared = prepare(config)
+        prepared = prepare(config) if panel is None else prepare_panel(config, panel)
     config = prepared.config
     check_apart(run_dir, {"the data": config.data.path})
     run = Run.create(config.name, run_dir, force)
-    with run.recording():
+    with run.recording(), tracked(run, config) as record:
         _record_inputs(run, prepared)
         with _timed(seconds, "ridge"):
             linear, start = fit_ridges(prepared)
         with _timed(seconds, "training"):
             run.write_json(run.environment, environment())  # which loads Keras
-            fitted = fit_members(prepared, start, run, on_progress)
+            fitted = fit_members(prepared, start, record, on_progress)
             kept = {seed: epoch for seed, (epoch, _) in fitted.items()}
             _save(run, prepared, fitted)
         log.info("kept epochs by seed: %s; %d parameters each", kept, prepared.network.parameters)
@@ -153,11 +156,15 @@ def _forecast(run: Run, config: DataConfig, panel: Panel) -> None:
 
 
 def fit_members(
-    prepared: Prepared, ridge: Linear, run: Run, on_progress: Callable[[Progress], None] | None = None, **place: int
+    prepared: Prepared,
+    ridge: Linear,
+    record: Callable[[dict[str, float]], object],
+    on_progress: Callable[[Progress], None] | None = None,
+    **place: int,
 ) -> dict[int, tuple[int, dict[str, np.ndarray]]]:
     """Train a network for each seed; returns the epoch that each keeps, and its weights.
 
-    place: `fold` and `folds` of a backtest, for the history of the run and for `on_progress`.
+    record: takes a row for each epoch. place: `fold` and `folds` of a backtest, for those rows and for `on_progress`.
     """
     config, fitted = prepared.config, {}
     for member, seed in enumerate(config.seeds):
@@ -167,7 +174,7 @@ def fit_members(
             if progress.done == 1:
                 hidden = {"epochs", "done", "member", "members", "fold", "folds"}
                 row = {name: value for name, value in asdict(progress).items() if name not in hidden}
-                run.append_history(({"fold": progress.fold} if place else {}) | {"seed": seed} | row)
+                record(({"fold": progress.fold} if place else {}) | {"seed": seed} | row)
             if on_progress:
                 on_progress(progress)
 

@@ -1,0 +1,285 @@
+"""`experiment`: every combination of what is varied becomes a run, and all runs a leaderboard."""
+
+from __future__ import annotations
+
+import io
+import logging
+import shutil
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from forecast.config import Config, differing_sections
+from forecast.data import Panel
+from forecast.errors import ForecastError, RunError, first_few
+from forecast.evaluation import MODEL
+from forecast.grids import Cell, Experiment, read_experiment
+from forecast.pages import write_experiment_page
+from forecast.preparation import prepare_panel, read_checked
+from forecast.runs import Run
+from forecast.training import check_apart, check_trainable, train
+from forecast.workers import Workers
+
+METRICS = ("mae", "mase", "rmse")  # of both parts, in the leaderboard
+Panels = dict[str, Panel]  # by what is read, and how
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that ended, and where the experiment stands."""
+
+    name: str
+    done: int  # runs, this one included
+    runs: int
+    value: float | None  # the run's error on the validation part, None where it failed
+    why: str  # it failed
+    best: str  # the best run so far
+    best_value: float | None
+    metric: str
+    seconds_left: float  # about
+
+
+def experiment(
+    source: str | Path,
+    run_dir: str | Path | None = None,
+    force: bool = False,
+    overrides: Mapping[str, object] | None = None,
+    workers: Workers | None = None,
+    on_finished: Callable[[Finished], None] | None = None,
+) -> Run:
+    """Train every run of the experiment that the file `source` describes, and rank them by their error on the validation part.
+
+    run_dir: where to write, `runs/NAME` unless given. Finished runs that are there are kept, so that an experiment that was
+    interrupted goes on. force: begin anew. overrides: of the base config. workers: where runs are computed, this process unless
+    given. on_finished: called after each run.
+
+    Raises:
+        ConfigError, DataError: some run cannot be trained as it is described; nothing is written.
+        RunError: the directory cannot be used, or holds runs of another experiment.
+    """
+    check_trainable()
+    plan, workers = read_experiment(source, overrides), workers or Workers()
+    cells, panels = _checked(plan)
+    data = {panel.source for panel in panels.values()}
+    check_apart(run_dir, {f"the data {path}": path for path in data} | {"the experiment's file": source})
+    folder = Run.resume(plan.name, run_dir, force)
+    with folder.recording():
+        folder.write_text(folder.config, Path(source).read_text(encoding="utf-8-sig"))
+        left = [cell for cell in cells if not _is_kept(folder, cell, panels)]
+        failed = _train_all(folder, cells, left, panels, workers, on_finished)
+        _write_results(folder, plan.name, cells, failed)
+    return folder
+
+
+def _checked(plan: Experiment) -> tuple[list[Cell], Panels]:
+    """All runs, with durations in steps, and the data that they read, each once.
+
+    Raises:
+        ConfigError, DataError: some cannot be trained; all that is wrong is told at once.
+    """
+    panels: Panels = {}
+    cells: list[Cell] = []
+    errors: dict[str, ForecastError] = {}
+    for cell in plan.cells:
+        try:
+            config, panel = read_checked(cell.config, panels.get(_key(cell.config)))
+            prepare_panel(config, panel)
+        except ForecastError as error:
+            errors.setdefault(str(error), type(error)(f"{cell.name}: {error.found}", error.remedy, error.place))
+            continue
+        panels[_key(cell.config)] = panel
+        cells.append(Cell(cell.name, cell.factors, cell.seed, config))
+    if errors:
+        found = list(errors.values())
+        raise type(found[0]).together(found)
+    return cells, panels
+
+
+def _key(config: Config) -> str:
+    return config.data.model_dump_json()
+
+
+def _is_kept(folder: Run, cell: Cell, panels: Panels) -> bool:
+    """Whether the run is there and finished.
+
+    Raises:
+        RunError: a run of the same name is there, which was trained by another config or on other data.
+    """
+    run = Run(folder.runs / cell.name)
+    if not run.finished:
+        return False
+    before, panel = run.read_config(), panels[_key(cell.config)]
+    sections = differing_sections(before, cell.config)
+    if run.read_json(run.contract)["sha256"] != panel.sha256:
+        sections.append("the data file")
+    if sections:
+        found = f"was trained with other values of {first_few(sections, 5)} than the experiment now has."
+        raise RunError(found, "Begin anew with --force, or choose another --run-dir.", str(run.directory))
+    return True
+
+
+def _train_all(
+    folder: Run,
+    cells: list[Cell],
+    left: list[Cell],
+    panels: Panels,
+    workers: Workers,
+    on_finished: Callable[[Finished], None] | None,
+) -> dict[str, str]:
+    """Train the runs that are left; returns why some failed. The leaderboard on disk grows with every run."""
+    there = workers.engine == "ray"  # where the data file may not be
+    jobs = {cell.name: (cell.config, panels[_key(cell.config)] if there else folder.runs / cell.name) for cell in left}
+    failed: dict[str, str] = {}
+    began = time.perf_counter()
+    for done, (name, result) in enumerate(workers.each(_train_there if there else _train_here, jobs), 1):
+        if isinstance(result, ForecastError):
+            failed[name] = str(result).splitlines()[0]
+            log.error("%s failed: %s", name, result)
+        elif there:
+            _unpack(result, folder.runs / name)
+        table = leaderboard(folder, cells, failed)
+        folder.write_table(folder.leaderboard, table)
+        if on_finished:
+            spent = time.perf_counter() - began
+            on_finished(_finished(name, len(cells) - len(left) + done, table, failed, spent / done * (len(left) - done)))
+    return failed
+
+
+def _train_here(config: Config, directory: Path) -> None:
+    """Train beside the place, and move there when it is done: what is there is whole."""
+    part = directory.with_name(f"{directory.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+    try:
+        _train_quietly(config, part, None)
+    finally:
+        if not isinstance(sys.exception(), KeyboardInterrupt) and part.exists():  # a failed run keeps its log
+            shutil.rmtree(directory, ignore_errors=True)
+            part.rename(directory)
+
+
+def _train_there(config: Config, panel: Panel) -> bytes:
+    """Train on a machine that may have neither the data file nor this disk; returns the run directory as an archive."""
+    with tempfile.TemporaryDirectory() as scratch:
+        _train_quietly(config, Path(scratch) / "run", panel)
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+            archive.add(Path(scratch) / "run", ".")
+        return packed.getvalue()
+
+
+def _unpack(packed: bytes, directory: Path) -> None:
+    part = directory.with_name(f"{directory.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(part, filter="data")
+    shutil.rmtree(directory, ignore_errors=True)
+    part.rename(directory)
+
+
+def _train_quietly(config: Config, directory: Path, panel: Panel | None) -> None:
+    """Train; warnings go to the run's log only, or a hundred runs would repeat them."""
+    from forecast.models.backend import keras
+
+    keras.utils.clear_session()  # or the networks of all runs would stay in memory
+    logger = logging.getLogger("forecast")
+    handlers, logger.handlers, logger.propagate = logger.handlers, [logging.NullHandler()], False
+    try:
+        train(config, directory, panel=panel)
+    finally:
+        logger.handlers, logger.propagate = handlers, True
+
+
+def leaderboard(folder: Run, cells: list[Cell], failed: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """A row per run, those with the smallest error on the validation part first, then those that failed or are yet to come:
+    run, its factors, seed, state, errors on both parts, skill against seasonal naive on the test part, parameters, epoch, why.
+    """
+    rows = []
+    for cell in cells:
+        run = Run(folder.runs / cell.name)
+        row = {"run": cell.name, **cell.factors, "seed": cell.seed}
+        if run.finished:
+            metrics = run.read_json(run.metrics)
+            for part in ("validation", "test"):
+                row |= {f"{part}_{name}": metrics[part][MODEL]["total"][name] for name in METRICS}
+            row |= {
+                "skill_seasonal_naive": metrics["skill"]["seasonal_naive"],
+                "parameters": metrics["parameters"],
+                "kept_epoch": max(metrics["kept_epochs"].values()),
+                "state": "finished",
+            }
+        else:
+            row |= {"state": "failed" if failed and cell.name in failed else "waiting", "why": (failed or {}).get(cell.name)}
+        rows.append(row)
+    factors = list(cells[0].factors)
+    scores = [f"{part}_{name}" for part in ("validation", "test") for name in METRICS]
+    columns = ["run", *factors, "seed", "state", *scores, "skill_seasonal_naive", "parameters", "kept_epoch", "why"]
+    table = pd.DataFrame(rows).reindex(columns=columns)
+    errors = table[ranking_metric(table)].astype(float)
+    return table.iloc[errors.fillna(np.inf).argsort(kind="stable")].reset_index(drop=True)
+
+
+def ranking_metric(table: pd.DataFrame) -> str:
+    """The column by which runs are ranked: MASE on the validation part, or MAE where that is undefined for some."""
+    undefined = table.validation_mase.isna() & table.validation_mae.notna()
+    return "validation_mae" if undefined.any() else "validation_mase"
+
+
+def by_setting(table: pd.DataFrame, factors: list[str]) -> pd.DataFrame:
+    """A row per setting of the factors, best first: mean, lowest and highest error of its seeds on the validation part, and the
+    mean on the test part. A setting of which a run failed comes after those that are whole.
+    """
+    metric = ranking_metric(table)
+    keys = [table[name].map(str) for name in factors] or [pd.Series("run", table.index, name="run")]
+    groups = table.groupby(keys, sort=False)
+    found = groups.agg(
+        mean=(metric, "mean"), low=(metric, "min"), high=(metric, "max"), test=(metric.replace("validation", "test"), "mean")
+    )
+    found["runs"], found["failed"] = groups.size(), groups[metric].agg(lambda errors: errors.isna().sum())
+    return found.reset_index().sort_values(["failed", "mean"], kind="stable", ignore_index=True)
+
+
+def effects(table: pd.DataFrame, factors: list[str]) -> pd.DataFrame:
+    """A row per value of each factor: its mean error on the validation part over all else, the number of runs, and how far, on
+    average, the seeds of one setting lie apart (standard deviation; NaN with one seed).
+    """
+    metric, rows = ranking_metric(table), []
+    finished = table[table.state == "finished"]
+    for factor in factors:
+        others = [name for name in factors if name != factor]
+        for value, own in finished.groupby(finished[factor].map(str), sort=False):
+            keys = [own[name].map(str) for name in others] or [pd.Series(0, own.index)]
+            spread = own.groupby(keys)[metric].std().mean()
+            rows.append({"factor": factor, "value": value, "mean": own[metric].mean(), "seed_spread": spread, "runs": len(own)})
+    return pd.DataFrame(rows, columns=["factor", "value", "mean", "seed_spread", "runs"])
+
+
+def _write_results(folder: Run, name: str, cells: list[Cell], failed: Mapping[str, str]) -> None:
+    """Write the leaderboard, the best config, and the page."""
+    table, factors = leaderboard(folder, cells, failed), list(cells[0].factors)
+    folder.write_table(folder.leaderboard, table)
+    settings = by_setting(table, factors)
+    if table.state.eq("finished").any():
+        chosen = settings.iloc[0]
+        cell = next(cell for cell in cells if all(str(cell.factors[factor]) == chosen[factor] for factor in factors))
+        metric = ranking_metric(table).rpartition("_")[2].upper()
+        spread = f" (its {chosen.runs} seeds {chosen.low:.4g} to {chosen.high:.4g})" if chosen.runs > 1 else ""
+        title = f"The best of the experiment {name}: {metric} {chosen['mean']:.4g} on the validation part{spread}."
+        folder.write_text(folder.best, f"# {title}\n# forecast train {folder.best}\n\n{cell.config.to_short_yaml()}")
+    seconds = {cell.name: Run(folder.runs / cell.name).seconds for cell in cells}
+    write_experiment_page(folder, name, table, settings, effects(table, factors), seconds)
+
+
+def _finished(name: str, done: int, table: pd.DataFrame, failed: Mapping[str, str], seconds_left: float) -> Finished:
+    metric = ranking_metric(table)
+    own, best = table[table.run == name].iloc[0], table.iloc[0]
+    value = None if name in failed else float(own[metric])
+    best_value = None if pd.isna(best[metric]) else float(best[metric])
+    return Finished(name, done, len(table), value, failed.get(name, ""), best.run, best_value, metric, seconds_left)

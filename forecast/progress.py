@@ -1,0 +1,73 @@
+"""What is shown while a command works, on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from forecast.experiments import Finished
+    from forecast.models.fitting import Progress
+
+
+@contextlib.contextmanager
+def progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
+    """What shows progress on stderr: a bar on a terminal, otherwise a line per epoch."""
+    if quiet:
+        yield None
+    elif not sys.stderr.isatty():
+        yield _print_epoch
+    else:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        text = TextColumn("{task.description}")
+        left = [TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
+        with Progress(text, BarColumn(), *left, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("starting Keras", total=None)
+            yield lambda progress: _update_bar(bar, task, progress)
+
+
+def _print_epoch(progress: Progress) -> None:
+    if progress.done == 1:
+        loss = "" if progress.epoch == 0 else f"  loss {progress.loss:.5f}"
+        epoch = f"{_member(progress)}epoch {progress.epoch}/{progress.epochs}"
+        typer.echo(f"{epoch}{loss}  val_loss {progress.val_loss:.5f}  {progress.seconds:.1f}s", err=True)
+
+
+def _member(progress: Progress) -> str:
+    fold = f"fold {progress.fold}/{progress.folds}  " if progress.folds > 1 else ""
+    return fold + (f"network {progress.member}/{progress.members}  " if progress.members > 1 else "")
+
+
+def _update_bar(bar: Bar, task: Any, progress: Progress) -> None:
+    text = (
+        f"{_member(progress)}epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.5f}  val_loss {progress.val_loss:.5f}"
+    )
+    bar.update(task, description=text, total=progress.epochs, completed=max(0.0, progress.epoch - 1 + progress.done))
+
+
+def print_finished(finished: Finished) -> None:
+    """A line for a run of an experiment that ended."""
+    metric = finished.metric.rpartition("_")[2].upper()
+    told = f"failed: {finished.why}" if finished.value is None else f"{metric} {finished.value:.4g}"
+    best = "" if finished.best_value is None else f"  best {finished.best_value:.4g} {finished.best}"
+    left = f"  about {_time(finished.seconds_left)} left" if finished.done < finished.runs else ""
+    typer.echo(f"{finished.done}/{finished.runs}  {finished.name}  {told}{best}{left}", err=True)
+
+
+def _time(seconds: float) -> str:
+    """A time in the unit that fits.
+
+    >>> _time(7.2), _time(200), _time(9000)
+    ('7 s', '3 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,193 @@
+"""What the values of a config may be: a type for each kind, which refuses anything else in words."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+HOLIDAYS = re.compile(r"holidays\(([A-Z]{2})\)")
+CALENDAR = re.compile(rf"hour|day_of_week|day_of_month|month|week|{HOLIDAYS.pattern}")
+LONGEST_CATEGORY = 200  # characters of a static category's text
+WAIT = re.compile(r"([1-9][0-9]{0,8})([smhd])")
+DURATION = re.compile(r"([1-9][0-9]{0,8})\s*(s|min|h|d|w|mo|y)")
+
+
+def _one_or_list(value: object) -> object:
+    """`target: sales` and `units: 50` may be written without brackets."""
+    return [value] if isinstance(value, (str, int)) else value
+
+
+def _yes_or_no(value: object) -> object:
+    """YAML 1.2 reads yes/no/on/off as text; where a key is true or false, they say what they say."""
+    words = {"yes": True, "on": True, "no": False, "off": False}
+    return words.get(value.lower(), value) if isinstance(value, str) else value
+
+
+def _border(value: object) -> object:
+    """A part's size: a fraction of the rows, a number of steps, or the date at which it starts."""
+    if isinstance(value, float) and 0 < value < 1 or type(value) is int and value >= 1:
+        return value
+    if isinstance(value, str) and DURATION.fullmatch(value):
+        return value
+    return _date(
+        value,
+        "a fraction between 0 and 1, a number of steps (1 or more), a duration such as 30d, or a first date such as 2015-01-31",
+    )
+
+
+def _steps(value: object) -> object:
+    """A number of steps, or a duration that becomes one when the freq is known."""
+    duration = isinstance(value, str) and DURATION.fullmatch(value)
+    if duration or type(value) is int and 1 <= value <= 10**9:
+        return value
+    raise ValueError("it must be a number of steps (1 or more) or a duration such as 7d, 36h, 6mo or 1y")
+
+
+def _date(value: object, expected: str = "a date such as 2015-01-31 or 2015-01-31 06:00") -> str:
+    try:
+        moment = datetime.datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"it must be {expected}") from None
+    if moment.tzinfo:
+        raise ValueError("it must be a local time, without a UTC offset")
+    return str(moment)
+
+
+def _calendar(value: list[str]) -> list[str]:
+    for name in value:
+        if not CALENDAR.fullmatch(name):
+            raise ValueError(
+                f"`{name}` is not hour, day_of_week, day_of_month, month, week or holidays(DE), with a country's code"
+            )
+    return value
+
+
+def _different(value: list[int]) -> list[int]:
+    if len(set(value)) < len(value):
+        raise ValueError("each should be there once")
+    return value
+
+
+def _low_high(value: list[float]) -> list[float]:
+    if not value[0] < value[1]:
+        raise ValueError("the first number must be below the second")
+    return value
+
+
+def _ascending(value: list[float]) -> list[float]:
+    if any(one >= other for one, other in pairwise(value)):
+        raise ValueError("the numbers must ascend")
+    if any(round(number, 6) != number for number in value):
+        raise ValueError("the numbers may have six decimals")  # which is what the names of columns tell apart
+    return value
+
+
+def _levels(value: list[float]) -> list[float]:
+    if any(round(number, 3) != number for number in value):
+        raise ValueError("the numbers may have three decimals")
+    return _ascending(value)
+
+
+def _refit(value: object) -> object:
+    if value in ("never", "every") or (type(value) is int and 1 <= value <= 1000):
+        return value
+    raise ValueError("it must be never, every, or a number of folds (1 to 1000)")
+
+
+def _ascending_with_median(value: list[float]) -> list[float]:
+    if 0.5 not in value:
+        raise ValueError("0.5 must be among them: it is the forecast")
+    return _ascending(value)
+
+
+def _span(value: dict) -> dict:
+    """Where a search looks: `{int: [1, 3]}`, `{float: [1e-4, 1e-2], log: true}`, `{choice: [a, b]}`."""
+    kinds = [kind for kind in ("int", "float", "choice") if kind in value]
+    if len(kinds) != 1 or set(value) - {kinds[0], "step", "log"} or "choice" in value and len(value) > 1:
+        raise ValueError(
+            "it must be like {int: [32, 256], step: 32}, {float: [0.0001, 0.01], log: true} or {choice: [lstm, gru]}"
+        )
+    found = value[kinds[0]]
+    if not isinstance(found, list) or not found:
+        raise ValueError(f"`{kinds[0]}` must be a list with something in it")
+    if kinds[0] == "choice":
+        return value
+    numbers = (int,) if kinds[0] == "int" else (int, float)
+    if len(found) != 2 or any(type(number) not in numbers for number in found) or not found[0] < found[1]:
+        raise ValueError(
+            f"`{kinds[0]}` must be a list of the lowest and the highest {'whole ' if kinds[0] == 'int' else ''}number"
+        )
+    step, log = value.get("step"), value.get("log", False)
+    if type(log) is not bool or log and (step or found[0] <= 0):
+        raise ValueError("`log` is true or false, without a step, and the lowest number above 0")
+    if step is not None and (type(step) not in numbers or not 0 < step <= found[1] - found[0]):
+        raise ValueError("`step` must be a number above 0 that fits in between")
+    return value
+
+
+def _wait(value: str) -> str:
+    seconds_of(value)
+    return value
+
+
+def seconds_of(text: str) -> int:
+    """What a waiting time such as 10m lasts.
+
+    >>> seconds_of("10m")
+    600
+    """
+    found = WAIT.fullmatch(text)
+    if not found:
+        raise ValueError("it must be a time to wait such as 90s, 10m, 2h or 1d")
+    return int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+
+
+def _name(value: object) -> object:
+    if isinstance(value, str) and not re.fullmatch(r"\w[\w.-]*", value):
+        raise ValueError("it must start with a letter or digit and hold only letters, digits, '.', '_' and '-'")
+    return value
+
+
+Columns = Annotated[list[str], BeforeValidator(_one_or_list, json_schema_input_type=str | list[str])]
+Calendar = Annotated[Columns, AfterValidator(_calendar)]
+Names = Annotated[
+    list[Annotated[str, Field(min_length=1)]],
+    BeforeValidator(_one_or_list, json_schema_input_type=str | list[str]),
+    Field(min_length=1),
+]
+YesNo = Annotated[bool, BeforeValidator(_yes_or_no, json_schema_input_type=bool | Literal["yes", "no", "on", "off"])]
+Border = Annotated[float | int | str, BeforeValidator(_border)]
+Date = Annotated[str, BeforeValidator(_date)]
+Width = Annotated[int, Field(ge=1, le=10**5)]
+Units = Annotated[list[Width], BeforeValidator(_one_or_list, json_schema_input_type=Width | list[Width]), Field(min_length=1)]
+Range = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_low_high)]
+Name = Annotated[str, BeforeValidator(_name)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Seeds = Annotated[list[Seed], Field(min_length=1, max_length=100), AfterValidator(_different)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Text = Annotated[str, Field(min_length=1)]
+Steps = Annotated[int | str, BeforeValidator(_steps)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Quantiles = Annotated[
+    list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=2, max_length=99), AfterValidator(_ascending_with_median)
+]
+Levels = Annotated[
+    list[Annotated[float, Field(ge=1, le=99.9)]],
+    BeforeValidator(
+        lambda value: [value] if isinstance(value, (int, float)) else value, json_schema_input_type=float | list[float]
+    ),
+    Field(min_length=1, max_length=20),
+    AfterValidator(_levels),
+]
+Spans = dict[str, Annotated[dict[str, Any], AfterValidator(_span)]]
+Trackers = Annotated[
+    list[Literal["tensorboard", "mlflow"]],
+    BeforeValidator(_one_or_list, json_schema_input_type=str | list[str]),
+    AfterValidator(_different),
+]
+Wait = Annotated[str, AfterValidator(_wait)]
+Refit = Annotated[int | str, BeforeValidator(_refit)]

@@ -1,0 +1,233 @@
+"""A file says what is varied; every combination is a run, each finished run is kept, and the best is chosen by validation."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from forecast.cli import app
+from forecast.errors import ConfigError, RunError
+from forecast.experiments import by_setting, effects, experiment
+from forecast.grids import read_experiment
+from forecast.loading import load_config
+from forecast.runs import Run
+from forecast.workers import Workers
+
+GRID = {"base": "config.yaml", "grid": {"model.cell": ["gru", "simple_rnn"], "windows.lookback": [6, 12]}}
+
+
+@pytest.fixture
+def plan(project):
+    """Writes an experiment beside a small project; returns its path."""
+
+    def write(**keys: object) -> Path:
+        config = project(training={"epochs": 1})
+        path = config.with_name("cells.yaml")
+        path.write_text(yaml.safe_dump(GRID | keys))
+        return path
+
+    return write
+
+
+def test_every_combination_is_a_run_with_a_readable_name(plan):
+    cells = read_experiment(plan(cases={"a": {}, "b": {"model.units": [8]}}, seeds=[1, 2])).cells
+    assert len(cells) == 2 * 2 * 2 * 2
+    assert cells[0].name == "a,cell=gru,lookback=6,seed=1"
+    assert cells[-1].name == "b,cell=simple_rnn,lookback=12,seed=2"
+    assert cells[-1].factors == {"case": "b", "model.cell": "simple_rnn", "windows.lookback": 12}
+    last = cells[-1].config
+    assert (last.model.cell, last.model.units, last.windows.lookback, last.seed) == ("simple_rnn", [8], 12, 2)
+
+
+def test_names_that_would_be_alike_are_told_apart(plan):
+    cells = read_experiment(plan(grid={"model.units": [[84], [8, 4], [16] * 60]}, cases={"a": {}})).cells
+    assert cells[0].name == "a,units=84"
+    assert cells[1].name == "a,units=8-4"
+    assert len(cells[2].name) < 140
+    cells = read_experiment(plan(grid={"model.units": [8, [8]]})).cells
+    assert len({cell.name for cell in cells}) == 2
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"grid": {"model.cel": ["gru"]}}, r"cells.yaml:3:3: model.cel=gru: unknown key `model.cel`.\s+Did you mean `cell`"),
+        ({"grid": {"model.cell": ["gru", "lstmm"]}}, r"cells.yaml:3:3: model.cell=lstmm: `model.cell` is 'lstmm'"),
+        ({"grid": {"model.cell": []}}, r"`grid.model.cell` is \[\]; it should have at least 1 item"),
+        ({"grid": {"model.cell": ["gru", "gru"]}}, "`model.cell` has a value twice"),
+        ({"cases": {"a": {"model.cell": "gru"}}}, "is in the grid and in the case a"),
+        ({"cases": {"a/b": {}}}, "it must start with a letter or digit"),
+        ({"grid": {"seed": [1, 2]}, "seeds": [1]}, "`seed` is varied twice"),
+        ({"seeds": [1, 1]}, "each should be there once"),
+        ({"base": "confg.yaml"}, "there is no file .*confg.yaml"),
+        ({"gird": {}}, "unknown key `gird`.\\s+Did you mean `grid`"),
+        ({"grid": {f"model.{key}": list(range(100)) for key in "abc"}}, "these are 1000000 runs, more than 10000"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_is_wrong_is_said_before_anything_is_trained(plan, keys, message):
+    with pytest.raises(ConfigError, match=message):
+        read_experiment(plan(**keys))
+
+
+def test_every_cell_is_checked_against_the_data_first(plan, tmp_path):
+    with pytest.raises(ConfigError, match="cell=gru,lookback=500: .*") as error:
+        experiment(plan(grid={"model.cell": ["gru", "lstm"], "windows.lookback": [12, 500]}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert "500" in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Two cells with two seeds, on a small series."""
+    from tests.conftest import seasonal_rows
+
+    folder = tmp_path_factory.mktemp("experiment")
+    pd.DataFrame({"month": pd.date_range("2010-01-01", periods=120, freq="MS"), "sales": seasonal_rows()}).to_csv(
+        folder / "data.csv", index=False
+    )
+    (folder / "config.yaml").write_text(
+        "data: {path: data.csv, timestamp: month, target: sales}\nsplits: {validation: 18, test: 18}\n"
+        "windows: {lookback: 12, horizon: 3}\nmodel: {units: 4}\ntraining: {epochs: 1}\n"
+    )
+    (folder / "cells.yaml").write_text("base: config.yaml\ngrid: {model.cell: [gru, simple_rnn]}\nseeds: [1, 2]\n")
+    told = []
+    run = experiment(folder / "cells.yaml", folder / "out", on_finished=told.append)
+    return folder, run, told
+
+
+@pytest.mark.slow
+def test_the_leaderboard_is_ranked_by_validation(finished):
+    _, run, told = finished
+    table = pd.read_csv(run.leaderboard)
+    assert table.validation_mase.is_monotonic_increasing
+    assert set(table.run) == {f"cell={cell},seed={seed}" for cell in ("gru", "simple_rnn") for seed in (1, 2)}
+    for row in table.to_dict("records"):
+        metrics = json.loads((run.runs / row["run"] / "metrics.json").read_text())
+        assert row["validation_mase"] == metrics["validation"]["forecast"]["total"]["mase"]
+        assert row["test_mae"] == metrics["test"]["forecast"]["total"]["mae"]
+    assert [finished.done for finished in told] == [1, 2, 3, 4]
+    assert told[-1].best == table.run[0]
+    assert told[-1].seconds_left == 0 < told[0].seconds_left
+
+
+@pytest.mark.slow
+def test_the_best_setting_is_the_best_mean_over_its_seeds(finished):
+    _, run, _ = finished
+    table = pd.read_csv(run.leaderboard)
+    means = table.groupby("model.cell").validation_mase.mean()
+    assert load_config(run.best).model.cell == means.idxmin()
+    settings = by_setting(table, ["model.cell"])
+    assert settings["mean"].tolist() == sorted(means)
+    found = effects(table, ["model.cell"]).set_index("value")
+    spread = table[table["model.cell"] == "gru"].validation_mase.std()
+    assert found.loc["gru", "mean"] == pytest.approx(means["gru"])
+    assert found.loc["gru", "seed_spread"] == pytest.approx(spread)
+
+
+@pytest.mark.slow
+def test_the_page_loads_nothing(finished):
+    page = finished[1].report.read_text()
+    assert "<svg" in page
+    assert "cell=gru,seed=2" in page
+    assert "src=" not in page
+    assert "@import" not in page
+
+
+@pytest.mark.slow
+def test_called_again_it_keeps_what_is_finished_and_trains_the_rest(finished):
+    folder, run, _ = finished
+    before = run.leaderboard.read_bytes()
+    kept = {path: path.stat().st_mtime_ns for path in run.runs.glob("*/metrics.json")}
+    lost = run.runs / "cell=gru,seed=2"
+    (lost / "status.json").write_text('{"state": "running"}')
+    told = []
+    experiment(folder / "cells.yaml", folder / "out", on_finished=told.append)
+    assert [finished.name for finished in told] == ["cell=gru,seed=2"]
+    assert run.leaderboard.read_bytes() == before, "the same network, to the last digit"
+    assert {path for path in kept if path.stat().st_mtime_ns != kept[path]} == {lost / "metrics.json"}
+
+
+@pytest.mark.slow
+def test_runs_of_another_experiment_are_never_replaced_unasked(finished):
+    folder, run, _ = finished
+    with pytest.raises(RunError, match="was trained with other values of training than the experiment now has.\\s+Begin anew"):
+        experiment(folder / "cells.yaml", folder / "out", overrides={"training.learning_rate": 0.01})
+    assert pd.read_csv(run.leaderboard).state.eq("finished").all()
+    with pytest.raises(RunError, match="is an experiment or a search, with many runs"):
+        Run.open(run.directory)
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_is_told_and_the_others_go_on(plan, tmp_path):
+    path = plan(grid={"training.learning_rate": [1e-3, 1e6], "training.optimizer": ["sgd"], "training.clipnorm": [None]})
+    run = experiment(path, tmp_path / "out", overrides={"training.epochs": 20, "model.linear_skip": False})
+    table = pd.read_csv(run.leaderboard).set_index("training.learning_rate")
+    assert table.state.to_dict() == {1e-3: "finished", 1e6: "failed"}
+    assert "the loss is no longer a number" in table.why[1e6]
+    assert load_config(run.best).training.learning_rate == 1e-3
+    assert "failed" in run.report.read_text()
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_ends_with_the_same_leaderboard(finished, tmp_path):
+    folder, run, _ = finished
+    command = [sys.executable, "-m", "forecast", "experiment", str(folder / "cells.yaml"), "--run-dir", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    line = process.stderr.readline()  # the first run is finished; the second is under way
+    time.sleep(0.3)
+    process.kill()
+    process.wait()
+    assert line.startswith("1/4")
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert again.stderr.startswith("2/4"), again.stderr
+    assert (tmp_path / "out" / "leaderboard.csv").read_bytes() == run.leaderboard.read_bytes()
+    assert not list((tmp_path / "out" / "runs").glob("*.part"))
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_leaderboard_and_one_that_is_killed_is_replaced(finished, tmp_path, monkeypatch):
+    folder, run, _ = finished
+    victims = []
+
+    def kill_one(finished) -> None:
+        if not victims:
+            own = [int(name) for name in os.listdir("/proc") if name.isdecimal() and _parent(name) == os.getpid()]
+            victims.extend(pid for pid in own if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text())
+            os.kill(victims[-1], signal.SIGKILL)
+
+    experiment(folder / "cells.yaml", tmp_path / "out", workers=Workers(2), on_finished=kill_one)
+    assert len(victims) == 2
+    assert (tmp_path / "out" / "leaderboard.csv").read_bytes() == run.leaderboard.read_bytes()
+
+
+def _parent(pid: str) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it ended meanwhile
+        return 0
+
+
+@pytest.mark.slow
+def test_the_command(finished):
+    folder, run, _ = finished
+    result = CliRunner().invoke(app, ["experiment", str(folder / "cells.yaml"), "--run-dir", str(run.directory)])
+    assert result.exit_code == 0, result.output
+    assert "Ranked by the validation part" in result.stdout
+    assert f"Next: forecast train {run.best}" in result.stdout
+    rows = json.loads(
+        CliRunner().invoke(app, ["experiment", str(folder / "cells.yaml"), "--run-dir", str(run.directory), "--json"]).stdout
+    )
+    assert len(rows["leaderboard"]) == 4
+    wrong = CliRunner().invoke(app, ["experiment", str(folder / "cells.yaml"), "--engine", "spark"])
+    assert "there is no engine `spark`" in wrong.stderr
