@@ -28,6 +28,7 @@ _HOMES = {
     "predict": "prediction",
     "schema": "config",
     "train": "training",
+    "tune": "tuning",
     "validate": "validation",
 }
 __all__ = sorted(_HOMES)

@@ -239,6 +239,52 @@ def experiment(
 
 
 @app.command()
+def tune(
+    config: ConfigFile,
+    trials: Annotated[int | None, typer.Option(min=1, help="Of the whole study. [config: 30]", show_default=False)] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="When to stop, such as 90s, 10m or 2h.", show_default=False)
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|URL", help="Journal or database that several processes share.", show_default=False),
+    ] = None,
+    workers: NumberOfWorkers = 1,
+    engine: Engine = "local",
+    address: Address = None,
+    run_dir: FolderDir = None,
+    force: Force = False,
+    override: Overrides = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Search for better values of a config, and train the best. Called again, it goes on where it was interrupted.
+
+    Example:  forecast tune configs/airline.yaml --budget 10m --workers 2
+    """
+    from forecast.loading import parse_overrides
+
+    chosen = {"tuning.trials": trials, "tuning.budget": budget}
+    overrides = {key: value for key, value in chosen.items() if value is not None} | parse_overrides(override or [])
+    from forecast.console import tuned
+    from forecast.progress import print_finished
+    from forecast.tuning import tune as search
+    from forecast.workers import Workers
+
+    shown = None if quiet else print_finished
+    folder = search(config, run_dir, force, overrides, Workers(workers, engine, address), storage, shown)
+    if as_json:
+        told = {"best": str(folder.best), "trials": _records(folder.read_pieces(folder.trials))}
+        typer.echo(json.dumps({"run": str(folder.directory), **told}))
+    elif quiet:
+        typer.echo(str(folder.directory))
+    else:
+        for line in tuned(folder):
+            typer.echo(line)
+
+
+@app.command()
 def predict(
     run: RunFolder,
     data: Annotated[

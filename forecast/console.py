@@ -123,6 +123,21 @@ def experimented(folder: Run) -> Iterator[str]:
         yield f"Next: forecast train {folder.best}"
 
 
+def tuned(folder: Run) -> Iterator[str]:
+    """The best trials, how the best did on the test part, and what to do next."""
+    table = folder.read_pieces(folder.trials)
+    ended = (
+        table.dropna(subset="error").nsmallest(MOST_SHOWN, "error", keep="all").head(MOST_SHOWN).drop(columns=["state", "why"])
+    )
+    yield "\n" + ended.to_string(index=False, float_format="{:.4g}".format)
+    states = table.state.value_counts()
+    yield f"\n{len(table)} trials: " + ", ".join(f"{count} {state}" for state, count in states.items())
+    best = Run(folder.runs / "best")
+    yield f"{best.directory}: {best.read_json(best.metrics)['verdict']}"
+    yield f"\nChosen by the validation part. Trials, page and plots: {folder.directory}/"
+    yield f"Next: forecast predict {best.directory}, or forecast train {folder.best}"
+
+
 def compared(table: pd.DataFrame) -> Iterator[str]:
     """The leaderboard, and in which keys of their configs the runs differ."""
     width = max(map(len, table.run)) + 2

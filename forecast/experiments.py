@@ -9,8 +9,8 @@ import sys
 import tarfile
 import tempfile
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,26 +25,12 @@ from forecast.pages import write_experiment_page
 from forecast.preparation import prepare_panel, read_checked
 from forecast.runs import Run
 from forecast.training import check_apart, check_trainable, train
-from forecast.workers import Workers
+from forecast.workers import Finished, Job, LostError, Workers
 
 METRICS = ("mae", "mase", "rmse")  # of both parts, in the leaderboard
+TRIES = 2  # of a run whose process or node is lost
 Panels = dict[str, Panel]  # by what is read, and how
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A run that ended, and where the experiment stands."""
-
-    name: str
-    done: int  # runs, this one included
-    runs: int
-    value: float | None  # the run's error on the validation part, None where it failed
-    why: str  # it failed
-    best: str  # the best run so far
-    best_value: float | None
-    metric: str
-    seconds_left: float  # about
 
 
 def experiment(
@@ -136,25 +122,37 @@ def _train_all(
 ) -> dict[str, str]:
     """Train the runs that are left; returns why some failed. The leaderboard on disk grows with every run."""
     there = workers.engine == "ray"  # where the data file may not be
-    jobs = {cell.name: (cell.config, panels[_key(cell.config)] if there else folder.runs / cell.name) for cell in left}
-    failed: dict[str, str] = {}
-    began = time.perf_counter()
-    for done, (name, result) in enumerate(workers.each(_train_there if there else _train_here, jobs), 1):
+    queue, tried, failed = deque(left), Counter(), {}
+    done, began = 0, time.perf_counter()
+
+    def next_job() -> Job | None:
+        if not queue:
+            return None
+        cell = queue.popleft()
+        tried[cell.name] += 1
+        return cell.name, (cell.config, panels[_key(cell.config)] if there else folder.runs / cell.name)
+
+    for name, result in workers.each(_train_there if there else train_whole, next_job):
+        if isinstance(result, LostError) and tried[name] < TRIES:
+            log.info("%s: %s It is tried once more.", name, result.found)
+            queue.append(next(cell for cell in left if cell.name == name))
+            continue
         if isinstance(result, ForecastError):
             failed[name] = str(result).splitlines()[0]
             log.error("%s failed: %s", name, result)
         elif there:
             _unpack(result, folder.runs / name)
+        done += 1
         table = leaderboard(folder, cells, failed)
         folder.write_table(folder.leaderboard, table)
         if on_finished:
-            spent = time.perf_counter() - began
-            on_finished(_finished(name, len(cells) - len(left) + done, table, failed, spent / done * (len(left) - done)))
+            seconds_left = (time.perf_counter() - began) / done * (len(left) - done)
+            on_finished(_finished(name, len(cells) - len(left) + done, table, failed, seconds_left))
     return failed
 
 
-def _train_here(config: Config, directory: Path) -> None:
-    """Train beside the place, and move there when it is done: what is there is whole."""
+def train_whole(config: Config, directory: Path) -> None:
+    """Train beside the directory, and move there when it is done: what is there is whole. A run that fails is moved, too."""
     part = directory.with_name(f"{directory.name}.part")
     shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
     try:
@@ -279,7 +277,6 @@ def _write_results(folder: Run, name: str, cells: list[Cell], failed: Mapping[st
 
 def _finished(name: str, done: int, table: pd.DataFrame, failed: Mapping[str, str], seconds_left: float) -> Finished:
     metric = ranking_metric(table)
-    own, best = table[table.run == name].iloc[0], table.iloc[0]
-    value = None if name in failed else float(own[metric])
-    best_value = None if pd.isna(best[metric]) else float(best[metric])
-    return Finished(name, done, len(table), value, failed.get(name, ""), best.run, best_value, metric, seconds_left)
+    own, best = (row.where(row.notna(), None) for row in (table[table.run == name].iloc[0], table.iloc[0]))
+    why = f"failed: {failed[name]}" if name in failed else ""
+    return Finished(name, done, len(table), own[metric], why, best.run, best[metric], metric, seconds_left)

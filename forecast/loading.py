@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from forecast.config import Config, Section, field_at, section_of
 from forecast.errors import ConfigError, did_you_mean, nearest
-from forecast.yaml12 import Loader
+from forecast.yaml12 import Loader, yaml_value
 
 DEEPEST = 20  # levels of nesting in a YAML file
 
@@ -41,6 +41,21 @@ def load_config(
     config = checked(Config, values, places, wrong)
     config._places.update(places)
     return config
+
+
+def changed(config: Config, values: Mapping[str, object]) -> Config:
+    """A config with other values of some keys, which are dotted.
+
+    Raises:
+        ConfigError
+    """
+    whole: dict[str, Any] = config.model_dump()
+    places: dict[str, str] = {}
+    for key, value in values.items():
+        _override(whole, places, key, value, f"{key}={value}")
+    other = checked(Config, whole, places, [])
+    other._places.update(config._places | places)
+    return other
 
 
 def name_of(path: Path) -> str:
@@ -98,7 +113,7 @@ def parse_overrides(options: list[str]) -> dict[str, object]:
             wrong.append(ConfigError(f"--set {option} has no key and value.", "Write for example --set training.epochs=5."))
             continue
         try:
-            overrides[key.strip()] = yaml.load(text, Loader=Loader)  # noqa: S506 - Loader is a SafeLoader
+            overrides[key.strip()] = yaml_value(text)
         except yaml.YAMLError:
             remedy = "Quote it for the shell: --set model.units='[64, 32]'."
             wrong.append(ConfigError(f"--set {option}: the value is not YAML.", remedy))

@@ -58,6 +58,19 @@ def write_experiment_page(
     folder.write_text(folder.report, page(f"{name}: experiment", parts))
 
 
+def write_study_page(
+    folder: Run, name: str, title: str, verdict: str, table: pd.DataFrame, figures: Mapping[str, Figure]
+) -> None:
+    """Write what a search found: its best trial and how that does on the test part, pictures, and all trials."""
+    parts = [f"<h1>{html.escape(name)}</h1>", f"<p><strong>{html.escape(title)}</strong></p>"]
+    parts.append(f"<p>On the test part, which chose nothing: {html.escape(verdict)}</p>")
+    for heading, figure in figures.items():
+        parts += [f"<h2>{heading.capitalize()}</h2>", _svg(figure)]
+    ranked = table.sort_values("error", kind="stable").dropna(axis="columns", how="all")
+    parts += ["<h2>Trials</h2>", _table(ranked, "Every trial, the smallest error first; those without one ended early.")]
+    folder.write_text(folder.report, page(f"{name}: search", parts))
+
+
 def _told(settings: pd.DataFrame, metric: str) -> str:
     """The best setting in a sentence, and whether its lead is larger than what another seed does."""
     best = settings.iloc[0]

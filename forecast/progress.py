@@ -12,8 +12,8 @@ import typer
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-    from forecast.experiments import Finished
     from forecast.models.fitting import Progress
+    from forecast.workers import Finished
 
 
 @contextlib.contextmanager
@@ -54,12 +54,12 @@ def _update_bar(bar: Bar, task: Any, progress: Progress) -> None:
 
 
 def print_finished(finished: Finished) -> None:
-    """A line for a run of an experiment that ended."""
+    """A line for a run or a trial that ended."""
     metric = finished.metric.rpartition("_")[2].upper()
-    told = f"failed: {finished.why}" if finished.value is None else f"{metric} {finished.value:.4g}"
+    told = finished.why if finished.value is None else f"{metric} {finished.value:.4g}"
     best = "" if finished.best_value is None else f"  best {finished.best_value:.4g} {finished.best}"
-    left = f"  about {_time(finished.seconds_left)} left" if finished.done < finished.runs else ""
-    typer.echo(f"{finished.done}/{finished.runs}  {finished.name}  {told}{best}{left}", err=True)
+    left = f"  about {_time(finished.seconds_left)} left" if finished.done < finished.jobs else ""
+    typer.echo(f"{finished.done}/{finished.jobs}  {finished.name}  {told}{best}{left}", err=True)
 
 
 def _time(seconds: float) -> str:

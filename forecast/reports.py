@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from forecast.intervals import column_of
 from forecast.runs import Run
 
 if TYPE_CHECKING:
+    import optuna
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -64,6 +66,26 @@ def anomalies_figure(points: pd.DataFrame, anomalies: pd.DataFrame, level: float
         axis.set_title(f"{series_id}: {target}", loc="left", parse_math=False)
     axes[0].legend(ncols=3, frameon=False, fontsize="small", loc="upper left")
     return figure
+
+
+def study_figures(study: optuna.Study) -> dict[str, Figure]:
+    """Of a search: the error of each trial, which parameters matter, and the errors over the values of each."""
+    import matplotlib as mpl
+    import optuna
+    from optuna.visualization import matplotlib as drawn
+
+    ended = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+    pictures = {"history": drawn.plot_optimization_history, "slice": drawn.plot_slice}
+    if len(ended) > 1 and len({trial.value for trial in ended}) > 1:
+        pictures["importance"] = drawn.plot_param_importances
+    figures = {}
+    with warnings.catch_warnings(), mpl.rc_context({"backend": "agg"}):
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        for name, draw in pictures.items():
+            axes = np.ravel(draw(study))
+            figures[name] = axes[0].figure
+            mpl.pyplot.close(figures[name])
+    return figures
 
 
 def _error_per_fold(folds: pd.DataFrame) -> Figure:

@@ -36,6 +36,15 @@ class Dumper(yaml.SafeDumper):
     yaml_implicit_resolvers = Loader.yaml_implicit_resolvers
 
 
+def yaml_value(text: str) -> object:
+    """What a line of YAML says.
+
+    >>> yaml_value("[a, '09', 1e-3]")
+    ['a', '09', 0.001]
+    """
+    return yaml.load(text, Loader=Loader)  # noqa: S506 - Loader is a SafeLoader
+
+
 def yaml_line(value: object) -> str:
     """A value as YAML on one line, quoted where `load_config` would take it for something else.
 
