@@ -230,6 +230,11 @@ def ranking_metric(table: pd.DataFrame) -> str:
     return "validation_mae" if undefined.any() else "validation_mase"
 
 
+def label_of(table: pd.DataFrame) -> str:
+    """The name of the error by which runs are ranked."""
+    return ranking_metric(table).rpartition("_")[2].upper()
+
+
 def by_setting(table: pd.DataFrame, factors: list[str]) -> pd.DataFrame:
     """A row per setting of the factors, best first: mean, lowest and highest error of its seeds on the validation part, and the
     mean on the test part. A setting of which a run failed comes after those that are whole.
@@ -267,16 +272,15 @@ def _write_results(folder: Run, name: str, cells: list[Cell], failed: Mapping[st
     if table.state.eq("finished").any():
         chosen = settings.iloc[0]
         cell = next(cell for cell in cells if all(str(cell.factors[factor]) == chosen[factor] for factor in factors))
-        metric = ranking_metric(table).rpartition("_")[2].upper()
         spread = f" (its {chosen.runs} seeds {chosen.low:.4g} to {chosen.high:.4g})" if chosen.runs > 1 else ""
-        title = f"The best of the experiment {name}: {metric} {chosen['mean']:.4g} on the validation part{spread}."
+        title = f"The best of the experiment {name}: {label_of(table)} {chosen['mean']:.4g} on the validation part{spread}."
         folder.write_text(folder.best, f"# {title}\n# forecast train {folder.best}\n\n{cell.config.to_short_yaml()}")
     seconds = {cell.name: Run(folder.runs / cell.name).seconds for cell in cells}
-    write_experiment_page(folder, name, table, settings, effects(table, factors), seconds)
+    write_experiment_page(folder, name, label_of(table), table, settings, effects(table, factors), seconds)
 
 
 def _finished(name: str, done: int, table: pd.DataFrame, failed: Mapping[str, str], seconds_left: float) -> Finished:
     metric = ranking_metric(table)
     own, best = (row.where(row.notna(), None) for row in (table[table.run == name].iloc[0], table.iloc[0]))
     why = f"failed: {failed[name]}" if name in failed else ""
-    return Finished(name, done, len(table), own[metric], why, best.run, best[metric], metric, seconds_left)
+    return Finished(name, done, len(table), own[metric], why, best.run, best[metric], label_of(table), seconds_left)

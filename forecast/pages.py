@@ -29,6 +29,7 @@ svg { max-width: 100%; height: auto; background: #fff; } .note { opacity: .8; }
 def write_experiment_page(
     folder: Run,
     name: str,
+    metric: str,
     table: pd.DataFrame,
     settings: pd.DataFrame,
     effects: pd.DataFrame,
@@ -36,9 +37,9 @@ def write_experiment_page(
 ) -> None:
     """Write what an experiment found: the best setting, the effect of each factor, all settings and all runs.
 
-    table: the leaderboard. settings: a row per setting, best first. effects: a row per value of a factor. seconds: of each run.
+    metric: by which runs are ranked. table: the leaderboard. settings: a row per setting, best first. effects: a row per value of
+    a factor. seconds: of each run.
     """
-    metric = "MASE" if table.validation_mase.notna().equals(table.validation_mae.notna()) else "MAE"
     parts = [f"<h1>{html.escape(name)}</h1>", f"<p><strong>{html.escape(_told(settings, metric))}</strong></p>"]
     parts.append(
         '<p class="note">Ranked by the error on the validation part. The test part is shown beside it and chose nothing.</p>'

@@ -55,8 +55,7 @@ def _update_bar(bar: Bar, task: Any, progress: Progress) -> None:
 
 def print_finished(finished: Finished) -> None:
     """A line for a run or a trial that ended."""
-    metric = finished.metric.rpartition("_")[2].upper()
-    told = finished.why if finished.value is None else f"{metric} {finished.value:.4g}"
+    told = finished.why if finished.value is None else f"{finished.metric} {finished.value:.4g}"
     best = "" if finished.best_value is None else f"  best {finished.best_value:.4g} {finished.best}"
     left = f"  about {_time(finished.seconds_left)} left" if finished.done < finished.jobs else ""
     typer.echo(f"{finished.done}/{finished.jobs}  {finished.name}  {told}{best}{left}", err=True)

@@ -91,9 +91,9 @@ def tune(
     check_apart(run_dir, {"the data": config.data.path})
     folder = Run.resume(f"{config.name}-tune", run_dir, force)
     with folder.recording():
-        folder.write_text(folder.config, config.to_yaml())
         place = str(storage or folder.journal)
         study = _study(search, place, shared=storage is not None)
+        folder.write_text(folder.config, config.to_yaml())
         _take_over(study)
         _run_trials(search, study, place, workers, on_finished)
         _write_results(search, study, folder)
@@ -113,12 +113,25 @@ def open_storage(place: str) -> optuna.storages.BaseStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         if "://" in place:
-            return optuna.storages.RDBStorage(place)
+            return _database(place)
         return optuna.storages.JournalStorage(JournalFileBackend(place))
     except (OSError, ImportError, ValueError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
         shown = re.sub(r"://[^@/]*@", "://...@", place)  # without its password
         hint = "The extra `postgres` installs what postgresql+psycopg://user@host/name needs."
         raise RunError(f"the storage cannot be used: {str(error).splitlines()[0]}", hint, shown) from None
+
+
+def _database(url: str) -> optuna.storages.RDBStorage:
+    """A database, whose tables two processes may be making at the same moment."""
+    import optuna
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
+
+    for wait in (0.5, 1.0, 2.0):
+        try:
+            return optuna.storages.RDBStorage(url)
+        except (IntegrityError, ProgrammingError):
+            time.sleep(wait)
+    return optuna.storages.RDBStorage(url)
 
 
 def _study(search: Search, place: str, shared: bool) -> optuna.Study:

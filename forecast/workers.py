@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -92,23 +93,33 @@ def _in_processes(function: Callable[..., Any], next_job: Callable[[], Job | Non
 
     threads = max(1, (os.cpu_count() or 1) // count)
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
-    pool = ProcessPool(count, initializer=_begin_worker, initargs=(threads, os.getpid()), context=context)
-    pending: dict[concurrent.futures.Future, str] = {}
+
+    def new_pool() -> ProcessPool:
+        return ProcessPool(count, initializer=_begin_worker, initargs=(threads, os.getpid()), context=context)
+
+    pool, pending, worked = new_pool(), {}, False
     try:
         while True:
+            if not pool.active:  # all of its processes were killed at once
+                pool.stop()
+                pool.join()
+                pool = new_pool()
             while len(pending) < count and (job := next_job()):
                 pending[pool.schedule(_tried, (function, *job[1]))] = job[0]
             if not pending:
                 return
             for future in concurrent.futures.wait(pending, return_when=concurrent.futures.FIRST_COMPLETED).done:
                 name, error = pending.pop(future), future.exception()
-                if isinstance(error, ProcessExpired):
-                    yield name, LostError(f"its process was killed (exit code {error.exitcode}).", "Memory may be short.")
+                if isinstance(error, BrokenProcessPool) and not worked:
+                    remedy = (
+                        "In a script, call this under `if __name__ == '__main__':`, since each process reads the script first."
+                    )
+                    raise RunError("no process could begin.", remedy, "workers")
+                if isinstance(error, (ProcessExpired, BrokenProcessPool)):
+                    yield name, LostError("its process was killed.", "Memory may be short: use fewer --workers.")
                 else:
                     yield name, future.result()
-    except concurrent.futures.process.BrokenProcessPool:
-        remedy = "In a script, call this under `if __name__ == '__main__':`, since each process reads the script first."
-        raise RunError("no process could begin.", remedy, "workers") from None
+                worked = True
     finally:
         pool.stop()
         pool.join()
