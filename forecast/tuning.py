@@ -304,7 +304,7 @@ def _try(config: Config, base: Config, panel: Panel, place: str, trial_id: int, 
         nonlocal epochs
         if progress.done == 1 and progress.epoch > 0:
             epochs += 1
-            if prunes and first and progress.member == 1:
+            if first and progress.member == 1:
                 trial.report(progress.val_loss, progress.epoch)
                 if trial.should_prune():
                     raise optuna.TrialPruned

@@ -7,7 +7,9 @@ import dataclasses
 import logging
 import multiprocessing
 import os
+import re
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ from typing import Any, Literal
 from forecast.errors import ForecastError, RunError, check_installed
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+SECONDS_TO_ANSWER = 10.0  # for a Ray cluster
 WATCH = 1.0  # seconds between two looks whether the parent lives
 log = logging.getLogger(__name__)
 Job = tuple[str, tuple[Any, ...]]  # its name, and the arguments of the function
@@ -145,8 +148,10 @@ def _on_ray(function: Callable[..., Any], next_job: Callable[[], Job | None], ad
     import ray
 
     try:
+        if address and (place := re.fullmatch(r"(?:ray://)?([^/:]+):(\d+)", address)):  # Ray itself would try for minutes
+            socket.create_connection((place[1], int(place[2])), timeout=SECONDS_TO_ANSWER).close()
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise RunError(
             f"no Ray cluster answers ({error}).", "Start one with `ray start --head`.", f"--address {address}"
         ) from None

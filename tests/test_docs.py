@@ -14,13 +14,16 @@ import pytest
 import yaml
 
 from forecast.cli import app
+from forecast.grids import read_experiment
 from forecast.loading import load_config
 from forecast.runs import Run
 from forecast.yaml12 import Loader
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+EXPERIMENTS = sorted((ROOT / "configs" / "experiments").glob("*.yaml"))
+BLOCKS = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)  # a config, an experiment, and the part of a config that tunes
 COMMANDS = {command.callback.__name__.replace("_", "-") for command in app.registered_commands}
 
 
@@ -43,9 +46,19 @@ def test_shipped_configs_load_and_say_what_to_expect(path):
     assert f"configs/{path.name}" in README
 
 
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.name)
+def test_shipped_experiments_load_and_say_what_to_expect(path):
+    assert read_experiment(path).cells
+    header = path.read_text().split("\n\n")[0]
+    assert f"forecast experiment configs/experiments/{path.name}" in header
+    assert re.search(r"Expected: .*validation MASE [\d.]+", header)
+    assert re.search(r"About \d+ s on 2 cores", header)
+    assert f"configs/experiments/{path.name}" in README
+
+
 @pytest.mark.parametrize("path", [*CONFIGS, ROOT / "README.md"], ids=lambda path: path.name)
 def test_configs_fit_the_schema(path):
-    text = path.read_text() if path.suffix == ".yaml" else re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)[0]
+    text = path.read_text() if path.suffix == ".yaml" else BLOCKS[0]
     schema = json.loads((ROOT / "docs" / "config.schema.json").read_text())
     wrong = jsonschema.Draft202012Validator(schema).iter_errors(yaml.load(text, Loader))  # noqa: S506
     assert [error.message for error in wrong] == []
@@ -78,9 +91,13 @@ def test_readme_names_every_file_of_a_run():
 
 
 def test_readme_config_loads(tmp_path):
-    (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    (tmp_path / "config.yaml").write_text(block)
-    assert load_config(tmp_path / "config.yaml").windows.model_dump() == yaml.safe_load(block)["windows"] | {"stride": 1}
+    config, experiment, tuning = BLOCKS
+    (tmp_path / "config.yaml").write_text(config)
+    assert load_config(tmp_path / "config.yaml").windows.model_dump() == yaml.safe_load(config)["windows"] | {"stride": 1}
+    (tmp_path / "experiment.yaml").write_text(experiment.replace("../airline.yaml", str(ROOT / "configs" / "airline.yaml")))
+    assert len(read_experiment(tmp_path / "experiment.yaml").cells) == 2 * 3 * 2 * 3
+    (tmp_path / "config.yaml").write_text(config + tuning)
+    assert len(load_config(tmp_path / "config.yaml").tuning.search) == 4
 
 
 def test_links_lead_somewhere():
