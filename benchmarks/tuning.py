@@ -64,9 +64,9 @@ def main() -> None:
             ratios.append(best["median"] / best["none"])
             row = f"{seed:>5}{epochs['none']:>8}{epochs['median']:>8}{saved[-1]:>8.0%}{best['median']:>9.4f}{best['none']:>10.4f}"
             print(row, flush=True)
-        print(
-            f"median: {statistics.median(saved):.0%} of the epochs saved; best error {statistics.median(ratios):.3f} of that without"
-        )
+        if saved:
+            best = f"best error {statistics.median(ratios):.3f} of that without"
+            print(f"median: {statistics.median(saved):.0%} of the epochs saved; {best}")
         same = ("--set=tuning.pruner=none", "--set=tuning.sampler=random")
         seconds = {}
         for workers in (1, 2):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import shutil
-import sys
 import tarfile
 import tempfile
 import time
@@ -18,16 +16,16 @@ import pandas as pd
 
 from forecast.config import Config, differing_sections
 from forecast.data import Panel
-from forecast.errors import ForecastError, RunError, first_few
+from forecast.errors import ConfigError, ForecastError, RunError, first_few
 from forecast.evaluation import MODEL
 from forecast.grids import Cell, Experiment, read_experiment
 from forecast.pages import write_experiment_page
-from forecast.preparation import prepare_panel, read_checked
+from forecast.preparation import prepare_panel, read_checked, scored_on
 from forecast.runs import Run
 from forecast.training import check_apart, check_trainable, train
 from forecast.workers import Finished, Job, LostError, Workers
 
-METRICS = ("mae", "mase", "rmse")  # of both parts, in the leaderboard
+METRICS, PARTS = ("mae", "mase", "rmse"), ("validation", "test")  # in the leaderboard
 TRIES = 2  # of a run whose process or node is lost
 Panels = dict[str, Panel]  # by what is read, and how
 log = logging.getLogger(__name__)
@@ -54,14 +52,16 @@ def experiment(
     check_trainable()
     plan, workers = read_experiment(source, overrides), workers or Workers()
     cells, panels = _checked(plan)
-    data = {panel.source for panel in panels.values()}
-    check_apart(run_dir, {f"the data {path}": path for path in data} | {"the experiment's file": source})
-    folder = Run.resume(plan.name, run_dir, force)
+    directory = Path(run_dir or Path("runs") / plan.name)
+    read = {"the experiment's file": source, "its base": plan.base}
+    check_apart(directory, read | {f"the data {panel.source}": panel.source for panel in panels.values()})
+    folder = Run.resume("experiment", directory, force)
     with folder.recording():
-        folder.write_text(folder.config, Path(source).read_text(encoding="utf-8-sig"))
+        board = _Leaderboard(folder, cells)
         left = [cell for cell in cells if not _is_kept(folder, cell, panels)]
-        failed = _train_all(folder, cells, left, panels, workers, on_finished)
-        _write_results(folder, plan.name, cells, failed)
+        folder.write_text(folder.config, Path(source).read_text(encoding="utf-8-sig"))
+        _train_all(board, left, panels, workers, on_finished)
+        _write_results(board, plan.name)
     return folder
 
 
@@ -69,15 +69,16 @@ def _checked(plan: Experiment) -> tuple[list[Cell], Panels]:
     """All runs, with durations in steps, and the data that they read, each once.
 
     Raises:
-        ConfigError, DataError: some cannot be trained; all that is wrong is told at once.
+        ConfigError, DataError: some cannot be trained, or are scored on other windows; all that is wrong is told at once.
     """
     panels: Panels = {}
     cells: list[Cell] = []
     errors: dict[str, ForecastError] = {}
+    scored: dict[str, str] = {}  # on what, and the first cell that is
     for cell in plan.cells:
         try:
             config, panel = read_checked(cell.config, panels.get(_key(cell.config)))
-            prepare_panel(config, panel)
+            scored.setdefault(scored_on(prepare_panel(config, panel)), cell.name)
         except ForecastError as error:
             errors.setdefault(str(error), type(error)(f"{cell.name}: {error.found}", error.remedy, error.place))
             continue
@@ -86,6 +87,10 @@ def _checked(plan: Experiment) -> tuple[list[Cell], Panels]:
     if errors:
         found = list(errors.values())
         raise type(found[0]).together(found)
+    if len(scored) > 1:
+        one, other = list(scored.values())[:2]
+        remedy = "Vary nothing that changes the data, the target, the horizon, or the windows of the validation and test parts."
+        raise ConfigError(f"{one} and {other} are scored on different windows; no order of the two means anything.", remedy)
     return cells, panels
 
 
@@ -113,16 +118,15 @@ def _is_kept(folder: Run, cell: Cell, panels: Panels) -> bool:
 
 
 def _train_all(
-    folder: Run,
-    cells: list[Cell],
+    board: _Leaderboard,
     left: list[Cell],
     panels: Panels,
     workers: Workers,
     on_finished: Callable[[Finished], None] | None,
-) -> dict[str, str]:
-    """Train the runs that are left; returns why some failed. The leaderboard on disk grows with every run."""
-    there = workers.engine == "ray"  # where the data file may not be
-    queue, tried, failed = deque(left), Counter(), {}
+) -> None:
+    """Train the runs that are left. The leaderboard on disk grows with every run."""
+    there = workers.engine == "ray"  # on another disk
+    queue, tried = deque(left), Counter()
     done, began = 0, time.perf_counter()
 
     def next_job() -> Job | None:
@@ -130,7 +134,8 @@ def _train_all(
             return None
         cell = queue.popleft()
         tried[cell.name] += 1
-        return cell.name, (cell.config, panels[_key(cell.config)] if there else folder.runs / cell.name)
+        panel, directory = panels[_key(cell.config)], board.folder.runs / cell.name
+        return cell.name, (cell.config, panel, cell.name) if there else (cell.config, panel, directory)
 
     for name, result in workers.each(_train_there if there else train_whole, next_job):
         if isinstance(result, LostError) and tried[name] < TRIES:
@@ -138,51 +143,41 @@ def _train_all(
             queue.append(next(cell for cell in left if cell.name == name))
             continue
         if isinstance(result, ForecastError):
-            failed[name] = str(result).splitlines()[0]
+            board.failed[name] = str(result).splitlines()[0]
             log.error("%s failed: %s", name, result)
         elif there:
-            _unpack(result, folder.runs / name)
+            _unpack(result, board.folder.runs / name)
         done += 1
-        table = leaderboard(folder, cells, failed)
-        folder.write_table(folder.leaderboard, table)
+        table = board.table()
+        board.folder.write_table(board.folder.leaderboard, table)
         if on_finished:
             seconds_left = (time.perf_counter() - began) / done * (len(left) - done)
-            on_finished(_finished(name, len(cells) - len(left) + done, table, failed, seconds_left))
-    return failed
+            on_finished(_finished(name, len(table) - len(left) + done, table, seconds_left))
 
 
-def train_whole(config: Config, directory: Path) -> None:
-    """Train beside the directory, and move there when it is done: what is there is whole. A run that fails is moved, too."""
-    part = directory.with_name(f"{directory.name}.part")
-    shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
-    try:
-        _train_quietly(config, part, None)
-    finally:
-        if not isinstance(sys.exception(), KeyboardInterrupt) and part.exists():  # a failed run keeps its log
-            shutil.rmtree(directory, ignore_errors=True)
-            part.rename(directory)
+def train_whole(config: Config, panel: Panel | None, directory: Path) -> None:
+    """Train quietly, and let the directory appear when it is done. panel: the data, where they have been read."""
+    with Run(directory).whole() as part:
+        _train_quietly(config, panel, part)
 
 
-def _train_there(config: Config, panel: Panel) -> bytes:
+def _train_there(config: Config, panel: Panel, name: str) -> bytes:
     """Train on a machine that may have neither the data file nor this disk; returns the run directory as an archive."""
     with tempfile.TemporaryDirectory() as scratch:
-        _train_quietly(config, Path(scratch) / "run", panel)
+        directory = Path(scratch) / name
+        _train_quietly(config, panel, directory)
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-            archive.add(Path(scratch) / "run", ".")
+            archive.add(directory, ".")
         return packed.getvalue()
 
 
 def _unpack(packed: bytes, directory: Path) -> None:
-    part = directory.with_name(f"{directory.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+    with Run(directory).whole() as part, tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         archive.extractall(part, filter="data")
-    shutil.rmtree(directory, ignore_errors=True)
-    part.rename(directory)
 
 
-def _train_quietly(config: Config, directory: Path, panel: Panel | None) -> None:
+def _train_quietly(config: Config, panel: Panel | None, directory: Path) -> None:
     """Train; warnings go to the run's log only, or a hundred runs would repeat them."""
     from forecast.models.backend import keras
 
@@ -195,33 +190,49 @@ def _train_quietly(config: Config, directory: Path, panel: Panel | None) -> None
         logger.handlers, logger.propagate = handlers, True
 
 
-def leaderboard(folder: Run, cells: list[Cell], failed: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """A row per run, those with the smallest error on the validation part first, then those that failed or are yet to come:
-    run, its factors, seed, state, errors on both parts, skill against seasonal naive on the test part, parameters, epoch, why.
-    """
-    rows = []
-    for cell in cells:
-        run = Run(folder.runs / cell.name)
-        row = {"run": cell.name, **cell.factors, "seed": cell.seed}
-        if run.finished:
-            metrics = run.read_json(run.metrics)
-            for part in ("validation", "test"):
-                row |= {f"{part}_{name}": metrics[part][MODEL]["total"][name] for name in METRICS}
-            row |= {
-                "skill_seasonal_naive": metrics["skill"]["seasonal_naive"],
-                "parameters": metrics["parameters"],
-                "kept_epoch": max(metrics["kept_epochs"].values()),
-                "state": "finished",
-            }
-        else:
-            row |= {"state": "failed" if failed and cell.name in failed else "waiting", "why": (failed or {}).get(cell.name)}
-        rows.append(row)
-    factors = list(cells[0].factors)
-    scores = [f"{part}_{name}" for part in ("validation", "test") for name in METRICS]
-    columns = ["run", *factors, "seed", "state", *scores, "skill_seasonal_naive", "parameters", "kept_epoch", "why"]
-    table = pd.DataFrame(rows).reindex(columns=columns)
-    errors = table[ranking_metric(table)].astype(float)
-    return table.iloc[errors.fillna(np.inf).argsort(kind="stable")].reset_index(drop=True)
+class _Leaderboard:
+    """What became of every cell of an experiment."""
+
+    def __init__(self, folder: Run, cells: list[Cell]):
+        self.folder, self.cells = folder, cells
+        self.failed: dict[str, str] = {}  # why
+        self._scores: dict[str, dict] = {}  # of the runs that are there
+
+    def table(self) -> pd.DataFrame:
+        """A row per run, those with the smallest error on the validation part first, then those that failed or are yet to come:
+        run, its factors, seed, state, errors on both parts, skill against seasonal naive on the test part, parameters, epoch,
+        why.
+        """
+        rows = [{"run": cell.name, **cell.factors, "seed": cell.seed, **self._of(cell.name)} for cell in self.cells]
+        scores = [f"{part}_{name}" for part in PARTS for name in METRICS]
+        rest = ["state", *scores, "skill_seasonal_naive", "parameters", "kept_epoch", "why"]
+        table = pd.DataFrame(rows).reindex(columns=["run", *self.cells[0].factors, "seed", *rest])
+        errors = table[ranking_metric(table)].astype(float)
+        return table.iloc[errors.fillna(np.inf).argsort(kind="stable")].reset_index(drop=True)
+
+    def _of(self, name: str) -> dict:
+        if name in self.failed:
+            return {"state": "failed", "why": self.failed[name]}
+        if name not in self._scores:
+            run = Run(self.folder.runs / name)
+            if not run.finished:
+                return {"state": "waiting"}
+            self._scores[name] = _scores(run)
+        return self._scores[name]
+
+
+def _scores(run: Run) -> dict:
+    """The row of a run that is finished; one that leaks is not ranked."""
+    if not run.read_json(run.leakage)["passed"]:
+        return {"state": "failed", "why": f"a leak was found: see {run.leakage}"}
+    metrics = run.read_json(run.metrics)
+    scores = {f"{part}_{name}": metrics[part][MODEL]["total"][name] for part in PARTS for name in METRICS}
+    return scores | {
+        "state": "finished",
+        "skill_seasonal_naive": metrics["skill"]["seasonal_naive"],
+        "parameters": metrics["parameters"],
+        "kept_epoch": max(metrics["kept_epochs"].values()),
+    }
 
 
 def ranking_metric(table: pd.DataFrame) -> str:
@@ -264,23 +275,35 @@ def effects(table: pd.DataFrame, factors: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["factor", "value", "mean", "seed_spread", "runs"])
 
 
-def _write_results(folder: Run, name: str, cells: list[Cell], failed: Mapping[str, str]) -> None:
-    """Write the leaderboard, the best config, and the page."""
-    table, factors = leaderboard(folder, cells, failed), list(cells[0].factors)
+def _write_results(board: _Leaderboard, name: str) -> None:
+    """Write the leaderboard, the best config, and the page.
+
+    Raises:
+        RunError: no run finished.
+    """
+    folder, cells, table = board.folder, board.cells, board.table()
+    factors = list(cells[0].factors)
     folder.write_table(folder.leaderboard, table)
     settings = by_setting(table, factors)
-    if table.state.eq("finished").any():
-        chosen = settings.iloc[0]
-        cell = next(cell for cell in cells if all(str(cell.factors[factor]) == chosen[factor] for factor in factors))
-        spread = f" (its {chosen.runs} seeds {chosen.low:.4g} to {chosen.high:.4g})" if chosen.runs > 1 else ""
-        title = f"The best of the experiment {name}: {label_of(table)} {chosen['mean']:.4g} on the validation part{spread}."
-        folder.write_text(folder.best, f"# {title}\n# forecast train {folder.best}\n\n{cell.config.to_short_yaml()}")
+    as_written = table.set_index("run").loc[[cell.name for cell in cells]].reset_index()  # so that values come in that order
     seconds = {cell.name: Run(folder.runs / cell.name).seconds for cell in cells}
-    write_experiment_page(folder, name, label_of(table), table, settings, effects(table, factors), seconds)
+    timed = table.assign(seconds=table.run.map(seconds))
+    write_experiment_page(folder, name, label_of(table), timed, settings, effects(as_written, factors))
+    if not table.state.eq("finished").any():
+        raise RunError(f"no run finished: {table.why.iloc[0]}", "Mend it, and call the same again.", str(folder.leaderboard))
+    chosen = settings.iloc[0]
+    cell = next(cell for cell in cells if all(str(cell.factors[factor]) == chosen[factor] for factor in factors))
+    spread = f" (its {chosen.runs} seeds {chosen.low:.4g} to {chosen.high:.4g})" if chosen.runs > 1 else ""
+    write_best(folder, f"experiment {name}: {label_of(table)} {chosen['mean']:.4g} on the validation part{spread}", cell.config)
 
 
-def _finished(name: str, done: int, table: pd.DataFrame, failed: Mapping[str, str], seconds_left: float) -> Finished:
+def write_best(folder: Run, found: str, config: Config) -> None:
+    """Write the config that did best as a file that is ready to train."""
+    folder.write_text(folder.best, f"# The best of the {found}.\n# forecast train {folder.best}\n\n{config.to_short_yaml()}")
+
+
+def _finished(name: str, done: int, table: pd.DataFrame, seconds_left: float) -> Finished:
     metric = ranking_metric(table)
     own, best = (row.where(row.notna(), None) for row in (table[table.run == name].iloc[0], table.iloc[0]))
-    why = f"failed: {failed[name]}" if name in failed else ""
+    why = f"failed: {own.why}" if own.state == "failed" else ""
     return Finished(name, done, len(table), own[metric], why, best.run, best[metric], label_of(table), seconds_left)

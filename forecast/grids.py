@@ -7,6 +7,7 @@ import itertools
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from forecast.config import Config, Section
+from forecast.config import Config, Section, field_at, section_of
 from forecast.errors import ConfigError
 from forecast.loading import checked, load_config, name_of, read_yaml
 from forecast.values import Name, Seeds, Text
@@ -48,9 +49,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment's name, and all its runs."""
+    """An experiment's name, the config that it starts from, and all its runs."""
 
     name: str
+    base: Path
     cells: list[Cell]
 
 
@@ -85,7 +87,7 @@ def read_experiment(path: str | Path, overrides: Mapping[str, object] | None = N
         cells.append(Cell(_name(factors, seed), factors, config.seed, config))
     if errors:
         raise ConfigError.together(list(errors.values()))
-    return Experiment(plan.name, _with_different_names(cells))
+    return Experiment(plan.name, base, _with_different_names(cells))
 
 
 def _check(plan: ExperimentConfig, places: Mapping[str, str]) -> None:
@@ -97,8 +99,16 @@ def _check(plan: ExperimentConfig, places: Mapping[str, str]) -> None:
         for case, own in plan.cases.items():
             if key in own:
                 raise ConfigError(f"`{key}` is in the grid and in the case {case}.", "Leave it out of one of the two.", place)
-    if plan.seeds and any("seed" in own for own in [plan.grid, *plan.cases.values()]):
-        raise ConfigError("`seed` is varied twice.", "Leave it to `seeds`.", places["seeds"])
+    for own, place in [(plan.grid, "grid"), *((own, f"cases.{case}") for case, own in plan.cases.items())]:
+        for key, value in own.items():
+            found = field_at(tuple(key.split(".")))
+            section = section_of(found.annotation) if found else None
+            if section and any(isinstance(each, dict) for each in (value if place == "grid" else [value])):
+                name = next(iter(section.model_fields))
+                remedy = f"Name its keys, such as `{key}.{name}`: a whole section would take the rest back to the defaults."
+                raise ConfigError(f"`{key}` is a section.", remedy, places[f"{place}.{key}"])
+            if key in ("seed", "training.seeds"):
+                raise ConfigError(f"`{key}` is varied here.", "Use `seeds` for that.", places[f"{place}.{key}"])
     count = math.prod(map(len, [*plan.grid.values(), plan.cases or [None], plan.seeds or [None]]))
     if count > MOST_CELLS:
         raise ConfigError(f"these are {count} runs, more than {MOST_CELLS}.", "Vary less at once.", places[""])
@@ -129,8 +139,7 @@ def _name(factors: Mapping[str, object], seed: int | None) -> str:
 
 def _with_different_names(cells: list[Cell]) -> list[Cell]:
     """Names that are alike, or too long for a folder, end in a few digits that tell them apart."""
-    names = [cell.name for cell in cells]
-    alike = {name for name in names if names.count(name) > 1 or len(name) > LONGEST_NAME}
+    alike = {name for name, times in Counter(cell.name for cell in cells).items() if times > 1 or len(name) > LONGEST_NAME}
 
     def renamed(cell: Cell) -> str:
         if cell.name not in alike:

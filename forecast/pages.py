@@ -33,12 +33,11 @@ def write_experiment_page(
     table: pd.DataFrame,
     settings: pd.DataFrame,
     effects: pd.DataFrame,
-    seconds: Mapping[str, float | None],
 ) -> None:
     """Write what an experiment found: the best setting, the effect of each factor, all settings and all runs.
 
     metric: by which runs are ranked. table: the leaderboard. settings: a row per setting, best first. effects: a row per value of
-    a factor. seconds: of each run.
+    a factor.
     """
     parts = [f"<h1>{html.escape(name)}</h1>", f"<p><strong>{html.escape(_told(settings, metric))}</strong></p>"]
     parts.append(
@@ -54,7 +53,7 @@ def write_experiment_page(
         "<h2>Settings</h2>",
         _table(settings, f"{metric}: mean, lowest and highest of the seeds on validation; mean on test."),
     ]
-    runs = table.assign(seconds=table.run.map(seconds)).dropna(axis="columns", how="all")
+    runs = table.dropna(axis="columns", how="all")
     parts += ["<h2>Runs</h2>", _table(runs, "Every run; `forecast compare` tells whether two differ by more than luck.")]
     folder.write_text(folder.report, page(f"{name}: experiment", parts))
 

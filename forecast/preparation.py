@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -90,6 +92,16 @@ def prepare_parts(config: Config, panel: Panel, splits: Splits) -> Prepared:
     check_measured(windows, config)
     _check_accumulation(config, len(windows["train"]))
     return Prepared(config, panel, splits, scaler, windows, cut("train"), _season_length(panel, splits, config))
+
+
+def scored_on(prepared: Prepared) -> str:
+    """A digest of what the network is scored on: equal where targets, horizon, and windows of both parts are the same."""
+    panel, told = prepared.panel, hashlib.sha256()
+    told.update(json.dumps([panel.sha256, panel.targets, prepared.config.windows.horizon, panel.series_ids]).encode())
+    for part in ("validation", "test"):
+        windows = prepared.windows[part]
+        told.update(panel.timestamps[windows.first].asi8.tobytes() + windows.series.tobytes())
+    return told.hexdigest()
 
 
 def _season_length(panel: Panel, splits: Splits, config: Config) -> int:

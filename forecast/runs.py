@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from forecast.config import Config
 
+PART = ".part"  # end of the name of a directory that is not whole yet
 STATES = ("running", "finished", "failed", "interrupted")
 MOST_CHECKSUMS = 10_000  # bytes of sha256sums.txt
 MOST_CONFIG = 50_000  # bytes of config.yaml; YAML is slow to read
@@ -38,6 +39,7 @@ class Run:
 
     def __init__(self, directory: str | Path):
         self.directory = Path(directory)
+        self.kind = ""  # experiment or search, of a directory of many runs
         self.config = self.directory / "config.yaml"  # resolved: every default written out
         self.contract = self.directory / "contract.json"  # what the data was
         self.status = self.directory / "status.json"  # running, finished, failed or interrupted
@@ -84,7 +86,7 @@ class Run:
     @property
     def name(self) -> str:
         """The folder's name, such as `airline-1`."""
-        return self.directory.name
+        return self.directory.name.removesuffix(PART)
 
     @classmethod
     def create(cls, name: str, directory: str | Path | None = None, force: bool = False) -> Run:
@@ -147,18 +149,40 @@ class Run:
         return cls.open(directory)
 
     @classmethod
-    def resume(cls, name: str, directory: str | Path | None = None, force: bool = False) -> Run:
-        """The directory of an experiment or a search, `directory` or `runs/NAME`: with what it holds already, unless `force`.
+    def resume(cls, kind: str, directory: str | Path, force: bool = False) -> Run:
+        """The directory of many runs, of the kind experiment or search: with what it holds already, unless `force`.
 
         Raises:
             RunError: another kind of run or something else is there, or it cannot be written.
         """
-        run = cls(directory or Path("runs") / name)
-        if force or not run.runs.is_dir():
-            run = cls.create(name, run.directory, force)
+        run = cls(directory)
+        if force or not (run.status.is_file() and run._read_status().get("kind") == kind):
+            run = cls.create(kind, directory, force)
             with run._writing(run.runs):
                 run.runs.mkdir()
+        run.kind = kind
+        run.write_status("running")
         return run
+
+    @contextlib.contextmanager
+    def whole(self) -> Iterator[Path]:
+        """A directory beside this one to work in, which takes its place at the end, whatever became of it, but not when the
+        process is interrupted or killed: what is there is whole.
+        """
+        part = self.directory.with_name(f"{self.directory.name}{PART}")
+        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+        try:
+            yield part
+        except Exception:  # a run that failed keeps its log
+            self._take(part)
+            raise
+        self._take(part)
+
+    def _take(self, part: Path) -> None:
+        with self._writing(self.directory):
+            if part.exists():
+                shutil.rmtree(self.directory, ignore_errors=True)
+                part.rename(self.directory)
 
     @classmethod
     def _next_free(cls, root: Path, name: str) -> Run:
@@ -183,10 +207,14 @@ class Run:
         empty = self.directory.is_dir() and not any(self.directory.iterdir())
         if self.directory.is_symlink() or not (empty or self._is_run()):
             raise RunError("this is not a run, so --force does not replace it.", "Choose another --run-dir.", str(self.directory))
-        shutil.rmtree(self.directory)
+        with self._locked():
+            shutil.rmtree(self.directory)
 
     def _is_run(self) -> bool:
-        return self.status.is_file() and self.config.is_file() and self._read_status()["state"] in STATES
+        if not self.status.is_file():
+            return False
+        status = self._read_status()
+        return status["state"] in STATES and (self.config.is_file() or "kind" in status)
 
     def _read_status(self) -> dict:
         status = self.read_json(self.status)
@@ -195,7 +223,39 @@ class Run:
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
-        """While open, the package's log goes to the run's log file; at the end, status.json says how it went."""
+        """While open, the package's log goes to the run's log file; at the end, status.json says how it went.
+
+        Raises:
+            RunError: another process is at work in this directory.
+        """
+        with self._locked(), self._recording():
+            yield
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Nobody else works in this directory; a process that is killed lets go of it."""
+        if sys.platform == "win32":  # which cannot lock a directory
+            yield
+            return
+        import fcntl
+
+        with self._writing(self.directory):
+            handle = os.open(self.directory, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            found = "another process is at work in this directory."
+            raise RunError(found, "Wait for it, or choose another --run-dir.", str(self.directory)) from None
+        except OSError:  # a file system without locks
+            pass
+        try:
+            yield
+        finally:
+            os.close(handle)
+
+    @contextlib.contextmanager
+    def _recording(self) -> Iterator[None]:
         logger = logging.getLogger("forecast")
         with self._writing(self.log):
             handler = logging.FileHandler(self.log, encoding="utf-8")
@@ -228,7 +288,8 @@ class Run:
     def write_status(self, state: str, why: str = "") -> None:
         """Say where the training stands, one of `STATES`, and why it failed."""
         at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        self.write_json(self.status, {"state": state, "at": at} | ({"why": why} if why else {}))
+        told = {"kind": self.kind, "why": why}
+        self.write_json(self.status, {"state": state, "at": at} | {name: text for name, text in told.items() if text})
 
     def write_text(self, path: Path, text: str) -> None:
         """Write a file of this run whole or not at all."""
@@ -331,9 +392,8 @@ class Run:
         import pandas as pd
 
         try:
-            pieces = pd.read_csv(
-                path, dtype={"series_id": str, "target": str}, keep_default_na=False, na_values=[""], chunksize=100_000
-            )
+            text = dict.fromkeys(["series_id", "target", "run"], str)
+            pieces = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""], chunksize=100_000)
             return pd.concat([piece[chosen(piece)] if chosen else piece for piece in pieces], ignore_index=True)
         except (OSError, ValueError, AttributeError, KeyError) as error:  # of what is no such table, pandas says any of these
             raise RunError(f"cannot be read ({error}).", DAMAGED, str(path)) from None

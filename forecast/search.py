@@ -6,15 +6,14 @@ import itertools
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from forecast.config import Config, differences
+from forecast.config import Config, TuningConfig, differences
 from forecast.data import Panel
 from forecast.errors import ConfigError, first_few
 from forecast.loading import changed
-from forecast.preparation import prepare_panel, read_checked
+from forecast.preparation import prepare_panel, read_checked, scored_on
 from forecast.yaml12 import yaml_line, yaml_value
 
 if TYPE_CHECKING:
@@ -40,17 +39,33 @@ SEARCHABLE = (
     "data.static_covariates",
     "data.static_categories",
 )
-OTHER_UNITS = ("data.", "scaling.", "training.loss", "model.quantiles")  # another validation loss, which pruning compares
+OTHER_UNITS = (
+    "data.",
+    "scaling.",
+    "training.loss",
+    "model.quantiles",
+    "model.decoder",
+)  # another validation loss, which pruning compares
 BESIDE = ("tuning.", "backtest.", "intervals", "tracking", "data.path")  # what no network is trained by
-MOST_COMBINATIONS = 10_000
+MOST_COMBINATIONS = 1000
 
 
+@dataclass(frozen=True)
 class Search:
     """What is searched: the spans of a config, and how the parameters of a trial become one."""
 
-    def __init__(self, config: Config, panel: Panel):
-        self.config, self.panel, self.tuning = config, panel, config.tuning
-        self.spans = config.tuning.search or DEFAULT
+    config: Config  # as `read_checked` returns it
+    panel: Panel
+
+    @property
+    def tuning(self) -> TuningConfig:
+        """Its settings."""
+        return self.config.tuning
+
+    @property
+    def spans(self) -> dict[str, dict[str, Any]]:
+        """Where it looks, by key."""
+        return self.tuning.search or DEFAULT
 
     def check(self) -> None:
         """Both ends of every span, and every choice, can be trained, and are scored on the same windows.
@@ -62,23 +77,35 @@ class Search:
             if not key.startswith(SEARCHABLE) or key == "training.seeds":
                 found = f"`{key}` cannot be searched: errors on the validation part would not be of the same windows."
                 raise ConfigError(found, f"Search keys that begin with {first_few(SEARCHABLE, 20)}.", self._place(key))
-        if LAYERS in self.spans and "model.units" not in self.spans and len(self.config.model.units) > 1:
-            found = f"{LAYERS} repeats one size, but model.units has {len(self.config.model.units)}."
-            raise ConfigError(found, "Give one, or search model.units, too.", self._place(LAYERS))
+        units = self.spans.get("model.units", {"choice": [self.config.model.units]})
+        if LAYERS in self.spans and any(isinstance(size, list) and len(size) > 1 for size in units.get("choice", [])):
+            found = f"{LAYERS} repeats one size, but model.units has several."
+            raise ConfigError(found, "Give one, or search numbers in model.units, too.", self._place(LAYERS))
         if self.tuning.sampler == "grid":
             self._combinations()
-        if self.tuning.objective == "backtest" and self.config.splits.align == "ends":
-            raise ConfigError(
-                "objective: backtest needs dates at which folds begin.", "Set splits.align: dates.", "tuning.objective"
-            )
+        if self.tuning.objective == "backtest":
+            self._check_backtest()
+        scored: dict[str, str] = {}  # on what, and the first value that is
         lowest = {key: self._ends(key)[0] for key in self.spans}
         for key in self.spans:
             for value in self._ends(key):
                 config = self.config_of(lowest | {key: value})
-                prepare_panel(*read_checked(config, self.panel_of(config)))
+                prepared = prepare_panel(*read_checked(config, self.panel_of(config)))
+                scored.setdefault(scored_on(prepared), f"{key}={value}")
+                if len(scored) > 1:
+                    one, other = scored.values()
+                    found = f"{one} and {other} are scored on different windows of the validation part."
+                    raise ConfigError(found, "Leave out what changes them.", self._place(key))
+
+    def _check_backtest(self) -> None:
+        for key, wanted in {"splits.align": "dates", "tuning.executions_per_trial": 1}.items():
+            section, name = key.split(".")
+            if getattr(getattr(self.config, section), name) != wanted:
+                found = f"objective: backtest needs {key}: {wanted}."
+                raise ConfigError(found, "Set it so, or use objective: validation.", self.config.place("tuning.objective"))
 
     def _place(self, key: str) -> str:
-        return self.config.place(f"tuning.search.{key}")
+        return self.config.place(f"tuning.search.{key}".rstrip("."))
 
     def _ends(self, key: str) -> list[Any]:
         span = self.spans[key]
@@ -102,17 +129,20 @@ class Search:
     def waiting(self) -> list[dict[str, Any]]:
         """What is tried in any case: of a grid all, else the config as it stands, where it lies within the spans."""
         if self.tuning.sampler == "grid":
-            combinations = self._combinations()
-            order = np.random.default_rng(self.config.seed).permutation(len(combinations))
-            return [combinations[number] for number in order[: self.trials]]
-        whole, own = self.config.model_dump(), {}
-        for key in self.spans:
-            value: Any = len(self.config.model.units) if key == LAYERS else whole
-            for part in [] if key == LAYERS else key.split("."):
-                value = value[part]
-            alike = key == "model.units" and "choice" not in self.spans[key] and len(set(value)) == 1
-            own[key] = value[0] if alike else _category(value) if "choice" in self.spans[key] else value
+            return self._combinations()
+        own = {key: self._own(key) for key in self.spans}
         return [own] if all(_lies_within(own[key], span) for key, span in self.spans.items()) else []
+
+    def _own(self, key: str) -> object:
+        """What the config has, as a parameter of a trial."""
+        if key == LAYERS:
+            return len(self.config.model.units)
+        value: Any = self.config.model_dump()
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None  # a section that is null
+        if "choice" in self.spans[key]:
+            return _category(value)
+        return value[0] if isinstance(value, list) and len(set(value)) == 1 else value
 
     def _combinations(self) -> list[dict[str, Any]]:
         """Every combination of choices and steps.
@@ -139,7 +169,7 @@ class Search:
     @property
     def trials(self) -> int:
         """How many there are to be."""
-        return min(self.tuning.trials, len(self._combinations())) if self.tuning.sampler == "grid" else self.tuning.trials
+        return len(self._combinations()) if self.tuning.sampler == "grid" else self.tuning.trials
 
     @property
     def prunes(self) -> bool:
@@ -157,10 +187,10 @@ class Search:
             key: yaml_value(value) if "choice" in self.spans[key] and isinstance(value, str) else value
             for key, value in params.items()
         }
-        if LAYERS in values:
-            units = values.get("model.units", self.config.model.units)
+        units = values.get("model.units", self.config.model.units)
+        if LAYERS in values or not isinstance(units, list):
             size = units[0] if isinstance(units, list) else units
-            values["model.units"] = [size] * values.pop(LAYERS)
+            values["model.units"] = [size] * values.pop(LAYERS, len(self.config.model.units))
         return changed(self.config, values)
 
     def panel_of(self, config: Config) -> Panel | None:
@@ -169,7 +199,8 @@ class Search:
 
     def identity(self) -> str:
         """What must be equal in all processes that join a study."""
-        told = {key: value for key, value in differences(self.config).items() if not key.startswith(BESIDE)}
+        beside = tuple(part for part in BESIDE if part != "backtest." or self.tuning.objective == "validation")
+        told = {key: value for key, value in differences(self.config).items() if not key.startswith(beside)}
         kept = {name: getattr(self.tuning, name) for name in ("objective", "executions_per_trial", "pruner", "sampler")}
         return json.dumps({**told, **kept, "search": self.spans, "data": self.panel.sha256}, default=str, sort_keys=True)
 
@@ -185,4 +216,8 @@ def _lies_within(value: object, span: Mapping[str, Any]) -> bool:
     (kind,) = {"int", "float"} & set(span)
     low, high = span[kind]
     number = type(value) is int or kind == "float" and type(value) is float
-    return number and low <= value <= high and (not span.get("step") or (value - low) % span["step"] == 0)
+    return (
+        number
+        and low <= value <= high
+        and (not span.get("step") or math.isclose((value - low) / span["step"], round((value - low) / span["step"])))
+    )

@@ -33,7 +33,7 @@ def tracked(run: Run, config: Config) -> Iterator[Note]:
     """While open, what is yielded records each row of the history, in history.csv first; when all went well, results follow.
 
     Raises:
-        RunError: a tracker cannot begin. One that fails later is warned of; it does not cost the training.
+        RunError: a tracker cannot begin. If MLflow fails later, that is warned of; it does not cost the training.
     """
     with contextlib.ExitStack() as stack:
         trackers = {"tensorboard": _tensorboard, "mlflow": _mlflow}
@@ -57,10 +57,10 @@ def _measured(row: Mapping[str, float]) -> dict[str, float]:
 @contextlib.contextmanager
 def _tensorboard(run: Run, config: Config) -> Iterator[Note]:
     """Event files in the run, a folder for each seed: tensorboard --logdir runs."""
-    from tensorboard.summary import Writer
+    from forecast.models.backend import silent_stderr
 
-    from forecast.models.backend import keras  # noqa: F401 - TensorBoard loads TensorFlow, which chatters unless loaded by this
-
+    with silent_stderr():  # TensorBoard looks for TensorFlow
+        from tensorboard.summary import Writer
     writers = {seed: Writer(str(run.tensorboard / f"seed-{seed}")) for seed in config.seeds}
     try:
         yield lambda row: _write(writers[int(row["seed"])], _measured(row), int(row["epoch"]))
@@ -83,8 +83,7 @@ def _mlflow(run: Run, config: Config) -> Iterator[Note]:
 
     try:
         mlflow.set_experiment(config.name)
-        begun = mlflow.start_run(run_name=run.name)
-        mlflow.log_params({key: str(value)[:LONGEST_PARAMETER] for key, value in differences(config).items()})
+        begun = mlflow.start_run(run_name=run.name, nested=mlflow.active_run() is not None)
     except mlflow.exceptions.MlflowException as error:
         found = f"MLflow cannot begin: {str(error).splitlines()[0]}"
         raise RunError(found, "Set MLFLOW_TRACKING_URI, or leave mlflow out of `tracking`.", "tracking") from None
@@ -95,6 +94,8 @@ def _mlflow(run: Run, config: Config) -> Iterator[Note]:
             mlflow.log_metrics({seed + name: value for name, value in _measured(row).items()}, step=int(row["epoch"]))
 
     with begun:
+        with _forgiven():
+            mlflow.log_params({key: str(value)[:LONGEST_PARAMETER] for key, value in differences(config).items()})
         yield note
         with _forgiven():
             mlflow.log_metrics(results_of(run))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
-import re
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -22,9 +19,9 @@ import pandas as pd
 from forecast.backtesting import backtest
 from forecast.config import Config, differing_sections
 from forecast.data import Panel
-from forecast.errors import ForecastError, RunError, check_installed, first_few
+from forecast.errors import ForecastError, RunError, check_installed
 from forecast.evaluation import MODEL
-from forecast.experiments import train_whole
+from forecast.experiments import train_whole, write_best
 from forecast.loading import load_config
 from forecast.pages import write_study_page
 from forecast.preparation import Prepared, prepare_panel, read_checked
@@ -32,6 +29,19 @@ from forecast.reports import study_figures
 from forecast.runs import Run
 from forecast.scoring import Fitted, calibrated, scoreboard
 from forecast.search import Search
+from forecast.studies import (
+    EPOCHS,
+    WHY,
+    ask,
+    counted,
+    is_ours,
+    lose,
+    open_storage,
+    open_study,
+    storage_errors,
+    take_over,
+    trials_table,
+)
 from forecast.training import check_apart, check_trainable, fit_members, fit_ridges
 from forecast.values import seconds_of
 from forecast.workers import Finished, Job, LostError, Workers
@@ -41,8 +51,8 @@ if TYPE_CHECKING:
 
     from forecast.models.fitting import Progress
 
-STARTUP, WARMUP = 4, 5  # trials that the median pruner lets pass, and epochs
-LOST, SURPLUS, WHY = "lost", "surplus", "why"  # attributes of trials that failed
+STARTUP, WARMUP = 2, 2  # trials that the median pruner lets pass, and epochs; chosen on validation by benchmarks/tuning.py
+PATIENCE = 3  # times the longest trial, to wait for those of other processes
 log = logging.getLogger(__name__)
 
 
@@ -78,121 +88,41 @@ def tune(
     the run directory.
 
     Raises:
-        ConfigError, DataError: the search, or the corner of what it searches, cannot be trained; nothing is written.
-        RunError: the directory or the storage cannot be used, or holds a study of another config.
+        ConfigError, DataError: the search, or an end of what it searches, cannot be trained; nothing is written.
+        RunError: the directory or the storage cannot be used, or holds a study of another config; or no trial finished.
     """
     check_trainable()
     check_installed("Tuning", ["optuna"], "tune")
     config = source if isinstance(source, Config) else load_config(source, overrides)
-    config, panel = read_checked(config)
-    workers = workers or Workers()
-    search = Search(config, panel)
+    search = Search(*read_checked(config))
     search.check()
-    check_apart(run_dir, {"the data": config.data.path})
-    folder = Run.resume(f"{config.name}-tune", run_dir, force)
+    config, workers = search.config, workers or Workers()
+    if workers.address and storage is None:
+        raise RunError(
+            "the nodes of a cluster need a study that all see.", "Add --storage with a database's URL.", "--engine ray"
+        )
+    directory = Path(run_dir or Path("runs") / f"{config.name}-tune")
+    read = {} if isinstance(source, Config) else {"the config": source}
+    check_apart(directory, read | {"the data": config.data.path})
+    place = _absolute(str(storage)) if storage else None
+    if place:
+        open_storage(place)  # before anything is written
+    folder = Run.resume("search", directory, force)
     with folder.recording():
-        place = str(storage or folder.journal)
-        study = _study(search, place, shared=storage is not None)
-        folder.write_text(folder.config, config.to_yaml())
-        _take_over(study)
-        _run_trials(search, study, place, workers, on_finished)
-        _write_results(search, study, folder)
+        place = place or os.path.abspath(folder.journal)
+        with storage_errors(place, opening=True):
+            study = open_study(search, place, storage is not None, force)
+        with storage_errors(place):
+            folder.write_text(folder.config, config.to_yaml())
+            take_over(study)
+            _run_trials(search, study, place, workers, on_finished)
+            _wait_for_others(study)
+            _write_results(search, study, folder)
     return folder
 
 
-def open_storage(place: str) -> optuna.storages.BaseStorage:
-    """A database where `place` is a URL, a journal file where it is a path.
-
-    Raises:
-        RunError: it cannot be used.
-    """
-    import optuna
-    from optuna.storages.journal import JournalFileBackend
-    from sqlalchemy.exc import SQLAlchemyError
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        if "://" in place:
-            return _database(place)
-        return optuna.storages.JournalStorage(JournalFileBackend(place))
-    except (OSError, ImportError, ValueError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
-        shown = re.sub(r"://[^@/]*@", "://...@", place)  # without its password
-        hint = "The extra `postgres` installs what postgresql+psycopg://user@host/name needs."
-        raise RunError(f"the storage cannot be used: {str(error).splitlines()[0]}", hint, shown) from None
-
-
-def _database(url: str) -> optuna.storages.RDBStorage:
-    """A database, whose tables two processes may be making at the same moment."""
-    import optuna
-    from sqlalchemy.exc import IntegrityError, ProgrammingError
-
-    for wait in (0.5, 1.0, 2.0):
-        try:
-            return optuna.storages.RDBStorage(url)
-        except (IntegrityError, ProgrammingError):
-            time.sleep(wait)
-    return optuna.storages.RDBStorage(url)
-
-
-def _study(search: Search, place: str, shared: bool) -> optuna.Study:
-    """The study, new or joined.
-
-    Raises:
-        RunError: a study of this name is there, of another config or data.
-    """
-    import optuna
-
-    storage, name, seed = open_storage(place), search.config.name, search.config.seed
-    try:
-        study = optuna.create_study(study_name=name, storage=storage, direction="minimize")
-        study.set_user_attr("identity", search.identity())
-        for params in search.waiting():
-            study.enqueue_trial(params)
-    except optuna.exceptions.DuplicatedStudyError:
-        study = optuna.load_study(study_name=name, storage=storage)
-        before, now = json.loads(study.user_attrs.get("identity", "{}")), json.loads(search.identity())
-        differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-        if differing:
-            found = f"the study {name} is of another {first_few(differing, 5)}."
-            raise RunError(found, "Give the config another `name`, or begin anew with --force.", place) from None
-        # Who joins others must not draw what they draw.
-        seed = None if shared else seed + len(study.trials)
-    kinds = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler, "grid": optuna.samplers.RandomSampler}
-    study.sampler = kinds[search.tuning.sampler](seed=seed)
-    return study
-
-
-def _take_over(study: optuna.Study) -> None:
-    """Trials of a process of this machine that is no more are tried again."""
-    for trial in study.trials:
-        host, _, pid = trial.user_attrs.get("driver", "").rpartition(":")
-        if trial.state.name == "RUNNING" and host == socket.gethostname() and not _lives(int(pid)):
-            _lose(study, trial)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True
-
-
-def _lose(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-    """Mark a trial as failed whose process ended under it; the first time, its parameters are tried once more."""
-    import optuna
-
-    if "retry_of" not in trial.user_attrs:
-        optuna.Trial(study, trial._trial_id).set_user_attr(LOST, True)
-        study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
-    study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-
-
-def counted(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """The trials of a study but those that were lost and tried again, or were one too many."""
-    return [trial for trial in study.trials if LOST not in trial.user_attrs and SURPLUS not in trial.user_attrs]
+def _absolute(place: str) -> str:
+    return place if "://" in place else os.path.abspath(place)
 
 
 def _run_trials(
@@ -203,31 +133,21 @@ def _run_trials(
     on_finished: Callable[[Finished], None] | None,
 ) -> None:
     """Compute trials until there are as many as there are to be, or the time is up."""
-    import optuna
-
-    distributions, running = search.distributions(), {}
+    running: dict[str, optuna.Trial] = {}
     began, own = time.monotonic(), 0
     deadline = began + seconds_of(search.tuning.budget) if search.tuning.budget else math.inf
 
     def next_job() -> Job | None:
-        begun = [trial for trial in counted(study) if trial.state.name != "WAITING"]
-        if len(begun) >= search.trials or time.monotonic() > deadline:
-            return None
-        trial = study.ask(distributions)
-        trial.set_user_attr("driver", f"{socket.gethostname()}:{os.getpid()}")
-        # Another process may have asked at the same time; numbers are given once, so all agree on which is one too many.
-        if sum(other.number < trial.number for other in counted(study)) >= search.trials:
-            trial.set_user_attr(SURPLUS, True)
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        trial = ask(study, search) if time.monotonic() < deadline else None
+        if trial is None:
             return None
         running[name := f"trial {trial.number}"] = trial
-        return name, (search.config_of(trial.params), search.config, search.panel, place, trial._trial_id, search.prunes)
+        return name, (search, trial.params, place, trial._trial_id)
 
     for name, result in workers.each(_try, next_job):
         trial = running.pop(name)
-        if isinstance(result, LostError):
+        if isinstance(result, LostError) and lose(study, study.trials[trial.number]):
             log.info("%s: %s It is tried once more.", name, result.found)
-            _lose(study, study.trials[trial.number])
             continue
         _tell(study, trial, result)
         own += 1
@@ -239,15 +159,17 @@ def _tell(study: optuna.Study, trial: optuna.Trial, result: _Scored | _Pruned | 
     """Write what came of a trial into the study."""
     import optuna
 
+    if isinstance(result, LostError):  # twice, as `lose` has told
+        return
     if isinstance(result, ForecastError):
         trial.set_user_attr(WHY, str(result).splitlines()[0])
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return
-    trial.set_user_attr("epochs", result.epochs)
+    trial.set_user_attr(EPOCHS, result.epochs)
     if isinstance(result, _Pruned):
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-        return
-    study.tell(trial, result.error)
+    else:
+        study.tell(trial, result.error)
 
 
 def _finished(study: optuna.Study, number: int, trials: int, pace: float, deadline: float) -> Finished:
@@ -263,53 +185,51 @@ def _finished(study: optuna.Study, number: int, trials: int, pace: float, deadli
     return Finished(f"trial {number}", len(ended), trials, error, why, name, None if best is None else best.error, "error", left)
 
 
-def trials_table(study: optuna.Study) -> pd.DataFrame:
-    """A row per trial that began: trial, state, error, epochs, seconds, its parameters, and why it failed."""
-    states = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
-    rows = [
-        {
-            "trial": trial.number,
-            "state": states[trial.state.name],
-            "error": trial.value if trial.state.name == "COMPLETE" else None,
-            "epochs": trial.user_attrs.get("epochs"),
-            "seconds": trial.duration.total_seconds() if trial.duration else None,
-            **trial.params,
-            WHY: trial.user_attrs.get(WHY),
-        }
-        for trial in counted(study)
-        if trial.state.name in states
-    ]
-    columns = ["trial", "state", "error", "epochs", "seconds"]
-    return pd.DataFrame(rows, columns=None if rows else columns).astype({"epochs": "Int64"} if rows else {})
+def _wait_for_others(study: optuna.Study) -> None:
+    """The best is known when the last trial ends, whoever computes it; one that takes far too long is not waited for."""
+    durations = [trial.duration.total_seconds() for trial in study.trials if trial.duration]
+    end = time.monotonic() + PATIENCE * max(durations, default=0.0)
+    while others := [trial for trial in counted(study) if trial.state.name == "RUNNING" and not is_ours(trial)]:
+        if time.monotonic() > end:
+            log.warning("%d trials of other processes have not ended; call the same again when they have.", len(others))
+            return
+        time.sleep(0.5)
 
 
-def _try(config: Config, base: Config, panel: Panel, place: str, trial_id: int, prunes: bool) -> _Scored | _Pruned:
-    """A trial, in whatever process."""
+def _try(search: Search, params: Mapping[str, object], place: str, trial_id: int) -> _Scored | _Pruned:
+    """A trial, in whatever process.
+
+    Raises:
+        ForecastError: these parameters cannot be trained.
+    """
     import optuna
 
-    if config.tuning.objective == "backtest":
-        return _backtested(config, panel)
+    config = search.config_of(params)
+    if search.tuning.objective == "backtest":
+        return _backtested(config, search.panel_of(config))
     pruners = {
         "median": optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARMUP),
-        "halving": optuna.pruners.SuccessiveHalvingPruner(),
+        "halving": optuna.pruners.SuccessiveHalvingPruner(min_resource=1),
     }
-    pruner = pruners[config.tuning.pruner] if prunes else optuna.pruners.NopPruner()
-    study = optuna.load_study(
-        study_name=base.name, storage=open_storage(place), pruner=pruner, sampler=optuna.samplers.RandomSampler()
-    )
-    trial = optuna.Trial(study, trial_id)
-    epochs = 0
+    pruner = pruners[search.tuning.pruner] if search.prunes else optuna.pruners.NopPruner()
+    with storage_errors(place, opening=True):
+        study = optuna.load_study(
+            study_name=search.config.name, storage=open_storage(place), pruner=pruner, sampler=optuna.samplers.RandomSampler()
+        )
+        trial, epochs = optuna.Trial(study, trial_id), 0
 
     def report(progress: Progress, first: bool) -> None:
         nonlocal epochs
         if progress.done == 1 and progress.epoch > 0:
             epochs += 1
             if first and progress.member == 1:
-                trial.report(progress.val_loss, progress.epoch)
-                if trial.should_prune():
+                with storage_errors(place):
+                    trial.report(progress.val_loss, progress.epoch)
+                    worse = trial.should_prune()
+                if worse:
                     raise optuna.TrialPruned
 
-    prepared = prepare_panel(*read_checked(config, panel if config.data == base.data else None))
+    prepared = prepare_panel(*read_checked(config, search.panel_of(config)))
     errors = []
     try:
         for execution in range(config.tuning.executions_per_trial):
@@ -322,7 +242,7 @@ def _try(config: Config, base: Config, panel: Panel, place: str, trial_id: int, 
 
 
 def _validation_error(prepared: Prepared, on_progress: Callable[[Progress], None]) -> float:
-    """Train, and measure on the validation part: MASE, or MAE where that is undefined."""
+    """Train, and measure on the validation part."""
     from forecast.models.backend import keras
     from forecast.models.keras_builder import load_keras
 
@@ -336,18 +256,18 @@ def _validation_error(prepared: Prepared, on_progress: Callable[[Progress], None
 
 
 def _error(scores: dict) -> float:
+    """MASE, or MAE where that is undefined."""
     total = scores[MODEL]["total"]
     return total["mae"] if total["mase"] is None else total["mase"]
 
 
-def _backtested(config: Config, panel: Panel) -> _Scored:
+def _backtested(config: Config, panel: Panel | None) -> _Scored:
     """The mean error over the folds of a backtest on the rows before the test part."""
-    config, panel = read_checked(config, panel)
-    splits = prepare_panel(config, panel).splits
-    test, _ = splits.part("test")
-    begin, end = splits.part("validation")
+    prepared = prepare_panel(*read_checked(config, panel))
+    begin, end = prepared.splits.part("validation")
     rows = int((end - begin).max())
-    until = str(panel.timestamps[test].min().tz_localize(None))
+    test, end = prepared.splits.part("test")
+    until = str(prepared.panel.timestamps[test[end > test]].min().tz_localize(None))
     before = config.splits.model_copy(update={"end": until, "test": rows, "validation": rows})
     with tempfile.TemporaryDirectory() as scratch:
         run = backtest(config.model_copy(update={"splits": before, "tracking": []}), Path(scratch) / "run")
@@ -364,20 +284,19 @@ def _write_results(search: Search, study: optuna.Study, folder: Run) -> None:
     table = trials_table(study)
     folder.write_table(folder.trials, table)
     if not table.state.eq("finished").any():
-        why = table[WHY].dropna() if len(table) else []
-        raise RunError(
-            f"no trial finished{f': {why.iloc[-1]}' if len(why) else ''}.", "See its log; search other values.", str(folder)
-        )
+        why = table[WHY].dropna()
+        told = f": {why.iloc[-1]}" if len(why) else "."
+        raise RunError(f"no trial finished{told}", f"Search other values; {folder.log} says more.", str(folder.directory))
     best = study.best_trial
     config = search.config_of(best.params)
     metric = "mean error over the folds" if search.tuning.objective == "backtest" else "error on the validation part"
-    title = f"The best of {len(table)} trials: {metric} {best.value:.4g} (trial {best.number})."
-    folder.write_text(folder.best, f"# {title}\n# forecast train {folder.best}\n\n{config.to_short_yaml()}")
+    title = f"{len(table)} trials: {metric} {best.value:.4g} (trial {best.number})"
+    write_best(folder, title, config)
     trained = Run(folder.runs / "best")
     if not trained.finished or differing_sections(trained.read_config(), config):
-        train_whole(config, trained.directory)
+        train_whole(config, search.panel_of(config), trained.directory)
     figures = study_figures(study)
     for name, figure in figures.items():
         folder.write_figure(f"{name}.png", figure)
     verdict = trained.read_json(trained.metrics)["verdict"]
-    write_study_page(folder, search.config.name, title, verdict, table, figures)
+    write_study_page(folder, search.config.name, f"The best of {title}.", verdict, table, figures)

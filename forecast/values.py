@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 HOLIDAYS = re.compile(r"holidays\(([A-Z]{2})\)")
 CALENDAR = re.compile(rf"hour|day_of_week|day_of_month|month|week|{HOLIDAYS.pattern}")
 LONGEST_CATEGORY = 200  # characters of a static category's text
-WAIT = re.compile(r"([1-9][0-9]{0,8})([smhd])")
+WAIT = re.compile(r"([1-9][0-9]{0,8})\s*(s|min|m|h|d)")
 DURATION = re.compile(r"([1-9][0-9]{0,8})\s*(s|min|h|d|w|mo|y)")
 
 
@@ -143,7 +143,7 @@ def seconds_of(text: str) -> int:
     found = WAIT.fullmatch(text)
     if not found:
         raise ValueError("it must be a time to wait such as 90s, 10m, 2h or 1d")
-    return int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+    return int(found[1]) * {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
 
 def _name(value: object) -> object:
@@ -184,9 +184,10 @@ Levels = Annotated[
     AfterValidator(_levels),
 ]
 Spans = dict[str, Annotated[dict[str, Any], AfterValidator(_span)]]
+Tracker = Literal["tensorboard", "mlflow"]
 Trackers = Annotated[
-    list[Literal["tensorboard", "mlflow"]],
-    BeforeValidator(_one_or_list, json_schema_input_type=str | list[str]),
+    list[Tracker],
+    BeforeValidator(_one_or_list, json_schema_input_type=Tracker | list[Tracker]),
     AfterValidator(_different),
 ]
 Wait = Annotated[str, AfterValidator(_wait)]

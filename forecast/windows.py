@@ -237,7 +237,8 @@ def without_short(panel: Panel, splits: Splits, config: Config) -> tuple[Panel, 
     ):
         if chosen.any():
             first = [panel.series_ids[series] for series in np.flatnonzero(chosen)[:3]]
-            panel.record.append({"what": told, "policy": "skip", "rows": int(chosen.sum()), "first": first})
+            left = {"what": told, "policy": "skip", "rows": int(chosen.sum()), "first": first}
+            panel = replace(panel, record=[*panel.record, left])  # the panel may be shared
     if some_window.all():
         return panel, splits
     kept = panel.only(np.flatnonzero(some_window))

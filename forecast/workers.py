@@ -104,6 +104,11 @@ def _in_processes(function: Callable[..., Any], next_job: Callable[[], Job | Non
     try:
         while True:
             if not pool.active:  # all of its processes were killed at once
+                if not worked:
+                    remedy = (
+                        "In a script, call this under `if __name__ == '__main__':`, since each process reads the script first."
+                    )
+                    raise RunError("no process could begin.", remedy, "workers")
                 pool.stop()
                 pool.join()
                 pool = new_pool()
@@ -111,18 +116,15 @@ def _in_processes(function: Callable[..., Any], next_job: Callable[[], Job | Non
                 pending[pool.schedule(_tried, (function, *job[1]))] = job[0]
             if not pending:
                 return
-            for future in concurrent.futures.wait(pending, return_when=concurrent.futures.FIRST_COMPLETED).done:
-                name, error = pending.pop(future), future.exception()
-                if isinstance(error, BrokenProcessPool) and not worked:
-                    remedy = (
-                        "In a script, call this under `if __name__ == '__main__':`, since each process reads the script first."
-                    )
-                    raise RunError("no process could begin.", remedy, "workers")
-                if isinstance(error, (ProcessExpired, BrokenProcessPool)):
-                    yield name, LostError("its process was killed.", "Memory may be short: use fewer --workers.")
-                else:
+            done = concurrent.futures.wait(pending, WATCH, concurrent.futures.FIRST_COMPLETED).done
+            for future in done if pool.active else list(pending):
+                name, error = pending.pop(future), future.exception() if future.done() else BrokenProcessPool()
+                if not isinstance(error, (ProcessExpired, BrokenProcessPool)):
+                    worked = True
                     yield name, future.result()
-                worked = True
+                elif worked or isinstance(error, ProcessExpired):
+                    worked = True
+                    yield name, LostError("its process was killed.", "Memory may be short: use fewer --workers.")
     finally:
         pool.stop()
         pool.join()
@@ -147,10 +149,12 @@ def _watch(parent: int) -> None:
 def _on_ray(function: Callable[..., Any], next_job: Callable[[], Job | None], address: str | None) -> Iterator[Result]:
     import ray
 
+    started = not ray.is_initialized()
     try:
         if address and (place := re.fullmatch(r"(?:ray://)?([^/:]+):(\d+)", address)):  # Ray itself would try for minutes
             socket.create_connection((place[1], int(place[2])), timeout=SECONDS_TO_ANSWER).close()
-        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR)
+        if started:
+            ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:
         raise RunError(
             f"no Ray cluster answers ({error}).", "Start one with `ray start --head`.", f"--address {address}"
@@ -177,10 +181,13 @@ def _on_ray(function: Callable[..., Any], next_job: Callable[[], Job | None], ad
             name = pending.pop(done)
             try:
                 yield name, ray.get(done)
-            except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.ObjectLostError) as error:
+            except ray.exceptions.RayTaskError:  # our own mistake
+                raise
+            except ray.exceptions.RayError as error:
                 yield name, LostError(f"its node was lost ({type(error).__name__}).", "The logs of the cluster say more.")
     finally:
-        ray.shutdown()
+        if started:
+            ray.shutdown()
 
 
 def _on_node(function: Callable[..., Any], *arguments: Any) -> Any:

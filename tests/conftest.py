@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +20,14 @@ def seasonal_rows(rows: int = 120, seed: int = 0) -> np.ndarray:
     """A monthly season on a trend with a little noise."""
     time = np.arange(rows)
     return 50 + 0.3 * time + 10 * np.sin(2 * np.pi * time / 12) + np.random.default_rng(seed).normal(0, 0.5, rows)
+
+
+def kill_workers() -> list[int]:
+    """Kill the processes that compute jobs; returns which they were."""
+    killed = [process.pid for process in multiprocessing.active_children()]
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    return killed
 
 
 @pytest.fixture

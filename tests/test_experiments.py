@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
+import shutil
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from forecast.grids import read_experiment
 from forecast.loading import load_config
 from forecast.runs import Run
 from forecast.workers import Workers
+from tests.conftest import kill_workers
 
 GRID = {"base": "config.yaml", "grid": {"model.cell": ["gru", "simple_rnn"], "windows.lookback": [6, 12]}}
 
@@ -67,7 +67,11 @@ def test_names_that_would_be_alike_are_told_apart(plan):
         ({"grid": {"model.cell": ["gru", "gru"]}}, "`model.cell` has a value twice"),
         ({"cases": {"a": {"model.cell": "gru"}}}, "is in the grid and in the case a"),
         ({"cases": {"a/b": {}}}, "it must start with a letter or digit"),
-        ({"grid": {"seed": [1, 2]}, "seeds": [1]}, "`seed` is varied twice"),
+        ({"grid": {"seed": [1, 2]}}, "`seed` is varied here.\\s+Use `seeds`"),
+        (
+            {"cases": {"a": {"model": {"cell": "gru"}}}, "grid": {}},
+            "`model` is a section.\\s+Name its keys, such as `model.cell`",
+        ),
         ({"seeds": [1, 1]}, "each should be there once"),
         ({"base": "confg.yaml"}, "there is no file .*confg.yaml"),
         ({"gird": {}}, "unknown key `gird`.\\s+Did you mean `grid`"),
@@ -196,26 +200,68 @@ def test_killed_at_any_moment_it_ends_with_the_same_leaderboard(finished, tmp_pa
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_same_leaderboard_and_one_that_is_killed_is_replaced(finished, tmp_path, monkeypatch):
+def test_two_processes_give_the_same_leaderboard_and_one_that_is_killed_is_replaced(finished, tmp_path):
     folder, run, _ = finished
-    victims = []
+    killed = []
 
-    def kill_one(finished) -> None:
-        if not victims:
-            own = [int(name) for name in os.listdir("/proc") if name.isdecimal() and _parent(name) == os.getpid()]
-            victims.extend(pid for pid in own if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text())
-            [os.kill(pid, signal.SIGKILL) for pid in victims]  # one of them has a run
+    def kill_once(finished) -> None:
+        if not killed:
+            killed.extend(kill_workers())
 
-    experiment(folder / "cells.yaml", tmp_path / "out", workers=Workers(2), on_finished=kill_one)
-    assert len(victims) == 2
-    assert (tmp_path / "out" / "leaderboard.csv").read_bytes() == run.leaderboard.read_bytes()
+    experiment(folder / "cells.yaml", tmp_path / "out", workers=Workers(2), on_finished=kill_once)
+    assert len(killed) == 2
+    table = pd.read_csv(tmp_path / "out" / "leaderboard.csv").set_index("run").validation_mase
+    one = pd.read_csv(run.leaderboard).set_index("run").validation_mase
+    assert table.to_dict() == pytest.approx(one.to_dict(), rel=1e-5), "of another number of threads"
 
 
-def _parent(pid: str) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:  # it ended meanwhile
-        return 0
+@pytest.mark.slow
+def test_what_is_scored_on_other_windows_is_not_ranked(plan, tmp_path):
+    for grid in ({"windows.horizon": [1, 3]}, {"splits.validation": [12, 18]}, {"data.target": ["sales", "sales"]}):
+        path = plan(grid=grid)
+        with pytest.raises(ConfigError, match="are scored on different windows; no order|has a value twice"):
+            experiment(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_second_call_at_the_same_time_is_refused(finished, tmp_path):
+    folder, run, _ = finished
+    with run.recording(), pytest.raises(RunError, match="another process is at work in this directory"):
+        experiment(folder / "cells.yaml", run.directory)
+
+
+@pytest.mark.slow
+def test_another_kind_of_directory_is_left_alone(finished, tmp_path):
+    folder, run, _ = finished
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "config.yaml").write_text("mine")
+    for directory in (tmp_path, run.runs / "cell=gru,seed=1"):
+        with pytest.raises(RunError, match="this directory exists"):
+            experiment(folder / "cells.yaml", directory)
+    assert (tmp_path / "config.yaml").read_text() == "mine"
+    with pytest.raises(RunError, match="the run directory holds the experiment's file"):
+        experiment(folder / "cells.yaml", folder, force=True)
+
+
+@pytest.mark.slow
+def test_when_all_fail_it_fails(plan, tmp_path):
+    overrides = {"training.learning_rate": 1e6, "training.optimizer": "sgd", "training.clipnorm": None, "training.epochs": 20}
+    with pytest.raises(RunError, match="no run finished: .*the loss is no longer a number"):
+        experiment(plan(grid={}), tmp_path / "out", overrides=overrides | {"model.linear_skip": False})
+    assert pd.read_csv(tmp_path / "out" / "leaderboard.csv").state.tolist() == ["failed"]
+
+
+@pytest.mark.slow
+def test_a_run_that_leaks_is_not_ranked(finished, tmp_path):
+    folder, run, _ = finished
+    shutil.copytree(run.directory, tmp_path / "out")
+    best = pd.read_csv(run.leaderboard).run[0]
+    (tmp_path / "out" / "runs" / best / "leakage.json").write_text('{"passed": false}')
+    experiment(folder / "cells.yaml", tmp_path / "out")
+    last = pd.read_csv(tmp_path / "out" / "leaderboard.csv").iloc[-1]
+    assert (last.run, last.state) == (best, "failed")
+    assert "a leak was found" in last.why
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ ROWS = [
     ["reports", "pages", "exports", "scoring", "leaks", "search"],
     ["workers", "tracking"],
     ["training", "comparison", "detection"],
-    ["backtesting", "experiments", "console"],
+    ["studies", "backtesting", "experiments", "console"],
     ["tuning", "progress"],
     ["validation", "drafting"],
     ["cli"],
