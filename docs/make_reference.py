@@ -9,12 +9,13 @@ from typing import Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from forecast.config import Config, Section, schema, section_of
+from forecast.grids import ExperimentConfig
 
 PAGE = Path(__file__).with_name("config.md")
 SCHEMA = Path(__file__).with_name("config.schema.json")
 INTRODUCTION = """# Every key of a config
 
-Made from `forecast/config.py` by `docs/make_reference.py`. Keys without a default must be given. Any key can be set on the
+Made from `forecast/config.py` and `forecast/grids.py` by `docs/make_reference.py`. Keys without a default must be given. Any key can be set on the
 command line, as in `forecast train config.yaml --set training.epochs=5`. Sizes in steps may be written as durations: with
 hourly data `horizon: 7d` is 168. Editors complete the keys with [config.schema.json](config.schema.json): in VS Code, begin
 the file with `# yaml-language-server: $schema=config.schema.json`.
@@ -26,6 +27,7 @@ def reference() -> str:
     top = {name: field for name, field in Config.model_fields.items() if section_of(field.annotation) is None}
     pages = [INTRODUCTION, _table("Top level", "", top)]
     pages += [_section(name, section) for name, field in Config.model_fields.items() if (section := section_of(field.annotation))]
+    pages.append(_table("The file of `forecast experiment`", ExperimentConfig.__doc__, ExperimentConfig.model_fields))
     return "\n".join(pages)
 
 

@@ -86,7 +86,7 @@ RunFolder = Annotated[Path, typer.Argument(help="Run directory, such as runs/air
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config.")]
 Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-RunDir = Annotated[Path | None, typer.Option(help="Where to write. [default: the next free runs/NAME-N]", show_default=False)]
+RunDir = Annotated[Path | None, typer.Option(help="Where to write. [default: the next free folder of runs/]", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", help="Replace what a former call wrote there.")]
 FailIfWorse = Annotated[
     str | None,
@@ -97,8 +97,11 @@ FailIfWorse = Annotated[
         show_default=False,
     ),
 ]
-FolderDir = Annotated[Path | None, typer.Option(help="Where to write. [default: runs/NAME]", show_default=False)]
-NumberOfWorkers = Annotated[int, typer.Option("--workers", min=1, help="Processes that share the cores, a run in each.")]
+FolderDir = Annotated[
+    Path | None,
+    typer.Option(help="Where to write, or go on. [default: a folder of runs/ called after the file]", show_default=False),
+]
+NumberOfWorkers = Annotated[int, typer.Option("--workers", min=1, help="Processes that share the cores; on Ray, all cores work.")]
 Engine = Annotated[str, typer.Option(metavar="local|ray", help="Where runs are computed.")]
 Address = Annotated[str | None, typer.Option(help="Of a Ray cluster, such as 10.0.0.1:6379 or auto.", show_default=False)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no tables.")]

@@ -372,7 +372,8 @@ class TuningConfig(Section):
     trials: Count = Field(30, description="how many values to try, in the whole study")
     budget: Wait | None = Field(None, description="time after which no trial begins, such as 90s, 10m or 2h; null: no end")
     sampler: Literal["tpe", "random", "grid"] = Field(
-        "tpe", description="tpe learns from the trials so far; random; grid: all combinations of choices and steps"
+        "tpe",
+        description="tpe learns from the trials so far; random; grid: all combinations of choices and steps, whatever `trials` says",
     )
     pruner: Literal["median", "halving", "none"] = Field(
         "median",
