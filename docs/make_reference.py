@@ -15,10 +15,10 @@ PAGE = Path(__file__).with_name("config.md")
 SCHEMA = Path(__file__).with_name("config.schema.json")
 INTRODUCTION = """# Every key of a config
 
-Made from `forecast/config.py` and `forecast/grids.py` by `docs/make_reference.py`. Keys without a default must be given. Any key can be set on the
-command line, as in `forecast train config.yaml --set training.epochs=5`. Sizes in steps may be written as durations: with
-hourly data `horizon: 7d` is 168. Editors complete the keys with [config.schema.json](config.schema.json): in VS Code, begin
-the file with `# yaml-language-server: $schema=config.schema.json`.
+Made from `forecast/config.py` and `forecast/grids.py` by `docs/make_reference.py`. Keys without a default must be given. Any key
+can be set on the command line, as in `forecast train config.yaml --set training.epochs=5`. Sizes in steps may be written as
+durations: with hourly data `horizon: 7d` is 168. Editors complete the keys with [config.schema.json](config.schema.json): in VS
+Code, begin the file with `# yaml-language-server: $schema=config.schema.json`.
 """
 
 

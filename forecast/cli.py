@@ -98,8 +98,7 @@ FailIfWorse = Annotated[
     ),
 ]
 FolderDir = Annotated[
-    Path | None,
-    typer.Option(help="Where to write, or go on. [default: a folder of runs/ called after the file]", show_default=False),
+    Path | None, typer.Option(help="Where to write, or go on. [default: runs/, named after the file]", show_default=False)
 ]
 NumberOfWorkers = Annotated[int, typer.Option("--workers", min=1, help="Processes that share the cores; on Ray, all cores work.")]
 Engine = Annotated[str, typer.Option(metavar="local|ray", help="Where runs are computed.")]

@@ -373,7 +373,7 @@ class TuningConfig(Section):
     budget: Wait | None = Field(None, description="time after which no trial begins, such as 90s, 10m or 2h; null: no end")
     sampler: Literal["tpe", "random", "grid"] = Field(
         "tpe",
-        description="tpe learns from the trials so far; random; grid: all combinations of choices and steps, whatever `trials` says",
+        description="tpe learns from the trials so far; random; grid: all combinations of choices and steps, whatever `trials`",
     )
     pruner: Literal["median", "halving", "none"] = Field(
         "median",
