@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -202,6 +203,16 @@ def _tell(
         raise typer.Exit(3)
 
 
+@contextlib.contextmanager
+def _resumable() -> Iterator[None]:
+    """Ctrl-C ends a command that can be called again."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("Interrupted; the same command goes on.", err=True)
+        raise typer.Exit(130) from None
+
+
 @app.command()
 def experiment(
     source: Annotated[
@@ -230,7 +241,8 @@ def experiment(
     from forecast.workers import Workers
 
     shown = None if quiet else print_finished
-    folder = run_experiment(source, run_dir, force, overrides, Workers(workers, engine, address), shown)
+    with _resumable():
+        folder = run_experiment(source, run_dir, force, overrides, Workers(workers, engine, address), shown)
     if as_json:
         typer.echo(json.dumps({"run": str(folder.directory), "leaderboard": _records(folder.read_pieces(folder.leaderboard))}))
     elif quiet:
@@ -275,7 +287,8 @@ def tune(
     from forecast.workers import Workers
 
     shown = None if quiet else print_finished
-    folder = search(config, run_dir, force, overrides, Workers(workers, engine, address), storage, shown)
+    with _resumable():
+        folder = search(config, run_dir, force, overrides, Workers(workers, engine, address), storage, shown)
     if as_json:
         told = {"best": str(folder.best), "trials": _records(folder.read_pieces(folder.trials))}
         typer.echo(json.dumps({"run": str(folder.directory), **told}))

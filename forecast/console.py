@@ -106,7 +106,7 @@ def _advice(metrics: dict) -> Iterator[str]:
 def experimented(folder: Run) -> Iterator[str]:
     """The ten best runs, those that failed, and what to do next."""
     table = folder.read_pieces(folder.leaderboard)
-    finished, failed = table[table.state == "finished"], table[table.state != "finished"]
+    finished, failed = (table[table.state == state] for state in ("finished", "failed"))
     width = max(map(len, table.run)) + 2
     yield f"\n{'':<4}{'run':<{width}}{'validation MAE':>15}{'MASE':>8}{'test MAE':>11}{'MASE':>8}{'beats seasonal naive by':>25}"
     for place, row in enumerate(finished.head(MOST_SHOWN).to_dict("records"), 1):

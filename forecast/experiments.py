@@ -24,6 +24,7 @@ from forecast.preparation import prepare_panel, read_checked, scored_on
 from forecast.runs import Run
 from forecast.training import check_apart, check_trainable, train
 from forecast.workers import Finished, Job, LostError, Workers
+from forecast.yaml12 import yaml_line
 
 METRICS, PARTS = ("mae", "mase", "rmse"), ("validation", "test")  # in the leaderboard
 TRIES = 2  # of a run whose process or node is lost
@@ -109,10 +110,9 @@ def _is_kept(folder: Run, cell: Cell, panels: Panels) -> bool:
         return False
     before, panel = run.read_config(), panels[_key(cell.config)]
     sections = differing_sections(before, cell.config)
-    if run.read_json(run.contract)["sha256"] != panel.sha256:
-        sections.append("the data file")
-    if sections:
-        found = f"was trained with other values of {first_few(sections, 5)} than the experiment now has."
+    other_data = run.read_json(run.contract)["sha256"] != panel.sha256
+    if sections or other_data:
+        found = "was trained before the data changed." if other_data else f"was trained with another {first_few(sections, 5)}."
         raise RunError(found, "Begin anew with --force, or choose another --run-dir.", str(run.directory))
     return True
 
@@ -206,8 +206,10 @@ class _Leaderboard:
         rows = [{"run": cell.name, **cell.factors, "seed": cell.seed, **self._of(cell.name)} for cell in self.cells]
         scores = [f"{part}_{name}" for part in PARTS for name in METRICS]
         rest = ["state", *scores, "skill_seasonal_naive", "parameters", "kept_epoch", "why"]
-        table = pd.DataFrame(rows).reindex(columns=["run", *self.cells[0].factors, "seed", *rest])
-        errors = table[ranking_metric(table)].astype(float)
+        table = pd.DataFrame(rows, dtype=object).reindex(columns=["run", *self.cells[0].factors, "seed", *rest])  # values stay
+        table = table.astype(dict.fromkeys([*scores, "skill_seasonal_naive"], float))
+        table = table.astype(dict.fromkeys(["seed", "parameters", "kept_epoch"], "Int64"))
+        errors = table[ranking_metric(table)]
         return table.iloc[errors.fillna(np.inf).argsort(kind="stable")].reset_index(drop=True)
 
     def _of(self, name: str) -> dict:
@@ -251,7 +253,7 @@ def by_setting(table: pd.DataFrame, factors: list[str]) -> pd.DataFrame:
     mean on the test part. A setting of which a run failed comes after those that are whole.
     """
     metric = ranking_metric(table)
-    keys = [table[name].map(str) for name in factors] or [pd.Series("run", table.index, name="run")]
+    keys = [table[name].map(yaml_line) for name in factors] or [pd.Series("run", table.index, name="run")]
     groups = table.groupby(keys, sort=False)
     found = groups.agg(
         mean=(metric, "mean"), low=(metric, "min"), high=(metric, "max"), test=(metric.replace("validation", "test"), "mean")
@@ -268,8 +270,8 @@ def effects(table: pd.DataFrame, factors: list[str]) -> pd.DataFrame:
     finished = table[table.state == "finished"]
     for factor in factors:
         others = [name for name in factors if name != factor]
-        for value, own in finished.groupby(finished[factor].map(str), sort=False):
-            keys = [own[name].map(str) for name in others] or [pd.Series(0, own.index)]
+        for value, own in finished.groupby(finished[factor].map(yaml_line), sort=False):
+            keys = [own[name].map(yaml_line) for name in others] or [pd.Series(0, own.index)]
             spread = own.groupby(keys)[metric].std().mean()
             rows.append({"factor": factor, "value": value, "mean": own[metric].mean(), "seed_spread": spread, "runs": len(own)})
     return pd.DataFrame(rows, columns=["factor", "value", "mean", "seed_spread", "runs"])
@@ -292,7 +294,7 @@ def _write_results(board: _Leaderboard, name: str) -> None:
     if not table.state.eq("finished").any():
         raise RunError(f"no run finished: {table.why.iloc[0]}", "Mend it, and call the same again.", str(folder.leaderboard))
     chosen = settings.iloc[0]
-    cell = next(cell for cell in cells if all(str(cell.factors[factor]) == chosen[factor] for factor in factors))
+    cell = next(cell for cell in cells if all(yaml_line(cell.factors[factor]) == chosen[factor] for factor in factors))
     spread = f" (its {chosen.runs} seeds {chosen.low:.4g} to {chosen.high:.4g})" if chosen.runs > 1 else ""
     write_best(folder, f"experiment {name}: {label_of(table)} {chosen['mean']:.4g} on the validation part{spread}", cell.config)
 

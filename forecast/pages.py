@@ -14,6 +14,7 @@ from forecast.runs import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+LONGEST_LABEL = 60  # characters beside a picture
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -121,7 +122,7 @@ def _effects_figure(effects: pd.DataFrame, metric: str) -> Figure:
 
     figure = Figure(figsize=(8, 1 + 0.35 * len(effects)), layout="constrained")
     axis = figure.subplots()
-    labels = effects.factor + ": " + effects.value.map(str)
+    labels = (effects.factor + ": " + effects.value.map(str)).str.slice(0, LONGEST_LABEL)
     axis.errorbar(effects["mean"], labels, xerr=effects.seed_spread.fillna(0), fmt="o", color="#d1495b", capsize=3)
     axis.invert_yaxis()
     axis.set(xlabel=f"mean {metric} on the validation part (bars: seeds)")

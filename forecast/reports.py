@@ -71,7 +71,6 @@ def anomalies_figure(points: pd.DataFrame, anomalies: pd.DataFrame, level: float
 def study_figures(study: optuna.Study) -> dict[str, Figure]:
     """Of a search: the error of each trial, which parameters matter, and the errors over the values of each."""
     import matplotlib as mpl
-    import optuna
     from optuna.visualization import matplotlib as drawn
 
     ended = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
@@ -80,7 +79,7 @@ def study_figures(study: optuna.Study) -> dict[str, Figure]:
         pictures["importance"] = drawn.plot_param_importances
     figures = {}
     with warnings.catch_warnings(), mpl.rc_context({"backend": "agg"}):
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.simplefilter("ignore")  # experimental pictures; axes without an extent
         for name, draw in pictures.items():
             axes = np.ravel(draw(study))
             figures[name] = axes[0].figure

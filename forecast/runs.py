@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from forecast.config import Config
 
-PART = ".part"  # end of the name of a directory that is not whole yet
+PART = ".part-"  # start of the name of a directory that is not whole yet
 STATES = ("running", "finished", "failed", "interrupted")
 MOST_CHECKSUMS = 10_000  # bytes of sha256sums.txt
 MOST_CONFIG = 50_000  # bytes of config.yaml; YAML is slow to read
@@ -86,7 +86,7 @@ class Run:
     @property
     def name(self) -> str:
         """The folder's name, such as `airline-1`."""
-        return self.directory.name.removesuffix(PART)
+        return self.directory.name.removeprefix(PART)
 
     @classmethod
     def create(cls, name: str, directory: str | Path | None = None, force: bool = False) -> Run:
@@ -156,7 +156,9 @@ class Run:
             RunError: another kind of run or something else is there, or it cannot be written.
         """
         run = cls(directory)
-        if force or not (run.status.is_file() and run._read_status().get("kind") == kind):
+        with run._writing(run.directory):
+            there = run.status.is_file() and run._read_status().get("kind") == kind
+        if force or not there:
             run = cls.create(kind, directory, force)
             with run._writing(run.runs):
                 run.runs.mkdir()
@@ -169,7 +171,7 @@ class Run:
         """A directory beside this one to work in, which takes its place at the end, whatever became of it, but not when the
         process is interrupted or killed: what is there is whole.
         """
-        part = self.directory.with_name(f"{self.directory.name}{PART}")
+        part = self.directory.with_name(f"{PART}{self.directory.name}")
         shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
         try:
             yield part

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from forecast.config import Config, TuningConfig, differences
+from forecast.config import Config, TuningConfig, differences, field_at
 from forecast.data import Panel
 from forecast.errors import ConfigError, first_few
 from forecast.loading import changed
@@ -47,7 +47,7 @@ OTHER_UNITS = (
     "model.decoder",
 )  # another validation loss, which pruning compares
 BESIDE = ("tuning.", "backtest.", "intervals", "tracking", "data.path")  # what no network is trained by
-MOST_COMBINATIONS = 1000
+MOST_COMBINATIONS, MOST_LAYERS = 1000, 100
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,18 @@ class Search:
             ConfigError, DataError
         """
         for key in self.spans:
-            if not key.startswith(SEARCHABLE) or key == "training.seeds":
+            if field_at(tuple(key.split("."))) and (not key.startswith(SEARCHABLE) or key == "training.seeds"):
                 found = f"`{key}` cannot be searched: errors on the validation part would not be of the same windows."
                 raise ConfigError(found, f"Search keys that begin with {first_few(SEARCHABLE, 20)}.", self._place(key))
+        layers = self._ends(LAYERS) if LAYERS in self.spans else []
+        if "float" in self.spans.get(LAYERS, {}) or any(
+            type(count) is not int or not 1 <= count <= MOST_LAYERS for count in layers
+        ):
+            found = f"{LAYERS} is a number of layers, from 1 to {MOST_LAYERS}."
+            raise ConfigError(found, "Write for example {int: [1, 3]}.", self._place(LAYERS))
+        if self.tuning.executions_per_trial > 1 and self.config.training.seeds:
+            found = "tuning.executions_per_trial: every trial trains all training.seeds already."
+            raise ConfigError(found, "Use one of the two.", self.config.place("tuning.executions_per_trial"))
         units = self.spans.get("model.units", {"choice": [self.config.model.units]})
         if LAYERS in self.spans and any(isinstance(size, list) and len(size) > 1 for size in units.get("choice", [])):
             found = f"{LAYERS} repeats one size, but model.units has several."
@@ -159,7 +168,7 @@ class Search:
                 raise ConfigError(found, "Add `step`, or use another sampler.", self._place(key))
             else:
                 count = int((kind.high - kind.low) / kind.step + 1e-9) + 1
-                values.append([kind.low + number * kind.step for number in range(count)])
+                values.append([round(kind.low + number * kind.step, 12) for number in range(count)])
         if math.prod(map(len, values)) > MOST_COMBINATIONS:
             raise ConfigError(
                 f"the grid has more than {MOST_COMBINATIONS} combinations.", "Use sampler: random.", "tuning.search"

@@ -42,7 +42,30 @@ def open_storage(place: str) -> optuna.storages.BaseStorage:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with storage_errors(place, opening=True):
-        return _database(place) if "://" in place else optuna.storages.JournalStorage(JournalFileBackend(place))
+        if "://" in place:
+            return _database(place)
+        _check_journal(place)
+        return optuna.storages.JournalStorage(JournalFileBackend(place))
+
+
+def _check_journal(place: str) -> None:
+    """A file that is there is a journal, before anything is written into it.
+
+    Raises:
+        ValueError: it is another.
+    """
+    if os.path.exists(place) and os.path.getsize(place):
+        with open(place, "rb") as file:
+            if not file.readline().startswith(b'{"op_code"'):
+                raise ValueError("this file is no journal of a search")
+
+
+def mend_journal(place: str) -> None:
+    """Cut off the line that a process was writing when it was killed; to be called while no other writes."""
+    if os.path.exists(place):
+        with open(place, "rb+") as file:
+            text = file.read()
+            file.truncate(text.rfind(b"\n") + 1)
 
 
 @contextlib.contextmanager
@@ -62,7 +85,8 @@ def storage_errors(place: str, opening: bool = False) -> Iterator[None]:
         yield
     except errors as error:
         found = f"the storage cannot be used ({type(error).__name__}: {next(iter(str(error).splitlines()), '')})."
-        hint = "Is it a journal, or a database? The extra `postgres` installs what postgresql+psycopg://user@host/name needs."
+        hint = "The extra `postgres` installs what postgresql+psycopg://user@host/name needs."
+        hint = hint if "://" in place else "Name a journal of `forecast tune`, or a new file in a folder that is there."
         raise RunError(found.replace(place, shown(place)), hint, shown(place)) from None
 
 
@@ -88,8 +112,8 @@ def _database(url: str) -> optuna.storages.RDBStorage:
     return optuna.storages.RDBStorage(url)
 
 
-def open_study(search: Search, place: str, shared: bool, anew: bool) -> optuna.Study:
-    """The study, new or joined. shared: other processes may be at it. anew: without what it holds.
+def open_study(search: Search, place: str, shared: bool) -> optuna.Study:
+    """The study, new or joined. shared: other processes may be at it.
 
     Raises:
         RunError: a study of this name is there, of another config or data; or the storage cannot be used.
@@ -97,9 +121,6 @@ def open_study(search: Search, place: str, shared: bool, anew: bool) -> optuna.S
     import optuna
 
     storage, name, seed = open_storage(place), search.config.name, search.config.seed
-    if anew and shared:
-        with contextlib.suppress(KeyError):  # there is none
-            optuna.delete_study(study_name=name, storage=storage)
     waiting, created = search.waiting(), True
     try:
         study = optuna.create_study(study_name=name, storage=storage, direction="minimize")
@@ -124,8 +145,8 @@ def _check_same(study: optuna.Study, search: Search, place: str, shared: bool) -
     differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if differing:
         found = f"the study {search.config.name} is of another {first_few(differing, 5)}."
-        remedy = "Choose another --storage" if shared else "Choose another --run-dir"
-        raise RunError(found, f"{remedy}, give the config another `name`, or begin anew with --force.", shown(place))
+        remedy = "Choose another --storage" if shared else "Begin anew with --force, choose another --run-dir"
+        raise RunError(found, f"{remedy}, or give the config another `name`.", shown(place))
 
 
 def mark_as_ours(trial: optuna.Trial) -> None:
@@ -165,11 +186,13 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def lose(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
-    """Mark a trial as failed whose process ended under it; returns whether its parameters are tried once more."""
+def lose(study: optuna.Study, trial: optuna.trial.FrozenTrial, interrupted: bool = False) -> bool:
+    """Mark a trial as failed whose process ended under it; returns whether its parameters are tried once more: the first time,
+    and whenever it was interrupted on purpose.
+    """
     import optuna
 
-    again = RETRY not in trial.user_attrs
+    again = interrupted or RETRY not in trial.user_attrs
     try:
         marked = optuna.Trial(study, trial._trial_id)
         marked.set_user_attr(*((LOST, True) if again else (WHY, "its process was killed, twice")))
@@ -177,7 +200,7 @@ def lose(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
     except (ValueError, optuna.exceptions.UpdateFinishedTrialError):  # another process was faster
         return True
     if again:
-        study.enqueue_trial(trial.params, user_attrs={RETRY: trial.number})
+        study.enqueue_trial(trial.params, user_attrs={} if interrupted else {RETRY: trial.number})
     return again
 
 

@@ -7,7 +7,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ import pandas as pd
 from forecast.backtesting import backtest
 from forecast.config import Config, differing_sections
 from forecast.data import Panel
-from forecast.errors import ForecastError, RunError, check_installed
+from forecast.errors import ForecastError, RunError, check_installed, first_few
 from forecast.evaluation import MODEL
 from forecast.experiments import train_whole, write_best
 from forecast.loading import load_config
@@ -36,6 +36,7 @@ from forecast.studies import (
     counted,
     is_ours,
     lose,
+    mend_journal,
     open_storage,
     open_study,
     storage_errors,
@@ -44,7 +45,7 @@ from forecast.studies import (
 )
 from forecast.training import check_apart, check_trainable, fit_members, fit_ridges
 from forecast.values import seconds_of
-from forecast.workers import Finished, Job, LostError, Workers
+from forecast.workers import Finished, Job, LostError, Result, Workers
 
 if TYPE_CHECKING:
     import optuna
@@ -109,9 +110,12 @@ def tune(
         open_storage(place)  # before anything is written
     folder = Run.resume("search", directory, force)
     with folder.recording():
-        place = place or os.path.abspath(folder.journal)
+        _check_held(folder, config)
+        if place is None:
+            place = os.path.abspath(folder.journal)
+            mend_journal(place)
         with storage_errors(place, opening=True):
-            study = open_study(search, place, storage is not None, force)
+            study = open_study(search, place, storage is not None)
         with storage_errors(place):
             folder.write_text(folder.config, config.to_yaml())
             take_over(study)
@@ -119,6 +123,21 @@ def tune(
             _wait_for_others(study)
             _write_results(search, study, folder)
     return folder
+
+
+def _check_held(folder: Run, config: Config) -> None:
+    """What the directory holds is of the same search.
+
+    Raises:
+        RunError: naming what differs.
+    """
+    if not folder.config.exists():
+        return
+    before = folder.read_config()
+    differing = differing_sections(before, config) + (["tuning.search"] if before.tuning.search != config.tuning.search else [])
+    if differing:
+        found = f"holds a search of another {first_few(differing, 5)}."
+        raise RunError(found, "Begin anew with --force, or choose another --run-dir.", str(folder.directory))
 
 
 def _absolute(place: str) -> str:
@@ -134,8 +153,7 @@ def _run_trials(
 ) -> None:
     """Compute trials until there are as many as there are to be, or the time is up."""
     running: dict[str, optuna.Trial] = {}
-    began, own = time.monotonic(), 0
-    deadline = began + seconds_of(search.tuning.budget) if search.tuning.budget else math.inf
+    deadline = time.monotonic() + seconds_of(search.tuning.budget) if search.tuning.budget else math.inf
 
     def next_job() -> Job | None:
         trial = ask(study, search) if time.monotonic() < deadline else None
@@ -144,7 +162,26 @@ def _run_trials(
         running[name := f"trial {trial.number}"] = trial
         return name, (search, trial.params, place, trial._trial_id)
 
-    for name, result in workers.each(_try, next_job):
+    try:
+        results = workers.each(_try, next_job)
+        _take_results(search, study, running, results, deadline, on_finished)
+    except KeyboardInterrupt:
+        for trial in running.values():
+            lose(study, study.trials[trial.number], interrupted=True)
+        raise
+
+
+def _take_results(
+    search: Search,
+    study: optuna.Study,
+    running: dict[str, optuna.Trial],
+    results: Iterator[Result],
+    deadline: float,
+    on_finished: Callable[[Finished], None] | None,
+) -> None:
+    """Write what came of each trial into the study, and tell of it."""
+    began, own = time.monotonic(), 0
+    for name, result in results:
         trial = running.pop(name)
         if isinstance(result, LostError) and lose(study, study.trials[trial.number]):
             log.info("%s: %s It is tried once more.", name, result.found)

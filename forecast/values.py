@@ -183,7 +183,7 @@ Levels = Annotated[
     Field(min_length=1, max_length=20),
     AfterValidator(_levels),
 ]
-Spans = dict[str, Annotated[dict[str, Any], AfterValidator(_span)]]
+Spans = Annotated[dict[str, Annotated[dict[str, Any], AfterValidator(_span)]], Field(min_length=1)]
 Tracker = Literal["tensorboard", "mlflow"]
 Trackers = Annotated[
     list[Tracker],

@@ -165,7 +165,7 @@ def test_called_again_it_keeps_what_is_finished_and_trains_the_rest(finished):
 @pytest.mark.slow
 def test_runs_of_another_experiment_are_never_replaced_unasked(finished):
     folder, run, _ = finished
-    with pytest.raises(RunError, match="was trained with other values of training than the experiment now has.\\s+Begin anew"):
+    with pytest.raises(RunError, match="was trained with another training.\\s+Begin anew"):
         experiment(folder / "cells.yaml", folder / "out", overrides={"training.learning_rate": 0.01})
     assert pd.read_csv(run.leaderboard).state.eq("finished").all()
     with pytest.raises(RunError, match="is an experiment or a search, with many runs"):
@@ -196,7 +196,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_leaderboard(finished, tmp_pa
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     assert again.stderr.startswith("2/4"), again.stderr
     assert (tmp_path / "out" / "leaderboard.csv").read_bytes() == run.leaderboard.read_bytes()
-    assert not list((tmp_path / "out" / "runs").glob("*.part"))
+    assert not list((tmp_path / "out" / "runs").glob(".part-*"))
 
 
 @pytest.mark.slow
@@ -213,6 +213,22 @@ def test_two_processes_give_the_same_leaderboard_and_one_that_is_killed_is_repla
     table = pd.read_csv(tmp_path / "out" / "leaderboard.csv").set_index("run").validation_mase
     one = pd.read_csv(run.leaderboard).set_index("run").validation_mase
     assert table.to_dict() == pytest.approx(one.to_dict(), rel=1e-5), "of another number of threads"
+
+
+@pytest.mark.slow
+def test_values_of_any_type_keep_it(plan, tmp_path):
+    run = experiment(plan(grid={"model.segment": [None, 3], "model.dropout": [0, 0.2]}), tmp_path / "out")
+    assert set(pd.read_csv(run.leaderboard, keep_default_na=False).run) == {
+        f"dropout={dropout},segment={segment}" for segment in (None, 3) for dropout in (0, 0.2)
+    }
+    best = pd.read_csv(run.leaderboard, keep_default_na=False).iloc[0]
+    assert str(load_config(run.best).model.segment or "") == best["model.segment"]
+
+
+@pytest.mark.slow
+def test_no_name_of_a_case_is_taken_for_a_run_that_is_not_whole(plan, tmp_path):
+    run = experiment(plan(grid={}, cases={"a.part": {}, "a": {}}), tmp_path / "out")
+    assert {path.name for path in run.runs.iterdir()} == {"a.part", "a"}
 
 
 @pytest.mark.slow

@@ -66,6 +66,8 @@ def test_lists_are_choices_too(project):
         ({"search": {"training.seeds": {"choice": [[1], [2]]}}}, "`training.seeds` cannot be searched"),
         ({"search": {"windows.lookback": {"int": [6, 600]}}}, "windows.lookback is 600, but series"),
         ({"search": {"model.layers": {"int": [1, 2]}, "model.units": {"choice": [[8, 4]]}}}, "model.layers repeats one size"),
+        ({"search": {"model.layers": {"float": [1, 3]}}}, "model.layers is a number of layers, from 1 to 100"),
+        ({"search": {"model.layers": {"int": [1, 10**9]}}}, "model.layers is a number of layers, from 1 to 100"),
         ({"search": RATE, "objective": "backtest", "executions_per_trial": 2}, "backtest needs tuning.executions_per_trial: 1"),
         ({"search": {"model.dropout": {"float": [0.0, 1.0]}}}, "`model.dropout` is 1.0; it should be less than 1"),
         ({"search": RATE, "sampler": "grid"}, "sampler: grid needs a `choice` or a `step` for training.learning_rate"),
@@ -192,7 +194,7 @@ def test_a_study_goes_on_where_it_was(folder, study):
     assert len(told) == 2
     pd.testing.assert_frame_equal(after.head(12), before, check_dtype=False)
     assert not set(after["training.learning_rate"].tail(2)) & set(before["training.learning_rate"])
-    with pytest.raises(RunError, match=r"the study config is of another sampler, search, training.epochs"):
+    with pytest.raises(RunError, match=r"holds a search of another training, tuning.search.\s+Begin anew"):
         tune(folder / "config.yaml", folder / "study", overrides={"training.epochs": 3})
 
 
@@ -250,6 +252,42 @@ def test_trials_that_fail_count_and_are_told(folder, tmp_path):
 def _command(folder: Path, *options: str) -> list[str]:
     sets = [f"--set={key}={json.dumps(value)}" for key, value in QUICK.items()]
     return [sys.executable, "-m", "forecast", "tune", str(folder / "config.yaml"), *sets, *options]
+
+
+@pytest.mark.slow
+def test_a_journal_that_was_cut_goes_on(folder, tmp_path):
+    overrides = QUICK | {"tuning.trials": 2}
+    run = tune(folder / "config.yaml", tmp_path / "run", overrides=overrides)
+    text = run.journal.read_bytes()
+    run.journal.write_bytes(text[:-40])  # the last trial never heard that it was finished
+    again = pd.read_csv(tune(folder / "config.yaml", tmp_path / "run", overrides=overrides).trials)
+    assert (again.state == "finished").sum() == 2
+
+
+@pytest.mark.parametrize("text", ["my notes", '{"a": 1}\n', "month,sales\n1,2\n"])
+def test_a_file_that_is_no_journal_is_left_alone(folder, tmp_path, text):
+    (tmp_path / "notes.txt").write_text(text)
+    with pytest.raises(RunError, match="this file is no journal of a search"):
+        tune(folder / "config.yaml", tmp_path / "run", overrides=QUICK, storage=tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == text
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_an_interrupted_trial_is_tried_again_however_often(folder, tmp_path):
+    overrides = QUICK | {"tuning.trials": 2}
+
+    def interrupt(*given) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("forecast.tuning._validation_error", interrupt)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                tune(folder / "config.yaml", tmp_path / "run", overrides=overrides)
+    table = pd.read_csv(tune(folder / "config.yaml", tmp_path / "run", overrides=overrides).trials)
+    assert table.state.tolist() == ["finished", "finished"]
+    assert table["training.learning_rate"][0] == 1e-3, "the config as it stands"
 
 
 @pytest.mark.slow
