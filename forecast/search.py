@@ -39,13 +39,8 @@ SEARCHABLE = (
     "data.static_covariates",
     "data.static_categories",
 )
-OTHER_UNITS = (
-    "data.",
-    "scaling.",
-    "training.loss",
-    "model.quantiles",
-    "model.decoder",
-)  # another validation loss, which pruning compares
+# What makes another validation loss, which pruning compares.
+OTHER_UNITS = ("data.", "scaling.", "training.loss", "model.quantiles", "model.decoder")
 BESIDE = ("tuning.", "backtest.", "intervals", "tracking", "data.path")  # what no network is trained by
 MOST_COMBINATIONS, MOST_LAYERS = 1000, 100
 
@@ -73,6 +68,24 @@ class Search:
         Raises:
             ConfigError, DataError
         """
+        self._check_keys()
+        if self.tuning.sampler == "grid":
+            self._combinations()
+        if self.tuning.objective == "backtest":
+            self._check_backtest()
+        scored: dict[str, str] = {}  # on what, and the first value that is
+        lowest = {key: self._ends(key)[0] for key in self.spans}
+        for key in self.spans:
+            for value in self._ends(key):
+                config = self.config_of(lowest | {key: value})
+                prepared = prepare_panel(*read_checked(config, self.panel_of(config)))
+                scored.setdefault(scored_on(prepared), f"{key}={value}")
+                if len(scored) > 1:
+                    one, other = scored.values()
+                    found = f"{one} and {other} are scored on different windows of the validation part."
+                    raise ConfigError(found, "Leave out what changes them.", self._place(key))
+
+    def _check_keys(self) -> None:
         for key in self.spans:
             if field_at(tuple(key.split("."))) and (not key.startswith(SEARCHABLE) or key == "training.seeds"):
                 found = f"`{key}` cannot be searched: errors on the validation part would not be of the same windows."
@@ -90,21 +103,6 @@ class Search:
         if LAYERS in self.spans and any(isinstance(size, list) and len(size) > 1 for size in units.get("choice", [])):
             found = f"{LAYERS} repeats one size, but model.units has several."
             raise ConfigError(found, "Give one, or search numbers in model.units, too.", self._place(LAYERS))
-        if self.tuning.sampler == "grid":
-            self._combinations()
-        if self.tuning.objective == "backtest":
-            self._check_backtest()
-        scored: dict[str, str] = {}  # on what, and the first value that is
-        lowest = {key: self._ends(key)[0] for key in self.spans}
-        for key in self.spans:
-            for value in self._ends(key):
-                config = self.config_of(lowest | {key: value})
-                prepared = prepare_panel(*read_checked(config, self.panel_of(config)))
-                scored.setdefault(scored_on(prepared), f"{key}={value}")
-                if len(scored) > 1:
-                    one, other = scored.values()
-                    found = f"{one} and {other} are scored on different windows of the validation part."
-                    raise ConfigError(found, "Leave out what changes them.", self._place(key))
 
     def _check_backtest(self) -> None:
         for key, wanted in {"splits.align": "dates", "tuning.executions_per_trial": 1}.items():

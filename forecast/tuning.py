@@ -99,13 +99,11 @@ def tune(
     search.check()
     config, workers = search.config, workers or Workers()
     if workers.address and storage is None:
-        raise RunError(
-            "the nodes of a cluster need a study that all see.", "Add --storage with a database's URL.", "--engine ray"
-        )
+        raise RunError("the nodes of a cluster need a study that all see.", "Add --storage with a database's URL.", "--address")
     directory = Path(run_dir or Path("runs") / f"{config.name}-tune")
     read = {} if isinstance(source, Config) else {"the config": source}
     check_apart(directory, read | {"the data": config.data.path})
-    place = _absolute(str(storage)) if storage else None
+    place = None if storage is None else str(storage) if "://" in str(storage) else os.path.abspath(storage)
     if place:
         open_storage(place)  # before anything is written
     folder = Run.resume("search", directory, force)
@@ -138,10 +136,6 @@ def _check_held(folder: Run, config: Config) -> None:
     if differing:
         found = f"holds a search of another {first_few(differing, 5)}."
         raise RunError(found, "Begin anew with --force, or choose another --run-dir.", str(folder.directory))
-
-
-def _absolute(place: str) -> str:
-    return place if "://" in place else os.path.abspath(place)
 
 
 def _run_trials(

@@ -382,6 +382,18 @@ def test_two_workers_search_and_one_that_is_killed_is_replaced(folder, tmp_path)
     assert table.trial.max() > 4, "what was lost was tried again under another number"
 
 
+@pytest.mark.slow
+def test_trials_run_on_ray(folder, tmp_path):
+    workers = Workers(engine="ray")
+    two = QUICK | {"tuning.trials": 2}
+    there = pd.read_csv(tune(folder / "config.yaml", tmp_path / "there", overrides=two, workers=workers).trials)
+    here = pd.read_csv(tune(folder / "config.yaml", tmp_path / "here", overrides=two).trials)
+    assert there.state.tolist() == ["finished", "finished"]
+    assert there.error[0] == pytest.approx(here.error[0], rel=1e-5), "the config as it stands"
+    with pytest.raises(RunError, match="the nodes of a cluster need a study that all see.\\s+Add --storage"):
+        tune(folder / "config.yaml", tmp_path / "far", workers=Workers(engine="ray", address="10.0.0.1:6379"))
+
+
 def test_a_storage_that_cannot_be_used_is_told_without_its_password(folder, tmp_path):
     for url, found in [
         ("postgresql+psycopg://me:secret@127.0.0.1:1/x", "the storage cannot be used .*refused"),
