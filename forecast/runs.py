@@ -6,10 +6,12 @@ import contextlib
 import csv
 import datetime
 import hashlib
+import io
 import json
 import logging
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -32,6 +34,38 @@ MOST_CONFIG = 50_000  # bytes of config.yaml; YAML is slow to read
 MOST_HEADER = 1_000_000  # bytes of the names and shapes before the weights
 MOST_BYTES = 8_000_000  # of a JSON file, enough for the scalers of 50,000 series
 MOST_BRACKETS = 250_000  # in a JSON file: empty lists and mappings cost far more memory and time than they take bytes
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine runs; of Windows, where nobody can be asked, all do."""
+    if sys.platform == "win32":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
+
+
+def _running(status: dict) -> str:
+    """What a run is that says it is running."""
+    pid = status.get("pid")
+    if type(pid) is not int or not 0 < pid < 2**31 or status.get("host") != socket.gethostname():
+        return "is still running, or was killed"
+    return f"is still running (process {pid})" if is_alive(pid) else "was killed"
+
+
+def _to_disk(path: Path) -> None:
+    """Have what was written survive a power failure; directories of Windows cannot be asked for that."""
+    if sys.platform == "win32" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 class Run:
@@ -129,7 +163,7 @@ class Run:
         if state == "finished" and run.folds.exists():
             raise RunError("is a backtest, which keeps no network.", "Name a run of forecast train.", str(directory))
         if state != "finished":
-            found = {"running": "is still running, or was killed", "failed": "failed", "interrupted": "was interrupted"}
+            found = {"running": _running(status), "failed": "failed", "interrupted": "was interrupted"}
             told = found.get(state, f"has the unknown state {state!r:.40}")
             why = f": {status['why']:.500}" if isinstance(status.get("why"), str) else "."
             raise RunError(f"the training of this run {told}{why}", f"Its log is {run.log}; train again.", str(directory))
@@ -290,8 +324,10 @@ class Run:
     def write_status(self, state: str, why: str = "") -> None:
         """Say where the training stands, one of `STATES`, and why it failed."""
         at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        told = {"kind": self.kind, "why": why}
-        self.write_json(self.status, {"state": state, "at": at} | {name: text for name, text in told.items() if text})
+        told: dict[str, object] = {"kind": self.kind, "why": why}
+        if state == "running":
+            told |= {"pid": os.getpid(), "host": socket.gethostname()}
+        self.write_json(self.status, {"state": state, "at": at} | {name: value for name, value in told.items() if value})
 
     def write_text(self, path: Path, text: str) -> None:
         """Write a file of this run whole or not at all."""
@@ -433,12 +469,14 @@ class Run:
 
     def append_history(self, row: dict[str, float]) -> None:
         """Add an epoch to history.csv; the first row brings the header."""
-        new = not self.history.exists()
-        with self._writing(self.history), self.history.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, row.keys())
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, row.keys(), lineterminator="\n")
+        with self._writing(self.history):
+            before = self.history.read_text(encoding="utf-8") if self.history.exists() else ""
+        if not before:
+            writer.writeheader()
+        writer.writerow(row)
+        self.write_text(self.history, before + text.getvalue())
 
     def write_arrays(self, path: Path, arrays: dict[str, np.ndarray]) -> None:
         """Write named arrays, without code."""
@@ -474,7 +512,9 @@ class Run:
             try:
                 yield temporary
                 temporary.chmod(0o644)  # mkstemp lets only its owner read
+                _to_disk(temporary)  # or a power failure could leave the new name and no content
                 os.replace(temporary, path)
+                _to_disk(path.parent)
             finally:
                 temporary.unlink(missing_ok=True)
 

@@ -10,7 +10,6 @@ import logging
 import os
 import re
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from forecast.errors import RunError, first_few
+from forecast.runs import is_alive
 from forecast.search import Search
 
 if TYPE_CHECKING:
@@ -171,19 +171,7 @@ def _is_orphan(trial: optuna.trial.FrozenTrial) -> bool:
     if DRIVER not in trial.user_attrs:  # its process was killed as it began, or is about to say so
         return (datetime.datetime.now() - trial.datetime_start).total_seconds() > NEWBORN
     host, _, pid = trial.user_attrs[DRIVER].rpartition(":")
-    if host != socket.gethostname() or sys.platform == "win32":  # where nobody can be asked whether he lives
-        return False
-    return int(pid) == os.getpid() or not _lives(int(pid))
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True
+    return host == socket.gethostname() and (int(pid) == os.getpid() or not is_alive(int(pid)))
 
 
 def lose(study: optuna.Study, trial: optuna.trial.FrozenTrial, interrupted: bool = False) -> bool:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
+
 import pytest
 
 from forecast.errors import RunError
@@ -85,3 +89,66 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr("os.replace", full)
     with pytest.raises(RunError, match=r"metrics.json: cannot be written \(No space left on device\)"):
         run.write_json(run.metrics, {})
+
+
+@pytest.mark.parametrize(
+    ("pid", "told"),
+    [
+        (os.getpid(), rf"is still running \(process {os.getpid()}\)"),
+        (2**22 + 1, "was killed"),
+        (-1, "is still running, or was killed"),
+    ],
+    ids=["alive", "dead", "no process"],
+)
+def test_a_run_says_whether_its_process_lives(tmp_path, pid, told):
+    run = Run.create("run", tmp_path / "run")
+    run.write_status("running")
+    status = json.loads(run.status.read_text())
+    assert (status["pid"], status["host"]) == (os.getpid(), socket.gethostname())
+    run.write_json(run.status, status | {"pid": pid})
+    with pytest.raises(RunError, match=f"the training of this run {told}"):
+        Run.open(run.directory)
+
+
+def test_only_one_process_records_in_a_run(tmp_path):
+    run = Run.create("run", tmp_path / "run")
+    with run.recording():
+        run.write_text(run.config, "")
+        with pytest.raises(RunError, match="another process is at work in this directory"), Run(run.directory).recording():
+            pytest.fail("two at once")
+        with pytest.raises(RunError, match="another process is at work in this directory"):
+            Run.create("run", run.directory, force=True)
+    assert run.finished
+    with Run(run.directory).recording():
+        pass
+
+
+def test_history_is_whole_at_any_moment(tmp_path, monkeypatch):
+    run = Run.create("run", tmp_path / "run")
+    run.append_history({"epoch": 0, "loss": 1.5})
+    before = run.history.read_text()
+    monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(RunError, match=r"history.csv: cannot be written \(No space left on device\)"):
+        run.append_history({"epoch": 1, "loss": 0.5})
+    assert run.history.read_text() == before == "epoch,loss\n0,1.5\n"
+    assert [path.name for path in run.directory.iterdir()] == ["history.csv"]
+
+
+def test_what_is_not_whole_stays_beside(tmp_path):
+    (tmp_path / "run").mkdir()
+    run = Run(tmp_path / "run")
+
+    def interrupted() -> None:
+        with run.whole() as part:
+            part.mkdir()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not any(run.directory.iterdir())
+    with run.whole() as part:
+        assert not part.exists(), "what is left of the last try is gone"
+        part.mkdir()
+        (part / "done").touch()
+    assert (run.directory / "done").exists()
+    assert not part.exists()
