@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -120,8 +121,13 @@ def _forecast(
 
 @app.command()
 def train(
-    config: ConfigFile,
+    config: Annotated[
+        Path | None, typer.Argument(help="YAML file, such as configs/airline.yaml; not with --resume.", show_default=False)
+    ] = None,
     run_dir: RunDir = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with a training that was cut short.", show_default=False)
+    ] = None,
     force: Force = False,
     override: Overrides = None,
     fail_if_worse_than: FailIfWorse = None,
@@ -134,14 +140,17 @@ def train(
     Example:  forecast train configs/airline.yaml --set training.epochs=20
     """
     from forecast.loading import load_config, parse_overrides
+    from forecast.runs import Run
 
-    resolved = load_config(config, parse_overrides(override or []))
+    if (config is None) == (resume is None):
+        raise typer.BadParameter("Name a config, or --resume RUN, and not both.")
+    resolved = load_config(config or Run(resume).config, parse_overrides(override or []))
     from forecast.console import trained
     from forecast.progress import progress
     from forecast.training import train as train_network
 
     with progress(quiet) as on_progress:
-        run = train_network(resolved, run_dir, force, on_progress)
+        run = train_network(resolved, run_dir, force, on_progress, resume=resume)
     _tell(run, trained, quiet, as_json, fail_if_worse_than)
 
 
@@ -590,4 +599,5 @@ def schema(debug: Debug = False) -> None:
 
 def main() -> None:
     """Entry point of the `forecast` command."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # who ends it so wants what Ctrl-C does
     app()

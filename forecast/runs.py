@@ -57,6 +57,10 @@ def _running(status: dict) -> str:
     return f"is still running (process {pid})" if is_alive(pid) else "was killed"
 
 
+def _within(epoch: int, last: int | None) -> bool:
+    return last is None or epoch <= last
+
+
 def _to_disk(path: Path) -> None:
     """Have what was written survive a power failure; directories of Windows cannot be asked for that."""
     if sys.platform == "win32" and path.is_dir():
@@ -83,6 +87,7 @@ class Run:
         self.intervals = self.directory / "model" / "intervals.safetensors"  # what makes quantiles of the network's forecasts
         self.recent = self.directory / "recent.csv"  # the last rows of the data, so that a run forecasts without it
         self.checksums = self.directory / "sha256sums.txt"  # of all files above but the status; for `sha256sum --check`
+        self.checkpoint = self.directory / "checkpoint.safetensors"  # while it trains: where it stands
         self.history = self.directory / "history.csv"  # a row per epoch
         self.metrics = self.directory / "metrics.json"
         self.per_series = self.directory / "series.csv"  # errors on the test part
@@ -477,6 +482,21 @@ class Run:
             writer.writeheader()
         writer.writerow(row)
         self.write_text(self.history, before + text.getvalue())
+
+    def cut_history(self, epochs: dict[int, int | None]) -> None:
+        """Leave only the epochs of each seed up to one, or all where it is None; others came after the last checkpoint."""
+        if not self.history.exists():
+            return
+        with self.history.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = [row for row in reader if (seed := int(row["seed"])) in epochs and _within(int(row["epoch"]), epochs[seed])]
+        self.history.unlink()
+        for row in rows:
+            self.append_history(row)
+
+    def forget_checkpoint(self) -> None:
+        """Nothing is left to go on from."""
+        self.checkpoint.unlink(missing_ok=True)
 
     def write_arrays(self, path: Path, arrays: dict[str, np.ndarray]) -> None:
         """Write named arrays, without code."""

@@ -17,10 +17,11 @@ import numpy as np
 
 from forecast import __version__
 from forecast.baselines import Linear, fit_linear
-from forecast.config import Config, DataConfig
+from forecast.checkpoints import Checkpoints
+from forecast.config import Config, DataConfig, differences
 from forecast.contracts import contract
 from forecast.data import Panel
-from forecast.errors import DataError, RunError, check_installed
+from forecast.errors import DataError, RunError, check_installed, first_few
 from forecast.evaluation import summary
 from forecast.intervals import method_of
 from forecast.leaks import certify, to_json
@@ -40,43 +41,59 @@ if TYPE_CHECKING:
     from forecast.models.fitting import Progress
 
 CHECKED_WINDOWS = 256  # of the test part, on which the two readers of the network are compared
+RESUMABLE = ("training.epochs", "training.early_stopping.patience", "data.path", "tracking")
 log = logging.getLogger(__name__)
 
 
 def train(
-    config: Config | str | Path,
+    config: Config | str | Path | None = None,
     run_dir: str | Path | None = None,
     force: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
     panel: Panel | None = None,
+    resume: str | Path | None = None,
 ) -> Run:
     """Train the network that `config` (or the file it names) describes and write a run directory.
 
     run_dir: where; None takes the next free `runs/NAME-N`. force: replace the run that is there.
     on_progress: called after each batch and each epoch. panel: the data of the config, where `read_checked` has read them.
+    resume: the directory of a training that was cut short, which goes on from its last checkpoint: the weights at the end are, to
+    the last bit, those that it would have had. `config` may then be left out, or differ in `RESUMABLE`.
 
     Raises:
         ConfigError, DataError: nothing is written.
         RunError: the directory cannot be used, or training failed; the run's status says so.
     """
     check_trainable()
-    config = config if isinstance(config, Config) else load_config(config)
+    if config is None and resume is None:
+        raise RunError("there is nothing to train.", "Name a config, or a run to --resume.")
+    config = config if config is None or isinstance(config, Config) else load_config(config)
+    config = config if resume is None else _config_to_resume(Run(resume), config)
     check_trackers(config)
     seconds: dict[str, float] = {}
     with _timed(seconds, "reading"):
         prepared = prepare(config) if panel is None else prepare_panel(config, panel)
     config = prepared.config
-    check_apart(run_dir, {"the data": config.data.path})
-    run = Run.create(config.name, run_dir, force)
+    if resume is None:
+        check_apart(run_dir, {"the data": config.data.path})
+        run = Run.create(config.name, run_dir, force)
+    else:
+        run = Run(resume)
+        _check_same_data(run, prepared.panel)
     with run.recording(), tracked(run, config) as record:
         _record_inputs(run, prepared)
         with _timed(seconds, "ridge"):
             linear, start = fit_ridges(prepared)
         with _timed(seconds, "training"):
             run.write_json(run.environment, environment())  # which loads Keras
-            fitted = fit_members(prepared, start, record, on_progress)
+            try:
+                fitted = fit_members(prepared, start, record, on_progress, run)
+            except KeyboardInterrupt:
+                log.warning("interrupted; this goes on: forecast train --resume %s", run.directory)
+                raise
             kept = {seed: epoch for seed, (epoch, _) in fitted.items()}
             _save(run, prepared, fitted)
+            run.forget_checkpoint()
         log.info("kept epochs by seed: %s; %d parameters each", kept, prepared.network.parameters)
         with _timed(seconds, "scoring"):
             scored = _score(run, prepared, linear, kept)
@@ -155,19 +172,53 @@ def _forecast(run: Run, config: DataConfig, panel: Panel) -> None:
         log.warning("no forecast.csv yet: %s", error)
 
 
+def _config_to_resume(run: Run, config: Config | None) -> Config:
+    """The config of a training that was cut short; or another, which differs in nothing but `RESUMABLE`.
+
+    Raises:
+        RunError: there is none here, it has finished, or the other config differs in more.
+    """
+    if run.finished:
+        raise RunError("this training has finished.", f"Next: forecast predict {run.directory}", str(run.directory))
+    if not (run.status.is_file() and run.config.is_file()):
+        raise RunError("there is no training to resume here.", "Name the directory of a run.", str(run.directory))
+    before = run.read_config()
+    if config is None:
+        return before
+    own, other = differences(before), differences(config)
+    differing = [key for key in dict.fromkeys([*own, *other]) if own.get(key) != other.get(key) and key not in RESUMABLE]
+    if differing:
+        key = differing[0]
+        found = f"a resumed training cannot change {first_few(differing)}: {own.get(key)} became {other.get(key)}."
+        raise RunError(found, f"Only {', '.join(RESUMABLE)} may change; train anew for more.", str(run.directory))
+    return config
+
+
+def _check_same_data(run: Run, panel: Panel) -> None:
+    if run.contract.exists() and run.read_json(run.contract)["sha256"] != panel.sha256:
+        found = "the data changed since this training began."
+        raise RunError(found, "Train anew, or bring back the data as they were.", panel.source)
+
+
 def fit_members(
     prepared: Prepared,
     ridge: Linear,
     record: Callable[[dict[str, float]], object],
     on_progress: Callable[[Progress], None] | None = None,
+    run: Run | None = None,
     **place: int,
 ) -> dict[int, tuple[int, dict[str, np.ndarray]]]:
     """Train a network for each seed; returns the epoch that each keeps, and its weights.
 
-    record: takes a row for each epoch. place: `fold` and `folds` of a backtest, for those rows and for `on_progress`.
+    record: takes a row for each epoch. run: keeps checkpoints, and may hold one to go on from. place: `fold` and `folds` of a
+    backtest, for those rows and for `on_progress`.
     """
     config, fitted = prepared.config, {}
+    checkpoints = Checkpoints(run)
     for member, seed in enumerate(config.seeds):
+        if seed in checkpoints.done:
+            fitted[seed] = checkpoints.done[seed]
+            continue
 
         def report(progress: Progress, member: int = member, seed: int = seed) -> None:
             progress = replace(progress, member=member + 1, members=len(config.seeds), **place)
@@ -178,7 +229,8 @@ def fit_members(
             if on_progress:
                 on_progress(progress)
 
-        fitted[seed] = _fit_network(prepared, ridge, seed, report)
+        fitted[seed] = _fit_network(prepared, ridge, seed, report, checkpoints)
+        checkpoints.done[seed] = fitted[seed]
     return fitted
 
 
@@ -193,7 +245,7 @@ def _save(run: Run, prepared: Prepared, fitted: dict[int, tuple[int, dict[str, n
 
 
 def _fit_network(
-    prepared: Prepared, ridge: Linear, seed: int, report: Callable[[Progress], None]
+    prepared: Prepared, ridge: Linear, seed: int, report: Callable[[Progress], None], checkpoints: Checkpoints
 ) -> tuple[int, dict[str, np.ndarray]]:
     """Build and train the network of one seed; returns the epoch that it keeps, and its weights."""
     from forecast.models.fitting import fit
@@ -206,7 +258,8 @@ def _fit_network(
         skip = {name: values.astype(np.float32) for name, values in skip.items()}
         set_weights(model, network, get_weights(model, network) | skip)
     train, validation = (prepared.of_network(prepared.windows[part]) for part in ("train", "validation"))
-    kept = fit(model, train, validation, config.training, seed, report, network.quantiles)
+    keep, resumed = checkpoints.keeper(seed), checkpoints.resumed(seed)
+    kept = fit(model, train, validation, config.training, seed, report, network.quantiles, keep, resumed)
     return kept, _with_average_categories(network, get_weights(model, network))
 
 

@@ -32,7 +32,7 @@ ROWS = [
     ["runs"],
     ["models.backend", "models.description"],
     ["models.keras_builder", "models.numpy_runtime", "models.fitting", "models.architectures"],
-    ["trained", "evaluation"],
+    ["trained", "evaluation", "checkpoints"],
     ["future"],
     ["prediction", "preparation"],
     ["reports", "pages", "exports", "scoring", "leaks", "search"],

@@ -22,6 +22,7 @@ OPTIMIZERS = {
 }
 LOSSES = {"mse": keras.losses.mean_squared_error, "mae": keras.losses.mean_absolute_error, "huber": keras.losses.huber}
 HALVE_EVERY = 10  # epochs, for schedule: step
+CHECKPOINT_EVERY = 1.0  # seconds, at most
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,38 @@ class Progress:
     members: int = 1
     fold: int = 1  # which of several in a backtest, from 1
     folds: int = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a training stood after an epoch: all that decides how it goes on."""
+
+    epoch: int  # that were finished
+    arrays: dict[str, np.ndarray]  # variables of model and optimizer, and the weights of the best epoch
+    state: dict  # of the callbacks, as plain JSON values
+
+    @classmethod
+    def of(cls, model: keras.Model, epoch: int, state: dict, best: Sequence[np.ndarray]) -> Checkpoint:
+        """That of a model as it stands."""
+        arrays = {f"variable/{number}": keras.ops.convert_to_numpy(one) for number, one in enumerate(_variables(model))}
+        return cls(epoch, arrays | {f"best/{number}": np.asarray(one) for number, one in enumerate(best)}, state)
+
+    def restore(self, model: keras.Model) -> None:
+        """Put it back into a model that was built and compiled the same way."""
+        for number, variable in enumerate(_variables(model)):
+            variable.assign(self.arrays[f"variable/{number}"])
+
+    @property
+    def best(self) -> list[np.ndarray]:
+        """The weights of the best epoch so far."""
+        count = sum(name.startswith("best/") for name in self.arrays)
+        return [self.arrays[f"best/{number}"] for number in range(count)]
+
+
+def _variables(model: keras.Model) -> list[keras.Variable]:
+    """Weights, states of random draws, and the optimizer's; metrics begin anew with each epoch."""
+    metrics = {id(variable) for variable in model.metrics_variables}
+    return [variable for variable in model.variables if id(variable) not in metrics] + model.optimizer.variables
 
 
 class Batches(keras.utils.PyDataset):
@@ -81,10 +114,14 @@ def fit(
     seed: int,
     on_progress: Callable[[Progress], None],
     quantiles: Sequence[float] | None = None,
+    keep: Callable[[Checkpoint], object] | None = None,
+    resumed: Checkpoint | None = None,
 ) -> int:
     """Train `model` in place and return the epoch whose weights it keeps, 0 being the network as it came.
 
     `on_progress` is called after each batch and after each validation. quantiles: those that the model forecasts, if any.
+    keep: takes a checkpoint after an epoch, at most one in `CHECKPOINT_EVERY` seconds. resumed: one of a training that was cut
+    short; from there on, all is to the last bit as it would have been.
 
     Raises:
         RunError: the loss is no longer a number.
@@ -96,9 +133,12 @@ def fit(
     rng = np.random.default_rng([seed, 1])  # apart from the stream that drew the initial weights
     batches = Batches(train, config.batch_size, rng, evenly=config.sampling == "series")
     unseen = Batches(validation, max(config.batch_size, BATCH))
-    untrained = model.evaluate(unseen, verbose=0, return_dict=True)["error"]
-    on_progress(Progress(0, config.epochs, 1.0, math.nan, untrained, 0.0, 0.0))
-    callbacks = [_NumbersOnly(config)]
+    if resumed:
+        untrained = resumed.state["untrained"]
+    else:
+        untrained = model.evaluate(unseen, verbose=0, return_dict=True)["error"]
+        on_progress(Progress(0, config.epochs, 1.0, math.nan, untrained, 0.0, 0.0))
+    callbacks: list[keras.callbacks.Callback] = [_NumbersOnly(config)]
     if config.schedule == "plateau":
         patience = max(1, config.early_stopping.patience // 3) if config.early_stopping else HALVE_EVERY
         callbacks.append(keras.callbacks.ReduceLROnPlateau(monitor="val_error", factor=0.5, patience=patience, min_delta=0))
@@ -109,8 +149,30 @@ def fit(
     if config.early_stopping:
         stopping = _EarlyStopping(untrained, patience=config.early_stopping.patience, min_delta=config.early_stopping.min_delta)
         callbacks.append(stopping)
-    history = model.fit(batches, epochs=config.epochs, validation_data=unseen, callbacks=callbacks, verbose=0, shuffle=False)
-    return stopping.best_epoch + 1 if stopping else len(history.epoch)
+    checkpoints = _Checkpoints(callbacks, untrained, keep, resumed)
+    callbacks.append(checkpoints)  # the last, so that it sees what the others made of an epoch
+    begin = resumed.epoch if resumed else 0
+    for _ in range(begin):
+        batches.on_epoch_end()  # the orders that were drawn before
+    if resumed:
+        model.optimizer.build(model.trainable_variables)
+        resumed.restore(model)
+    if resumed and (resumed.state["stopped"] or begin >= config.epochs):
+        checkpoints.restore_callbacks()
+        if stopping:
+            stopping.set_model(model)
+            stopping.on_train_end()
+    else:
+        model.fit(
+            batches,
+            epochs=config.epochs,
+            initial_epoch=begin,
+            validation_data=unseen,
+            callbacks=callbacks,
+            verbose=0,
+            shuffle=False,
+        )
+    return stopping.best_epoch + 1 if stopping else max(begin, config.epochs)
 
 
 def pinball(quantiles: Sequence[float]) -> Callable[[keras.KerasTensor, keras.KerasTensor], keras.KerasTensor]:
@@ -171,6 +233,52 @@ class _EarlyStopping(keras.callbacks.EarlyStopping):
     def on_train_begin(self, logs: dict | None = None) -> None:
         super().on_train_begin(logs)
         self.on_epoch_end(-1, {self.monitor: self.untrained})
+
+
+class _Checkpoints(keras.callbacks.Callback):
+    """Keeps, after an epoch, what a resumed training needs, and gives the other callbacks back what they had."""
+
+    STATES = {
+        "EarlyStopping": ("wait", "stopped_epoch", "best", "best_epoch"),
+        "ReduceLROnPlateau": ("wait", "best", "cooldown_counter"),
+    }
+
+    def __init__(
+        self,
+        callbacks: Sequence[keras.callbacks.Callback],
+        untrained: float,
+        keep: Callable[[Checkpoint], object] | None,
+        resumed: Checkpoint | None,
+    ):
+        super().__init__()
+        kinds = {"EarlyStopping": keras.callbacks.EarlyStopping, "ReduceLROnPlateau": keras.callbacks.ReduceLROnPlateau}
+        self.stateful = {name: own for name, kind in kinds.items() for own in callbacks if isinstance(own, kind)}
+        self.untrained, self.keep, self.resumed = untrained, keep, resumed
+        self.kept_at = time.perf_counter()
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self.restore_callbacks()  # after they have begun anew
+
+    def restore_callbacks(self) -> None:
+        """Put back what the checkpoint says."""
+        if self.resumed is None:
+            return
+        for name, callback in self.stateful.items():
+            for attribute, value in self.resumed.state[name].items():
+                setattr(callback, attribute, value)
+        if "EarlyStopping" in self.stateful:
+            self.stateful["EarlyStopping"].best_weights = self.resumed.best
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if self.keep is None or time.perf_counter() - self.kept_at < CHECKPOINT_EVERY:
+            return
+        state: dict = {"untrained": float(self.untrained), "stopped": bool(self.model.stop_training)}
+        for name, callback in self.stateful.items():
+            values = {attribute: getattr(callback, attribute) for attribute in self.STATES[name]}
+            state[name] = {key: value if value is None else np.asarray(value).item() for key, value in values.items()}
+        stopping = self.stateful.get("EarlyStopping")
+        self.keep(Checkpoint.of(self.model, epoch + 1, state, stopping.best_weights if stopping else []))
+        self.kept_at = time.perf_counter()
 
 
 class _NumbersOnly(keras.callbacks.Callback):

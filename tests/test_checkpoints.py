@@ -1,0 +1,145 @@
+"""A training that is cut short goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from forecast.cli import app
+from forecast.errors import RunError
+from forecast.loading import load_config
+from forecast.runs import Run
+from forecast.training import train
+
+pytestmark = pytest.mark.slow
+EVERYTHING = {
+    "training.epochs": 12,
+    "training.learning_rate": 0.02,
+    "training.early_stopping.patience": 4,
+    "training.accumulate_gradients": 3,
+    "model.dropout": 0.3,
+    "model.linear_skip": False,
+}
+NETWORKS = {
+    "lstm, plateau": {"training.schedule": "plateau", "model.recurrent_dropout": 0.1},
+    "gru, cosine": {
+        "model.cell": "gru",
+        "training.schedule": "cosine",
+        "training.warmup_epochs": 2,
+        "training.optimizer": "adamw",
+    },
+    "bidirectional, two seeds": {"model.bidirectional": True, "training.seeds": [1, 2], "training.sampling": "series"},
+    "no early stopping": {"training.early_stopping": None, "training.epochs": 6, "training.optimizer": "rmsprop"},
+}
+
+
+def digest(run: Run) -> str:
+    return hashlib.sha256(run.weights.read_bytes()).hexdigest()
+
+
+def history(run: Run) -> pd.DataFrame:
+    return pd.read_csv(run.history).drop(columns="seconds")
+
+
+@pytest.fixture(autouse=True)
+def _after_every_epoch(monkeypatch):
+    monkeypatch.setattr("forecast.models.fitting.CHECKPOINT_EVERY", 0.0)
+
+
+def interrupt_at(epoch: int, member: int = 1):
+    """Ctrl-C in the middle of an epoch."""
+
+    def at(progress) -> None:
+        if (progress.member, progress.epoch) == (member, epoch) and progress.done < 1:
+            raise KeyboardInterrupt
+
+    return at
+
+
+@pytest.mark.parametrize("changes", NETWORKS.values(), ids=NETWORKS)
+def test_the_weights_are_those_of_an_uninterrupted_training(project, tmp_path, changes):
+    config = load_config(project(), EVERYTHING | changes)
+    whole = train(config, tmp_path / "whole")
+    for epoch, member in ((1, 1), (2, 1), (4, len(config.seeds))):
+        run = Run(tmp_path / f"cut-{epoch}")
+        with pytest.raises(KeyboardInterrupt):
+            train(config, run.directory, on_progress=interrupt_at(epoch, member))
+        assert json.loads(run.status.read_text())["state"] == "interrupted"
+        assert run.checkpoint.exists() == (epoch > 1)
+        train(resume=run.directory)
+        assert digest(run) == digest(whole)
+        pd.testing.assert_frame_equal(history(run), history(whole))
+        assert not run.checkpoint.exists()
+
+
+def test_killed_twice_it_goes_on(project, tmp_path):
+    config = project(training={"epochs": 400, "early_stopping": None, "learning_rate": 0.001}, model={"dropout": 0.2})
+    whole = train(config, tmp_path / "whole")
+    command = [sys.executable, "-m", "forecast", "train", "-q"]
+    run = Run(tmp_path / "run")
+    for options in (["--run-dir", str(run.directory), str(config)], ["--resume", str(run.directory)]):
+        before = run.checkpoint.stat().st_mtime_ns if run.checkpoint.exists() else 0
+        process = subprocess.Popen([*command, *options])
+        while not run.checkpoint.exists() or run.checkpoint.stat().st_mtime_ns == before:
+            time.sleep(0.01)
+            assert process.poll() is None, "it was to be killed while it trained"
+        process.kill()
+        process.wait()
+    with pytest.raises(RunError, match="the training of this run was killed"):
+        Run.open(run.directory)
+    subprocess.run([*command, "--resume", str(run.directory)], check=True)
+    assert digest(run) == digest(whole)
+
+
+def test_what_may_change_and_what_may_not(project, tmp_path):
+    path = project(training={"epochs": 4})
+    run = Run(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        train(path, run.directory, on_progress=interrupt_at(3))
+    with pytest.raises(RunError, match=r"cannot change training.batch_size: None became 8.\s+Only training.epochs"):
+        train(load_config(run.config, {"training.batch_size": 8}), resume=run.directory)
+    result = CliRunner().invoke(app, ["train", "--resume", str(run.directory), "--set", "training.epochs=6"])
+    assert result.exit_code == 0, result.output
+    assert history(run).epoch.tolist() == [0, 1, 2, 3, 4, 5, 6]
+    with pytest.raises(RunError, match=r"this training has finished.\s+Next: forecast predict"):
+        train(resume=run.directory)
+    with pytest.raises(RunError, match="there is no training to resume here"):
+        train(resume=tmp_path / "nowhere")
+    both = CliRunner().invoke(app, ["train", str(path), "--resume", str(run.directory)])
+    assert both.exit_code == 2
+
+
+def test_changed_data_are_refused(project, tmp_path):
+    path = project(training={"epochs": 4})
+    run = Run(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        train(path, run.directory, on_progress=interrupt_at(3))
+    data = Path(path).with_name("data.csv")
+    data.write_text(data.read_text().replace("2010-01-01,", "2010-01-01,9"))
+    with pytest.raises(RunError, match="the data changed since this training began"):
+        train(resume=run.directory)
+
+
+@pytest.mark.parametrize("number", [2, 15], ids=["SIGINT", "SIGTERM"])
+def test_an_interrupted_training_says_how_to_go_on(project, tmp_path, number):
+    path = project(training={"epochs": 10**6, "early_stopping": None})
+    run = Run(tmp_path / "run")
+    command = [sys.executable, "-m", "forecast", "train", str(path), "-q", "--run-dir", str(run.directory)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not run.checkpoint.exists():
+        time.sleep(0.05)
+        assert process.poll() is None
+    os.kill(process.pid, number)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert f"forecast train --resume {run.directory}" in told
+    assert "Traceback" not in told
