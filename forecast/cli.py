@@ -144,6 +144,8 @@ def train(
 
     if (config is None) == (resume is None):
         raise typer.BadParameter("Name a config, or --resume RUN, and not both.")
+    if resume and (run_dir or force):
+        raise typer.BadParameter("--resume goes on in the run's own directory, without --run-dir and --force.")
     resolved = load_config(config or Run(resume).config, parse_overrides(override or []))
     from forecast.console import trained
     from forecast.progress import progress

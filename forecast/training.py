@@ -93,7 +93,6 @@ def train(
                 raise
             kept = {seed: epoch for seed, (epoch, _) in fitted.items()}
             _save(run, prepared, fitted)
-            run.forget_checkpoint()
         log.info("kept epochs by seed: %s; %d parameters each", kept, prepared.network.parameters)
         with _timed(seconds, "scoring"):
             scored = _score(run, prepared, linear, kept)
@@ -108,6 +107,7 @@ def train(
                 log.warning("the plots are not complete: %s", error)
         log.info("seconds: %s", seconds)
         run.write_json(run.environment, run.read_json(run.environment) | {"seconds": seconds})
+        run.forget_checkpoint()
     return run
 
 

@@ -23,6 +23,10 @@ OPTIMIZERS = {
 LOSSES = {"mse": keras.losses.mean_squared_error, "mae": keras.losses.mean_absolute_error, "huber": keras.losses.huber}
 HALVE_EVERY = 10  # epochs, for schedule: step
 CHECKPOINT_EVERY = 1.0  # seconds, at most
+STATEFUL = {  # callbacks that remember something from epoch to epoch, and what
+    keras.callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_epoch"),
+    keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
+}
 
 
 @dataclass(frozen=True)
@@ -238,11 +242,6 @@ class _EarlyStopping(keras.callbacks.EarlyStopping):
 class _Checkpoints(keras.callbacks.Callback):
     """Keeps, after an epoch, what a resumed training needs, and gives the other callbacks back what they had."""
 
-    STATES = {
-        "EarlyStopping": ("wait", "stopped_epoch", "best", "best_epoch"),
-        "ReduceLROnPlateau": ("wait", "best", "cooldown_counter"),
-    }
-
     def __init__(
         self,
         callbacks: Sequence[keras.callbacks.Callback],
@@ -251,8 +250,7 @@ class _Checkpoints(keras.callbacks.Callback):
         resumed: Checkpoint | None,
     ):
         super().__init__()
-        kinds = {"EarlyStopping": keras.callbacks.EarlyStopping, "ReduceLROnPlateau": keras.callbacks.ReduceLROnPlateau}
-        self.stateful = {name: own for name, kind in kinds.items() for own in callbacks if isinstance(own, kind)}
+        self.stateful = {kind: own for kind in STATEFUL for own in callbacks if isinstance(own, kind)}
         self.untrained, self.keep, self.resumed = untrained, keep, resumed
         self.kept_at = time.perf_counter()
 
@@ -263,20 +261,20 @@ class _Checkpoints(keras.callbacks.Callback):
         """Put back what the checkpoint says."""
         if self.resumed is None:
             return
-        for name, callback in self.stateful.items():
-            for attribute, value in self.resumed.state[name].items():
+        for kind, callback in self.stateful.items():
+            for attribute, value in self.resumed.state[kind.__name__].items():
                 setattr(callback, attribute, value)
-        if "EarlyStopping" in self.stateful:
-            self.stateful["EarlyStopping"].best_weights = self.resumed.best
+        if stopping := self.stateful.get(keras.callbacks.EarlyStopping):
+            stopping.best_weights = self.resumed.best
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if self.keep is None or time.perf_counter() - self.kept_at < CHECKPOINT_EVERY:
             return
         state: dict = {"untrained": float(self.untrained), "stopped": bool(self.model.stop_training)}
-        for name, callback in self.stateful.items():
-            values = {attribute: getattr(callback, attribute) for attribute in self.STATES[name]}
-            state[name] = {key: value if value is None else np.asarray(value).item() for key, value in values.items()}
-        stopping = self.stateful.get("EarlyStopping")
+        for kind, callback in self.stateful.items():
+            values = {attribute: getattr(callback, attribute) for attribute in STATEFUL[kind]}
+            state[kind.__name__] = {key: value if value is None else np.asarray(value).item() for key, value in values.items()}
+        stopping = self.stateful.get(keras.callbacks.EarlyStopping)
         self.keep(Checkpoint.of(self.model, epoch + 1, state, stopping.best_weights if stopping else []))
         self.kept_at = time.perf_counter()
 
