@@ -200,18 +200,23 @@ def _tell(
 ) -> None:
     """Print the metrics of a run as asked for, and exit with 3 where it is worse than it may be."""
     metrics = run.read_json(run.metrics)
-    if as_json:
-        typer.echo(json.dumps({"run": str(run.directory), **metrics}))
-    elif quiet:
-        typer.echo(str(run.directory))
-    else:
-        for line in lines(run, metrics):
-            typer.echo(line)
+    _show(run, lambda: metrics, lines(run, metrics), quiet, as_json)
     from forecast.evaluation import worse_than
 
     if fail_if_worse_than and worse_than(metrics, fail_if_worse_than):
         typer.echo(f"The network is worse than {fail_if_worse_than} (--fail-if-worse-than).", err=True)
         raise typer.Exit(3)
+
+
+def _show(run: Run, document: Callable[[], dict], lines: Iterable[str], quiet: bool, as_json: bool) -> None:
+    """Print what a command made: one JSON document, the directory alone, or lines for people."""
+    if as_json:
+        typer.echo(json.dumps({"run": str(run.directory), **document()}))
+    elif quiet:
+        typer.echo(str(run.directory))
+    else:
+        for line in lines:
+            typer.echo(line)
 
 
 @contextlib.contextmanager
@@ -254,13 +259,7 @@ def experiment(
     shown = None if quiet else print_finished
     with _resumable():
         folder = run_experiment(source, run_dir, force, overrides, Workers(workers, engine, address), shown)
-    if as_json:
-        typer.echo(json.dumps({"run": str(folder.directory), "leaderboard": _records(folder.read_pieces(folder.leaderboard))}))
-    elif quiet:
-        typer.echo(str(folder.directory))
-    else:
-        for line in experimented(folder):
-            typer.echo(line)
+    _show(folder, lambda: {"leaderboard": _rows(folder, folder.leaderboard)}, experimented(folder), quiet, as_json)
 
 
 @app.command()
@@ -300,14 +299,8 @@ def tune(
     shown = None if quiet else print_finished
     with _resumable():
         folder = search(config, run_dir, force, overrides, Workers(workers, engine, address), storage, shown)
-    if as_json:
-        told = {"best": str(folder.best), "trials": _records(folder.read_pieces(folder.trials))}
-        typer.echo(json.dumps({"run": str(folder.directory), **told}))
-    elif quiet:
-        typer.echo(str(folder.directory))
-    else:
-        for line in tuned(folder):
-            typer.echo(line)
+    document = {"best": str(folder.best)}
+    _show(folder, lambda: document | {"trials": _rows(folder, folder.trials)}, tuned(folder), quiet, as_json)
 
 
 @app.command()
@@ -364,6 +357,11 @@ def predict(
 def _records(table: pd.DataFrame) -> list[dict]:
     """A table's rows as JSON knows them."""
     return json.loads(table.to_json(orient="records", date_format="iso", double_precision=15))
+
+
+def _rows(run: Run, path: Path) -> list[dict]:
+    """The rows of a table that a run holds."""
+    return _records(run.read_pieces(path))
 
 
 def _check_output(path: Path, run: Run, data: Path | None) -> None:

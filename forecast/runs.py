@@ -14,7 +14,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,16 @@ def _running(status: dict) -> str:
     if type(pid) is not int or not 0 < pid < 2**31 or status.get("host") != socket.gethostname():
         return "is still running, or was killed"
     return f"is still running (process {pid})" if is_alive(pid) else "was killed"
+
+
+def _csv_text(rows: Sequence[Mapping[str, object]], header: bool) -> str:
+    """Rows of equal keys as the text of a CSV file; nothing where there are none."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, rows[0].keys() if rows else (), lineterminator="\n")
+    if header and rows:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _within(epoch: int, last: int | None) -> bool:
@@ -474,14 +484,9 @@ class Run:
 
     def append_history(self, row: dict[str, float]) -> None:
         """Add an epoch to history.csv; the first row brings the header."""
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, row.keys(), lineterminator="\n")
         with self._writing(self.history):
             before = self.history.read_text(encoding="utf-8") if self.history.exists() else ""
-        if not before:
-            writer.writeheader()
-        writer.writerow(row)
-        self.write_text(self.history, before + text.getvalue())
+        self.write_text(self.history, before + _csv_text([row], header=not before))
 
     def cut_history(self, epochs: dict[int, int | None]) -> None:
         """Leave only the epochs of each seed up to one, or all where it is None; others came after the last checkpoint."""
@@ -490,9 +495,7 @@ class Run:
         with self.history.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             rows = [row for row in reader if (seed := int(row["seed"])) in epochs and _within(int(row["epoch"]), epochs[seed])]
-        self.history.unlink()
-        for row in rows:
-            self.append_history(row)
+        self.write_text(self.history, _csv_text(rows, header=True))
 
     def forget_checkpoint(self) -> None:
         """Nothing is left to go on from."""

@@ -146,19 +146,30 @@ def _watch(parent: int) -> None:
     os._exit(1)
 
 
-def _on_ray(function: Callable[..., Any], next_job: Callable[[], Job | None], address: str | None) -> Iterator[Result]:
+def _connect(address: str | None) -> None:
+    """Join the cluster at an address, or start one on this machine.
+
+    Raises:
+        RunError: none answers.
+    """
     import ray
 
-    started = not ray.is_initialized()
     try:
         if address and (place := re.fullmatch(r"(?:ray://)?([^/:]+):(\d+)", address)):  # Ray itself would try for minutes
             socket.create_connection((place[1], int(place[2])), timeout=SECONDS_TO_ANSWER).close()
-        if started:
-            ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:
         raise RunError(
             f"no Ray cluster answers ({error}).", "Start one with `ray start --head`.", f"--address {address}"
         ) from None
+
+
+def _on_ray(function: Callable[..., Any], next_job: Callable[[], Job | None], address: str | None) -> Iterator[Result]:
+    import ray
+
+    started = not ray.is_initialized()
+    if started:
+        _connect(address)
     try:
         remote = ray.remote(num_cpus=1, max_retries=0)(_on_node)
         placed: dict[int, tuple[Any, Any]] = {}  # large arguments, which go to each node once; and themselves, lest ids recur
