@@ -15,6 +15,7 @@ import pandas as pd
 
 from forecast.config import Config
 from forecast.data import Panel
+from forecast.environment import environment
 from forecast.errors import ConfigError, RunError
 from forecast.evaluation import BASELINES, MODEL, Scoreboard, summary
 from forecast.intervals import Calibration
@@ -25,7 +26,7 @@ from forecast.runs import Run
 from forecast.scoring import Fitted, calibrated, score, scoreboard
 from forecast.splits import Fold, Splits, make_splits
 from forecast.trained import read_trained
-from forecast.training import check_apart, check_trainable, environment, fit_members, fit_ridges
+from forecast.training import check_apart, check_trainable, fit_members, fit_ridges
 from forecast.windows import Windows
 
 if TYPE_CHECKING:

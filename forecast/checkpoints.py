@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import logging
+import signal
+import threading
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,11 +14,41 @@ import numpy as np
 from forecast.runs import Run
 
 if TYPE_CHECKING:
-    from forecast.models.fitting import Checkpoint
+    from forecast.models.fitting import Checkpoint, Keeper
 
 MOST_NUMBERS = 10**9  # of a checkpoint
 STATE = "state"  # the array that holds, as bytes of JSON, what is no array
 Fitted = tuple[int, dict[str, np.ndarray]]  # the epoch that a network keeps, and its weights
+log = logging.getLogger(__name__)
+
+
+class Interrupts:
+    """While open, the first Ctrl-C (or SIGTERM, where that means the same) is noted, for training to end after its step.
+
+    The next one ends it where it is. Signals that somebody else answers, or ignores, are left alone.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.taken: list[int] = []
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():  # others cannot answer signals
+            numbers = (signal.SIGINT, signal.SIGTERM)
+            self.taken = [number for number in numbers if signal.getsignal(number) is signal.default_int_handler]
+        for number in self.taken:
+            signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number in self.taken:
+            signal.signal(number, signal.default_int_handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        log.warning("stopping after this step, to go on later; once more stops at once.")
 
 
 class Checkpoints:
@@ -24,6 +57,7 @@ class Checkpoints:
     def __init__(self, run: Run | None):
         self.run = run
         self.done: dict[int, Fitted] = {}  # by seed
+        self.interrupts = Interrupts()
         self._seed: int | None = None  # whose checkpoint was found
         self._arrays: dict[str, np.ndarray] = {}
         self._state: dict = {}
@@ -44,25 +78,21 @@ class Checkpoints:
         epochs = dict.fromkeys(map(int, self._state["done"]), None) | {self._seed: self._state["epoch"]}
         run.cut_history(epochs)
 
-    def resumed(self, seed: int) -> Checkpoint | None:
-        """Where the network of a seed stood, None where it had not begun."""
-        from forecast.models.fitting import Checkpoint
+    def keeper(self, seed: int) -> Keeper | None:
+        """What takes the checkpoints of a seed's network, and knows where it stood."""
+        from forecast.models.fitting import Checkpoint, Keeper
 
-        if seed != self._seed:
-            return None
-        return Checkpoint(self._state["epoch"], self._arrays, self._state["callbacks"])
-
-    def keeper(self, seed: int) -> Callable[[Checkpoint], None] | None:
-        """What takes the checkpoints of a seed's network."""
-        run = self.run
+        run, state = self.run, self._state
         if run is None:
             return None
+        resumed = Checkpoint(state["epoch"], state["batch"], self._arrays, state["callbacks"]) if seed == self._seed else None
 
         def keep(checkpoint: Checkpoint) -> None:
             done = {seed: epoch for seed, (epoch, _) in self.done.items()}
-            state = {"seed": seed, "epoch": checkpoint.epoch, "callbacks": checkpoint.state, "done": done}
+            state = {"seed": seed, "epoch": checkpoint.epoch, "batch": checkpoint.batch}
+            state |= {"callbacks": checkpoint.state, "done": done}
             arrays = {f"done/{seed}/{name}": values for seed, (_, own) in self.done.items() for name, values in own.items()}
             told = np.frombuffer(json.dumps(state).encode(), dtype=np.uint8)
             run.write_arrays(run.checkpoint, checkpoint.arrays | arrays | {STATE: told})
 
-        return keep
+        return Keeper(keep, resumed, lambda: self.interrupts.asked)

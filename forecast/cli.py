@@ -34,6 +34,11 @@ class _ErrorBoundary(TyperGroup):
                 raise
             typer.echo(_readable(str(error)), err=True)
             raise typer.Exit(1) from None
+        except MemoryError:  # in training it is told with more than this
+            if ctx.obj:
+                raise
+            typer.echo("memory ran out.\n  Give less data at once, or use a machine with more.", err=True)
+            raise typer.Exit(1) from None
 
 
 MOST_LINES = 100  # of an error's message

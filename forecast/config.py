@@ -328,6 +328,11 @@ class TrainingConfig(Section):
     )
     warmup_epochs: int = Field(0, ge=0, le=10**9, description="epochs over which the learning rate rises to its value")
     accumulate_gradients: Count = Field(1, description="batches over which gradients are averaged before a step is taken")
+    checkpoint_every: Count | None = Field(
+        None,
+        description="batches after which a checkpoint is written, for `train --resume`; null: after an epoch, and every minute of"
+        " a long one",
+    )
     mixed_precision: YesNo = Field(
         False, description="recurrent layers compute in bfloat16: faster on GPUs, and for wide layers on CPUs that know it"
     )

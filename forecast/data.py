@@ -11,7 +11,8 @@ import pandas as pd
 from forecast import repairs
 from forecast.config import DataConfig
 from forecast.errors import DataError
-from forecast.tables import Rows, Static, read_rows, sha256_of
+from forecast.files import sha256_of
+from forecast.tables import Rows, Static, read_rows
 from forecast.time_features import calendar_features
 from forecast.timestamps import check_freq, check_spacing, infer_freq, season_of, steps_in
 

@@ -40,6 +40,10 @@ class RunError(ForecastError):
     """A run cannot be made, continued or read."""
 
 
+class ResourceError(RunError):
+    """The disk or the memory ended, not the training, which can go on when there is more."""
+
+
 DAMAGED = "The run is damaged; train again, or copy it anew from where it is whole."
 
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import csv
 import datetime
-import hashlib
-import io
 import json
 import logging
 import os
 import shutil
 import socket
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forecast.errors import DAMAGED, RunError, did_you_mean
+from forecast.files import csv_text, is_alive, locked, replacing, sha256_of, writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from forecast.config import Config
 
+HEARTBEAT = 10.0  # seconds between signs of life of a running training
 PART = ".part-"  # start of the name of a directory that is not whole yet
 STATES = ("running", "finished", "failed", "interrupted")
 MOST_CHECKSUMS = 10_000  # bytes of sha256sums.txt
@@ -36,50 +36,25 @@ MOST_BYTES = 8_000_000  # of a JSON file, enough for the scalers of 50,000 serie
 MOST_BRACKETS = 250_000  # in a JSON file: empty lists and mappings cost far more memory and time than they take bytes
 
 
-def is_alive(pid: int) -> bool:
-    """Whether a process of this machine runs; of Windows, where nobody can be asked, all do."""
-    if sys.platform == "win32":
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _running(status: dict) -> str:
-    """What a run is that says it is running."""
-    pid = status.get("pid")
-    if type(pid) is not int or not 0 < pid < 2**31 or status.get("host") != socket.gethostname():
+    """What a run is that says it is running: here its process can be asked for, elsewhere only its heartbeat tells."""
+    pid, host, heartbeat = status.get("pid"), status.get("host"), status.get("heartbeat")
+    if type(pid) is int and 0 < pid < 2**31 and host == socket.gethostname():
+        return f"is still running (process {pid})" if is_alive(pid) else "was killed"
+    try:
+        quiet = (datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(heartbeat)).total_seconds()
+    except (TypeError, ValueError):
         return "is still running, or was killed"
-    return f"is still running (process {pid})" if is_alive(pid) else "was killed"
-
-
-def _csv_text(rows: Sequence[Mapping[str, object]], header: bool) -> str:
-    """Rows of equal keys as the text of a CSV file; nothing where there are none."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, rows[0].keys() if rows else (), lineterminator="\n")
-    if header and rows:
-        writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    told = "is still running" if quiet < 6 * HEARTBEAT else "was killed, or its machine was lost"
+    return f"{told} (on {host!s:.100}, last heard of at {heartbeat})"
 
 
 def _within(epoch: int, last: int | None) -> bool:
     return last is None or epoch <= last
-
-
-def _to_disk(path: Path) -> None:
-    """Have what was written survive a power failure; directories of Windows cannot be asked for that."""
-    if sys.platform == "win32" and path.is_dir():
-        return
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class Run:
@@ -205,11 +180,11 @@ class Run:
             RunError: another kind of run or something else is there, or it cannot be written.
         """
         run = cls(directory)
-        with run._writing(run.directory):
+        with writing(run.directory):
             there = run.status.is_file() and run._read_status().get("kind") == kind
         if force or not there:
             run = cls.create(kind, directory, force)
-            with run._writing(run.runs):
+            with writing(run.runs):
                 run.runs.mkdir()
         run.kind = kind
         run.write_status("running")
@@ -230,7 +205,7 @@ class Run:
         self._take(part)
 
     def _take(self, part: Path) -> None:
-        with self._writing(self.directory):
+        with writing(self.directory):
             if part.exists():
                 shutil.rmtree(self.directory, ignore_errors=True)
                 part.rename(self.directory)
@@ -258,7 +233,7 @@ class Run:
         empty = self.directory.is_dir() and not any(self.directory.iterdir())
         if self.directory.is_symlink() or not (empty or self._is_run()):
             raise RunError("this is not a run, so --force does not replace it.", "Choose another --run-dir.", str(self.directory))
-        with self._locked():
+        with locked(self.directory):
             shutil.rmtree(self.directory)
 
     def _is_run(self) -> bool:
@@ -279,36 +254,13 @@ class Run:
         Raises:
             RunError: another process is at work in this directory.
         """
-        with self._locked(), self._recording():
+        with locked(self.directory), self._recording():
             yield
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Nobody else works in this directory; a process that is killed lets go of it."""
-        if sys.platform == "win32":  # which cannot lock a directory
-            yield
-            return
-        import fcntl
-
-        with self._writing(self.directory):
-            handle = os.open(self.directory, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            found = "another process is at work in this directory."
-            raise RunError(found, "Wait for it, or choose another --run-dir.", str(self.directory)) from None
-        except OSError:  # a file system without locks
-            pass
-        try:
-            yield
-        finally:
-            os.close(handle)
 
     @contextlib.contextmanager
     def _recording(self) -> Iterator[None]:
         logger = logging.getLogger("forecast")
-        with self._writing(self.log):
+        with writing(self.log):
             handler = logging.FileHandler(self.log, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(handler)
@@ -316,7 +268,8 @@ class Run:
         finished = False
         try:
             self.write_status("running")
-            yield
+            with self._beating():
+                yield
             finished = True
         finally:
             error = None if finished else sys.exception()
@@ -325,7 +278,27 @@ class Run:
             logger.removeHandler(handler)
             handler.close()
             state = "finished" if finished else "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            self.write_status(state, str(error) if state == "failed" else "")
+            full = contextlib.nullcontext() if finished else contextlib.suppress(RunError)  # the first error is the one to tell
+            with full:
+                self.write_status(state, str(error) if state == "failed" else "")
+
+    @contextlib.contextmanager
+    def _beating(self) -> Iterator[None]:
+        """While open, status.json says every few seconds that this process lives."""
+        ended, status = threading.Event(), self._read_status()
+
+        def beat() -> None:
+            while not ended.wait(HEARTBEAT):
+                with contextlib.suppress(RunError):  # a full disk is told by what has to be written, not by this
+                    self.write_json(self.status, status | {"heartbeat": _now()})
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
     def forecast_of(self, data: Path | None) -> Path:
         """Where the forecast that continues `data` goes: forecast.csv, or forecast-NAME.csv for newer data."""
@@ -338,11 +311,10 @@ class Run:
 
     def write_status(self, state: str, why: str = "") -> None:
         """Say where the training stands, one of `STATES`, and why it failed."""
-        at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         told: dict[str, object] = {"kind": self.kind, "why": why}
         if state == "running":
-            told |= {"pid": os.getpid(), "host": socket.gethostname()}
-        self.write_json(self.status, {"state": state, "at": at} | {name: value for name, value in told.items() if value})
+            told |= {"pid": os.getpid(), "host": socket.gethostname(), "heartbeat": _now()}
+        self.write_json(self.status, {"state": state, "at": _now()} | {name: value for name, value in told.items() if value})
 
     def write_text(self, path: Path, text: str) -> None:
         """Write a file of this run whole or not at all."""
@@ -370,7 +342,7 @@ class Run:
 
     def seal(self) -> None:
         """Write the sha256 of every file that forecasting reads; from now on, `verify` notices a change of a single bit."""
-        digests = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}\n" for path, name in self.sealed.items()]
+        digests = [f"{sha256_of(path)}  {name}\n" for path, name in self.sealed.items()]
         self.write_text(self.checksums, "".join(digests))
 
     def verify(self, path: Path, most: int = MOST_BYTES) -> None:
@@ -385,10 +357,8 @@ class Run:
             if path.stat().st_size > most:
                 raise RunError(f"cannot be read (it holds more than the {most} bytes that it can need).", DAMAGED, str(path))
             if path in self.sealed and self.checksums.exists():
-                with path.open("rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
                 self.verify(self.checksums, MOST_CHECKSUMS)
-                if f"{digest}  {self.sealed[path]}" not in self.checksums.read_text("utf-8", "replace").splitlines():
+                if f"{sha256_of(path)}  {self.sealed[path]}" not in self.checksums.read_text("utf-8", "replace").splitlines():
                     raise RunError(f"was changed after training: its sha256 is not in {self.checksums.name}.", DAMAGED, str(path))
         except OSError as error:
             raise RunError(f"cannot be read ({error}).", DAMAGED, str(path)) from None
@@ -484,9 +454,9 @@ class Run:
 
     def append_history(self, row: dict[str, float]) -> None:
         """Add an epoch to history.csv; the first row brings the header."""
-        with self._writing(self.history):
+        with writing(self.history):
             before = self.history.read_text(encoding="utf-8") if self.history.exists() else ""
-        self.write_text(self.history, before + _csv_text([row], header=not before))
+        self.write_text(self.history, before + csv_text([row], header=not before))
 
     def cut_history(self, epochs: dict[int, int | None]) -> None:
         """Leave only the epochs of each seed up to one, or all where it is None; others came after the last checkpoint."""
@@ -495,7 +465,7 @@ class Run:
         with self.history.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             rows = [row for row in reader if (seed := int(row["seed"])) in epochs and _within(int(row["epoch"]), epochs[seed])]
-        self.write_text(self.history, _csv_text(rows, header=True))
+        self.write_text(self.history, csv_text(rows, header=True))
 
     def forget_checkpoint(self) -> None:
         """Nothing is left to go on from."""
@@ -525,27 +495,9 @@ class Run:
 
     @contextlib.contextmanager
     def _replacing(self, path: Path) -> Iterator[Path]:
-        """A temporary file beside `path` that takes its place when all went well, and is gone when not."""
-        with self._writing(path):
-            if self.directory in path.parents:
+        """As `replacing`, in a folder of this run that is made if need be."""
+        if self.directory in path.parents:
+            with writing(path.parent):
                 path.parent.mkdir(exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=path.name, suffix=".tmp", dir=path.parent)
-            os.close(handle)
-            temporary = Path(name)
-            try:
-                yield temporary
-                temporary.chmod(0o644)  # mkstemp lets only its owner read
-                _to_disk(temporary)  # or a power failure could leave the new name and no content
-                os.replace(temporary, path)
-                _to_disk(path.parent)
-            finally:
-                temporary.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _writing(self, path: Path) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise RunError(
-                f"cannot be written ({error.strerror}).", "Check the folder, its permissions and the disk.", str(path)
-            ) from None
+        with replacing(path) as temporary:
+            yield temporary

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from forecast.errors import RunError, first_few
-from forecast.runs import is_alive
+from forecast.files import is_alive
 from forecast.search import Search
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -74,12 +73,6 @@ class Rows:
     def spans(self) -> list[slice]:
         """The rows of each series, in sorted rows."""
         return [slice(int(begin), int(end)) for begin, end in pairwise(self.offsets)]
-
-
-def sha256_of(path: str | Path) -> str:
-    """The checksum of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_rows(config: DataConfig, path: Path) -> tuple[Rows, Static]:

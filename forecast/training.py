@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
@@ -15,24 +14,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast import __version__
 from forecast.baselines import Linear, fit_linear
 from forecast.checkpoints import Checkpoints
 from forecast.config import Config, DataConfig, differences
 from forecast.contracts import contract
 from forecast.data import Panel
-from forecast.errors import DataError, RunError, check_installed, first_few
+from forecast.environment import environment
+from forecast.errors import DataError, ResourceError, RunError, check_installed, first_few
 from forecast.evaluation import summary
 from forecast.intervals import method_of
 from forecast.leaks import certify, to_json
 from forecast.loading import load_config
+from forecast.memory import advised
 from forecast.models.description import Network
 from forecast.models.numpy_runtime import READER_TOLERANCE, forward, relative_difference
 from forecast.prediction import predict
 from forecast.preparation import Prepared, prepare, prepare_panel
 from forecast.repairs import told
 from forecast.reports import write_plots
-from forecast.runs import Run
+from forecast.runs import PART, Run
 from forecast.scoring import Fitted, calibrated, costs_of_missing, score, scoreboard
 from forecast.tracking import check_trackers, tracked
 from forecast.trained import median_of, member_prefix, read_members, recent_rows
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from forecast.models.fitting import Progress
 
 CHECKED_WINDOWS = 256  # of the test part, on which the two readers of the network are compared
-RESUMABLE = ("training.epochs", "training.early_stopping.patience", "data.path", "tracking")
+RESUMABLE = ("training.epochs", "training.early_stopping.patience", "training.checkpoint_every", "data.path", "tracking")
 log = logging.getLogger(__name__)
 
 
@@ -80,17 +80,13 @@ def train(
     else:
         run = Run(resume)
         _check_same_data(run, prepared.panel)
-    with run.recording(), tracked(run, config) as record:
+    with run.recording(), _resumable(run), advised(prepared), tracked(run, config) as record:
         _record_inputs(run, prepared)
         with _timed(seconds, "ridge"):
             linear, start = fit_ridges(prepared)
         with _timed(seconds, "training"):
             run.write_json(run.environment, environment())  # which loads Keras
-            try:
-                fitted = fit_members(prepared, start, record, on_progress, run)
-            except KeyboardInterrupt:
-                log.warning("interrupted; this goes on: forecast train --resume %s", run.directory)
-                raise
+            fitted = fit_members(prepared, start, record, on_progress, run)
             kept = {seed: epoch for seed, (epoch, _) in fitted.items()}
             _save(run, prepared, fitted)
         log.info("kept epochs by seed: %s; %d parameters each", kept, prepared.network.parameters)
@@ -109,6 +105,17 @@ def train(
         run.write_json(run.environment, run.read_json(run.environment) | {"seconds": seconds})
         run.forget_checkpoint()
     return run
+
+
+@contextlib.contextmanager
+def _resumable(run: Run) -> Iterator[None]:
+    """Say how to go on, where it was not the training that failed."""
+    try:
+        yield
+    except (KeyboardInterrupt, ResourceError):
+        if run.config.is_file() and not run.directory.name.startswith(PART):
+            log.warning("what was trained is kept; this goes on: forecast train --resume %s", run.directory)
+        raise
 
 
 def check_apart(run_dir: str | Path | None, kept: Mapping[str, str | Path]) -> None:
@@ -229,7 +236,8 @@ def fit_members(
             if on_progress:
                 on_progress(progress)
 
-        fitted[seed] = _fit_network(prepared, ridge, seed, report, checkpoints)
+        with checkpoints.interrupts if run else contextlib.nullcontext():
+            fitted[seed] = _fit_network(prepared, ridge, seed, report, checkpoints)
         checkpoints.done[seed] = fitted[seed]
     return fitted
 
@@ -258,8 +266,7 @@ def _fit_network(
         skip = {name: values.astype(np.float32) for name, values in skip.items()}
         set_weights(model, network, get_weights(model, network) | skip)
     train, validation = (prepared.of_network(prepared.windows[part]) for part in ("train", "validation"))
-    keep, resumed = checkpoints.keeper(seed), checkpoints.resumed(seed)
-    kept = fit(model, train, validation, config.training, seed, report, network.quantiles, keep, resumed)
+    kept = fit(model, train, validation, config.training, seed, report, network.quantiles, checkpoints.keeper(seed))
     return kept, _with_average_categories(network, get_weights(model, network))
 
 
@@ -315,23 +322,3 @@ def _score(run: Run, prepared: Prepared, linear: Linear, kept: dict[int, int]) -
     scores = {"validation": validation.scores(), "test": test.scores()}
     run.write_json(run.metrics, summary(test, max(kept.values())) | details | scores)
     return fitted
-
-
-def environment() -> dict:
-    """What a run was made with."""
-    from importlib import metadata
-
-    from forecast.models.backend import keras
-
-    versions = {}
-    for name in ("tensorflow", "jax", "keras", "numpy", "pandas", "safetensors"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    return {
-        "forecast": __version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "backend": keras.backend.backend(),
-        "packages": versions,
-    }

@@ -7,21 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from forecast.config import Config
 from forecast.errors import ConfigError, ForecastError
 from forecast.loading import load_config
+from forecast.memory import TENSORFLOW, machine_memory, memory_estimate
 from forecast.models.description import Network
 from forecast.preparation import Prepared, prepare
 from forecast.repairs import told
-from forecast.scoring import MOST_VALUES
 from forecast.training import check_trainable
 
 FEW_WINDOWS = 50  # training windows below which a network hardly learns more than its linear skip
 LONG_SEASON = 100  # steps; a season longer than this is not for the lookback to see
-FORECASTERS = 2 * 9  # numbers kept per forecast value: actual, network, baselines, two scaled; as arrays and as a table
-TENSORFLOW = 650e6  # bytes of its import
 
 
 @dataclass(frozen=True)
@@ -99,11 +95,12 @@ def _about_network(prepared: Prepared, network: Network) -> list[Finding]:
                 "Use fewer model.units.",
             )
         ]
-    bytes_needed = memory_estimate(prepared, network)
-    return [
-        *found,
-        Finding("ok", "memory", f"about {bytes_needed / 1e6:.0f} MB in training, {TENSORFLOW / 1e6:.0f} of them TensorFlow"),
-    ]
+    bytes_needed, machine = memory_estimate(prepared, network), machine_memory()
+    told = f"about {bytes_needed / 1e6:.0f} MB in training, {TENSORFLOW / 1e6:.0f} of them TensorFlow"
+    if machine and bytes_needed > machine:
+        told += f"; this machine has {machine / 1e6:.0f} MB"
+        return [*found, Finding("warning", "memory", told, "Use a lower training.batch_size or windows.lookback.")]
+    return [*found, Finding("ok", "memory", told)]
 
 
 def _about_packages() -> list[Finding]:
@@ -112,20 +109,3 @@ def _about_packages() -> list[Finding]:
     except ForecastError as error:
         return [Finding("warning", "training", error.found, error.remedy)]
     return []
-
-
-def memory_estimate(prepared: Prepared, network: Network) -> float:
-    """Bytes of memory that training takes, roughly: the libraries, the data, the weights, and the larger of batch and results.
-
-    Weights count four times (values, gradients, two of Adam), and a batch twelve times the width of every layer at each step.
-    Results are the forecasts of the network and all baselines for a piece of a part, once as numbers and once as a table.
-    """
-    panel, batch = prepared.panel, prepared.config.training.batch_size
-    cells = panel.values.size
-    data = cells * (panel.values.itemsize + 4 + 1) + 8 * len(panel.timestamps)
-    widths = sum(int(np.prod(layer.shape)) for layer in network.layers)
-    shapes = network.inputs | {layer.name: layer.shape for layer in network.layers}
-    steps = sum(shapes[layer.inputs[0]][0] * layer.options["units"] for layer in network.layers if layer.kind == "recurrent")
-    scored = max(len(windows) for part, windows in prepared.windows.items() if part != "train")
-    forecasts = 8 * min(scored * prepared.config.windows.horizon * network.forecast[1], MOST_VALUES) * FORECASTERS
-    return TENSORFLOW + data + 4 * 4 * network.parameters + max(4 * batch * (widths + 12 * steps), forecasts)

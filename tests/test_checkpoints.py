@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from forecast.checkpoints import Checkpoints, Interrupts
 from forecast.cli import app
 from forecast.errors import RunError
 from forecast.loading import load_config
@@ -52,33 +54,85 @@ def history(run: Run) -> pd.DataFrame:
 
 @pytest.fixture(autouse=True)
 def _after_every_epoch(monkeypatch):
-    monkeypatch.setattr("forecast.models.fitting.CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr("forecast.models.fitting.BETWEEN_EPOCHS", 0.0)
 
 
-def interrupt_at(epoch: int, member: int = 1):
-    """Ctrl-C in the middle of an epoch."""
+def within(epoch: int, done: float, action, member: int = 1):
+    """Something that happens in the middle of an epoch, once."""
+    happened = []
 
     def at(progress) -> None:
-        if (progress.member, progress.epoch) == (member, epoch) and progress.done < 1:
-            raise KeyboardInterrupt
+        if (progress.member, progress.epoch) == (member, epoch) and done <= progress.done < 1 and not happened:
+            happened.append(True)
+            action()
 
     return at
 
 
 @pytest.mark.parametrize("changes", NETWORKS.values(), ids=NETWORKS)
 def test_the_weights_are_those_of_an_uninterrupted_training(project, tmp_path, changes):
-    config = load_config(project(), EVERYTHING | changes)
+    config = load_config(project(), EVERYTHING | changes | {"training.checkpoint_every": 4, "training.batch_size": 8})
     whole = train(config, tmp_path / "whole")
-    for epoch, member in ((1, 1), (2, 1), (4, len(config.seeds))):
+    for epoch, done, kept in ((1, 0.1, None), (2, 0.1, (1, 0)), (4, 0.7, (3, 4))):  # of nine batches each
         run = Run(tmp_path / f"cut-{epoch}")
         with pytest.raises(KeyboardInterrupt):
-            train(config, run.directory, on_progress=interrupt_at(epoch, member))
+            train(config, run.directory, on_progress=within(epoch, done, _interrupt))
         assert json.loads(run.status.read_text())["state"] == "interrupted"
-        assert run.checkpoint.exists() == (epoch > 1)
+        found = Checkpoints(run).keeper(config.seeds[0]).resumed
+        assert (found and (found.epoch, found.batch)) == kept
         train(resume=run.directory)
         assert digest(run) == digest(whole)
         pd.testing.assert_frame_equal(history(run), history(whole))
         assert not run.checkpoint.exists()
+
+
+def test_networks_that_were_done_are_not_trained_again(project, tmp_path):
+    config = load_config(project(), {"training.seeds": [1, 2], "training.epochs": 3, "model.linear_skip": False})
+    whole, run = train(config, tmp_path / "whole"), Run(tmp_path / "cut")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, run.directory, on_progress=within(2, 0.0, _interrupt, member=2))
+    assert list(Checkpoints(run).done) == [1]
+    train(resume=run.directory)
+    assert digest(run) == digest(whole)
+    pd.testing.assert_frame_equal(history(run), history(whole))
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_first_signal_lets_the_step_finish(project, tmp_path):
+    config = load_config(project(), EVERYTHING | NETWORKS["lstm, plateau"] | {"training.batch_size": 8})
+    whole, run = train(config, tmp_path / "whole"), Run(tmp_path / "run")
+    ask = lambda: os.kill(os.getpid(), signal.SIGINT)  # noqa: E731
+    with pytest.raises(KeyboardInterrupt):
+        train(config, run.directory, on_progress=within(2, 0.5, ask))
+    batch = Checkpoints(run).keeper(config.seeds[0]).resumed.batch
+    assert batch > 0, "a checkpoint of this very step, though none was due"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert "stopping after this step" in run.log.read_text()
+    train(resume=run.directory)
+    assert digest(run) == digest(whole)
+    pd.testing.assert_frame_equal(history(run), history(whole))
+
+
+def test_the_second_signal_does_not_wait():
+    with Interrupts() as interrupts:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupts.asked
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_signals_that_others_answer_are_left_alone():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Interrupts() as interrupts:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not interrupts.asked
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_killed_twice_it_goes_on(project, tmp_path):
@@ -104,7 +158,7 @@ def test_what_may_change_and_what_may_not(project, tmp_path):
     path = project(training={"epochs": 4})
     run = Run(tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
-        train(path, run.directory, on_progress=interrupt_at(3))
+        train(path, run.directory, on_progress=within(3, 0.0, _interrupt))
     with pytest.raises(RunError, match=r"cannot change training.batch_size: None became 8.\s+Only training.epochs"):
         train(load_config(run.config, {"training.batch_size": 8}), resume=run.directory)
     result = CliRunner().invoke(app, ["train", "--resume", str(run.directory), "--set", "training.epochs=6"])
@@ -122,7 +176,7 @@ def test_changed_data_are_refused(project, tmp_path):
     path = project(training={"epochs": 4})
     run = Run(tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
-        train(path, run.directory, on_progress=interrupt_at(3))
+        train(path, run.directory, on_progress=within(3, 0.0, _interrupt))
     data = Path(path).with_name("data.csv")
     data.write_text(data.read_text().replace("2010-01-01,", "2010-01-01,9"))
     with pytest.raises(RunError, match="the data changed since this training began"):

@@ -16,7 +16,7 @@ PACKAGE = Path(forecast.__file__).parent
 # From top to bottom; a file imports only from rows above it.
 ROWS = [
     ["errors"],
-    ["yaml12", "values"],
+    ["yaml12", "values", "files"],
     ["config"],
     ["loading"],
     ["grids"],
@@ -36,7 +36,8 @@ ROWS = [
     ["future"],
     ["prediction", "preparation"],
     ["reports", "pages", "exports", "scoring", "leaks", "search"],
-    ["workers", "tracking"],
+    ["workers", "tracking", "memory"],
+    ["environment"],
     ["training", "comparison", "detection"],
     ["studies", "backtesting", "experiments", "console"],
     ["tuning", "progress"],
@@ -47,7 +48,7 @@ ROWS = [
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}
 ALWAYS_INSIDE = {"tensorflow", "jax", "matplotlib", "sklearn", "safetensors", "rich", "pyarrow"}
 KERAS_AT_THE_TOP = {"models.backend", "models.keras_builder", "models.fitting"}
-LIGHT = {"errors", "yaml12", "config", "loading", "runs", "cli", "__main__"}  # nor pandas or numpy
+LIGHT = {"errors", "yaml12", "files", "config", "loading", "runs", "cli", "__main__"}  # nor pandas or numpy
 
 
 def modules() -> dict[str, ast.Module]:

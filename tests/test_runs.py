@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
+import itertools
 import json
 import os
 import socket
+import time
 
 import pytest
 
@@ -96,7 +99,7 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     [
         (os.getpid(), rf"is still running \(process {os.getpid()}\)"),
         (2**22 + 1, "was killed"),
-        (-1, "is still running, or was killed"),
+        (-1, r"is still running \(on .*, last heard of at 20.*\+00:00\)"),
     ],
     ids=["alive", "dead", "no process"],
 )
@@ -108,6 +111,43 @@ def test_a_run_says_whether_its_process_lives(tmp_path, pid, told):
     run.write_json(run.status, status | {"pid": pid})
     with pytest.raises(RunError, match=f"the training of this run {told}"):
         Run.open(run.directory)
+
+
+@pytest.mark.parametrize(
+    ("ago", "told"), [(5, "is still running"), (90, "was killed, or its machine was lost")], ids=["heard of", "silent"]
+)
+def test_a_run_on_another_machine_is_told_by_its_heartbeat(tmp_path, ago, told):
+    run = Run.create("run", tmp_path / "run")
+    heard = (datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=ago)).isoformat(timespec="seconds")
+    run.write_json(run.status, {"state": "running", "pid": 1, "host": "elsewhere", "heartbeat": heard})
+    with pytest.raises(RunError, match=rf"{told} \(on elsewhere, last heard of at {heard[:19]}"):
+        Run.open(run.directory)
+
+
+def test_a_running_training_shows_that_it_lives(tmp_path, monkeypatch):
+    monkeypatch.setattr("forecast.runs.HEARTBEAT", 0.01)
+    monkeypatch.setattr("forecast.runs._now", map(str, itertools.count()).__next__)
+    run = Run.create("run", tmp_path / "run")
+    with run.recording():
+        before = run.read_json(run.status)
+        deadline = time.monotonic() + 10
+        while (after := run.read_json(run.status)) == before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert int(after["heartbeat"]) > int(before["heartbeat"])
+        assert after | {"heartbeat": None} == before | {"heartbeat": None}
+    assert run.read_json(run.status)["state"] == "finished"
+
+
+def test_why_it_failed_is_told_though_the_disk_is_full(tmp_path, monkeypatch):
+    run = Run.create("run", tmp_path / "run")
+
+    def fill_and_fail() -> None:
+        with run.recording():
+            monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+            raise RunError("the first error")
+
+    with pytest.raises(RunError, match="the first error"):
+        fill_and_fail()
 
 
 def test_only_one_process_records_in_a_run(tmp_path):

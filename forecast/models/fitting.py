@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,7 +22,8 @@ OPTIMIZERS = {
 }
 LOSSES = {"mse": keras.losses.mean_squared_error, "mae": keras.losses.mean_absolute_error, "huber": keras.losses.huber}
 HALVE_EVERY = 10  # epochs, for schedule: step
-CHECKPOINT_EVERY = 1.0  # seconds, at most
+BETWEEN_EPOCHS = 1.0  # seconds, at least, between two checkpoints
+WITHIN_EPOCHS = 60.0  # seconds without a checkpoint, after which there is one in the middle of an epoch
 STATEFUL = {  # callbacks that remember something from epoch to epoch, and what
     keras.callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_epoch"),
     keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
@@ -48,34 +49,57 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a training stood after an epoch: all that decides how it goes on."""
+    """Where a training stood after a step: all that decides how it goes on."""
 
     epoch: int  # that were finished
-    arrays: dict[str, np.ndarray]  # variables of model and optimizer, and the weights of the best epoch
+    batch: int  # that were finished of the next one
+    arrays: dict[str, np.ndarray]  # variables of model, optimizer and metrics, and the weights of the best epoch
     state: dict  # of the callbacks, as plain JSON values
 
     @classmethod
-    def of(cls, model: keras.Model, epoch: int, state: dict, best: Sequence[np.ndarray]) -> Checkpoint:
+    def of(cls, model: keras.Model, epoch: int, batch: int, state: dict, best: Sequence[np.ndarray]) -> Checkpoint:
         """That of a model as it stands."""
-        arrays = {f"variable/{number}": keras.ops.convert_to_numpy(one) for number, one in enumerate(_variables(model))}
-        return cls(epoch, arrays | {f"best/{number}": np.asarray(one) for number, one in enumerate(best)}, state)
+        kinds = {"variable": _variables(model), "metric": model.metrics_variables, "best": best}
+        arrays = {
+            f"{kind}/{number}": np.array(keras.ops.convert_to_numpy(one))
+            for kind, several in kinds.items()
+            for number, one in enumerate(several)
+        }
+        return cls(epoch, batch, arrays, state)
 
     def restore(self, model: keras.Model) -> None:
         """Put it back into a model that was built and compiled the same way."""
-        for number, variable in enumerate(_variables(model)):
-            variable.assign(self.arrays[f"variable/{number}"])
+        for variable, values in zip(_variables(model), self.all("variable"), strict=True):
+            variable.assign(values)
 
-    @property
-    def best(self) -> list[np.ndarray]:
-        """The weights of the best epoch so far."""
-        count = sum(name.startswith("best/") for name in self.arrays)
-        return [self.arrays[f"best/{number}"] for number in range(count)]
+    def restore_metrics(self, model: keras.Model) -> None:
+        """Put back what an epoch had measured so far."""
+        for variable, values in zip(model.metrics_variables, self.all("metric"), strict=True):
+            variable.assign(values)
+
+    def all(self, kind: str) -> list[np.ndarray]:
+        """The arrays of a kind: variable, metric, or best, the weights of the best epoch so far."""
+        count = sum(name.startswith(f"{kind}/") for name in self.arrays)
+        return [self.arrays[f"{kind}/{number}"] for number in range(count)]
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:
-    """Weights, states of random draws, and the optimizer's; metrics begin anew with each epoch."""
+    """Weights, states of random draws, and the optimizer's."""
     metrics = {id(variable) for variable in model.metrics_variables}
     return [variable for variable in model.variables if id(variable) not in metrics] + model.optimizer.variables
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """What makes a training outlive its process.
+
+    keep: takes a checkpoint, where one is due. resumed: the one to go on from; from there on, all is to the last bit as it would
+    have been. stop: asked after each step, whether to keep a checkpoint and end with a KeyboardInterrupt.
+    """
+
+    keep: Callable[[Checkpoint], object]
+    resumed: Checkpoint | None
+    stop: Callable[[], bool]
 
 
 class Batches(keras.utils.PyDataset):
@@ -90,7 +114,7 @@ class Batches(keras.utils.PyDataset):
         self.order = np.arange(len(windows)) if rng is None else self._draw()
 
     def __len__(self) -> int:
-        return math.ceil(len(self.windows) / self.batch_size)
+        return math.ceil(len(self.order) / self.batch_size)
 
     def __getitem__(self, batch: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         chosen = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
@@ -100,6 +124,12 @@ class Batches(keras.utils.PyDataset):
         """Keras calls this after each epoch: draw the next one's order."""
         if self.rng is not None:
             self.order = self._draw()
+
+    def after(self, batch: int) -> Batches:
+        """What is left of this epoch after so many batches, in the same order."""
+        rest = Batches(self.windows, self.batch_size)
+        rest.order = self.order[batch * self.batch_size :]
+        return rest
 
     def _draw(self) -> np.ndarray:
         count = len(self.windows)
@@ -118,17 +148,15 @@ def fit(
     seed: int,
     on_progress: Callable[[Progress], None],
     quantiles: Sequence[float] | None = None,
-    keep: Callable[[Checkpoint], object] | None = None,
-    resumed: Checkpoint | None = None,
+    keeper: Keeper | None = None,
 ) -> int:
     """Train `model` in place and return the epoch whose weights it keeps, 0 being the network as it came.
 
     `on_progress` is called after each batch and after each validation. quantiles: those that the model forecasts, if any.
-    keep: takes a checkpoint after an epoch, at most one in `CHECKPOINT_EVERY` seconds. resumed: one of a training that was cut
-    short; from there on, all is to the last bit as it would have been.
 
     Raises:
         RunError: the loss is no longer a number.
+        KeyboardInterrupt: the keeper said to stop, and holds a checkpoint.
     """
     # The metric is the bare loss: with an L2 penalty in it, shrinking weights would pass for better forecasts.
     loss = pinball(quantiles) if quantiles else LOSSES[config.loss or "mse"]
@@ -137,46 +165,84 @@ def fit(
     rng = np.random.default_rng([seed, 1])  # apart from the stream that drew the initial weights
     batches = Batches(train, config.batch_size, rng, evenly=config.sampling == "series")
     unseen = Batches(validation, max(config.batch_size, BATCH))
+    resumed = keeper.resumed if keeper else None
     if resumed:
+        for _ in range(resumed.epoch):
+            batches.on_epoch_end()  # the orders that were drawn before
         untrained = resumed.state["untrained"]
     else:
         untrained = model.evaluate(unseen, verbose=0, return_dict=True)["error"]
         on_progress(Progress(0, config.epochs, 1.0, math.nan, untrained, 0.0, 0.0))
-    callbacks: list[keras.callbacks.Callback] = [_NumbersOnly(config)]
-    if config.schedule == "plateau":
-        patience = max(1, config.early_stopping.patience // 3) if config.early_stopping else HALVE_EVERY
-        callbacks.append(keras.callbacks.ReduceLROnPlateau(monitor="val_error", factor=0.5, patience=patience, min_delta=0))
-    if config.schedule != "plateau" or config.warmup_epochs:
-        callbacks.append(keras.callbacks.LearningRateScheduler(lambda epoch, current: learning_rate_at(epoch, config, current)))
-    callbacks.append(_Reporter(config.epochs, len(batches), untrained, on_progress))
-    stopping = None
-    if config.early_stopping:
-        stopping = _EarlyStopping(untrained, patience=config.early_stopping.patience, min_delta=config.early_stopping.min_delta)
-        callbacks.append(stopping)
-    checkpoints = _Checkpoints(callbacks, untrained, keep, resumed)
-    callbacks.append(checkpoints)  # the last, so that it sees what the others made of an epoch
-    begin = resumed.epoch if resumed else 0
-    for _ in range(begin):
-        batches.on_epoch_end()  # the orders that were drawn before
-    if resumed:
-        model.optimizer.build(model.trainable_variables)
-        resumed.restore(model)
-    if resumed and (resumed.state["stopped"] or begin >= config.epochs):
-        checkpoints.restore_callbacks()
-        if stopping:
-            stopping.set_model(model)
-            stopping.on_train_end()
-    else:
-        model.fit(
-            batches,
-            epochs=config.epochs,
-            initial_epoch=begin,
-            validation_data=unseen,
-            callbacks=callbacks,
-            verbose=0,
-            shuffle=False,
-        )
-    return stopping.best_epoch + 1 if stopping else max(begin, config.epochs)
+    fitting = _Fitting(model, config, unseen, untrained, on_progress, len(batches))
+    if keeper and resumed and resumed.batch:
+        batches.on_epoch_end()  # as Keras does before the first epoch of a fit
+        model.test_on_batch(*unseen[0])  # what an epoch measured has its place once something is measured
+        ends: list[Checkpoint] = []
+
+        def keep(checkpoint: Checkpoint) -> None:
+            keeper.keep(checkpoint)
+            ends.append(checkpoint)
+
+        fitting.run(batches.after(resumed.batch), resumed.epoch + 1, replace(keeper, keep=keep))
+        keeper = replace(keeper, resumed=ends[-1])
+    return fitting.run(batches, config.epochs, keeper)
+
+
+class _Fitting:
+    """A model, and all that stays the same when it is fitted in two parts."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        config: TrainingConfig,
+        unseen: Batches,
+        untrained: float,
+        on_progress: Callable[[Progress], None],
+        batches: int,
+    ):
+        """untrained: the error of the network as it came; batches: in an epoch."""
+        self.model, self.config, self.unseen, self.untrained = model, config, unseen, untrained
+        self.on_progress, self.batches = on_progress, batches
+
+    def run(self, batches: Batches, until: int, keeper: Keeper | None) -> int:
+        """Train to the end of epoch `until`, from 1, and return the epoch whose weights are kept."""
+        config, resumed = self.config, keeper.resumed if keeper else None
+        begin = resumed.epoch if resumed else 0
+        callbacks: list[keras.callbacks.Callback] = [_NumbersOnly(config)]
+        if config.schedule == "plateau":
+            patience = max(1, config.early_stopping.patience // 3) if config.early_stopping else HALVE_EVERY
+            callbacks.append(keras.callbacks.ReduceLROnPlateau(monitor="val_error", factor=0.5, patience=patience, min_delta=0))
+        if config.schedule != "plateau" or config.warmup_epochs:
+            callbacks.append(
+                keras.callbacks.LearningRateScheduler(lambda epoch, current: learning_rate_at(epoch, config, current))
+            )
+        skipped = self.batches - len(batches)
+        callbacks.append(_Reporter(config.epochs, self.batches, skipped, self.untrained, self.on_progress))
+        stopping = None
+        if config.early_stopping:
+            stopping = _EarlyStopping(self.untrained, config.early_stopping.patience, config.early_stopping.min_delta)
+            callbacks.append(stopping)
+        checkpoints = _Checkpoints(callbacks, self.untrained, keeper, config.checkpoint_every, self.batches)
+        callbacks.append(checkpoints)  # the last, so that it sees what the others made of an epoch
+        if resumed:
+            self.model.optimizer.build(self.model.trainable_variables)
+            resumed.restore(self.model)
+        if resumed and (resumed.state["stopped"] or begin >= until):
+            checkpoints.restore_callbacks()
+            if stopping:
+                stopping.set_model(self.model)
+                stopping.on_train_end()
+        else:
+            self.model.fit(
+                batches,
+                epochs=until,
+                initial_epoch=begin,
+                validation_data=self.unseen,
+                callbacks=callbacks,
+                verbose=0,
+                shuffle=False,
+            )
+        return stopping.best_epoch + 1 if stopping else max(begin, until)
 
 
 def pinball(quantiles: Sequence[float]) -> Callable[[keras.KerasTensor, keras.KerasTensor], keras.KerasTensor]:
@@ -240,19 +306,23 @@ class _EarlyStopping(keras.callbacks.EarlyStopping):
 
 
 class _Checkpoints(keras.callbacks.Callback):
-    """Keeps, after an epoch, what a resumed training needs, and gives the other callbacks back what they had."""
+    """Keeps what a resumed training needs, and gives the other callbacks back what they had."""
 
     def __init__(
         self,
         callbacks: Sequence[keras.callbacks.Callback],
         untrained: float,
-        keep: Callable[[Checkpoint], object] | None,
-        resumed: Checkpoint | None,
+        keeper: Keeper | None,
+        every: int | None,
+        batches: int,
     ):
+        """every: batches after which there is a checkpoint within an epoch, which has `batches`; None goes by the clock."""
         super().__init__()
         self.stateful = {kind: own for kind in STATEFUL for own in callbacks if isinstance(own, kind)}
-        self.untrained, self.keep, self.resumed = untrained, keep, resumed
+        self.untrained, self.keeper, self.every, self.batches = untrained, keeper, every, batches
+        self.resumed = keeper.resumed if keeper else None
         self.kept_at = time.perf_counter()
+        self.epoch, self.skipped = 0, 0
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.restore_callbacks()  # after they have begun anew
@@ -265,17 +335,43 @@ class _Checkpoints(keras.callbacks.Callback):
             for attribute, value in self.resumed.state[kind.__name__].items():
                 setattr(callback, attribute, value)
         if stopping := self.stateful.get(keras.callbacks.EarlyStopping):
-            stopping.best_weights = self.resumed.best
+            stopping.best_weights = self.resumed.all("best")
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.epoch = epoch
+        self.skipped = self.resumed.batch if self.resumed and self.resumed.epoch == epoch else 0
+        if self.skipped:
+            self.resumed.restore_metrics(self.model)
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        done = self.skipped + batch + 1
+        if self.keeper is None or done == self.batches:  # the epoch's end is near
+            return
+        stop = self.keeper.stop()
+        if stop or (self._seconds() >= WITHIN_EPOCHS if self.every is None else done % self.every == 0):
+            self._keep(self.epoch, done)
+        if stop:
+            raise KeyboardInterrupt
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if self.keep is None or time.perf_counter() - self.kept_at < CHECKPOINT_EVERY:
+        if self.keeper is None:
             return
+        stop = self.keeper.stop()
+        if stop or self.skipped or self.every or self._seconds() >= BETWEEN_EPOCHS:
+            self._keep(epoch + 1, 0)
+        if stop:
+            raise KeyboardInterrupt
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self.kept_at
+
+    def _keep(self, epoch: int, batch: int) -> None:
         state: dict = {"untrained": float(self.untrained), "stopped": bool(self.model.stop_training)}
         for kind, callback in self.stateful.items():
             values = {attribute: getattr(callback, attribute) for attribute in STATEFUL[kind]}
             state[kind.__name__] = {key: value if value is None else np.asarray(value).item() for key, value in values.items()}
         stopping = self.stateful.get(keras.callbacks.EarlyStopping)
-        self.keep(Checkpoint.of(self.model, epoch + 1, state, stopping.best_weights if stopping else []))
+        self.keeper.keep(Checkpoint.of(self.model, epoch, batch, state, stopping.best_weights if stopping else []))
         self.kept_at = time.perf_counter()
 
 
@@ -295,7 +391,7 @@ class _NumbersOnly(keras.callbacks.Callback):
             rate = self.config.learning_rate
             clip = "" if self.config.clipnorm else " and set training.clipnorm: 1.0"
             raise RunError(
-                f"the loss is no longer a number in epoch {self.epoch + 1}, batch {batch + 1}: the gradients exploded.",
+                f"the loss is no longer a number in epoch {self.epoch + 1}: the gradients exploded.",
                 f"Lower training.learning_rate from {rate:g} to {rate / 10:g}{clip}.",
                 "training",
             )
@@ -304,9 +400,11 @@ class _NumbersOnly(keras.callbacks.Callback):
 class _Reporter(keras.callbacks.Callback):
     """Tells the caller of every batch and every epoch."""
 
-    def __init__(self, epochs: int, batches: int, untrained: float, on_progress: Callable[[Progress], None]):
+    def __init__(self, epochs: int, batches: int, skipped: int, untrained: float, on_progress: Callable[[Progress], None]):
+        """skipped: of the batches of the first epoch, those that were done before."""
         super().__init__()
-        self.epochs, self.batches, self.val_loss, self.on_progress = epochs, batches, untrained, on_progress
+        self.epochs, self.batches, self.skipped = epochs, batches, skipped
+        self.val_loss, self.on_progress = untrained, on_progress
         self.epoch, self.rate, self.began = 0, 0.0, 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -314,7 +412,7 @@ class _Reporter(keras.callbacks.Callback):
         self.rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self._report((batch + 1) / (self.batches + 1), logs)
+        self._report((self.skipped + batch + 1) / (self.batches + 1), logs)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.val_loss = float(logs["val_error"])

@@ -1,0 +1,72 @@
+"""How much memory a training takes, and what is said when it runs out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+
+from forecast.errors import ResourceError
+from forecast.models.description import Network
+from forecast.preparation import Prepared
+from forecast.scoring import MOST_VALUES
+
+FORECASTERS = 2 * 9  # numbers kept per forecast value: actual, network, baselines, two scaled; as arrays and as a table
+TENSORFLOW = 650e6  # bytes of its import
+
+
+def memory_estimate(prepared: Prepared, network: Network) -> float:
+    """Bytes of memory that training takes, roughly: the libraries, the data, the weights, and the larger of batch and results.
+
+    Weights count four times (values, gradients, two of Adam), and a batch twelve times the width of every layer at each step.
+    Results are the forecasts of the network and all baselines for a piece of a part, once as numbers and once as a table.
+    """
+    panel, batch = prepared.panel, prepared.config.training.batch_size
+    cells = panel.values.size
+    data = cells * (panel.values.itemsize + 4 + 1) + 8 * len(panel.timestamps)
+    widths = sum(int(np.prod(layer.shape)) for layer in network.layers)
+    shapes = network.inputs | {layer.name: layer.shape for layer in network.layers}
+    steps = sum(shapes[layer.inputs[0]][0] * layer.options["units"] for layer in network.layers if layer.kind == "recurrent")
+    scored = max(len(windows) for part, windows in prepared.windows.items() if part != "train")
+    forecasts = 8 * min(scored * prepared.config.windows.horizon * network.forecast[1], MOST_VALUES) * FORECASTERS
+    return TENSORFLOW + data + 4 * 4 * network.parameters + max(4 * batch * (widths + 12 * steps), forecasts)
+
+
+def machine_memory() -> float | None:
+    """Bytes of memory that this machine has, None where it does not say."""
+    if sys.platform == "win32":
+        return None
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+@contextlib.contextmanager
+def advised(prepared: Prepared) -> Iterator[None]:
+    """Where memory runs out, say how much was expected to be needed and what makes it less.
+
+    Raises:
+        ResourceError: memory ran out.
+    """
+    try:
+        yield
+    except Exception as error:  # each backend has its own; others pass through
+        if not _is_of_memory(error):
+            raise
+        expected, machine = memory_estimate(prepared, prepared.network), machine_memory()
+        batch = prepared.config.training.batch_size
+        has = f"; this machine has {machine / 1e6:.0f} MB" if machine else ""
+        raise ResourceError(
+            f"memory ran out. About {expected / 1e6:.0f} MB were expected to be enough, as forecast validate says{has}.",
+            f"Lower training.batch_size from {batch}, such as to {max(1, batch // 4)}, or windows.lookback, or model.units.",
+            "training",
+        ) from error
+
+
+def _is_of_memory(error: Exception) -> bool:
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "ResourceExhaustedError"  # TensorFlow's
+        or str(error).startswith("RESOURCE_EXHAUSTED")  # JAX's
+    )
