@@ -26,9 +26,11 @@ _HOMES = {
     "load_config": "loading",
     "plan": "future",
     "predict": "prediction",
+    "reproduce": "reproduction",
     "schema": "config",
     "train": "training",
     "tune": "tuning",
+    "update": "updating",
     "validate": "validation",
 }
 __all__ = sorted(_HOMES)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from forecast.fingerprints import fingerprint
 from forecast.runs import Run
 
 if TYPE_CHECKING:
@@ -77,6 +78,13 @@ class Checkpoints:
             self.done[int(seed)] = epoch, weights
         epochs = dict.fromkeys(map(int, self._state["done"]), None) | {self._seed: self._state["epoch"]}
         run.cut_history(epochs)
+
+    def begin(self, seed: int, weights: dict[str, np.ndarray]) -> None:
+        """Keep the fingerprint of what a seed's network begins with."""
+        if self.run:
+            known = self.run.read_json(self.run.fingerprints)
+            known["initial_weights"][str(seed)] = fingerprint(weights)
+            self.run.write_json(self.run.fingerprints, known)
 
     def keeper(self, seed: int) -> Keeper | None:
         """What takes the checkpoints of a seed's network, and knows where it stood."""

@@ -162,6 +162,74 @@ def train(
 
 
 @app.command()
+def update(
+    run: RunFolder,
+    data: Annotated[Path, typer.Argument(help="Newer rows, or all rows.", show_default=False)],
+    intervals_only: Annotated[bool, typer.Option("--intervals-only", help="Leave the network as it is.")] = False,
+    run_dir: RunDir = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take the new run though it is worse; replace what a former call wrote there.")
+    ] = False,
+    override: Overrides = None,
+    fail_if_worse_than: FailIfWorse = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Go on with newer rows: a new run, trained further from the weights of this one, if it is no worse.
+
+    Example:  forecast update runs/airline-1 new.csv
+    """
+    from forecast.loading import parse_overrides
+
+    overrides = parse_overrides(override or [])
+    from forecast.console import trained
+    from forecast.progress import progress
+    from forecast.updating import update as update_run
+
+    with progress(quiet) as on_progress:
+        new = update_run(run, data, run_dir, force, intervals_only, overrides, on_progress)
+    _tell(new, trained, quiet, as_json, fail_if_worse_than)
+
+
+@app.command()
+def reproduce(
+    run: RunFolder,
+    data: Annotated[
+        Path | None, typer.Option(help="Where the run's data are now. [default: where its config says]", show_default=False)
+    ] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Keep the second training here. [default: it is removed]", show_default=False)
+    ] = None,
+    tolerance: Annotated[float, typer.Option(min=0, help="Relative difference up to which numbers are the same.")] = 1e-3,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a run again and compare: data, windows, initial weights, every epoch, metrics. Exits with 1 if they differ.
+
+    Example:  forecast reproduce runs/airline-1
+    """
+    from dataclasses import asdict
+
+    from forecast.console import reproduced
+    from forecast.progress import progress
+    from forecast.reproduction import reproduce as train_again
+    from forecast.reproduction import verdict_of
+
+    with progress(quiet) as on_progress:
+        stages = train_again(run, data, run_dir, tolerance, on_progress)
+    verdict = verdict_of(stages)
+    if as_json:
+        typer.echo(json.dumps({"verdict": verdict, "stages": [asdict(stage) for stage in stages]}))
+    else:
+        for line in [verdict] if quiet else reproduced(stages, verdict):
+            typer.echo(line)
+    if verdict == "differs":
+        raise typer.Exit(1)
+
+
+@app.command()
 def backtest(
     source: Annotated[Path, typer.Argument(metavar="CONFIG|RUN", help="YAML file or run directory.", show_default=False)],
     folds: Annotated[

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from forecast.evaluation import LABELS
 from forecast.runs import Run
 from forecast.significance import ALPHA
+
+if TYPE_CHECKING:
+    from forecast.reproduction import Stage
 
 MOST_SHOWN = 10  # runs of an experiment
 STYLES = {"mae": (10, ".4g"), "rmse": (10, ".4g"), "mase": (8, ".3f"), "wape": (8, ".1%"), "bias": (10, "+.3g")}
@@ -26,12 +30,36 @@ def trained(run: Run, metrics: dict) -> Iterator[str]:
         total = scores["forecast"]["total"]["mae"]
         yield f"Where `{name}` is missing over the horizon ({cost['policy']}), MAE is {cost['mae']:.4g} instead of {total:.4g}."
     yield from _advice(metrics)
+    yield from _updated(run)
     stages = run.read_json(run.environment)["seconds"]
     yield "\nSeconds: " + ", ".join(f"{stage} {spent:.1f}" for stage, spent in stages.items())
     epochs = ", ".join(map(str, metrics["kept_epochs"].values()))
     yield f"Kept the weights of epoch {epochs}. Plots, predictions and metrics: {run.directory}/"
     command = "predict" if run.forecast.exists() else "plan"  # known covariates over the horizon are yet to be given
     yield f"Next: forecast {command} {run.directory}"
+
+
+def _updated(run: Run) -> Iterator[str]:
+    """How a run that continues another compares with it, on the windows that neither was trained on."""
+    if run.parent.exists():
+        told = run.read_json(run.parent)
+        before, after = (told[name]["mae"] for name in ("before", "after"))
+        yield f"Continues {told['run']}: MAE on the {told['windows']} newest windows was {before:.4g}, and is {after:.4g} now."
+
+
+def reproduced(stages: Sequence[Stage], verdict: str) -> Iterator[str]:
+    """A line per stage, and what it comes to."""
+    marks = {"equal": "✔", "within tolerance": "✔", "differs": "✘", "not recorded": "·"}
+    for stage in stages:
+        mark = "⚠" if stage.name == "versions" and stage.found else marks[stage.verdict]
+        yield f"{mark} {stage.name:<16} {stage.verdict:<17} {stage.found}".rstrip()
+    first = next((stage.name for stage in stages if stage.verdict == "differs" and stage.name != "versions"), None)
+    yield {
+        "equal": "\nReproduced: everything is equal, to the last bit.",
+        "within tolerance": "\nReproduced, within the tolerance.",
+        "differs": f"\nNot reproduced: the first stage that differs is {first}.",
+        "not recorded": "\nThis run recorded too little to compare.",
+    }[verdict]
 
 
 def backtested(run: Run, metrics: dict) -> Iterator[str]:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from forecast.errors import ResourceError, RunError
 
+TEMPORARY = ".tmp"  # how names of files end that are not whole
+
 
 def sha256_of(path: str | Path) -> str:
     """The checksum of a file."""
@@ -61,7 +63,7 @@ def replacing(path: Path) -> Iterator[Path]:
         ResourceError: it cannot be written.
     """
     with writing(path):
-        handle, name = tempfile.mkstemp(prefix=path.name, suffix=".tmp", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=path.name, suffix=TEMPORARY, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         try:

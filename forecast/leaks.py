@@ -52,7 +52,7 @@ def certify(prepared: Prepared, forward: Forward) -> list[Check]:
     """The quick certificate of a network that was trained: scaler, training windows, forecasts and covariates."""
     panel, splits, config = prepared.panel, prepared.splits, prepared.config
     fitted = _end_of_fitting(prepared)
-    after = prepare_parts(config, _changed(panel, fitted, len(panel.columns)), splits)
+    after = prepare_parts(config, _changed(panel, fitted, len(panel.columns)), splits, prepared.inherited)
     cutoff = panel.timestamps[fitted - 1].max()
     checks = [
         Check.of("scaler", cutoff, after.scaler.to_json() == prepared.scaler.to_json()),
@@ -62,7 +62,8 @@ def certify(prepared: Prepared, forward: Forward) -> list[Check]:
     series, places = np.unique(tests.series, return_index=True)  # the first test window of each series
     first = np.diff(panel.offsets).cumsum()  # nothing is changed in a series that has none
     first[series] = tests.first[places]
-    after = prepare_parts(config, _changed(panel, first, len(panel.columns) - panel.known), splits)
+    changed = _changed(panel, first, len(panel.columns) - panel.known)
+    after = prepare_parts(config, changed, splits, prepared.inherited)
     cutoff = panel.timestamps[tests.first[places] - 1].max()
     same = _same_windows(prepared.windows["validation"], after.windows["validation"])
     chosen = places[np.linspace(0, len(places) - 1, min(len(places), MOST_WINDOWS)).astype(int)]

@@ -11,6 +11,7 @@ import numpy as np
 from forecast.config import Config
 from forecast.data import Panel, check_moves, read_panel
 from forecast.errors import ConfigError
+from forecast.fingerprints import fingerprint
 from forecast.models.description import Network
 from forecast.scaling import Scaler, fit_scaler, scale_panel
 from forecast.splits import Part, Splits, make_splits
@@ -30,6 +31,7 @@ class Prepared:
     windows: dict[Part, Windows]
     ridge_windows: Windows  # of the training part, whatever `windows.stride` leaves to the network
     season_length: int  # in steps; 1 where the training part holds no whole season
+    inherited: Scaler | None = None  # the scaler, where it is that of a run which this one continues
 
     @property
     def network(self) -> Network:
@@ -65,24 +67,25 @@ def read_checked(config: Config, panel: Panel | None = None) -> tuple[Config, Pa
     return config, panel
 
 
-def prepare_panel(config: Config, panel: Panel) -> Prepared:
-    """Split what `read_checked` returns, and prepare its parts.
+def prepare_panel(config: Config, panel: Panel, scaler: Scaler | None = None) -> Prepared:
+    """Split what `read_checked` returns, and prepare its parts. scaler: of a run whose networks go on with these data.
 
     Raises:
         ConfigError, DataError
     """
     panel, splits = without_short(panel, make_splits(panel, config.splits), config)
     check_parts(panel, splits, config)
-    return prepare_parts(config, panel, splits)
+    return prepare_parts(config, panel, splits, scaler)
 
 
-def prepare_parts(config: Config, panel: Panel, splits: Splits) -> Prepared:
-    """Fit the scaler on the training part and cut the windows of all parts.
+def prepare_parts(config: Config, panel: Panel, splits: Splits, scaler: Scaler | None = None) -> Prepared:
+    """Fit the scaler on the training part, unless one is given, and cut the windows of all parts.
 
     Raises:
         ConfigError, DataError
     """
-    scaler = fit_scaler(panel, splits, config.scaling, config.windows)
+    inherited = scaler.only(panel.series_ids) if scaler else None
+    scaler = inherited or fit_scaler(panel, splits, config.scaling, config.windows)
     scaled, static = scale_panel(panel, scaler), scaler.static.apply(panel.static)
 
     def cut(part: Part, stride: int = 1) -> Windows:
@@ -91,7 +94,8 @@ def prepare_parts(config: Config, panel: Panel, splits: Splits) -> Prepared:
     windows = {"train": cut("train", config.windows.stride), "validation": cut("validation"), "test": cut("test")}
     check_measured(windows, config)
     _check_accumulation(config, len(windows["train"]))
-    return Prepared(config, panel, splits, scaler, windows, cut("train"), _season_length(panel, splits, config))
+    season_length = _season_length(panel, splits, config)
+    return Prepared(config, panel, splits, scaler, windows, cut("train"), season_length, inherited)
 
 
 def scored_on(prepared: Prepared) -> str:
@@ -102,6 +106,15 @@ def scored_on(prepared: Prepared) -> str:
         windows = prepared.windows[part]
         told.update(panel.timestamps[windows.first].asi8.tobytes() + windows.series.tobytes())
     return told.hexdigest()
+
+
+def fingerprint_of(prepared: Prepared) -> dict:
+    """Of all that networks see and are scored on; see `fingerprint`."""
+    arrays = {}
+    for part, windows in prepared.windows.items():
+        arrays |= {f"{part}/first": windows.first, f"{part}/series": windows.series}
+    arrays |= {"past": windows.past, "known": windows.known, "future": windows.future}  # which the parts share
+    return fingerprint(arrays | {f"static/{name}": values for name, values in windows.static.items()})
 
 
 def _season_length(panel: Panel, splits: Splits, config: Config) -> int:

@@ -32,10 +32,11 @@ def write_plots(run: Run) -> None:
     metrics = run.read_json(run.metrics)
     figures = {
         "forecast.png": _forecast(predictions, future, metrics["verdict"]),
-        "learning_curve.png": _learning_curve(pd.read_csv(run.history), metrics["kept_epochs"]),
         "error_per_step.png": _error_per_step(metrics["test"]),
         "residuals.png": _residuals(predictions),
     }
+    if run.history.exists():  # where nothing but intervals was made anew, there is none
+        figures["learning_curve.png"] = _learning_curve(pd.read_csv(run.history), metrics["kept_epochs"])
     for name, figure in figures.items():
         run.write_figure(name, figure)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forecast.errors import DAMAGED, RunError, did_you_mean
-from forecast.files import csv_text, is_alive, locked, replacing, sha256_of, writing
+from forecast.files import TEMPORARY, csv_text, is_alive, locked, replacing, sha256_of, writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,6 +57,13 @@ def _within(epoch: int, last: int | None) -> bool:
     return last is None or epoch <= last
 
 
+class _LogFile(logging.FileHandler):
+    """A full disk is told by what has to be written, not by every line that could not be."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        pass
+
+
 class Run:
     """One training and its folder. Files are written to a temporary name first, so that a reader never sees half a file."""
 
@@ -73,6 +80,9 @@ class Run:
         self.recent = self.directory / "recent.csv"  # the last rows of the data, so that a run forecasts without it
         self.checksums = self.directory / "sha256sums.txt"  # of all files above but the status; for `sha256sum --check`
         self.checkpoint = self.directory / "checkpoint.safetensors"  # while it trains: where it stands
+        self.fingerprints = self.directory / "fingerprints.json"  # what the training began with, for `reproduce`
+        self.parent = self.directory / "parent.json"  # of an update: the run that it continues
+        self.data = self.directory / "data"  # of an update: a file with the rows of its parent and the newer ones
         self.history = self.directory / "history.csv"  # a row per epoch
         self.metrics = self.directory / "metrics.json"
         self.per_series = self.directory / "series.csv"  # errors on the test part
@@ -230,7 +240,10 @@ class Run:
                 "Choose another --run-dir, or replace the run in it with --force.",
                 str(self.directory),
             )
-        empty = self.directory.is_dir() and not any(self.directory.iterdir())
+        # A training that was killed at once leaves its log, and nothing that says what it was.
+        empty = self.directory.is_dir() and all(
+            path == self.log or path.name.endswith(TEMPORARY) for path in self.directory.iterdir()
+        )
         if self.directory.is_symlink() or not (empty or self._is_run()):
             raise RunError("this is not a run, so --force does not replace it.", "Choose another --run-dir.", str(self.directory))
         with locked(self.directory):
@@ -254,14 +267,17 @@ class Run:
         Raises:
             RunError: another process is at work in this directory.
         """
-        with locked(self.directory), self._recording():
-            yield
+        with locked(self.directory):
+            for left in (*self.directory.glob(f"*{TEMPORARY}"), *self.directory.glob(f"*/*{TEMPORARY}")):
+                left.unlink()  # of a process that was killed
+            with self._recording():
+                yield
 
     @contextlib.contextmanager
     def _recording(self) -> Iterator[None]:
         logger = logging.getLogger("forecast")
         with writing(self.log):
-            handler = logging.FileHandler(self.log, encoding="utf-8")
+            handler = _LogFile(self.log, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
@@ -318,7 +334,7 @@ class Run:
 
     def write_text(self, path: Path, text: str) -> None:
         """Write a file of this run whole or not at all."""
-        with self._replacing(path) as temporary:
+        with self.replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
     def write_json(self, path: Path, data: object) -> None:
@@ -440,7 +456,7 @@ class Run:
     @contextlib.contextmanager
     def writing_table(self, path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
         """Write a table that comes in pieces; the first one brings the header, and the file appears when all went well."""
-        with self._replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with self.replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             yield lambda piece: piece.to_csv(file, index=False, header=file.tell() == 0)
 
     def write_figure(self, name: str, figure: Figure) -> None:
@@ -449,7 +465,7 @@ class Run:
 
     def draw(self, path: Path, figure: Figure) -> None:
         """Draw a matplotlib figure as PNG, anywhere."""
-        with self._replacing(path) as temporary:
+        with self.replacing(path) as temporary:
             figure.savefig(temporary, format="png", dpi=120)
 
     def append_history(self, row: dict[str, float]) -> None:
@@ -475,7 +491,7 @@ class Run:
         """Write named arrays, without code."""
         from safetensors.numpy import save
 
-        with self._replacing(path) as temporary:
+        with self.replacing(path) as temporary:
             temporary.write_bytes(save(arrays))
 
     def read_arrays(self, path: Path, numbers: int) -> dict[str, np.ndarray]:
@@ -494,7 +510,7 @@ class Run:
             raise RunError(f"cannot be read ({error}).", DAMAGED, str(path)) from None
 
     @contextlib.contextmanager
-    def _replacing(self, path: Path) -> Iterator[Path]:
+    def replacing(self, path: Path) -> Iterator[Path]:
         """As `replacing`, in a folder of this run that is made if need be."""
         if self.directory in path.parents:
             with writing(path.parent):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from forecast.baselines import Linear, fit_linear
 from forecast.checkpoints import Checkpoints
@@ -20,29 +22,66 @@ from forecast.config import Config, DataConfig, differences
 from forecast.contracts import contract
 from forecast.data import Panel
 from forecast.environment import environment
-from forecast.errors import DataError, ResourceError, RunError, check_installed, first_few
-from forecast.evaluation import summary
+from forecast.errors import DAMAGED, DataError, ResourceError, RunError, check_installed, first_few
+from forecast.evaluation import EQUAL, MODEL, summary
+from forecast.files import sha256_of
 from forecast.intervals import method_of
 from forecast.leaks import certify, to_json
-from forecast.loading import load_config
+from forecast.loading import changed, load_config
 from forecast.memory import advised
 from forecast.models.description import Network
 from forecast.models.numpy_runtime import READER_TOLERANCE, forward, relative_difference
 from forecast.prediction import predict
-from forecast.preparation import Prepared, prepare, prepare_panel
+from forecast.preparation import Prepared, fingerprint_of, prepare_panel, read_checked
 from forecast.repairs import told
 from forecast.reports import write_plots
 from forecast.runs import PART, Run
 from forecast.scoring import Fitted, calibrated, costs_of_missing, score, scoreboard
 from forecast.tracking import check_trackers, tracked
-from forecast.trained import median_of, member_prefix, read_members, recent_rows
+from forecast.trained import Trained, median_of, member_prefix, read_members, read_trained, recent_rows
 
 if TYPE_CHECKING:
     from forecast.models.fitting import Progress
 
+Weights = dict[str, np.ndarray]  # of a network, by the names of its description
 CHECKED_WINDOWS = 256  # of the test part, on which the two readers of the network are compared
 RESUMABLE = ("training.epochs", "training.early_stopping.patience", "training.checkpoint_every", "data.path", "tracking")
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The run that another one continues, with newer rows: its scaling and its weights.
+
+    intervals_only: the weights stay as they are. forced: the other one is taken even if it is worse. rows: a file with all rows,
+    which it takes in.
+    """
+
+    run: Run
+    trained: Trained
+    intervals_only: bool = False
+    forced: bool = False
+    rows: Path | None = None
+
+    def to_json(self) -> dict:
+        """What the other run keeps of it."""
+        told = {"intervals_only": self.intervals_only, "forced": self.forced}
+        return {"run": str(self.run.directory.resolve()), "weights": sha256_of(self.run.weights)} | told
+
+
+def read_parent(run: Run) -> Parent | None:
+    """The parent of a run, None where it has none.
+
+    Raises:
+        RunError: it is gone, or is not as it was.
+    """
+    if not run.parent.exists():
+        return None
+    told = run.read_json(run.parent)
+    parent = Run.open(told["run"])
+    if sha256_of(parent.weights) != told["weights"]:
+        raise RunError(f"{run.name} continues this run, but its weights have changed.", DAMAGED, str(parent.directory))
+    return Parent(parent, read_trained(parent), told["intervals_only"], told["forced"])
 
 
 def train(
@@ -52,6 +91,7 @@ def train(
     on_progress: Callable[[Progress], None] | None = None,
     panel: Panel | None = None,
     resume: str | Path | None = None,
+    parent: Parent | None = None,
 ) -> Run:
     """Train the network that `config` (or the file it names) describes and write a run directory.
 
@@ -59,6 +99,7 @@ def train(
     on_progress: called after each batch and each epoch. panel: the data of the config, where `read_checked` has read them.
     resume: the directory of a training that was cut short, which goes on from its last checkpoint: the weights at the end are, to
     the last bit, those that it would have had. `config` may then be left out, or differ in `RESUMABLE`.
+    parent: the run whose networks and scaling this one begins with.
 
     Raises:
         ConfigError, DataError: nothing is written.
@@ -71,27 +112,36 @@ def train(
     config = config if resume is None else _config_to_resume(Run(resume), config)
     check_trackers(config)
     seconds: dict[str, float] = {}
+    parent = parent if resume is None else read_parent(Run(resume))
     with _timed(seconds, "reading"):
-        prepared = prepare(config) if panel is None else prepare_panel(config, panel)
+        prepared = prepare_panel(*read_checked(config, panel), parent.trained.scaler if parent else None)
     config = prepared.config
     if resume is None:
-        check_apart(run_dir, {"the data": config.data.path})
+        check_apart(run_dir, {"the data": config.data.path} | ({"the run to update": parent.run.directory} if parent else {}))
         run = Run.create(config.name, run_dir, force)
     else:
         run = Run(resume)
         _check_same_data(run, prepared.panel)
     with run.recording(), _resumable(run), advised(prepared), tracked(run, config) as record:
-        _record_inputs(run, prepared)
+        if parent and parent.rows:
+            prepared = _taken_in(run, prepared, parent.rows)
+        _record_inputs(run, prepared, parent)
         with _timed(seconds, "ridge"):
             linear, start = fit_ridges(prepared)
         with _timed(seconds, "training"):
             run.write_json(run.environment, environment())  # which loads Keras
-            fitted = fit_members(prepared, start, record, on_progress, run)
+            begin = dict(zip(config.seeds, parent.trained.members, strict=True)) if parent else None
+            if parent and parent.intervals_only:
+                fitted = {seed: (0, weights) for seed, weights in begin.items()}
+            else:
+                fitted = fit_members(prepared, start, record, on_progress, run, begin)
             kept = {seed: epoch for seed, (epoch, _) in fitted.items()}
             _save(run, prepared, fitted)
         log.info("kept epochs by seed: %s; %d parameters each", kept, prepared.network.parameters)
         with _timed(seconds, "scoring"):
             scored = _score(run, prepared, linear, kept)
+            if parent:
+                _check_not_worse(run, scored, parent)
         with _timed(seconds, "leaks"):
             _certify(run, scored)
         run.seal()
@@ -155,13 +205,25 @@ def check_trainable() -> None:
     check_installed("Training", ["keras", os.environ.get("KERAS_BACKEND", "tensorflow"), "matplotlib", "scipy"], "train")
 
 
-def _record_inputs(run: Run, prepared: Prepared) -> None:
+def _taken_in(run: Run, prepared: Prepared, rows: Path) -> Prepared:
+    """What was prepared from a file that does not last, once the run has a copy of it."""
+    path = run.data / rows.name
+    with run.replacing(path) as temporary:
+        shutil.copyfile(rows, temporary)
+    config = changed(prepared.config, {"data.path": os.path.abspath(path)})
+    return replace(prepared, config=config, panel=replace(prepared.panel, source=str(path)))
+
+
+def _record_inputs(run: Run, prepared: Prepared, parent: Parent | None) -> None:
     """Write all that is known before training starts."""
     config, panel = prepared.config, prepared.panel
     run.write_text(run.config, config.to_yaml())
     counts = {part: len(windows) for part, windows in prepared.windows.items()}
     run.write_json(run.contract, contract(panel) | {"parts": {part: {"windows": count} for part, count in counts.items()}})
     run.write_json(run.scaler, prepared.scaler.to_json())
+    run.write_json(run.fingerprints, {"windows": fingerprint_of(prepared), "initial_weights": {}})
+    if parent:
+        run.write_json(run.parent, parent.to_json())
     run.write_table(run.recent, recent_rows(panel, config))
     log.info("%s: %d rows, %d series; windows: %s", panel.source, len(panel.values), len(panel.series_ids), counts)
     for sentence in told(panel.record):
@@ -213,12 +275,13 @@ def fit_members(
     record: Callable[[dict[str, float]], object],
     on_progress: Callable[[Progress], None] | None = None,
     run: Run | None = None,
+    begin: Mapping[int, Weights] | None = None,
     **place: int,
-) -> dict[int, tuple[int, dict[str, np.ndarray]]]:
+) -> dict[int, tuple[int, Weights]]:
     """Train a network for each seed; returns the epoch that each keeps, and its weights.
 
-    record: takes a row for each epoch. run: keeps checkpoints, and may hold one to go on from. place: `fold` and `folds` of a
-    backtest, for those rows and for `on_progress`.
+    record: takes a row for each epoch. run: keeps checkpoints, and may hold one to go on from. begin: the weights that each seed
+    begins with, where they are not drawn. place: `fold` and `folds` of a backtest, for those rows and for `on_progress`.
     """
     config, fitted = prepared.config, {}
     checkpoints = Checkpoints(run)
@@ -237,12 +300,12 @@ def fit_members(
                 on_progress(progress)
 
         with checkpoints.interrupts if run else contextlib.nullcontext():
-            fitted[seed] = _fit_network(prepared, ridge, seed, report, checkpoints)
+            fitted[seed] = _fit_network(prepared, begin[seed] if begin else ridge, seed, report, checkpoints)
         checkpoints.done[seed] = fitted[seed]
     return fitted
 
 
-def _save(run: Run, prepared: Prepared, fitted: dict[int, tuple[int, dict[str, np.ndarray]]]) -> None:
+def _save(run: Run, prepared: Prepared, fitted: dict[int, tuple[int, Weights]]) -> None:
     """Write the description of the network and the weights of each seed's."""
     several = prepared.config.training.seeds
     prefixes = {seed: member_prefix(seed) if several else "" for seed in fitted}
@@ -253,18 +316,24 @@ def _save(run: Run, prepared: Prepared, fitted: dict[int, tuple[int, dict[str, n
 
 
 def _fit_network(
-    prepared: Prepared, ridge: Linear, seed: int, report: Callable[[Progress], None], checkpoints: Checkpoints
-) -> tuple[int, dict[str, np.ndarray]]:
-    """Build and train the network of one seed; returns the epoch that it keeps, and its weights."""
+    prepared: Prepared, begin: Linear | Weights, seed: int, report: Callable[[Progress], None], checkpoints: Checkpoints
+) -> tuple[int, Weights]:
+    """Build and train the network of one seed; returns the epoch that it keeps, and its weights.
+
+    begin: all its weights, or those of the linear skip alone, and the others are drawn.
+    """
     from forecast.models.fitting import fit
     from forecast.models.keras_builder import build_keras, get_weights, set_weights
 
     config, network = prepared.config, prepared.network
     model = build_keras(network, config.model, seed, config.training.mixed_precision)
-    if config.model.linear_skip:
-        skip = {"linear_skip/kernel": ridge.kernel, "linear_skip/bias": ridge.bias}
+    if not isinstance(begin, Linear):
+        set_weights(model, network, begin)
+    elif config.model.linear_skip:
+        skip = {"linear_skip/kernel": begin.kernel, "linear_skip/bias": begin.bias}
         skip = {name: values.astype(np.float32) for name, values in skip.items()}
         set_weights(model, network, get_weights(model, network) | skip)
+    checkpoints.begin(seed, get_weights(model, network))
     train, validation = (prepared.of_network(prepared.windows[part]) for part in ("train", "validation"))
     kept = fit(model, train, validation, config.training, seed, report, network.quantiles, checkpoints.keeper(seed))
     return kept, _with_average_categories(network, get_weights(model, network))
@@ -278,6 +347,33 @@ def _with_average_categories(network: Network, weights: dict[str, np.ndarray]) -
             trained = weights[f"{layer.name}/embeddings"][1:]
             averaged[f"{layer.name}/embeddings"] = np.concatenate([trained.mean(axis=0, keepdims=True), trained])
     return averaged
+
+
+def _check_not_worse(run: Run, fitted: Fitted, parent: Parent) -> None:
+    """Score the parent on the newest windows, those of the test part that reach beyond its data, and keep what came out.
+
+    Raises:
+        RunError: it forecasts them better than the run that continues it, which is not forced.
+    """
+    prepared, windows = fitted.prepared, fitted.prepared.windows["test"]
+    newer = prepared.panel.timestamps > pd.Timestamp(parent.trained.contract.last_timestamp)
+    newest = windows.only(newer[windows.first + windows.horizon - 1])
+    newest = newest if len(newest) else windows
+    errors = {}
+    for name, forecaster in (("before", replace(fitted, members=[parent.trained.forward("keras")])), ("after", fitted)):
+        board = scoreboard(prepared)
+        score(forecaster, newest, board)
+        total = board.scores()[MODEL]["total"]
+        errors[name] = {metric: total[metric] for metric in ("mae", "mase")}
+    run.write_json(run.parent, parent.to_json() | {"windows": len(newest)} | errors)
+    metric = "mae" if errors["before"]["mase"] is None else "mase"
+    old, new = errors["before"][metric], errors["after"][metric]
+    if new > old * (1 + EQUAL) and not parent.forced:
+        raise RunError(
+            f"its {metric.upper()} on the {len(newest)} newest windows is {new:.4g}, that of {parent.run.name} is {old:.4g}.",
+            "Keep the old run, move only its intervals with --intervals-only, or take the new one with --force.",
+            str(run.directory),
+        )
 
 
 def _certify(run: Run, fitted: Fitted) -> None:

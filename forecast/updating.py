@@ -1,0 +1,140 @@
+"""`update`: a run goes on with newer rows, in a new run that names it."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from forecast.config import Config, DataConfig
+from forecast.contracts import compare
+from forecast.data import Panel
+from forecast.errors import ConfigError, DataError, first_few
+from forecast.files import sha256_of
+from forecast.loading import changed
+from forecast.runs import Run
+from forecast.tables import HEADER_ROWS, PARQUET, Rows, codec_of, header_of, read_parquet, read_rows
+from forecast.trained import read_rows_of, read_trained
+from forecast.training import Parent, check_trainable, train
+
+if TYPE_CHECKING:
+    from forecast.models.fitting import Progress
+
+SLOWER = 10  # by which the learning rate is divided where weights are good already
+CHANGEABLE = ("training.", "intervals.")  # keys that leave network, scaling and parts as they are
+log = logging.getLogger(__name__)
+
+
+def update(
+    run: Run | str | Path,
+    data: str | Path,
+    run_dir: str | Path | None = None,
+    force: bool = False,
+    intervals_only: bool = False,
+    overrides: Mapping[str, object] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Run:
+    """Append newer rows to the data of a run, train its networks further on all of them, and write a new run.
+
+    data: rows that follow those of the run without a gap, or all rows from the first on; the new run keeps both in one file.
+    force: take the new run though it is worse than the old one on the newest windows; replace the run in `run_dir`.
+    intervals_only: leave the weights as they are, and make intervals and metrics anew.
+    overrides: keys of `CHANGEABLE`; the learning rate is a tenth of the run's if it is not among them.
+
+    Raises:
+        ConfigError, DataError: the rows do not follow, or cannot be used; nothing is written.
+        RunError: the run is damaged, or the new one is worse, which its status says.
+    """
+    check_trainable()
+    run = run if isinstance(run, Run) else Run.open(run)
+    trained = read_trained(run)
+    config = _changed(trained.config, dict(overrides or {}))
+    newer = read_rows_of(run, trained, data)
+    trained.of(newer)  # every series is known
+    _check_follow(newer, read_rows_of(run, trained, None))
+    for sentence in compare(newer, trained.contract):
+        log.warning("%s: %s", data, sentence)
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder) / Path(config.data.path).name  # a file's name is that of its only series
+        _join(run, config.data, newer, Path(data), rows)
+        config = changed(config, {"data.path": str(rows)})
+        return train(config, run_dir, force, on_progress, parent=Parent(run, trained, intervals_only, force, rows))
+
+
+def _changed(config: Config, overrides: dict[str, object]) -> Config:
+    for key in overrides:
+        if not key.startswith(CHANGEABLE) or key == "training.seeds":
+            allowed = first_few([f"{section}*" for section in CHANGEABLE])
+            raise ConfigError(f"an update cannot change {key}.", f"Train anew, or change only {allowed}.", "--set")
+    return changed(config, {"training.learning_rate": config.training.learning_rate / SLOWER} | overrides)
+
+
+def _check_follow(newer: Panel, kept: Panel) -> None:
+    """In every series that has newer rows, they begin with the step after the last row of the run's data.
+
+    Raises:
+        DataError: they do not, or there are none.
+    """
+    gaps, found = [], False
+    for number, name in enumerate(newer.series_ids):
+        series = kept.series_ids.index(name)
+        last, following = kept.timestamps[kept.offsets[series + 1] - 1], kept.future(series, 1)[0]
+        own = newer.timestamps[newer.offsets[number] : newer.offsets[number + 1]]
+        after = own[own > last]
+        found = found or len(after) > 0
+        if len(after) and after[0] != following:
+            gaps.append(f"series '{name}' ends at {last} and goes on at {after[0]}")
+    if gaps:
+        raise DataError(f"rows are missing: {first_few(gaps)}.", "Give all rows in between.", newer.source)
+    if not found:
+        raise DataError(f"no row is newer than the run's data, which end at {kept.timestamps.max()}.", "", newer.source)
+
+
+def _join(run: Run, config: DataConfig, newer: Panel, data: Path, rows: Path) -> None:
+    """Write all rows to the file `rows`: those of `data` alone if they begin where the run's do, else behind the run's.
+
+    Raises:
+        DataError: the run's data are needed, and gone or changed.
+    """
+    known = run.read_json(run.contract)
+    if newer.timestamps.min() <= pd.Timestamp(known["first_timestamp"]):
+        _write(config, _cells(config, data), rows)
+        return
+    old = Path(config.path)
+    if not old.is_file() or sha256_of(old) != known["sha256"]:
+        found = "have changed since it was trained" if old.is_file() else "are gone"
+        remedy = f"Bring it back, or give all rows, from {known['first_timestamp']} on."
+        raise DataError(f"the data of the run {found}: {old}.", remedy, str(data))
+    before, after = (read_rows(config, path)[0] for path in (old, data))
+    measured = np.isfinite(before.values[:, : len(config.target)]).any(axis=1)  # other rows tell of the future
+    past, new = _keys(before), _keys(after)
+    late = new.timestamp > new.series_id.map(past[measured].groupby("series_id").timestamp.max())
+    replaced = ~measured & pd.MultiIndex.from_frame(past).isin(pd.MultiIndex.from_frame(new[late]))
+    chosen = [(old, before.number[~replaced]), (data, after.number[late])]
+    parts = [_cells(config, path).iloc[np.unique(numbers) - HEADER_ROWS] for path, numbers in chosen]
+    _write(config, pd.concat(parts, ignore_index=True), rows)
+
+
+def _keys(rows: Rows) -> pd.DataFrame:
+    return pd.DataFrame({"series_id": np.array(rows.series_ids)[rows.series], "timestamp": rows.timestamps})
+
+
+def _cells(config: DataConfig, path: Path) -> pd.DataFrame:
+    """A file as it is: every cell of a CSV is text."""
+    if path.suffix.lower() in PARQUET:
+        return read_parquet(path)
+    _, delimiter = header_of(path, config.encoding, config.delimiter, config.columns)
+    options = {"dtype": str, "keep_default_na": False, "skip_blank_lines": False}
+    return pd.read_csv(path, sep=delimiter, encoding=codec_of(config.encoding), **options)
+
+
+def _write(config: DataConfig, cells: pd.DataFrame, path: Path) -> None:
+    if path.suffix.lower() in PARQUET:
+        cells.to_parquet(path, index=False)
+    else:
+        cells.to_csv(path, sep=config.delimiter or ",", encoding=config.encoding, index=False)

@@ -1,0 +1,109 @@
+"""Kill a real training at its n-th write, see what is left, go on, and compare with one that was not killed.
+
+    python tests/killing.py CONFIG FOLDER STRIDE
+
+Kills at every STRIDE-th write (1: at each) and prints a JSON line per kill. The training is forked from a process that has
+loaded TensorFlow and computed nothing yet, so that a kill costs two seconds and not ten.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot  # noqa: F401  loaded before the fork, as are those below
+import scipy.stats  # noqa: F401
+
+from forecast.errors import RunError
+from forecast.files import sha256_of
+from forecast.loading import load_config
+from forecast.models import fitting, keras_builder  # noqa: F401
+from forecast.prediction import predict
+from forecast.runs import Run
+from forecast.training import train
+
+CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.chmod", "os.truncate"}  # audit events; the first argument is a path
+PASSING = {"status.json", "environment.json", "log.txt", "history.csv", "checkpoint.safetensors", "fingerprints.json"}
+
+
+def writes(event: str, arguments: tuple, directory: str) -> bool:
+    """Whether an audit event changes something in the directory."""
+    if event == "open":
+        path, _, flags = arguments
+        changes = isinstance(path, str | os.PathLike) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        return bool(changes) and str(path).startswith(directory)
+    return event in CHANGES and str(arguments[0]).startswith(directory)
+
+
+def trained(directory: Path, kill_at: int = -1, **arguments: object) -> int:
+    """Train in a child process, which is killed at the n-th write; returns how many writes there were, or -1 if killed."""
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        seen = 0
+
+        def count(event: str, given: tuple) -> None:
+            nonlocal seen
+            if writes(event, given, str(directory)):
+                seen += 1
+                if seen == kill_at:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        try:
+            fitting.BETWEEN_EPOCHS = 0.0
+            sys.addaudithook(count)
+            train(**arguments)
+            os.write(writer, str(seen).encode())
+        finally:
+            os._exit(0)  # without what the parent would do at its end
+    os.close(writer)
+    told = os.read(reader, 100)
+    os.close(reader)
+    os.waitpid(child, 0)
+    return int(told or -1)
+
+
+def inconsistent(run: Run, whole: Run) -> list[str]:
+    """What a reader could take for a result and is none."""
+    wrong = []
+    for path in run.directory.rglob("*"):
+        name = path.relative_to(run.directory)
+        if path.is_dir() or path.name.endswith(".tmp"):
+            continue
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+        if path.name not in PASSING and path.read_bytes() != (whole.directory / name).read_bytes():
+            wrong.append(str(name))
+    try:
+        opened = Run.open(run.directory)
+    except RunError:
+        return wrong
+    same = predict(opened).equals(predict(whole))
+    return wrong if same and not run.checkpoint.exists() else [*wrong, "an unfinished run was opened"]
+
+
+def main(config_file: str, folder: str, stride: str) -> None:
+    """Kill at every stride-th write."""
+    config, base = load_config(config_file), Path(folder)
+    whole = Run(base / "whole")
+    total = trained(whole.directory, config=config, run_dir=whole.directory)
+    for kill_at in range(1, total + 1, int(stride)):
+        run = Run(base / f"killed-{kill_at}")
+        killed = trained(run.directory, kill_at, config=config, run_dir=run.directory) == -1
+        wrong = inconsistent(run, whole) if run.directory.exists() else []
+        begun = run.config.is_file() and run.status.is_file()
+        again = {"resume": run.directory} if begun else {"config": config, "run_dir": run.directory, "force": True}
+        if not run.finished:
+            trained(run.directory, **again)
+        left = [path.name for path in run.directory.rglob("*") if path.name.endswith(".tmp")]
+        same = run.finished and sha256_of(run.weights) == sha256_of(whole.weights) and not inconsistent(run, whole)
+        told = {"kill_at": kill_at, "of": total, "killed": killed, "wrong": wrong, "resumed": begun, "same": same, "left": left}
+        print(json.dumps(told), flush=True)  # noqa: T201
+        shutil.rmtree(run.directory)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

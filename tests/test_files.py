@@ -1,0 +1,89 @@
+"""Whatever ends a training, a kill at any write or a full disk, what is left is whole, and goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from forecast.checkpoints import Checkpoints
+from forecast.errors import ResourceError
+from forecast.files import replacing, sha256_of
+from forecast.loading import load_config
+from forecast.runs import Run
+from forecast.training import train
+from tests import killing
+
+# All of them, which takes a quarter of an hour: FORECAST_KILLS=1 pytest tests/test_files.py
+STRIDE = os.environ.get("FORECAST_KILLS", "17")
+
+
+@pytest.mark.slow
+def test_killed_at_its_writes_a_training_leaves_nothing_that_is_wrong(project, tmp_path):
+    path = project(training={"epochs": 2, "checkpoint_every": 2, "batch_size": 16}, model={"dropout": 0.2})
+    command = [sys.executable, killing.__file__, str(path), str(tmp_path / "runs"), STRIDE]
+    environment = os.environ | {"PYTHONPATH": str(Path(killing.__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    kills = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(kills) == -(-kills[0]["of"] // int(STRIDE)) >= 10
+    expected = {"killed": True, "wrong": [], "same": True, "left": []}
+    assert not [kill for kill in kills if kill | expected != kill]
+    assert any(kill["resumed"] for kill in kills)
+
+
+@pytest.mark.slow
+def test_a_full_disk_costs_no_checkpoint(project, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("forecast.models.fitting.BETWEEN_EPOCHS", 0.0)
+    config = load_config(project(training={"epochs": 5}, model={"dropout": 0.2}))
+    whole, run = train(config, tmp_path / "whole"), Run(tmp_path / "run")
+    _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(progress) -> None:
+        if progress.epoch == 3:  # from now on no file may be larger than this
+            resource.setrlimit(resource.RLIMIT_FSIZE, (run.checkpoint.stat().st_size // 2, hard))
+
+    try:
+        with pytest.raises(ResourceError, match=r"checkpoint.safetensors: cannot be written \(File too large\).\n  Check"):
+            train(config, run.directory, on_progress=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    kept = Checkpoints(run).keeper(config.seeds[0]).resumed
+    assert kept.epoch == 2
+    assert json.loads(run.status.read_text())["state"] == "failed"
+    assert "this goes on: forecast train --resume" in run.log.read_text()
+    assert "Traceback" not in capsys.readouterr().err
+    train(resume=run.directory)
+    assert sha256_of(run.weights) == sha256_of(whole.weights)
+
+
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def write(text: str, error: Exception | None) -> None:
+        with replacing(path) as temporary:
+            temporary.write_text(text)
+            if error:
+                raise error
+
+    with pytest.raises(ValueError, match="half-way"):
+        write("ne", ValueError("half-way"))
+    assert path.read_text() == "old"
+    write("new", None)
+    assert path.read_text() == "new"
+    assert [left.name for left in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_what_a_killed_process_left_is_cleared_away(tmp_path):
+    run = Run.create("run", tmp_path / "run")
+    run.network.parent.mkdir()
+    for path in (run.status, run.weights):
+        path.with_name(path.name + "abc.tmp").write_text("half a f")
+    with run.recording():
+        pass
+    assert sorted(path.name for path in run.directory.rglob("*")) == ["log.txt", "model", "status.json"]

@@ -1,0 +1,49 @@
+"""What is said when memory runs out."""
+
+from __future__ import annotations
+
+import pytest
+
+from forecast.errors import ResourceError
+from forecast.loading import load_config
+from forecast.memory import advised
+from forecast.preparation import prepare
+from forecast.validation import validate
+
+
+class ResourceExhaustedError(Exception):
+    """As TensorFlow's, which this test does not load."""
+
+
+OUT_OF_MEMORY = {
+    "numpy": MemoryError("Unable to allocate 745. GiB"),
+    "tensorflow": ResourceExhaustedError("OOM when allocating tensor"),
+    "jax": RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 4000000000000 bytes."),
+}
+
+
+def raising(prepared, error: Exception) -> None:
+    with advised(prepared):
+        raise error
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY.values(), ids=OUT_OF_MEMORY)
+def test_the_message_names_the_batch_size_and_the_estimate(project, error):
+    prepared = prepare(load_config(project(), {"training.batch_size": 64}))
+    with pytest.raises(
+        ResourceError, match=r"memory ran out. About 6\d\d MB .*\n  Lower training.batch_size from 64, such as to 16"
+    ):
+        raising(prepared, error)
+
+
+def test_other_errors_pass(project):
+    with pytest.raises(ZeroDivisionError):
+        raising(prepare(load_config(project())), ZeroDivisionError("division by zero"))
+
+
+def test_validation_warns_of_what_the_machine_has_not(project, monkeypatch):
+    monkeypatch.setattr("forecast.validation.machine_memory", lambda: 500e6)
+    memory = next(finding for finding in validate(project()) if finding.subject == "memory")
+    assert memory.level == "warning"
+    assert memory.text.endswith("this machine has 500 MB")
+    assert "training.batch_size" in memory.remedy
