@@ -113,7 +113,7 @@ def test_an_update_is_resumed_and_reproduced(folder, run, tmp_path, monkeypatch)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        update(run, folder / "newer.csv", tmp_path / "cut", on_progress=interrupt)
+        update(run, folder / "newer.csv", tmp_path / "cut", force=True, on_progress=interrupt)
     resumed = train(resume=tmp_path / "cut")
     assert sha256_of(resumed.weights) == sha256_of(whole.weights)
     assert {stage.verdict for stage in reproduce(whole)} == {"equal"}
