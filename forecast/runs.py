@@ -253,7 +253,7 @@ class Run:
         if not self.status.is_file():
             return False
         status = self._read_status()
-        return status["state"] in STATES and (self.config.is_file() or "kind" in status)
+        return status["state"] in STATES and "at" in status  # its config comes later
 
     def _read_status(self) -> dict:
         status = self.read_json(self.status)

@@ -89,6 +89,7 @@ def main(config_file: str, folder: str, stride: str) -> None:
     """Kill at every stride-th write."""
     config, base = load_config(config_file), Path(folder)
     whole = Run(base / "whole")
+    base.mkdir(parents=True)
     total = trained(whole.directory, config=config, run_dir=whole.directory)
     for kill_at in range(1, total + 1, int(stride)):
         run = Run(base / f"killed-{kill_at}")
