@@ -30,7 +30,7 @@ from forecast.training import check_apart, check_trainable, fit_members, fit_rid
 from forecast.windows import Windows
 
 if TYPE_CHECKING:
-    from forecast.models.fitting import Progress
+    from forecast.models.callbacks import Progress
 
 Weights = tuple[list[dict[str, np.ndarray]], int]  # of each seed's network, and the latest epoch that was kept
 log = logging.getLogger(__name__)

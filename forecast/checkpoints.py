@@ -15,7 +15,7 @@ from forecast.fingerprints import fingerprint
 from forecast.runs import Run
 
 if TYPE_CHECKING:
-    from forecast.models.fitting import Checkpoint, Keeper
+    from forecast.models.callbacks import Checkpoint, Keeper
 
 MOST_NUMBERS = 10**9  # of a checkpoint
 STATE = "state"  # the array that holds, as bytes of JSON, what is no array
@@ -44,6 +44,8 @@ class Interrupts:
     def __exit__(self, *error: object) -> None:
         for number in self.taken:
             signal.signal(number, signal.default_int_handler)
+        if self.asked and error[0] is None:  # after the last step
+            raise KeyboardInterrupt
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
@@ -88,12 +90,14 @@ class Checkpoints:
 
     def keeper(self, seed: int) -> Keeper | None:
         """What takes the checkpoints of a seed's network, and knows where it stood."""
-        from forecast.models.fitting import Checkpoint, Keeper
+        from forecast.models.callbacks import Checkpoint, Keeper
 
         run, state = self.run, self._state
         if run is None:
             return None
-        resumed = Checkpoint(state["epoch"], state["batch"], self._arrays, state["callbacks"]) if seed == self._seed else None
+        resumed = (
+            Checkpoint(state["epoch"], state.get("batch", 0), self._arrays, state["callbacks"]) if seed == self._seed else None
+        )
 
         def keep(checkpoint: Checkpoint) -> None:
             done = {seed: epoch for seed, (epoch, _) in self.done.items()}

@@ -167,9 +167,10 @@ def update(
     data: Annotated[Path, typer.Argument(help="Newer rows, or all rows.", show_default=False)],
     intervals_only: Annotated[bool, typer.Option("--intervals-only", help="Leave the network as it is.")] = False,
     run_dir: RunDir = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Take the new run though it is worse; replace what a former call wrote there.")
+    even_if_worse: Annotated[
+        bool, typer.Option("--even-if-worse", help="Take the new run though the old one forecasts the newest rows better.")
     ] = False,
+    force: Force = False,
     override: Overrides = None,
     fail_if_worse_than: FailIfWorse = None,
     quiet: Quiet = False,
@@ -188,7 +189,7 @@ def update(
     from forecast.updating import update as update_run
 
     with progress(quiet) as on_progress:
-        new = update_run(run, data, run_dir, force, intervals_only, overrides, on_progress)
+        new = update_run(run, data, run_dir, force, intervals_only, even_if_worse, overrides, on_progress)
     _tell(new, trained, quiet, as_json, fail_if_worse_than)
 
 

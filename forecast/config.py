@@ -330,8 +330,8 @@ class TrainingConfig(Section):
     accumulate_gradients: Count = Field(1, description="batches over which gradients are averaged before a step is taken")
     checkpoint_every: Count | None = Field(
         None,
-        description="batches after which a checkpoint is written, for `train --resume`; null: after an epoch, and every minute of"
-        " a long one",
+        description="batches of an epoch after which a checkpoint is written, for `train --resume`, as it is after each epoch;"
+        " null: and every minute of a long one",
     )
     mixed_precision: YesNo = Field(
         False, description="recurrent layers compute in bfloat16: faster on GPUs, and for wide layers on CPUs that know it"

@@ -41,8 +41,8 @@ def trained(run: Run, metrics: dict) -> Iterator[str]:
 
 def _updated(run: Run) -> Iterator[str]:
     """How a run that continues another compares with it, on the windows that neither was trained on."""
-    if run.parent.exists():
-        told = run.read_json(run.parent)
+    told = run.read_json(run.parent) if run.parent.exists() else {}
+    if "before" in told:
         before, after = (told[name]["mae"] for name in ("before", "after"))
         yield f"Continues {told['run']}: MAE on the {told['windows']} newest windows was {before:.4g}, and is {after:.4g} now."
 
@@ -53,9 +53,10 @@ def reproduced(stages: Sequence[Stage], verdict: str) -> Iterator[str]:
     for stage in stages:
         mark = "⚠" if stage.name == "versions" and stage.found else marks[stage.verdict]
         yield f"{mark} {stage.name:<16} {stage.verdict:<17} {stage.found}".rstrip()
+    recorded = " that was recorded" if any(stage.verdict == "not recorded" for stage in stages) else ""
     first = next((stage.name for stage in stages if stage.verdict == "differs" and stage.name != "versions"), None)
     yield {
-        "equal": "\nReproduced: everything is equal, to the last bit.",
+        "equal": f"\nReproduced: everything{recorded} is equal, to the last bit.",
         "within tolerance": "\nReproduced, within the tolerance.",
         "differs": f"\nNot reproduced: the first stage that differs is {first}.",
         "not recorded": "\nThis run recorded too little to compare.",

@@ -52,9 +52,10 @@ def _git() -> dict | None:
     git = shutil.which("git")
     if git is None:
         return None
+    ask = {"capture_output": True, "text": True, "check": True, "timeout": 10}
     try:
         commit, changes = (
-            subprocess.run([git, *command], capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
+            subprocess.run([git, "--no-optional-locks", *command], **ask).stdout.strip()  # noqa: S603
             for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
         )
     except (OSError, subprocess.SubprocessError):  # no repository, or one too slow to ask

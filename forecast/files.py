@@ -14,7 +14,7 @@ from pathlib import Path
 
 from forecast.errors import ResourceError, RunError
 
-TEMPORARY = ".tmp"  # how names of files end that are not whole
+PART = ".part-"  # start of the names of files and directories that are not whole yet
 
 
 def sha256_of(path: str | Path) -> str:
@@ -63,7 +63,7 @@ def replacing(path: Path) -> Iterator[Path]:
         ResourceError: it cannot be written.
     """
     with writing(path):
-        handle, name = tempfile.mkstemp(prefix=path.name, suffix=TEMPORARY, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f"{PART}{path.name}-", dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -76,12 +76,29 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def clear(*folders: Path) -> None:
+    """Remove what processes that were killed left half-written in these folders.
+
+    Raises:
+        ResourceError: it cannot be removed.
+    """
+    for folder in folders:
+        with writing(folder):
+            for path in folder.glob(f"{PART}*"):
+                if path.is_file():
+                    path.unlink(missing_ok=True)
+
+
 def _to_disk(path: Path) -> None:
-    if sys.platform == "win32" and path.is_dir():  # which cannot be asked for that there
+    folder = path.is_dir()
+    if sys.platform == "win32" and folder:  # which cannot be asked for that there
         return
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     try:
         os.fsync(handle)
+    except OSError:
+        if not folder:  # some file systems know it of files only
+            raise
     finally:
         os.close(handle)
 

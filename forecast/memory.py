@@ -42,6 +42,19 @@ def machine_memory() -> float | None:
     return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
+def needs(prepared: Prepared) -> tuple[str, bool]:
+    """What training takes, in words, and whether it is more than this machine has."""
+    expected, machine = memory_estimate(prepared, prepared.network), machine_memory()
+    told = f"about {expected / 1e6:.0f} MB in training, {TENSORFLOW / 1e6:.0f} of them TensorFlow"
+    return f"{told}; this machine has {machine / 1e6:.0f} MB" if machine else told, bool(machine) and expected > machine
+
+
+def remedy(prepared: Prepared) -> str:
+    """What makes it less."""
+    batch = prepared.config.training.batch_size
+    return f"Lower training.batch_size from {batch}, such as to {max(1, batch // 4)}, or windows.lookback, or model.units."
+
+
 @contextlib.contextmanager
 def advised(prepared: Prepared) -> Iterator[None]:
     """Where memory runs out, say how much was expected to be needed and what makes it less.
@@ -54,14 +67,8 @@ def advised(prepared: Prepared) -> Iterator[None]:
     except Exception as error:  # each backend has its own; others pass through
         if not _is_of_memory(error):
             raise
-        expected, machine = memory_estimate(prepared, prepared.network), machine_memory()
-        batch = prepared.config.training.batch_size
-        has = f"; this machine has {machine / 1e6:.0f} MB" if machine else ""
-        raise ResourceError(
-            f"memory ran out. About {expected / 1e6:.0f} MB were expected to be enough, as forecast validate says{has}.",
-            f"Lower training.batch_size from {batch}, such as to {max(1, batch // 4)}, or windows.lookback, or model.units.",
-            "training",
-        ) from error
+        told, _ = needs(prepared)
+        raise ResourceError(f"memory ran out; expected was {told}.", remedy(prepared), "training") from error
 
 
 def _is_of_memory(error: Exception) -> bool:

@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-    from forecast.models.fitting import Progress
+    from forecast.models.callbacks import Progress
     from forecast.workers import Finished
 
 

@@ -7,30 +7,30 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal, get_args
 
 from forecast.contracts import contract
 from forecast.environment import environment
 from forecast.errors import DAMAGED, RunError, first_few
-from forecast.files import sha256_of
-from forecast.fingerprints import apart
+from forecast.files import PART, sha256_of
+from forecast.fingerprints import apart, distance, fingerprint
+from forecast.lineage import read_parent
+from forecast.loading import changed
 from forecast.preparation import fingerprint_of, prepare_panel, read_checked
 from forecast.runs import Run
-from forecast.training import check_trainable, read_parent, train
+from forecast.training import check_trainable, train
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from forecast.config import Config
-    from forecast.models.fitting import Progress
+    from forecast.models.callbacks import Progress
 
 TOLERANCE = 1e-3  # relative; other machines and versions add numbers up in another order
 ABOUT = {"forecast", "python", "cpu", "threads", "devices", "backend", "packages"}  # of an environment, what can change numbers
 EPOCH = ["loss", "val_loss", "learning_rate"]  # of a row of the history
-TINY = float(np.finfo(np.float32).tiny)
-Verdict = Literal["equal", "within tolerance", "differs", "not recorded"]
+Verdict = Literal["not recorded", "equal", "within tolerance", "differs"]
+ORDER: tuple[Verdict, ...] = get_args(Verdict)  # the worst last
 
 
 @dataclass(frozen=True)
@@ -65,19 +65,19 @@ def reproduce(
     if run_dir and Path(run_dir).exists():
         raise RunError("this directory exists.", "Choose another --run-dir.", str(run_dir))
     config, parent = run.read_config(), read_parent(run)
-    parent = parent and replace(parent, forced=True)  # it is compared with itself, not with its parent
-    if data:
-        own = config.data.model_copy(update={"path": str(data)})
-        config = config.model_copy(update={"data": own})
+    parent = parent and replace(parent, even_if_worse=True)  # it is compared with itself, not with its parent
+    config = changed(config, {"tracking": []} | ({"data.path": str(data)} if data else {}))
     config, panel = read_checked(config)
-    prepared = prepare_panel(config, panel, parent.trained.scaler if parent else None)
+    panel = parent.known(panel) if parent else panel
+    prepared = prepare_panel(config, panel, parent.scaler if parent else None)
     known = run.read_json(run.fingerprints) if run.fingerprints.exists() else {}
+    known = known if isinstance(known, dict) else {}
     stages = [_versions(run), _data(run, contract(prepared.panel))]
-    stages.append(_compared("windows", known.get("windows"), fingerprint_of(prepared), tolerance))
+    stages.append(_fingerprinted("windows", known.get("windows"), fingerprint_of(prepared), tolerance))
     if any(stage.verdict == "differs" for stage in stages[1:]):
         return stages
     with tempfile.TemporaryDirectory() as folder:
-        again = train(config, run_dir or Path(folder) / run.name, parent=parent, panel=panel, on_progress=on_progress)
+        again = train(config, run_dir or Path(folder) / (PART + run.name), parent=parent, panel=panel, on_progress=on_progress)
         stages.extend(_trained(run, again, config, known.get("initial_weights"), tolerance))
     return stages
 
@@ -85,11 +85,12 @@ def reproduce(
 def verdict_of(stages: list[Stage]) -> Verdict:
     """The worst of all stages but the versions, whose difference alone changes nothing."""
     found = {stage.verdict for stage in stages if stage.name != "versions"}
-    return next(verdict for verdict in ("differs", "within tolerance", "equal", "not recorded") if verdict in found)
+    return max(found, key=ORDER.index)
 
 
 def _versions(run: Run) -> Stage:
     before, now = run.read_json(run.environment), environment()
+    before = before if isinstance(before, dict) else {}
     changed = []
     for name in ABOUT:
         old, new = before.get(name), now[name]
@@ -113,31 +114,34 @@ def _data(run: Run, now: dict) -> Stage:
 
 def _compared(name: str, before: object, now: object, tolerance: float) -> Stage:
     """A stage that both runs tell as JSON."""
-    if not before:
-        return Stage(name, "not recorded")
     if before == now:
         return Stage(name, "equal")
-    far, place = apart(_norms(before), _norms(now))
-    if far == 0:
-        return Stage(name, "differs", "in the order of its numbers")
-    return _apart(name, far, f"{place}" + (f" by {far:.1e} of its size" if math.isfinite(far) else ""), tolerance)
+    return _apart(name, *apart(before, now), tolerance)
 
 
-def _norms(told: object) -> object:
-    """A document without the digests of its fingerprints, which cannot say how far apart two are."""
-    if not isinstance(told, dict):
-        return told
-    return told["norms"] if "norms" in told else {key: _norms(value) for key, value in told.items()}
+def _fingerprinted(name: str, before: dict | None, now: dict, tolerance: float) -> Stage:
+    """A stage of which both runs have a fingerprint."""
+    if not before:
+        return Stage(name, "not recorded")
+    try:
+        far, place = distance(before, now)
+    except (KeyError, TypeError, IndexError):
+        return Stage(name, "not recorded", "its fingerprint is damaged")
+    return _apart(name, far, place, tolerance) if far else Stage(name, "equal")
 
 
-def _apart(name: str, far: float, found: str, tolerance: float) -> Stage:
-    return Stage(name, "within tolerance" if far <= tolerance else "differs", found)
+def _apart(name: str, far: float, place: str, tolerance: float) -> Stage:
+    told = f"{place} by {far:.1e} of its size" if math.isfinite(far) else place
+    return Stage(name, "within tolerance" if far <= tolerance else "differs", told)
 
 
 def _trained(run: Run, again: Run, config: Config, initial: dict | None, tolerance: float) -> Iterator[Stage]:
     """The stages from the first weight on."""
-    yield _compared("initial weights", initial, again.read_json(again.fingerprints)["initial_weights"], tolerance)
-    if run.history.exists():  # of intervals alone there is none
+    now = again.read_json(again.fingerprints)["initial_weights"]
+    found = [_fingerprinted("initial weights", (initial or {}).get(seed), own, tolerance) for seed, own in now.items()]
+    if found:  # of intervals alone there are none
+        yield max(found, key=lambda stage: ORDER.index(stage.verdict))
+    if run.history.exists():
         yield _epochs(run, again, config, tolerance)
     yield _weights(run, again, tolerance)
     yield _compared("metrics", run.read_json(run.metrics), again.read_json(again.metrics), tolerance)
@@ -153,7 +157,8 @@ def _epochs(run: Run, again: Run, config: Config, tolerance: float) -> Stage:
             row, other = before.loc[(seed, epoch)].to_dict(), now.loc[(seed, epoch)].to_dict()
             far, name = apart(row, other)
             if far > fine:
-                return _apart("epochs", far, f"{place}: {name} {row[name]:.6g} became {other[name]:.6g}", tolerance)
+                told = f"{place}: {name} {row[name]:.6g} became {other[name]:.6g}"
+                return Stage("epochs", "within tolerance" if far <= tolerance else "differs", told)
     return Stage("epochs", "equal", f"{len(before)} of them")
 
 
@@ -168,9 +173,5 @@ def _weights(run: Run, again: Run, tolerance: float) -> Stage:
     if sha256_of(run.weights) == sha256_of(again.weights):
         return Stage("weights", "equal")
     numbers = again.read_json(again.metrics)["parameters"]
-    before, now = (one.read_arrays(one.weights, numbers) for one in (run, again))
-    if {name: array.shape for name, array in before.items()} != {name: array.shape for name, array in now.items()}:
-        return Stage("weights", "differs", "there are others")
-    far = {name: np.linalg.norm(array - now[name]) / max(np.linalg.norm(array), TINY) for name, array in before.items()}
-    name = max(far, key=far.get)
-    return _apart("weights", float(far[name]), f"{name} by {far[name]:.1e} of its size", tolerance)
+    before, now = (fingerprint(one.read_arrays(one.weights, numbers)) for one in (run, again))
+    return _fingerprinted("weights", before, now, tolerance)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forecast.errors import DAMAGED, RunError, did_you_mean
-from forecast.files import TEMPORARY, csv_text, is_alive, locked, replacing, sha256_of, writing
+from forecast.files import PART, clear, csv_text, is_alive, locked, replacing, sha256_of, writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from forecast.config import Config
 
 HEARTBEAT = 10.0  # seconds between signs of life of a running training
-PART = ".part-"  # start of the name of a directory that is not whole yet
+_STATUS = threading.Lock()  # no sign of life comes after the last word
 STATES = ("running", "finished", "failed", "interrupted")
 MOST_CHECKSUMS = 10_000  # bytes of sha256sums.txt
 MOST_CONFIG = 50_000  # bytes of config.yaml; YAML is slow to read
@@ -41,16 +41,19 @@ def _now() -> str:
 
 
 def _running(status: dict) -> str:
-    """What a run is that says it is running: here its process can be asked for, elsewhere only its heartbeat tells."""
+    """What a run is that says it is running: its process can be asked for on its own machine; elsewhere its heartbeat tells."""
     pid, host, heartbeat = status.get("pid"), status.get("host"), status.get("heartbeat")
-    if type(pid) is int and 0 < pid < 2**31 and host == socket.gethostname():
-        return f"is still running (process {pid})" if is_alive(pid) else "was killed"
+    here = type(pid) is int and 0 < pid < 2**31 and host == socket.gethostname()
+    if here and not is_alive(pid):
+        return "was killed"
+    told = f"process {pid}" if here else f"on {host!s:.100}"
     try:
         quiet = (datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(heartbeat)).total_seconds()
     except (TypeError, ValueError):
-        return "is still running, or was killed"
-    told = "is still running" if quiet < 6 * HEARTBEAT else "was killed, or its machine was lost"
-    return f"{told} (on {host!s:.100}, last heard of at {heartbeat})"
+        return f"is still running ({told})" if here else "is still running, or was killed"
+    if quiet < 6 * HEARTBEAT:
+        return f"is still running ({told})"
+    return f"was killed, or has stopped for a while ({told}, last heard of at {heartbeat})"
 
 
 def _within(epoch: int, last: int | None) -> bool:
@@ -240,10 +243,9 @@ class Run:
                 "Choose another --run-dir, or replace the run in it with --force.",
                 str(self.directory),
             )
-        # A training that was killed at once leaves its log, and nothing that says what it was.
-        empty = self.directory.is_dir() and all(
-            path == self.log or path.name.endswith(TEMPORARY) for path in self.directory.iterdir()
-        )
+        # Of a training that was killed at once nothing is left, or half a status.
+        begun = f"{PART}{self.status.name}"
+        empty = self.directory.is_dir() and all(path.name.startswith(begun) for path in self.directory.iterdir())
         if self.directory.is_symlink() or not (empty or self._is_run()):
             raise RunError("this is not a run, so --force does not replace it.", "Choose another --run-dir.", str(self.directory))
         with locked(self.directory):
@@ -268,14 +270,14 @@ class Run:
             RunError: another process is at work in this directory.
         """
         with locked(self.directory):
-            for left in (*self.directory.glob(f"*{TEMPORARY}"), *self.directory.glob(f"*/*{TEMPORARY}")):
-                left.unlink()  # of a process that was killed
+            clear(self.directory, self.network.parent, self.plots, self.data)
             with self._recording():
                 yield
 
     @contextlib.contextmanager
     def _recording(self) -> Iterator[None]:
         logger = logging.getLogger("forecast")
+        self.write_status("running")  # before the log, so that whatever is here is known to be a run
         with writing(self.log):
             handler = _LogFile(self.log, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -283,7 +285,6 @@ class Run:
         logger.setLevel(logging.INFO)
         finished = False
         try:
-            self.write_status("running")
             with self._beating():
                 yield
             finished = True
@@ -305,8 +306,10 @@ class Run:
 
         def beat() -> None:
             while not ended.wait(HEARTBEAT):
-                with contextlib.suppress(RunError):  # a full disk is told by what has to be written, not by this
-                    self.write_json(self.status, status | {"heartbeat": _now()})
+                # A full disk is told by what has to be written, not by this.
+                with _STATUS, contextlib.suppress(RunError):
+                    if not ended.is_set():
+                        self.write_json(self.status, status | {"heartbeat": _now()})
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
@@ -330,7 +333,8 @@ class Run:
         told: dict[str, object] = {"kind": self.kind, "why": why}
         if state == "running":
             told |= {"pid": os.getpid(), "host": socket.gethostname(), "heartbeat": _now()}
-        self.write_json(self.status, {"state": state, "at": _now()} | {name: value for name, value in told.items() if value})
+        with _STATUS:
+            self.write_json(self.status, {"state": state, "at": _now()} | {name: value for name, value in told.items() if value})
 
     def write_text(self, path: Path, text: str) -> None:
         """Write a file of this run whole or not at all."""

@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from forecast.baselines import Linear, fit_linear
 from forecast.checkpoints import Checkpoints
@@ -22,12 +20,13 @@ from forecast.config import Config, DataConfig, differences
 from forecast.contracts import contract
 from forecast.data import Panel
 from forecast.environment import environment
-from forecast.errors import DAMAGED, DataError, ResourceError, RunError, check_installed, first_few
-from forecast.evaluation import EQUAL, MODEL, summary
-from forecast.files import sha256_of
+from forecast.errors import DataError, ResourceError, RunError, check_installed, first_few
+from forecast.evaluation import summary
+from forecast.files import PART
 from forecast.intervals import method_of
 from forecast.leaks import certify, to_json
-from forecast.loading import changed, load_config
+from forecast.lineage import Parent, check_not_worse, read_parent, taken_in
+from forecast.loading import load_config
 from forecast.memory import advised
 from forecast.models.description import Network
 from forecast.models.numpy_runtime import READER_TOLERANCE, forward, relative_difference
@@ -35,53 +34,18 @@ from forecast.prediction import predict
 from forecast.preparation import Prepared, fingerprint_of, prepare_panel, read_checked
 from forecast.repairs import told
 from forecast.reports import write_plots
-from forecast.runs import PART, Run
+from forecast.runs import Run
 from forecast.scoring import Fitted, calibrated, costs_of_missing, score, scoreboard
 from forecast.tracking import check_trackers, tracked
-from forecast.trained import Trained, median_of, member_prefix, read_members, read_trained, recent_rows
+from forecast.trained import median_of, member_prefix, read_members, recent_rows
 
 if TYPE_CHECKING:
-    from forecast.models.fitting import Progress
+    from forecast.models.callbacks import Progress
 
 Weights = dict[str, np.ndarray]  # of a network, by the names of its description
 CHECKED_WINDOWS = 256  # of the test part, on which the two readers of the network are compared
 RESUMABLE = ("training.epochs", "training.early_stopping.patience", "training.checkpoint_every", "data.path", "tracking")
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Parent:
-    """The run that another one continues, with newer rows: its scaling and its weights.
-
-    intervals_only: the weights stay as they are. forced: the other one is taken even if it is worse. rows: a file with all rows,
-    which it takes in.
-    """
-
-    run: Run
-    trained: Trained
-    intervals_only: bool = False
-    forced: bool = False
-    rows: Path | None = None
-
-    def to_json(self) -> dict:
-        """What the other run keeps of it."""
-        told = {"intervals_only": self.intervals_only, "forced": self.forced}
-        return {"run": str(self.run.directory.resolve()), "weights": sha256_of(self.run.weights)} | told
-
-
-def read_parent(run: Run) -> Parent | None:
-    """The parent of a run, None where it has none.
-
-    Raises:
-        RunError: it is gone, or is not as it was.
-    """
-    if not run.parent.exists():
-        return None
-    told = run.read_json(run.parent)
-    parent = Run.open(told["run"])
-    if sha256_of(parent.weights) != told["weights"]:
-        raise RunError(f"{run.name} continues this run, but its weights have changed.", DAMAGED, str(parent.directory))
-    return Parent(parent, read_trained(parent), told["intervals_only"], told["forced"])
 
 
 def train(
@@ -114,17 +78,18 @@ def train(
     seconds: dict[str, float] = {}
     parent = parent if resume is None else read_parent(Run(resume))
     with _timed(seconds, "reading"):
-        prepared = prepare_panel(*read_checked(config, panel), parent.trained.scaler if parent else None)
+        config, panel = read_checked(config, panel)
+        prepared = prepare_panel(config, panel) if parent is None else prepare_panel(config, parent.known(panel), parent.scaler)
     config = prepared.config
     if resume is None:
-        check_apart(run_dir, {"the data": config.data.path} | ({"the run to update": parent.run.directory} if parent else {}))
+        check_apart(run_dir, {"the data": config.data.path})
         run = Run.create(config.name, run_dir, force)
     else:
         run = Run(resume)
         _check_same_data(run, prepared.panel)
-    with run.recording(), _resumable(run), advised(prepared), tracked(run, config) as record:
+    with run.recording(), advised(prepared), _resumable(run), tracked(run, config) as record:
         if parent and parent.rows:
-            prepared = _taken_in(run, prepared, parent.rows)
+            prepared = taken_in(run, prepared, parent.rows)
         _record_inputs(run, prepared, parent)
         with _timed(seconds, "ridge"):
             linear, start = fit_ridges(prepared)
@@ -141,7 +106,7 @@ def train(
         with _timed(seconds, "scoring"):
             scored = _score(run, prepared, linear, kept)
             if parent:
-                _check_not_worse(run, scored, parent)
+                check_not_worse(run, scored, parent)
         with _timed(seconds, "leaks"):
             _certify(run, scored)
         run.seal()
@@ -205,15 +170,6 @@ def check_trainable() -> None:
     check_installed("Training", ["keras", os.environ.get("KERAS_BACKEND", "tensorflow"), "matplotlib", "scipy"], "train")
 
 
-def _taken_in(run: Run, prepared: Prepared, rows: Path) -> Prepared:
-    """What was prepared from a file that does not last, once the run has a copy of it."""
-    path = run.data / rows.name
-    with run.replacing(path) as temporary:
-        shutil.copyfile(rows, temporary)
-    config = changed(prepared.config, {"data.path": os.path.abspath(path)})
-    return replace(prepared, config=config, panel=replace(prepared.panel, source=str(path)))
-
-
 def _record_inputs(run: Run, prepared: Prepared, parent: Parent | None) -> None:
     """Write all that is known before training starts."""
     config, panel = prepared.config, prepared.panel
@@ -221,7 +177,8 @@ def _record_inputs(run: Run, prepared: Prepared, parent: Parent | None) -> None:
     counts = {part: len(windows) for part, windows in prepared.windows.items()}
     run.write_json(run.contract, contract(panel) | {"parts": {part: {"windows": count} for part, count in counts.items()}})
     run.write_json(run.scaler, prepared.scaler.to_json())
-    run.write_json(run.fingerprints, {"windows": fingerprint_of(prepared), "initial_weights": {}})
+    begun = run.read_json(run.fingerprints).get("initial_weights") if run.fingerprints.exists() else None  # of a resumed training
+    run.write_json(run.fingerprints, {"windows": fingerprint_of(prepared), "initial_weights": begun or {}})
     if parent:
         run.write_json(run.parent, parent.to_json())
     run.write_table(run.recent, recent_rows(panel, config))
@@ -347,33 +304,6 @@ def _with_average_categories(network: Network, weights: dict[str, np.ndarray]) -
             trained = weights[f"{layer.name}/embeddings"][1:]
             averaged[f"{layer.name}/embeddings"] = np.concatenate([trained.mean(axis=0, keepdims=True), trained])
     return averaged
-
-
-def _check_not_worse(run: Run, fitted: Fitted, parent: Parent) -> None:
-    """Score the parent on the newest windows, those of the test part that reach beyond its data, and keep what came out.
-
-    Raises:
-        RunError: it forecasts them better than the run that continues it, which is not forced.
-    """
-    prepared, windows = fitted.prepared, fitted.prepared.windows["test"]
-    newer = prepared.panel.timestamps > pd.Timestamp(parent.trained.contract.last_timestamp)
-    newest = windows.only(newer[windows.first + windows.horizon - 1])
-    newest = newest if len(newest) else windows
-    errors = {}
-    for name, forecaster in (("before", replace(fitted, members=[parent.trained.forward("keras")])), ("after", fitted)):
-        board = scoreboard(prepared)
-        score(forecaster, newest, board)
-        total = board.scores()[MODEL]["total"]
-        errors[name] = {metric: total[metric] for metric in ("mae", "mase")}
-    run.write_json(run.parent, parent.to_json() | {"windows": len(newest)} | errors)
-    metric = "mae" if errors["before"]["mase"] is None else "mase"
-    old, new = errors["before"][metric], errors["after"][metric]
-    if new > old * (1 + EQUAL) and not parent.forced:
-        raise RunError(
-            f"its {metric.upper()} on the {len(newest)} newest windows is {new:.4g}, that of {parent.run.name} is {old:.4g}.",
-            "Keep the old run, move only its intervals with --intervals-only, or take the new one with --force.",
-            str(run.directory),
-        )
 
 
 def _certify(run: Run, fitted: Fitted) -> None:

@@ -50,7 +50,7 @@ from forecast.workers import Finished, Job, LostError, Result, Workers
 if TYPE_CHECKING:
     import optuna
 
-    from forecast.models.fitting import Progress
+    from forecast.models.callbacks import Progress
 
 STARTUP, WARMUP = 2, 2  # trials that the median pruner lets pass, and epochs; chosen on validation by benchmarks/tuning.py
 PATIENCE = 3  # times the longest trial, to wait for those of other processes

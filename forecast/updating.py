@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,16 +18,16 @@ from forecast.contracts import compare
 from forecast.data import Panel
 from forecast.errors import ConfigError, DataError, first_few
 from forecast.files import sha256_of
+from forecast.lineage import Parent
 from forecast.loading import changed
 from forecast.runs import Run
 from forecast.tables import HEADER_ROWS, PARQUET, Rows, codec_of, header_of, read_parquet, read_rows
 from forecast.trained import read_rows_of, read_trained
-from forecast.training import Parent, check_trainable, train
+from forecast.training import check_apart, check_trainable, train
 
 if TYPE_CHECKING:
-    from forecast.models.fitting import Progress
+    from forecast.models.callbacks import Progress
 
-SLOWER = 10  # by which the learning rate is divided where weights are good already
 CHANGEABLE = ("training.", "intervals.")  # keys that leave network, scaling and parts as they are
 log = logging.getLogger(__name__)
 
@@ -36,15 +38,16 @@ def update(
     run_dir: str | Path | None = None,
     force: bool = False,
     intervals_only: bool = False,
+    even_if_worse: bool = False,
     overrides: Mapping[str, object] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Run:
     """Append newer rows to the data of a run, train its networks further on all of them, and write a new run.
 
     data: rows that follow those of the run without a gap, or all rows from the first on; the new run keeps both in one file.
-    force: take the new run though it is worse than the old one on the newest windows; replace the run in `run_dir`.
+    force: replace the run in `run_dir`. even_if_worse: take the new run though the old one forecasts the newest windows better.
     intervals_only: leave the weights as they are, and make intervals and metrics anew.
-    overrides: keys of `CHANGEABLE`; the learning rate is a tenth of the run's if it is not among them.
+    overrides: keys of `CHANGEABLE`.
 
     Raises:
         ConfigError, DataError: the rows do not follow, or cannot be used; nothing is written.
@@ -54,16 +57,17 @@ def update(
     run = run if isinstance(run, Run) else Run.open(run)
     trained = read_trained(run)
     config = _changed(trained.config, dict(overrides or {}))
-    newer = read_rows_of(run, trained, data)
-    trained.of(newer)  # every series is known
-    _check_follow(newer, read_rows_of(run, trained, None))
+    check_apart(run_dir, {"the run to update": run.directory, "its data": config.data.path, "the newer rows": data})
+    parent = Parent(run, trained, intervals_only, even_if_worse)
+    newer = parent.known(read_rows_of(run, trained, data))
+    trained.of(newer)  # which warns of what is odd
+    _check_follow(newer, parent)
     for sentence in compare(newer, trained.contract):
         log.warning("%s: %s", data, sentence)
     with tempfile.TemporaryDirectory() as folder:
-        rows = Path(folder) / Path(config.data.path).name  # a file's name is that of its only series
-        _join(run, config.data, newer, Path(data), rows)
+        rows = _joined(parent, config.data, newer, Path(data), Path(folder))
         config = changed(config, {"data.path": str(rows)})
-        return train(config, run_dir, force, on_progress, parent=Parent(run, trained, intervals_only, force, rows))
+        return train(config, run_dir, force, on_progress, parent=replace(parent, rows=rows))
 
 
 def _changed(config: Config, overrides: dict[str, object]) -> Config:
@@ -71,10 +75,10 @@ def _changed(config: Config, overrides: dict[str, object]) -> Config:
         if not key.startswith(CHANGEABLE) or key == "training.seeds":
             allowed = first_few([f"{section}*" for section in CHANGEABLE])
             raise ConfigError(f"an update cannot change {key}.", f"Train anew, or change only {allowed}.", "--set")
-    return changed(config, {"training.learning_rate": config.training.learning_rate / SLOWER} | overrides)
+    return changed(config, overrides)
 
 
-def _check_follow(newer: Panel, kept: Panel) -> None:
+def _check_follow(newer: Panel, parent: Parent) -> None:
     """In every series that has newer rows, they begin with the step after the last row of the run's data.
 
     Raises:
@@ -82,33 +86,41 @@ def _check_follow(newer: Panel, kept: Panel) -> None:
     """
     gaps, found = [], False
     for number, name in enumerate(newer.series_ids):
-        series = kept.series_ids.index(name)
-        last, following = kept.timestamps[kept.offsets[series + 1] - 1], kept.future(series, 1)[0]
+        last = parent.ends[name]
         own = newer.timestamps[newer.offsets[number] : newer.offsets[number + 1]]
         after = own[own > last]
         found = found or len(after) > 0
-        if len(after) and after[0] != following:
+        if len(after) and after[0] != pd.date_range(last, periods=2, freq=newer.freq)[1]:
             gaps.append(f"series '{name}' ends at {last} and goes on at {after[0]}")
     if gaps:
         raise DataError(f"rows are missing: {first_few(gaps)}.", "Give all rows in between.", newer.source)
     if not found:
-        raise DataError(f"no row is newer than the run's data, which end at {kept.timestamps.max()}.", "", newer.source)
+        ends = max(parent.ends.values())
+        raise DataError(f"no row is newer than the run's data, which end at {ends}.", "Give newer rows.", newer.source)
 
 
-def _join(run: Run, config: DataConfig, newer: Panel, data: Path, rows: Path) -> None:
-    """Write all rows to the file `rows`: those of `data` alone if they begin where the run's do, else behind the run's.
+def _joined(parent: Parent, config: DataConfig, newer: Panel, data: Path, folder: Path) -> Path:
+    """A file in a folder with all rows: those of `data` alone if they hold all of the run's, else behind the run's.
 
     Raises:
-        DataError: the run's data are needed, and gone or changed.
+        DataError: the run's data are needed, and gone, changed, or in another format.
     """
-    known = run.read_json(run.contract)
-    if newer.timestamps.min() <= pd.Timestamp(known["first_timestamp"]):
-        _write(config, _cells(config, data), rows)
-        return
-    old = Path(config.path)
-    if not old.is_file() or sha256_of(old) != known["sha256"]:
-        found = "have changed since it was trained" if old.is_file() else "are gone"
-        remedy = f"Bring it back, or give all rows, from {known['first_timestamp']} on."
+    old, known = Path(config.path), parent.run.read_json(parent.run.contract)
+    rows = folder / f"{old.stem}{data.suffix}"  # a file's name is that of its only series
+    ends = pd.DatetimeIndex([parent.ends[name] for name in newer.series_ids])
+    held = int((newer.timestamps <= ends[newer.series]).sum())
+    if set(newer.series_ids) == set(parent.ends) and held == known["rows"]:
+        shutil.copyfile(data, rows)
+        return rows
+    found = None
+    if not old.is_file():
+        found = "are gone"
+    elif sha256_of(old) != known["sha256"]:
+        found = "have changed since it was trained"
+    elif (old.suffix.lower() in PARQUET) != (data.suffix.lower() in PARQUET):
+        found = "are in another format"
+    if found:
+        remedy = f"Bring them back as they were, or give all rows, from {known['first_timestamp']} on."
         raise DataError(f"the data of the run {found}: {old}.", remedy, str(data))
     before, after = (read_rows(config, path)[0] for path in (old, data))
     measured = np.isfinite(before.values[:, : len(config.target)]).any(axis=1)  # other rows tell of the future
@@ -118,6 +130,7 @@ def _join(run: Run, config: DataConfig, newer: Panel, data: Path, rows: Path) ->
     chosen = [(old, before.number[~replaced]), (data, after.number[late])]
     parts = [_cells(config, path).iloc[np.unique(numbers) - HEADER_ROWS] for path, numbers in chosen]
     _write(config, pd.concat(parts, ignore_index=True), rows)
+    return rows
 
 
 def _keys(rows: Rows) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from typing import Literal
 from forecast.config import Config
 from forecast.errors import ConfigError, ForecastError
 from forecast.loading import load_config
-from forecast.memory import TENSORFLOW, machine_memory, memory_estimate
+from forecast.memory import needs, remedy
 from forecast.models.description import Network
 from forecast.preparation import Prepared, prepare
 from forecast.repairs import told
@@ -95,12 +95,8 @@ def _about_network(prepared: Prepared, network: Network) -> list[Finding]:
                 "Use fewer model.units.",
             )
         ]
-    bytes_needed, machine = memory_estimate(prepared, network), machine_memory()
-    told = f"about {bytes_needed / 1e6:.0f} MB in training, {TENSORFLOW / 1e6:.0f} of them TensorFlow"
-    if machine and bytes_needed > machine:
-        told += f"; this machine has {machine / 1e6:.0f} MB"
-        return [*found, Finding("warning", "memory", told, "Use a lower training.batch_size or windows.lookback.")]
-    return [*found, Finding("ok", "memory", told)]
+    told, too_much = needs(prepared)
+    return [*found, Finding("warning", "memory", told, remedy(prepared)) if too_much else Finding("ok", "memory", told)]
 
 
 def _about_packages() -> list[Finding]:

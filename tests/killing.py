@@ -18,10 +18,11 @@ from pathlib import Path
 import matplotlib.pyplot  # noqa: F401  loaded before the fork, as are those below
 import scipy.stats  # noqa: F401
 
+from forecast import runs
 from forecast.errors import RunError
-from forecast.files import sha256_of
+from forecast.files import PART, sha256_of
 from forecast.loading import load_config
-from forecast.models import fitting, keras_builder  # noqa: F401
+from forecast.models import callbacks, fitting, keras_builder  # noqa: F401
 from forecast.prediction import predict
 from forecast.runs import Run
 from forecast.training import train
@@ -53,7 +54,7 @@ def trained(directory: Path, kill_at: int = -1, **arguments: object) -> int:
                     os.kill(os.getpid(), signal.SIGKILL)
 
         try:
-            fitting.BETWEEN_EPOCHS = 0.0
+            callbacks.BETWEEN_EPOCHS, runs.HEARTBEAT = 0.0, 1e9
             sys.addaudithook(count)
             train(**arguments)
             os.write(writer, str(seen).encode())
@@ -62,8 +63,10 @@ def trained(directory: Path, kill_at: int = -1, **arguments: object) -> int:
     os.close(writer)
     told = os.read(reader, 100)
     os.close(reader)
-    os.waitpid(child, 0)
-    return int(told or -1)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return -1
+    return int(told)  # of a child that failed by itself, it is not there
 
 
 def inconsistent(run: Run, whole: Run) -> list[str]:
@@ -71,7 +74,7 @@ def inconsistent(run: Run, whole: Run) -> list[str]:
     wrong = []
     for path in run.directory.rglob("*"):
         name = path.relative_to(run.directory)
-        if path.is_dir() or path.name.endswith(".tmp"):
+        if path.is_dir() or path.name.startswith(PART):
             continue
         if path.suffix == ".json":
             json.loads(path.read_text())
@@ -99,8 +102,11 @@ def main(config_file: str, folder: str, stride: str) -> None:
         again = {"resume": run.directory} if begun else {"config": config, "run_dir": run.directory, "force": True}
         if not run.finished:
             trained(run.directory, **again)
-        left = [path.name for path in run.directory.rglob("*") if path.name.endswith(".tmp")]
-        same = run.finished and sha256_of(run.weights) == sha256_of(whole.weights) and not inconsistent(run, whole)
+        left = [path.name for path in run.directory.rglob("*") if path.name.startswith(PART)]
+        begun_alike = run.fingerprints.read_text() == whole.fingerprints.read_text()
+        same = (
+            begun_alike and run.finished and sha256_of(run.weights) == sha256_of(whole.weights) and not inconsistent(run, whole)
+        )
         told = {"kill_at": kill_at, "of": total, "killed": killed, "wrong": wrong, "resumed": begun, "same": same, "left": left}
         print(json.dumps(told), flush=True)  # noqa: T201
         shutil.rmtree(run.directory)

@@ -54,7 +54,7 @@ def history(run: Run) -> pd.DataFrame:
 
 @pytest.fixture(autouse=True)
 def _after_every_epoch(monkeypatch):
-    monkeypatch.setattr("forecast.models.fitting.BETWEEN_EPOCHS", 0.0)
+    monkeypatch.setattr("forecast.models.callbacks.BETWEEN_EPOCHS", 0.0)
 
 
 def within(epoch: int, done: float, action, member: int = 1):
@@ -101,6 +101,7 @@ def _interrupt() -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.backend
 def test_the_first_signal_lets_the_step_finish(project, tmp_path):
     config = load_config(project(), EVERYTHING | NETWORKS["lstm, plateau"] | {"training.batch_size": 8})
     whole, run = train(config, tmp_path / "whole"), Run(tmp_path / "run")

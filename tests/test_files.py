@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from forecast.checkpoints import Checkpoints
-from forecast.errors import ResourceError
-from forecast.files import replacing, sha256_of
+from forecast.errors import ResourceError, RunError
+from forecast.files import PART, replacing, sha256_of
 from forecast.loading import load_config
 from forecast.runs import Run
 from forecast.training import train
@@ -38,9 +37,10 @@ def test_killed_at_its_writes_a_training_leaves_nothing_that_is_wrong(project, t
 
 @pytest.mark.slow
 def test_a_full_disk_costs_no_checkpoint(project, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("forecast.models.fitting.BETWEEN_EPOCHS", 0.0)
+    monkeypatch.setattr("forecast.models.callbacks.BETWEEN_EPOCHS", 0.0)
     config = load_config(project(training={"epochs": 5}, model={"dropout": 0.2}))
     whole, run = train(config, tmp_path / "whole"), Run(tmp_path / "run")
+    resource = pytest.importorskip("resource", reason="limits of files are Unix'")
     _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill(progress) -> None:
@@ -83,7 +83,19 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path):
     run = Run.create("run", tmp_path / "run")
     run.network.parent.mkdir()
     for path in (run.status, run.weights):
-        path.with_name(path.name + "abc.tmp").write_text("half a f")
+        path.with_name(f"{PART}{path.name}-abc").write_text("half a f")
+    (run.directory / "mine.tmp").write_text("somebody's")
     with run.recording():
         pass
-    assert sorted(path.name for path in run.directory.rglob("*")) == ["log.txt", "model", "status.json"]
+    assert sorted(path.name for path in run.directory.rglob("*")) == ["log.txt", "mine.tmp", "model", "status.json"]
+
+
+def test_what_is_no_run_is_not_taken_for_the_rest_of_one(tmp_path):
+    (tmp_path / "mine").mkdir()
+    for name in ("important.tmp", "log.txt"):
+        (tmp_path / "mine" / name).write_text("somebody's")
+        with pytest.raises(RunError, match="this is not a run, so --force does not replace it"):
+            Run.create("run", tmp_path / "mine", force=True)
+        (tmp_path / "mine" / name).unlink()
+    (tmp_path / "mine" / f"{PART}status.json-abc").write_text("half")
+    Run.create("run", tmp_path / "mine", force=True)

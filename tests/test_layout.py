@@ -31,12 +31,13 @@ ROWS = [
     ["metrics", "baselines", "intervals", "significance", "fingerprints"],
     ["runs"],
     ["models.backend", "models.description"],
+    ["models.callbacks"],
     ["models.keras_builder", "models.numpy_runtime", "models.fitting", "models.architectures"],
     ["trained", "evaluation", "checkpoints"],
     ["future"],
     ["prediction", "preparation"],
     ["reports", "pages", "exports", "scoring", "leaks", "search"],
-    ["workers", "tracking", "memory"],
+    ["workers", "tracking", "memory", "lineage"],
     ["environment"],
     ["training", "comparison", "detection"],
     ["studies", "backtesting", "experiments", "reproduction", "updating"],
@@ -48,7 +49,7 @@ ROWS = [
 ]
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}
 ALWAYS_INSIDE = {"tensorflow", "jax", "matplotlib", "sklearn", "safetensors", "rich", "pyarrow"}
-KERAS_AT_THE_TOP = {"models.backend", "models.keras_builder", "models.fitting"}
+KERAS_AT_THE_TOP = {"models.backend", "models.callbacks", "models.keras_builder", "models.fitting"}
 LIGHT = {"errors", "yaml12", "files", "config", "loading", "runs", "cli", "__main__"}  # nor pandas or numpy
 
 

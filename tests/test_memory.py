@@ -31,7 +31,7 @@ def raising(prepared, error: Exception) -> None:
 def test_the_message_names_the_batch_size_and_the_estimate(project, error):
     prepared = prepare(load_config(project(), {"training.batch_size": 64}))
     with pytest.raises(
-        ResourceError, match=r"memory ran out. About 6\d\d MB .*\n  Lower training.batch_size from 64, such as to 16"
+        ResourceError, match=r"memory ran out; expected was about 6\d\d MB .*\n  Lower training.batch_size from 64, such as to 16"
     ):
         raising(prepared, error)
 
@@ -42,7 +42,7 @@ def test_other_errors_pass(project):
 
 
 def test_validation_warns_of_what_the_machine_has_not(project, monkeypatch):
-    monkeypatch.setattr("forecast.validation.machine_memory", lambda: 500e6)
+    monkeypatch.setattr("forecast.memory.machine_memory", lambda: 500e6)
     memory = next(finding for finding in validate(project()) if finding.subject == "memory")
     assert memory.level == "warning"
     assert memory.text.endswith("this machine has 500 MB")

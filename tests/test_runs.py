@@ -99,7 +99,7 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     [
         (os.getpid(), rf"is still running \(process {os.getpid()}\)"),
         (2**22 + 1, "was killed"),
-        (-1, r"is still running \(on .*, last heard of at 20.*\+00:00\)"),
+        (-1, r"is still running \(on .*\)"),
     ],
     ids=["alive", "dead", "no process"],
 )
@@ -114,13 +114,13 @@ def test_a_run_says_whether_its_process_lives(tmp_path, pid, told):
 
 
 @pytest.mark.parametrize(
-    ("ago", "told"), [(5, "is still running"), (90, "was killed, or its machine was lost")], ids=["heard of", "silent"]
+    ("ago", "told"), [(5, "is still running"), (90, "was killed, or has stopped for a while")], ids=["heard of", "silent"]
 )
 def test_a_run_on_another_machine_is_told_by_its_heartbeat(tmp_path, ago, told):
     run = Run.create("run", tmp_path / "run")
     heard = (datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=ago)).isoformat(timespec="seconds")
     run.write_json(run.status, {"state": "running", "pid": 1, "host": "elsewhere", "heartbeat": heard})
-    with pytest.raises(RunError, match=rf"{told} \(on elsewhere, last heard of at {heard[:19]}"):
+    with pytest.raises(RunError, match=rf"{told} \(on elsewhere"):
         Run.open(run.directory)
 
 

@@ -50,7 +50,7 @@ def run(folder) -> Run:
 
 
 def test_newer_rows_are_appended_and_trained_on(folder, run, tmp_path):
-    command = ["update", str(run.directory), str(folder / "newer.csv"), "--run-dir", str(tmp_path / "new"), "--force"]
+    command = ["update", str(run.directory), str(folder / "newer.csv"), "--run-dir", str(tmp_path / "new"), "--even-if-worse"]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
     new = Run.open(tmp_path / "new")
@@ -77,7 +77,7 @@ def test_all_rows_do_without_the_old_file(folder, tmp_path):
     try:
         with pytest.raises(DataError, match=r"newer.csv: the data of the run are gone: .*data.csv.\n  Bring it back"):
             update(run, folder / "newer.csv", tmp_path / "part")
-        new = update(run, folder / "all.csv", tmp_path / "new", force=True)
+        new = update(run, folder / "all.csv", tmp_path / "new", even_if_worse=True)
     finally:
         (folder / "moved.csv").rename(moved)
     assert (new.data / "data.csv").read_text() == (folder / "all.csv").read_text().replace(";", ",")
@@ -98,22 +98,22 @@ def test_a_worse_one_is_refused_unless_forced(folder, run, tmp_path):
         update(run, folder / "newer.csv", tmp_path / "new", overrides=worse)
     with pytest.raises(RunError, match="the training of this run failed: .*its MASE on the 32 newest windows"):
         Run.open(tmp_path / "new")
-    forced = update(run, folder / "newer.csv", tmp_path / "new", force=True, overrides=worse)
+    forced = update(run, folder / "newer.csv", tmp_path / "new", force=True, even_if_worse=True, overrides=worse)
     told = json.loads(forced.parent.read_text())
     assert told["after"]["mase"] > told["before"]["mase"]
     assert Run.open(forced.directory)
 
 
 def test_an_update_is_resumed_and_reproduced(folder, run, tmp_path, monkeypatch):
-    monkeypatch.setattr("forecast.models.fitting.BETWEEN_EPOCHS", 0.0)
-    whole = update(run, folder / "newer.csv", tmp_path / "whole", force=True)
+    monkeypatch.setattr("forecast.models.callbacks.BETWEEN_EPOCHS", 0.0)
+    whole = update(run, folder / "newer.csv", tmp_path / "whole", even_if_worse=True)
 
     def interrupt(progress) -> None:
         if progress.epoch == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        update(run, folder / "newer.csv", tmp_path / "cut", force=True, on_progress=interrupt)
+        update(run, folder / "newer.csv", tmp_path / "cut", even_if_worse=True, on_progress=interrupt)
     resumed = train(resume=tmp_path / "cut")
     assert sha256_of(resumed.weights) == sha256_of(whole.weights)
     assert {stage.verdict for stage in reproduce(whole)} == {"equal"}
@@ -159,6 +159,6 @@ def test_what_was_known_of_the_future_is_replaced_by_what_came(tmp_path):
         "windows: {lookback: 12, horizon: 3}\nmodel: {units: 4}\ntraining: {epochs: 2}\n"
     )
     run = train(tmp_path / "config.yaml", tmp_path / "run")
-    new = update(run, tmp_path / "newer.csv", tmp_path / "new", force=True)
+    new = update(run, tmp_path / "newer.csv", tmp_path / "new", even_if_worse=True)
     joined = pd.read_csv(new.data / "data.csv", parse_dates=["month"])
     pd.testing.assert_frame_equal(joined, table[: KNOWN + 12], check_dtype=False)

@@ -1,17 +1,17 @@
-"""Training with Keras: batches of windows, the optimizer, and callbacks for what Keras' own do not do."""
+"""Training with Keras: batches of windows, the optimizer, and the losses."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from forecast.config import TrainingConfig
 from forecast.errors import RunError
 from forecast.models.backend import keras
+from forecast.models.callbacks import Checkpoint, Checkpoints, EarlyStopping, Keeper, NumbersOnly, Progress, Reporter
 from forecast.windows import BATCH, Windows
 
 OPTIMIZERS = {
@@ -22,84 +22,6 @@ OPTIMIZERS = {
 }
 LOSSES = {"mse": keras.losses.mean_squared_error, "mae": keras.losses.mean_absolute_error, "huber": keras.losses.huber}
 HALVE_EVERY = 10  # epochs, for schedule: step
-BETWEEN_EPOCHS = 1.0  # seconds, at least, between two checkpoints
-WITHIN_EPOCHS = 60.0  # seconds without a checkpoint, after which there is one in the middle of an epoch
-STATEFUL = {  # callbacks that remember something from epoch to epoch, and what
-    keras.callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_epoch"),
-    keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
-}
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where training stands. Losses are in scaled units and without penalties."""
-
-    epoch: int  # from 1; 0 is the untrained network
-    epochs: int
-    done: float  # fraction of this epoch; 1 once it is validated
-    loss: float  # over this epoch so far; NaN for epoch 0
-    val_loss: float  # of the last validated epoch
-    learning_rate: float
-    seconds: float  # since the epoch began
-    member: int = 1  # which of several networks, from 1
-    members: int = 1
-    fold: int = 1  # which of several in a backtest, from 1
-    folds: int = 1
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """Where a training stood after a step: all that decides how it goes on."""
-
-    epoch: int  # that were finished
-    batch: int  # that were finished of the next one
-    arrays: dict[str, np.ndarray]  # variables of model, optimizer and metrics, and the weights of the best epoch
-    state: dict  # of the callbacks, as plain JSON values
-
-    @classmethod
-    def of(cls, model: keras.Model, epoch: int, batch: int, state: dict, best: Sequence[np.ndarray]) -> Checkpoint:
-        """That of a model as it stands."""
-        kinds = {"variable": _variables(model), "metric": model.metrics_variables, "best": best}
-        arrays = {
-            f"{kind}/{number}": np.array(keras.ops.convert_to_numpy(one))
-            for kind, several in kinds.items()
-            for number, one in enumerate(several)
-        }
-        return cls(epoch, batch, arrays, state)
-
-    def restore(self, model: keras.Model) -> None:
-        """Put it back into a model that was built and compiled the same way."""
-        for variable, values in zip(_variables(model), self.all("variable"), strict=True):
-            variable.assign(values)
-
-    def restore_metrics(self, model: keras.Model) -> None:
-        """Put back what an epoch had measured so far."""
-        for variable, values in zip(model.metrics_variables, self.all("metric"), strict=True):
-            variable.assign(values)
-
-    def all(self, kind: str) -> list[np.ndarray]:
-        """The arrays of a kind: variable, metric, or best, the weights of the best epoch so far."""
-        count = sum(name.startswith(f"{kind}/") for name in self.arrays)
-        return [self.arrays[f"{kind}/{number}"] for number in range(count)]
-
-
-def _variables(model: keras.Model) -> list[keras.Variable]:
-    """Weights, states of random draws, and the optimizer's."""
-    metrics = {id(variable) for variable in model.metrics_variables}
-    return [variable for variable in model.variables if id(variable) not in metrics] + model.optimizer.variables
-
-
-@dataclass(frozen=True)
-class Keeper:
-    """What makes a training outlive its process.
-
-    keep: takes a checkpoint, where one is due. resumed: the one to go on from; from there on, all is to the last bit as it would
-    have been. stop: asked after each step, whether to keep a checkpoint and end with a KeyboardInterrupt.
-    """
-
-    keep: Callable[[Checkpoint], object]
-    resumed: Checkpoint | None
-    stop: Callable[[], bool]
 
 
 class Batches(keras.utils.PyDataset):
@@ -167,6 +89,7 @@ def fit(
     unseen = Batches(validation, max(config.batch_size, BATCH))
     resumed = keeper.resumed if keeper else None
     if resumed:
+        _check_ahead(resumed, config)
         for _ in range(resumed.epoch):
             batches.on_epoch_end()  # the orders that were drawn before
         untrained = resumed.state["untrained"]
@@ -186,6 +109,13 @@ def fit(
         fitting.run(batches.after(resumed.batch), resumed.epoch + 1, replace(keeper, keep=keep))
         keeper = replace(keeper, resumed=ends[-1])
     return fitting.run(batches, config.epochs, keeper)
+
+
+def _check_ahead(resumed: Checkpoint, config: TrainingConfig) -> None:
+    """What was begun of an epoch is to be finished."""
+    if resumed.batch and resumed.epoch >= config.epochs:
+        found = f"epoch {resumed.epoch + 1} is under way, and training.epochs is {config.epochs}."
+        raise RunError(found, f"Set training.epochs to {resumed.epoch + 1} or more.", "training")
 
 
 class _Fitting:
@@ -208,7 +138,7 @@ class _Fitting:
         """Train to the end of epoch `until`, from 1, and return the epoch whose weights are kept."""
         config, resumed = self.config, keeper.resumed if keeper else None
         begin = resumed.epoch if resumed else 0
-        callbacks: list[keras.callbacks.Callback] = [_NumbersOnly(config)]
+        callbacks: list[keras.callbacks.Callback] = [NumbersOnly(config)]
         if config.schedule == "plateau":
             patience = max(1, config.early_stopping.patience // 3) if config.early_stopping else HALVE_EVERY
             callbacks.append(keras.callbacks.ReduceLROnPlateau(monitor="val_error", factor=0.5, patience=patience, min_delta=0))
@@ -217,17 +147,17 @@ class _Fitting:
                 keras.callbacks.LearningRateScheduler(lambda epoch, current: learning_rate_at(epoch, config, current))
             )
         skipped = self.batches - len(batches)
-        callbacks.append(_Reporter(config.epochs, self.batches, skipped, self.untrained, self.on_progress))
+        callbacks.append(Reporter(config.epochs, self.batches, skipped, self.untrained, self.on_progress))
         stopping = None
         if config.early_stopping:
-            stopping = _EarlyStopping(self.untrained, config.early_stopping.patience, config.early_stopping.min_delta)
+            stopping = EarlyStopping(self.untrained, config.early_stopping.patience, config.early_stopping.min_delta)
             callbacks.append(stopping)
-        checkpoints = _Checkpoints(callbacks, self.untrained, keeper, config.checkpoint_every, self.batches)
+        checkpoints = Checkpoints(callbacks, self.untrained, keeper, config.checkpoint_every, self.batches)
         callbacks.append(checkpoints)  # the last, so that it sees what the others made of an epoch
         if resumed:
             self.model.optimizer.build(self.model.trainable_variables)
             resumed.restore(self.model)
-        if resumed and (resumed.state["stopped"] or begin >= until):
+        if resumed and (begin >= until or _stopped(resumed, config)):
             checkpoints.restore_callbacks()
             if stopping:
                 stopping.set_model(self.model)
@@ -243,6 +173,12 @@ class _Fitting:
                 shuffle=False,
             )
         return stopping.best_epoch + 1 if stopping else max(begin, until)
+
+
+def _stopped(resumed: Checkpoint, config: TrainingConfig) -> bool:
+    """Whether early stopping had ended it, and would with a patience that may be another now."""
+    waited = resumed.state.get("EarlyStopping", {}).get("wait", 0)
+    return resumed.state["stopped"] and config.early_stopping is not None and waited >= config.early_stopping.patience
 
 
 def pinball(quantiles: Sequence[float]) -> Callable[[keras.KerasTensor, keras.KerasTensor], keras.KerasTensor]:
@@ -284,140 +220,3 @@ def _optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
 def _jit() -> bool | str:
     """XLA takes 5-10 s to compile on TensorFlow, more than it saves on data of ordinary size; JAX needs it."""
     return False if keras.backend.backend() == "tensorflow" else "auto"
-
-
-class _EarlyStopping(keras.callbacks.EarlyStopping):
-    """Keras' early stopping, which also counts the network as it came: if no epoch beats it, it is kept."""
-
-    def __init__(self, untrained: float, patience: int, min_delta: float):
-        super().__init__(
-            monitor="val_error",
-            mode="min",
-            patience=patience,
-            min_delta=min_delta,
-            restore_best_weights=True,
-            start_from_epoch=-1,
-        )
-        self.untrained = untrained
-
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        super().on_train_begin(logs)
-        self.on_epoch_end(-1, {self.monitor: self.untrained})
-
-
-class _Checkpoints(keras.callbacks.Callback):
-    """Keeps what a resumed training needs, and gives the other callbacks back what they had."""
-
-    def __init__(
-        self,
-        callbacks: Sequence[keras.callbacks.Callback],
-        untrained: float,
-        keeper: Keeper | None,
-        every: int | None,
-        batches: int,
-    ):
-        """every: batches after which there is a checkpoint within an epoch, which has `batches`; None goes by the clock."""
-        super().__init__()
-        self.stateful = {kind: own for kind in STATEFUL for own in callbacks if isinstance(own, kind)}
-        self.untrained, self.keeper, self.every, self.batches = untrained, keeper, every, batches
-        self.resumed = keeper.resumed if keeper else None
-        self.kept_at = time.perf_counter()
-        self.epoch, self.skipped = 0, 0
-
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        self.restore_callbacks()  # after they have begun anew
-
-    def restore_callbacks(self) -> None:
-        """Put back what the checkpoint says."""
-        if self.resumed is None:
-            return
-        for kind, callback in self.stateful.items():
-            for attribute, value in self.resumed.state[kind.__name__].items():
-                setattr(callback, attribute, value)
-        if stopping := self.stateful.get(keras.callbacks.EarlyStopping):
-            stopping.best_weights = self.resumed.all("best")
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.epoch = epoch
-        self.skipped = self.resumed.batch if self.resumed and self.resumed.epoch == epoch else 0
-        if self.skipped:
-            self.resumed.restore_metrics(self.model)
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        done = self.skipped + batch + 1
-        if self.keeper is None or done == self.batches:  # the epoch's end is near
-            return
-        stop = self.keeper.stop()
-        if stop or (self._seconds() >= WITHIN_EPOCHS if self.every is None else done % self.every == 0):
-            self._keep(self.epoch, done)
-        if stop:
-            raise KeyboardInterrupt
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if self.keeper is None:
-            return
-        stop = self.keeper.stop()
-        if stop or self.skipped or self.every or self._seconds() >= BETWEEN_EPOCHS:
-            self._keep(epoch + 1, 0)
-        if stop:
-            raise KeyboardInterrupt
-
-    def _seconds(self) -> float:
-        return time.perf_counter() - self.kept_at
-
-    def _keep(self, epoch: int, batch: int) -> None:
-        state: dict = {"untrained": float(self.untrained), "stopped": bool(self.model.stop_training)}
-        for kind, callback in self.stateful.items():
-            values = {attribute: getattr(callback, attribute) for attribute in STATEFUL[kind]}
-            state[kind.__name__] = {key: value if value is None else np.asarray(value).item() for key, value in values.items()}
-        stopping = self.stateful.get(keras.callbacks.EarlyStopping)
-        self.keeper.keep(Checkpoint.of(self.model, epoch, batch, state, stopping.best_weights if stopping else []))
-        self.kept_at = time.perf_counter()
-
-
-class _NumbersOnly(keras.callbacks.Callback):
-    """Stops training when the loss is no longer a number."""
-
-    def __init__(self, config: TrainingConfig):
-        super().__init__()
-        self.config = config
-        self.epoch = 0
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.epoch = epoch
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        if logs and not math.isfinite(logs["loss"]):
-            rate = self.config.learning_rate
-            clip = "" if self.config.clipnorm else " and set training.clipnorm: 1.0"
-            raise RunError(
-                f"the loss is no longer a number in epoch {self.epoch + 1}: the gradients exploded.",
-                f"Lower training.learning_rate from {rate:g} to {rate / 10:g}{clip}.",
-                "training",
-            )
-
-
-class _Reporter(keras.callbacks.Callback):
-    """Tells the caller of every batch and every epoch."""
-
-    def __init__(self, epochs: int, batches: int, skipped: int, untrained: float, on_progress: Callable[[Progress], None]):
-        """skipped: of the batches of the first epoch, those that were done before."""
-        super().__init__()
-        self.epochs, self.batches, self.skipped = epochs, batches, skipped
-        self.val_loss, self.on_progress = untrained, on_progress
-        self.epoch, self.rate, self.began = 0, 0.0, 0.0
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.epoch, self.began = epoch + 1, time.perf_counter()
-        self.rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self._report((self.skipped + batch + 1) / (self.batches + 1), logs)
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self.val_loss = float(logs["val_error"])
-        self._report(1.0, logs)
-
-    def _report(self, done: float, logs: dict | None) -> None:
-        seconds = time.perf_counter() - self.began
-        self.on_progress(Progress(self.epoch, self.epochs, done, float(logs["error"]), self.val_loss, self.rate, seconds))

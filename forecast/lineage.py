@@ -1,0 +1,125 @@
+"""Runs that continue other runs with newer rows: what they take over, and whether they are worse."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from forecast.data import Panel
+from forecast.errors import DAMAGED, RunError, first_few
+from forecast.evaluation import EQUAL, MODEL
+from forecast.files import sha256_of
+from forecast.loading import changed
+from forecast.preparation import Prepared
+from forecast.runs import Run
+from forecast.scaling import Scaler
+from forecast.scoring import Fitted, score, scoreboard
+from forecast.trained import Trained, read_rows_of, read_trained
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The run that another one continues, with newer rows: its scaling and its weights.
+
+    intervals_only: the weights stay as they are. even_if_worse: than this one, the other is taken.
+    rows: a file with all rows, which the other takes in.
+    """
+
+    run: Run
+    trained: Trained
+    intervals_only: bool = False
+    even_if_worse: bool = False
+    rows: Path | None = None
+
+    def to_json(self) -> dict:
+        """What the other run keeps of it."""
+        told = {"intervals_only": self.intervals_only, "even_if_worse": self.even_if_worse}
+        return {"run": str(self.run.directory.resolve()), "weights": sha256_of(self.run.weights)} | told
+
+    @property
+    def scaler(self) -> Scaler:
+        """That its networks were trained with."""
+        return self.trained.scaler
+
+    def known(self, panel: Panel) -> Panel:
+        """The series of a panel that this run knows."""
+        places = {name: number for number, name in enumerate(panel.series_ids)}
+        if new := [name for name in places if name not in set(self.scaler.series_ids)]:
+            log.warning("%d series were not in the training data and are left out: %s.", len(new), first_few(new))
+        return panel.only(np.array([places[name] for name in self.scaler.series_ids])) if new else panel
+
+    @cached_property
+    def ends(self) -> dict[str, object]:
+        """The last timestamp of each series."""
+        return ends_of(read_rows_of(self.run, self.trained, None))
+
+
+def ends_of(panel: Panel) -> dict[str, object]:
+    """The last timestamp of each series."""
+    return dict(zip(panel.series_ids, panel.timestamps[panel.offsets[1:] - 1], strict=True))
+
+
+def read_parent(run: Run) -> Parent | None:
+    """The parent of a run, None where it has none.
+
+    Raises:
+        RunError: it is gone, or is not as it was.
+    """
+    if not run.parent.exists():
+        return None
+    told = run.read_json(run.parent)
+    try:
+        where, weights, *options = (told[key] for key in ("run", "weights", "intervals_only", "even_if_worse"))
+        parent = Run.open(where)
+    except (TypeError, KeyError):
+        raise RunError("this does not name a run.", DAMAGED, str(run.parent)) from None
+    if sha256_of(parent.weights) != weights:
+        raise RunError(f"{run.name} continues this run, but its weights have changed.", DAMAGED, str(parent.directory))
+    return Parent(parent, read_trained(parent), *options)
+
+
+def taken_in(run: Run, prepared: Prepared, rows: Path) -> Prepared:
+    """What was prepared from a file that does not last, once the run has a copy of it."""
+    path = run.data / rows.name
+    with run.replacing(path) as temporary:
+        shutil.copyfile(rows, temporary)
+    config = changed(prepared.config, {"data.path": os.path.abspath(path)})
+    return replace(prepared, config=config, panel=replace(prepared.panel, source=str(path)))
+
+
+def check_not_worse(run: Run, fitted: Fitted, parent: Parent) -> None:
+    """Score the parent on the newest windows, those of the test part that reach beyond its data, and keep what came out.
+
+    Raises:
+        RunError: it forecasts them better than the run that continues it, by more than half a percent.
+    """
+    prepared, windows = fitted.prepared, fitted.prepared.windows["test"]
+    panel, last = prepared.panel, windows.first + windows.horizon - 1
+    ends = np.array([parent.ends[name] for name in panel.series_ids])[windows.series]
+    newest = windows.only(np.array(panel.timestamps[last] > ends, dtype=bool))
+    if not len(newest):
+        log.warning("no window of the test part reaches the newer rows, so it is not compared with %s.", parent.run.name)
+        return
+    errors = {}
+    for name, forecaster in (("before", replace(fitted, members=[parent.trained.forward("keras")])), ("after", fitted)):
+        board = scoreboard(prepared)
+        score(forecaster, newest, board)
+        total = board.scores()[MODEL]["total"]
+        errors[name] = {metric: total[metric] for metric in ("mae", "mase")}
+    run.write_json(run.parent, parent.to_json() | {"windows": len(newest)} | errors)
+    metric = "mae" if errors["before"]["mase"] is None else "mase"
+    old, new = errors["before"][metric], errors["after"][metric]
+    if new > old * (1 + EQUAL) and not parent.even_if_worse:
+        raise RunError(
+            f"its {metric.upper()} on the {len(newest)} newest windows is {new:.4g}, that of {parent.run.name} is {old:.4g}.",
+            "Keep the old run, move only its intervals with --intervals-only, or take the new one with --even-if-worse.",
+            str(run.directory),
+        )
