@@ -64,6 +64,7 @@ def backtest(
     config = folds.first.config
     check_apart(run_dir, {"the data": config.data.path} | ({"the run to test": own.directory} if own else {}))
     run = Run.create(f"{config.name}-backtest", run_dir, force)
+    run.kind = "backtest"
     with run.recording():
         run.write_text(run.config, config.to_yaml())
         run.write_json(run.environment, environment())

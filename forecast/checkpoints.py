@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from forecast.errors import RunError
 from forecast.fingerprints import fingerprint
 from forecast.runs import Run
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from forecast.models.callbacks import Checkpoint, Keeper
 
 MOST_NUMBERS = 10**9  # of a checkpoint
+BEGIN_ANEW = "Remove it; --resume then trains from the first epoch on."
 STATE = "state"  # the array that holds, as bytes of JSON, what is no array
 Fitted = tuple[int, dict[str, np.ndarray]]  # the epoch that a network keeps, and its weights
 log = logging.getLogger(__name__)
@@ -71,6 +73,14 @@ class Checkpoints:
 
     def _read(self, run: Run) -> None:
         arrays = run.read_arrays(run.checkpoint, MOST_NUMBERS)
+        try:
+            self._understand(arrays)
+        except (KeyError, ValueError, TypeError, AttributeError):
+            raise RunError("this is no checkpoint.", BEGIN_ANEW, str(run.checkpoint)) from None
+        epochs = dict.fromkeys(self.done, None) | {self._seed: self._state["epoch"]}
+        run.cut_history(epochs)
+
+    def _understand(self, arrays: dict[str, np.ndarray]) -> None:
         self._state = json.loads(arrays.pop(STATE).tobytes())
         self._seed = self._state["seed"]
         self._arrays = {name: values for name, values in arrays.items() if not name.startswith("done/")}
@@ -78,8 +88,6 @@ class Checkpoints:
             prefix = f"done/{seed}/"
             weights = {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
             self.done[int(seed)] = epoch, weights
-        epochs = dict.fromkeys(map(int, self._state["done"]), None) | {self._seed: self._state["epoch"]}
-        run.cut_history(epochs)
 
     def begin(self, seed: int, weights: dict[str, np.ndarray]) -> None:
         """Keep the fingerprint of what a seed's network begins with."""

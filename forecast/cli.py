@@ -151,7 +151,7 @@ def train(
         raise typer.BadParameter("Name a config, or --resume RUN, and not both.")
     if resume and (run_dir or force):
         raise typer.BadParameter("--resume goes on in the run's own directory, without --run-dir and --force.")
-    resolved = load_config(config or Run(resume).config, parse_overrides(override or []))
+    resolved = load_config(config or Run.unfinished(resume).config, parse_overrides(override or []))
     from forecast.console import trained
     from forecast.progress import progress
     from forecast.training import train as train_network

@@ -122,7 +122,7 @@ def locked(directory: Path) -> Iterator[None]:
     except BlockingIOError:
         os.close(handle)
         found = "another process is at work in this directory."
-        raise RunError(found, "Wait for it, or choose another --run-dir.", str(directory)) from None
+        raise RunError(found, "Wait for it, or work in another directory.", str(directory)) from None
     except OSError:  # a file system without locks
         pass
     try:

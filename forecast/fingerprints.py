@@ -15,8 +15,8 @@ TINY = float(np.finfo(np.float32).tiny)
 
 def fingerprint(arrays: Mapping[str, np.ndarray]) -> dict:
     """As plain JSON values: a digest of all arrays, for equality, and of each array of floats a sketch, which tells how far apart
-    others are: its norm, and its products with random signs, the same for every array of its size. Those of a difference are as large
-    as its norm, in the mean of their squares (Achlioptas 2003).
+    others are: its norm, and its products with random signs, the same for every array of its size. Those of a difference are, in
+    the mean of their squares, as large as its norm (Achlioptas 2003).
     """
     whole, exact, sketches = hashlib.sha256(), hashlib.sha256(), {}
     for name, array in sorted(arrays.items()):

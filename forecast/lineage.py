@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from forecast.data import Panel
-from forecast.errors import DAMAGED, RunError, first_few
+from forecast.errors import DAMAGED, DataError, RunError, first_few
 from forecast.evaluation import EQUAL, MODEL
 from forecast.files import sha256_of
 from forecast.loading import changed
@@ -20,7 +20,7 @@ from forecast.preparation import Prepared
 from forecast.runs import Run
 from forecast.scaling import Scaler
 from forecast.scoring import Fitted, score, scoreboard
-from forecast.trained import Trained, read_rows_of, read_trained
+from forecast.trained import Trained, named_as_trained, read_rows_of, read_trained
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +50,23 @@ class Parent:
         return self.trained.scaler
 
     def known(self, panel: Panel) -> Panel:
-        """The series of a panel that this run knows."""
-        places = {name: number for number, name in enumerate(panel.series_ids)}
-        if new := [name for name in places if name not in set(self.scaler.series_ids)]:
-            log.warning("%d series were not in the training data and are left out: %s.", len(new), first_few(new))
-        return panel.only(np.array([places[name] for name in self.scaler.series_ids])) if new else panel
+        """The series of a panel that this run knows.
+
+        Raises:
+            DataError: it knows none.
+        """
+        panel = named_as_trained(panel, self.trained)
+        known = set(self.scaler.series_ids)
+        kept = [number for number, name in enumerate(panel.series_ids) if name in known]
+        if len(kept) == len(panel.series_ids):
+            return panel
+        new = first_few([f"'{name}'" for name in panel.series_ids if name not in known])
+        if not kept:
+            raise DataError(
+                f"no series is one of the run's: {new}.", f"It knows {first_few(self.scaler.series_ids)}.", panel.source
+            )
+        log.warning("%s: series that were not in the training data are left out: %s.", panel.source, new)
+        return panel.only(np.array(kept))
 
     @cached_property
     def ends(self) -> dict[str, object]:
@@ -81,6 +93,9 @@ def read_parent(run: Run) -> Parent | None:
         parent = Run.open(where)
     except (TypeError, KeyError):
         raise RunError("this does not name a run.", DAMAGED, str(run.parent)) from None
+    except RunError as error:
+        found = f"it continues another run, which is needed and cannot be read: {error.place}: {error.found}"
+        raise RunError(found, f"Bring that one back, or write its place into {run.parent}.", str(run.directory)) from None
     if sha256_of(parent.weights) != weights:
         raise RunError(f"{run.name} continues this run, but its weights have changed.", DAMAGED, str(parent.directory))
     return Parent(parent, read_trained(parent), *options)

@@ -18,7 +18,7 @@ from forecast.lineage import read_parent
 from forecast.loading import changed
 from forecast.preparation import fingerprint_of, prepare_panel, read_checked
 from forecast.runs import Run
-from forecast.training import check_trainable, train
+from forecast.training import check_outside, check_trainable, train
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,6 +62,7 @@ def reproduce(
     """
     check_trainable()
     run = run if isinstance(run, Run) else Run.open(run)
+    check_outside(run_dir, run)
     if run_dir and Path(run_dir).exists():
         raise RunError("this directory exists.", "Choose another --run-dir.", str(run_dir))
     config, parent = run.read_config(), read_parent(run)
@@ -99,14 +100,17 @@ def _versions(run: Run) -> Stage:
             changed += [f"{part} {old.get(part)} became {new.get(part)}" for part in parts if old.get(part) != new.get(part)]
         elif old != new and name in before:
             changed.append(f"{name} {old} became {new}")
-    return Stage("versions", "differs", first_few(sorted(changed), 9)) if changed else Stage("versions", "equal")
+    if changed:
+        return Stage("versions", "differs", first_few(sorted(changed), 9))
+    return Stage("versions", "equal" if before.keys() >= ABOUT else "not recorded")
 
 
 def _data(run: Run, now: dict) -> Stage:
     before = run.read_json(run.contract)
-    if before["sha256"] != now["sha256"]:
-        keys = [key for key in ("rows", "series", "freq", "first_timestamp", "last_timestamp") if before[key] != now[key]]
-        told = first_few([f"{key} {before[key]} became {now[key]}" for key in keys], 9) or "the same rows, with other cells"
+    before = before if isinstance(before, dict) else {}
+    if before.get("sha256") != now["sha256"]:
+        keys = [key for key in ("rows", "series", "freq", "first_timestamp", "last_timestamp") if before.get(key) != now[key]]
+        told = first_few([f"{key} {before.get(key)} became {now[key]}" for key in keys], 9) or "the same rows, with other cells"
         return Stage("data", "differs", f"the file changed: {told}")
     read = [{key: value for key, value in one.items() if key in {"rows", "series", "columns", "freq"}} for one in (before, now)]
     return _compared("data", *read, tolerance=0.0)
@@ -138,10 +142,14 @@ def _apart(name: str, far: float, place: str, tolerance: float) -> Stage:
 def _trained(run: Run, again: Run, config: Config, initial: dict | None, tolerance: float) -> Iterator[Stage]:
     """The stages from the first weight on."""
     now = again.read_json(again.fingerprints)["initial_weights"]
-    found = [_fingerprinted("initial weights", (initial or {}).get(seed), own, tolerance) for seed, own in now.items()]
-    if found:  # of intervals alone there are none
+    if initial and initial.keys() != now.keys():
+        yield Stage("initial weights", "differs", f"seeds {', '.join(initial)} became {', '.join(now)}")
+    elif now:  # of intervals alone there are none
+        found = [_fingerprinted("initial weights", (initial or {}).get(seed), own, tolerance) for seed, own in now.items()]
         yield max(found, key=lambda stage: ORDER.index(stage.verdict))
-    if run.history.exists():
+    if not run.history.exists() and again.history.exists():
+        yield Stage("epochs", "not recorded")
+    elif again.history.exists():
         yield _epochs(run, again, config, tolerance)
     yield _weights(run, again, tolerance)
     yield _compared("metrics", run.read_json(run.metrics), again.read_json(again.metrics), tolerance)
@@ -164,7 +172,10 @@ def _epochs(run: Run, again: Run, config: Config, tolerance: float) -> Stage:
 
 def _history(run: Run) -> pd.DataFrame:
     try:
-        return run.read_pieces(run.history).set_index(["seed", "epoch"])[EPOCH].astype(float)
+        table = run.read_pieces(run.history).set_index(["seed", "epoch"])[EPOCH].astype(float)
+        if table.index.has_duplicates:
+            raise ValueError("an epoch is there twice")
+        return table
     except (KeyError, ValueError) as error:
         raise RunError(f"is no history of a training ({error}).", DAMAGED, str(run.history)) from None
 

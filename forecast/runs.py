@@ -66,6 +66,11 @@ class _LogFile(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         pass
 
+    def close(self) -> None:
+        """Write what is left of it, if that can be."""
+        with contextlib.suppress(OSError):
+            super().close()
+
 
 class Run:
     """One training and its folder. Files are written to a temporary name first, so that a reader never sees half a file."""
@@ -169,8 +174,30 @@ class Run:
             found = {"running": _running(status), "failed": "failed", "interrupted": "was interrupted"}
             told = found.get(state, f"has the unknown state {state!r:.40}")
             why = f": {status['why']:.500}" if isinstance(status.get("why"), str) else "."
-            raise RunError(f"the training of this run {told}{why}", f"Its log is {run.log}; train again.", str(directory))
+            remedy = f"Its log is {run.log}. "
+            if state in ("running", "interrupted") and not status.get("kind"):
+                remedy += f"To go on: forecast train --resume {directory}"
+            raise RunError(f"the training of this run {told}{why}", remedy.strip(), str(directory))
         run.verify_sealed()
+        return run
+
+    @classmethod
+    def unfinished(cls, directory: str | Path) -> Run:
+        """A training that was cut short, and can go on.
+
+        Raises:
+            RunError: there is none here, or it has finished.
+        """
+        run = cls(directory)
+        status = run._read_status() if run.status.is_file() else {"state": None}
+        if kind := status.get("kind"):
+            again = "the same command goes on with it" if run.runs.is_dir() else "give its command again, with --force"
+            raise RunError(f"is of kind {kind!s:.20}, not a training.", f"To go on, {again}.", str(directory))
+        if status["state"] == "finished":
+            raise RunError("this training has finished.", f"Next: forecast predict {directory}", str(directory))
+        if not run.config.is_file():
+            remedy = "Name the directory of a run; one that had hardly begun is replaced with --force."
+            raise RunError("there is no training to resume here.", remedy, str(directory))
         return run
 
     @classmethod
@@ -482,9 +509,12 @@ class Run:
         """Leave only the epochs of each seed up to one, or all where it is None; others came after the last checkpoint."""
         if not self.history.exists():
             return
-        with self.history.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = [row for row in reader if (seed := int(row["seed"])) in epochs and _within(int(row["epoch"]), epochs[seed])]
+        try:
+            with self.history.open(newline="", encoding="utf-8") as file:
+                rows = [row for row in csv.DictReader(file) if int(row["seed"]) in epochs]
+            rows = [row for row in rows if _within(int(row["epoch"]), epochs[int(row["seed"])])]
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+            raise RunError(f"is no history of a training ({error}).", DAMAGED, str(self.history)) from None
         self.write_text(self.history, csv_text(rows, header=True))
 
     def forget_checkpoint(self) -> None:

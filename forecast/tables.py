@@ -140,7 +140,7 @@ def columns_of(config: DataConfig, path: Path) -> list[str]:
 def read_parquet(path: Path) -> pd.DataFrame:
     """A Parquet file, with its index as columns, and names as text."""
     table = pd.read_parquet(path)
-    table = table if isinstance(table.index, pd.RangeIndex) else table.reset_index()
+    table = table.reset_index(drop=isinstance(table.index, pd.RangeIndex))
     return table.set_axis(table.columns.map(str), axis=1)
 
 

@@ -245,7 +245,8 @@ def read_rows_of(run: Run, trained: Trained, data: str | Path | None) -> Panel:
 
     check_freq(trained.contract.freq, "freq", str(run.contract))
     if data:
-        return read_panel(trained.config.data.model_copy(update={"freq": trained.contract.freq}), data)
+        panel = read_panel(trained.config.data.model_copy(update={"freq": trained.contract.freq}), data)
+        return named_as_trained(panel, trained)
     config = trained.config.data
     kept = DataConfig(
         path=str(run.recent),
@@ -264,6 +265,12 @@ def read_rows_of(run: Run, trained: Trained, data: str | Path | None) -> Panel:
     if panel.series_ids != trained.scaler.series_ids or str(panel.timestamps.max()) != trained.contract.last_timestamp:
         raise RunError("these are not the rows that the contract and the scaler are of.", DAMAGED, str(run.recent))
     return panel
+
+
+def named_as_trained(panel: Panel, trained: Trained) -> Panel:
+    """A file that is one series names it; whatever it is called now, it is the run's only one."""
+    data, known = trained.config.data, trained.scaler.series_ids
+    return replace(panel, series_ids=known) if not (data.series_id or data.wide) and len(known) == 1 else panel
 
 
 def _verify_recent(run: Run, trained: Trained) -> None:

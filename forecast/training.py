@@ -26,7 +26,7 @@ from forecast.files import PART
 from forecast.intervals import method_of
 from forecast.leaks import certify, to_json
 from forecast.lineage import Parent, check_not_worse, read_parent, taken_in
-from forecast.loading import load_config
+from forecast.loading import changed, load_config
 from forecast.memory import advised
 from forecast.models.description import Network
 from forecast.models.numpy_runtime import READER_TOLERANCE, forward, relative_difference
@@ -73,7 +73,7 @@ def train(
     if config is None and resume is None:
         raise RunError("there is nothing to train.", "Name a config, or a run to --resume.")
     config = config if config is None or isinstance(config, Config) else load_config(config)
-    config = config if resume is None else _config_to_resume(Run(resume), config)
+    config = config if resume is None else _config_to_resume(Run.unfinished(resume), config)
     check_trackers(config)
     seconds: dict[str, float] = {}
     parent = parent if resume is None else read_parent(Run(resume))
@@ -145,6 +145,16 @@ def check_apart(run_dir: str | Path | None, kept: Mapping[str, str | Path]) -> N
             raise RunError(f"the run directory holds {what}.", "Choose another --run-dir.", str(run_dir))
 
 
+def check_outside(run_dir: str | Path | None, run: Run) -> None:
+    """A run to write does not lie in another one.
+
+    Raises:
+        RunError: it does.
+    """
+    if run_dir is not None and run.directory.resolve() in Path(run_dir).resolve().parents:
+        raise RunError("this lies in a run.", "Choose another --run-dir.", str(run_dir))
+
+
 def fit_ridges(prepared: Prepared) -> tuple[Linear, Linear]:
     """The linear baseline, and the ridge regression that the network starts from, which may take smaller steps."""
     train_windows, validation = prepared.ridge_windows, prepared.windows["validation"]
@@ -173,15 +183,16 @@ def check_trainable() -> None:
 def _record_inputs(run: Run, prepared: Prepared, parent: Parent | None) -> None:
     """Write all that is known before training starts."""
     config, panel = prepared.config, prepared.panel
-    run.write_text(run.config, config.to_yaml())
     counts = {part: len(windows) for part, windows in prepared.windows.items()}
     run.write_json(run.contract, contract(panel) | {"parts": {part: {"windows": count} for part, count in counts.items()}})
     run.write_json(run.scaler, prepared.scaler.to_json())
-    begun = run.read_json(run.fingerprints).get("initial_weights") if run.fingerprints.exists() else None  # of a resumed training
-    run.write_json(run.fingerprints, {"windows": fingerprint_of(prepared), "initial_weights": begun or {}})
+    if not run.fingerprints.exists():  # a resumed training has them
+        run.write_json(run.fingerprints, {"windows": fingerprint_of(prepared), "initial_weights": {}})
     if parent:
         run.write_json(run.parent, parent.to_json())
     run.write_table(run.recent, recent_rows(panel, config))
+    whole = changed(config, {"data.path": os.path.relpath(config.data.path, run.directory)}) if parent else config
+    run.write_text(run.config, whole.to_yaml())  # the last, since with it a training can be resumed
     log.info("%s: %d rows, %d series; windows: %s", panel.source, len(panel.values), len(panel.series_ids), counts)
     for sentence in told(panel.record):
         log.warning("%s: %s", panel.source, sentence)
@@ -202,26 +213,24 @@ def _config_to_resume(run: Run, config: Config | None) -> Config:
     """The config of a training that was cut short; or another, which differs in nothing but `RESUMABLE`.
 
     Raises:
-        RunError: there is none here, it has finished, or the other config differs in more.
+        RunError: the other config differs in more.
     """
-    if run.finished:
-        raise RunError("this training has finished.", f"Next: forecast predict {run.directory}", str(run.directory))
-    if not (run.status.is_file() and run.config.is_file()):
-        raise RunError("there is no training to resume here.", "Name the directory of a run.", str(run.directory))
     before = run.read_config()
     if config is None:
         return before
     own, other = differences(before), differences(config)
-    differing = [key for key in dict.fromkeys([*own, *other]) if own.get(key) != other.get(key) and key not in RESUMABLE]
+    keys = [key for key in dict.fromkeys([*own, *other]) if key not in RESUMABLE]
+    differing = [key for key in keys if own.get(key, "(default)") != other.get(key, "(default)")]  # None may be chosen
     if differing:
-        key = differing[0]
-        found = f"a resumed training cannot change {first_few(differing)}: {own.get(key)} became {other.get(key)}."
+        before, after = (one.get(differing[0], "(default)") for one in (own, other))
+        found = f"a resumed training cannot change {first_few(differing)}: {before} became {after}."
         raise RunError(found, f"Only {', '.join(RESUMABLE)} may change; train anew for more.", str(run.directory))
     return config
 
 
 def _check_same_data(run: Run, panel: Panel) -> None:
-    if run.contract.exists() and run.read_json(run.contract)["sha256"] != panel.sha256:
+    known = run.read_json(run.contract)
+    if not isinstance(known, dict) or known.get("sha256") != panel.sha256:
         found = "the data changed since this training began."
         raise RunError(found, "Train anew, or bring back the data as they were.", panel.source)
 

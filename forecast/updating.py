@@ -17,13 +17,14 @@ from forecast.config import Config, DataConfig
 from forecast.contracts import compare
 from forecast.data import Panel
 from forecast.errors import ConfigError, DataError, first_few
-from forecast.files import sha256_of
+from forecast.files import sha256_of, writing
 from forecast.lineage import Parent
 from forecast.loading import changed
+from forecast.preparation import read_checked
 from forecast.runs import Run
 from forecast.tables import HEADER_ROWS, PARQUET, Rows, codec_of, header_of, read_parquet, read_rows
 from forecast.trained import read_rows_of, read_trained
-from forecast.training import check_apart, check_trainable, train
+from forecast.training import check_apart, check_outside, check_trainable, train
 
 if TYPE_CHECKING:
     from forecast.models.callbacks import Progress
@@ -58,16 +59,37 @@ def update(
     trained = read_trained(run)
     config = _changed(trained.config, dict(overrides or {}))
     check_apart(run_dir, {"the run to update": run.directory, "its data": config.data.path, "the newer rows": data})
+    check_outside(run_dir, run)
     parent = Parent(run, trained, intervals_only, even_if_worse)
     newer = parent.known(read_rows_of(run, trained, data))
     trained.of(newer)  # which warns of what is odd
+    odd = compare(newer, trained.contract) + _revised(newer, read_rows_of(run, trained, None))
     _check_follow(newer, parent)
-    for sentence in compare(newer, trained.contract):
+    for sentence in odd:
         log.warning("%s: %s", data, sentence)
     with tempfile.TemporaryDirectory() as folder:
         rows = _joined(parent, config.data, newer, Path(data), Path(folder))
-        config = changed(config, {"data.path": str(rows)})
-        return train(config, run_dir, force, on_progress, parent=replace(parent, rows=rows))
+        try:
+            config, panel = read_checked(changed(config, {"data.path": str(rows)}))
+        except DataError as error:  # of a file that nobody will find
+            told = (text.replace(str(rows), f"{data} behind the run's rows") for text in (error.found, error.remedy, error.place))
+            raise DataError(*told) from None
+        panel = replace(panel, source=str(data))
+        return train(config, run_dir, force, on_progress, panel, parent=replace(parent, rows=rows))
+
+
+def _revised(newer: Panel, kept: Panel) -> list[str]:
+    """A sentence where newer rows tell other values than those that the run knows, of whose end it keeps some."""
+    one, other = (
+        pd.DataFrame(panel.values, pd.MultiIndex.from_arrays([np.array(panel.series_ids)[panel.series], panel.timestamps]))
+        for panel in (newer, kept)
+    )
+    both = one.index.intersection(other.index)
+    count = int((~np.isclose(one.loc[both], other.loc[both], rtol=1e-6, atol=1e-9)).any(axis=1).sum())
+    if not count:
+        return []
+    first = both[(~np.isclose(one.loc[both], other.loc[both], rtol=1e-6, atol=1e-9)).any(axis=1)][0]
+    return [f"{count} rows that the run knows have other values here, the first at {first[1]}."]
 
 
 def _changed(config: Config, overrides: dict[str, object]) -> Config:
@@ -110,7 +132,8 @@ def _joined(parent: Parent, config: DataConfig, newer: Panel, data: Path, folder
     ends = pd.DatetimeIndex([parent.ends[name] for name in newer.series_ids])
     held = int((newer.timestamps <= ends[newer.series]).sum())
     if set(newer.series_ids) == set(parent.ends) and held == known["rows"]:
-        shutil.copyfile(data, rows)
+        with writing(rows):
+            shutil.copyfile(data, rows)
         return rows
     found = None
     if not old.is_file():
@@ -126,11 +149,29 @@ def _joined(parent: Parent, config: DataConfig, newer: Panel, data: Path, folder
     measured = np.isfinite(before.values[:, : len(config.target)]).any(axis=1)  # other rows tell of the future
     past, new = _keys(before), _keys(after)
     late = new.timestamp > new.series_id.map(past[measured].groupby("series_id").timestamp.max())
+    if config.wide and late.any():  # a row is of all series: from the first new value on, all are taken from the newer file
+        begins = new.timestamp[late].min()
+        late, measured = new.timestamp >= begins, past.timestamp < begins
+    if config.resample:
+        _check_spacing(past[measured], new[late], str(data))
     replaced = ~measured & pd.MultiIndex.from_frame(past).isin(pd.MultiIndex.from_frame(new[late]))
     chosen = [(old, before.number[~replaced]), (data, after.number[late])]
     parts = [_cells(config, path).iloc[np.unique(numbers) - HEADER_ROWS] for path, numbers in chosen]
     _write(config, pd.concat(parts, ignore_index=True), rows)
     return rows
+
+
+def _check_spacing(past: pd.DataFrame, new: pd.DataFrame, place: str) -> None:
+    """Rows at irregular times follow those of the run after no longer than rows ever did.
+
+    Raises:
+        DataError: they do not.
+    """
+    for name, own in new.groupby("series_id").timestamp:
+        before = past.timestamp[past.series_id == name].sort_values()
+        if own.min() - before.iloc[-1] > before.diff().max():
+            found = f"rows are missing: series '{name}' ends at {before.iloc[-1]} and goes on at {own.min()}."
+            raise DataError(found, "Give all rows in between.", place)
 
 
 def _keys(rows: Rows) -> pd.DataFrame:
@@ -147,7 +188,8 @@ def _cells(config: DataConfig, path: Path) -> pd.DataFrame:
 
 
 def _write(config: DataConfig, cells: pd.DataFrame, path: Path) -> None:
-    if path.suffix.lower() in PARQUET:
-        cells.to_parquet(path, index=False)
-    else:
-        cells.to_csv(path, sep=config.delimiter or ",", encoding=config.encoding, index=False)
+    with writing(path):
+        if path.suffix.lower() in PARQUET:
+            cells.to_parquet(path, index=False)
+        else:
+            cells.to_csv(path, sep=config.delimiter or ",", encoding=config.encoding, index=False)

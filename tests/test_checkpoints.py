@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -73,13 +74,13 @@ def within(epoch: int, done: float, action, member: int = 1):
 def test_the_weights_are_those_of_an_uninterrupted_training(project, tmp_path, changes):
     config = load_config(project(), EVERYTHING | changes | {"training.checkpoint_every": 4, "training.batch_size": 8})
     whole = train(config, tmp_path / "whole")
-    for epoch, done, kept in ((1, 0.1, None), (2, 0.1, (1, 0)), (4, 0.7, (3, 4))):  # of nine batches each
+    for epoch, done, kept in ((2, 0.1, (1, 0)), (4, 0.7, (3, 4))):  # of nine batches each
         run = Run(tmp_path / f"cut-{epoch}")
         with pytest.raises(KeyboardInterrupt):
             train(config, run.directory, on_progress=within(epoch, done, _interrupt))
         assert json.loads(run.status.read_text())["state"] == "interrupted"
         found = Checkpoints(run).keeper(config.seeds[0]).resumed
-        assert (found and (found.epoch, found.batch)) == kept
+        assert (found.epoch, found.batch) == kept
         train(resume=run.directory)
         assert digest(run) == digest(whole)
         pd.testing.assert_frame_equal(history(run), history(whole))
@@ -118,11 +119,26 @@ def test_the_first_signal_lets_the_step_finish(project, tmp_path):
 
 
 def test_the_second_signal_does_not_wait():
-    with Interrupts() as interrupts:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert interrupts.asked
-        with pytest.raises(KeyboardInterrupt):
+    reached = []
+
+    def ask_twice() -> None:
+        with Interrupts():
+            for _ in range(3):
+                os.kill(os.getpid(), signal.SIGINT)
+                reached.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        ask_twice()
+    assert len(reached) == 1
+
+
+def test_a_signal_after_the_last_step_is_heard():
+    def ask() -> None:
+        with Interrupts():
             os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        ask()
 
 
 def test_signals_that_others_answer_are_left_alone():
@@ -171,6 +187,41 @@ def test_what_may_change_and_what_may_not(project, tmp_path):
         train(resume=tmp_path / "nowhere")
     both = CliRunner().invoke(app, ["train", str(path), "--resume", str(run.directory)])
     assert both.exit_code == 2
+
+
+def test_an_epoch_that_is_under_way_is_finished(project, tmp_path):
+    path = project(training={"epochs": 4, "checkpoint_every": 2, "batch_size": 8})
+    run = Run(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        train(path, run.directory, on_progress=within(3, 0.7, _interrupt))
+    with pytest.raises(RunError, match=r"epoch 3 is under way, and training.epochs is 2.\n  Set training.epochs to 3 or more"):
+        train(load_config(run.config, {"training.epochs": 2}), resume=run.directory)
+    with pytest.raises(RunError, match=r"cannot change training.early_stopping: \(default\) became None"):
+        train(load_config(run.config, {"training.early_stopping": None}), resume=run.directory)
+    train(load_config(run.config, {"training.epochs": 3}), resume=run.directory)
+    assert history(run).epoch.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("arrays", [{}, {"state": np.frombuffer(b"[]", dtype=np.uint8)}], ids=["nothing", "another state"])
+def test_a_damaged_checkpoint_is_named(project, tmp_path, arrays):
+    run = Run(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        train(project(training={"epochs": 4}), run.directory, on_progress=within(3, 0.0, _interrupt))
+    run.write_arrays(run.checkpoint, arrays)
+    with pytest.raises(RunError, match=r"checkpoint.safetensors: this is no checkpoint.\n  Remove it; --resume then trains from"):
+        train(resume=run.directory)
+    run.checkpoint.unlink()
+    assert train(resume=run.directory).finished
+
+
+@pytest.mark.parametrize("kind", ["backtest", "experiment"])
+def test_what_is_no_training_is_not_resumed(tmp_path, kind):
+    run = Run.create("run", tmp_path / "run")
+    run.kind = kind
+    run.write_status("interrupted")
+    with pytest.raises(RunError, match=f"run: is of kind {kind}, not a training"):
+        train(resume=run.directory)
+    assert f"is of kind {kind}" in CliRunner().invoke(app, ["train", "--resume", str(run.directory)]).output
 
 
 def test_changed_data_are_refused(project, tmp_path):

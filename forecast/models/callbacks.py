@@ -59,19 +59,29 @@ class Checkpoint:
         return cls(epoch, batch, arrays, state)
 
     def restore(self, model: keras.Model) -> None:
-        """Put it back into a model that was built and compiled the same way."""
-        for variable, values in zip(_variables(model), self.all("variable"), strict=True):
-            variable.assign(values)
+        """Put it back into a model that was built and compiled the same way.
+
+        Raises:
+            RunError: it is of another one.
+        """
+        _assign(_variables(model), self.all("variable"))
 
     def restore_metrics(self, model: keras.Model) -> None:
         """Put back what an epoch had measured so far."""
-        for variable, values in zip(model.metrics_variables, self.all("metric"), strict=True):
-            variable.assign(values)
+        _assign(model.metrics_variables, self.all("metric"))
 
     def all(self, kind: str) -> list[np.ndarray]:
         """The arrays of a kind: variable, metric, or best, the weights of the best epoch so far."""
         count = sum(name.startswith(f"{kind}/") for name in self.arrays)
-        return [self.arrays[f"{kind}/{number}"] for number in range(count)]
+        return [self.arrays[name] for number in range(count) if (name := f"{kind}/{number}") in self.arrays]
+
+
+def _assign(variables: Sequence[keras.Variable], arrays: Sequence[np.ndarray]) -> None:
+    if [tuple(variable.shape) for variable in variables] != [array.shape for array in arrays]:
+        found = "the checkpoint is not of this network and optimizer."
+        raise RunError(found, "Remove it; --resume then trains from the first epoch on.", "checkpoint.safetensors")
+    for variable, values in zip(variables, arrays, strict=True):
+        variable.assign(values)
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:

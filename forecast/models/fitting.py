@@ -89,7 +89,7 @@ def fit(
     unseen = Batches(validation, max(config.batch_size, BATCH))
     resumed = keeper.resumed if keeper else None
     if resumed:
-        _check_ahead(resumed, config)
+        _check_ahead(resumed, config, len(batches))
         for _ in range(resumed.epoch):
             batches.on_epoch_end()  # the orders that were drawn before
         untrained = resumed.state["untrained"]
@@ -111,8 +111,10 @@ def fit(
     return fitting.run(batches, config.epochs, keeper)
 
 
-def _check_ahead(resumed: Checkpoint, config: TrainingConfig) -> None:
+def _check_ahead(resumed: Checkpoint, config: TrainingConfig, batches: int) -> None:
     """What was begun of an epoch is to be finished."""
+    if not 0 <= resumed.batch < batches:
+        raise RunError(f"the checkpoint is of batch {resumed.batch}, of {batches}.", "Train anew.", "training")
     if resumed.batch and resumed.epoch >= config.epochs:
         found = f"epoch {resumed.epoch + 1} is under way, and training.epochs is {config.epochs}."
         raise RunError(found, f"Set training.epochs to {resumed.epoch + 1} or more.", "training")
