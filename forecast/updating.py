@@ -85,11 +85,9 @@ def _revised(newer: Panel, kept: Panel) -> list[str]:
         for panel in (newer, kept)
     )
     both = one.index.intersection(other.index)
-    count = int((~np.isclose(one.loc[both], other.loc[both], rtol=1e-6, atol=1e-9)).any(axis=1).sum())
-    if not count:
-        return []
-    first = both[(~np.isclose(one.loc[both], other.loc[both], rtol=1e-6, atol=1e-9)).any(axis=1)][0]
-    return [f"{count} rows that the run knows have other values here, the first at {first[1]}."]
+    revised = both[~np.isclose(one.loc[both], other.loc[both], rtol=1e-6, atol=1e-9).all(axis=1)]
+    told = f"{len(revised)} rows that the run knows have other values here, the first at {{}}."
+    return [told.format(revised[0][1])] if len(revised) else []
 
 
 def _changed(config: Config, overrides: dict[str, object]) -> Config:

@@ -122,7 +122,7 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
         self.on_epoch_end(-1, {self.monitor: self.untrained})
 
 
-class Checkpoints(keras.callbacks.Callback):
+class CheckpointKeeping(keras.callbacks.Callback):
     """Keeps what a resumed training needs, and gives the other callbacks back what they had."""
 
     def __init__(

@@ -11,7 +11,7 @@ import numpy as np
 from forecast.config import TrainingConfig
 from forecast.errors import RunError
 from forecast.models.backend import keras
-from forecast.models.callbacks import Checkpoint, Checkpoints, EarlyStopping, Keeper, NumbersOnly, Progress, Reporter
+from forecast.models.callbacks import Checkpoint, CheckpointKeeping, EarlyStopping, Keeper, NumbersOnly, Progress, Reporter
 from forecast.windows import BATCH, Windows
 
 OPTIMIZERS = {
@@ -154,7 +154,7 @@ class _Fitting:
         if config.early_stopping:
             stopping = EarlyStopping(self.untrained, config.early_stopping.patience, config.early_stopping.min_delta)
             callbacks.append(stopping)
-        checkpoints = Checkpoints(callbacks, self.untrained, keeper, config.checkpoint_every, self.batches)
+        checkpoints = CheckpointKeeping(callbacks, self.untrained, keeper, config.checkpoint_every, self.batches)
         callbacks.append(checkpoints)  # the last, so that it sees what the others made of an epoch
         if resumed:
             self.model.optimizer.build(self.model.trainable_variables)
