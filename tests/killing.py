@@ -1,9 +1,10 @@
-"""Kill a real training at its n-th write, see what is left, go on, and compare with one that was not killed.
+"""Kill a real training, see what is left, go on, and compare with one that was not killed.
 
-    python tests/killing.py CONFIG FOLDER STRIDE
+    python tests/killing.py CONFIG FOLDER writes STRIDE     at every STRIDE-th write (1: at each)
+    python tests/killing.py CONFIG FOLDER moments COUNT     at so many random moments
 
-Kills at every STRIDE-th write (1: at each) and prints a JSON line per kill. The training is forked from a process that has
-loaded TensorFlow and computed nothing yet, so that a kill costs two seconds and not ten.
+Prints a JSON line per kill. The training is forked from a process that has loaded TensorFlow and computed nothing yet, so that a
+kill costs two seconds and not ten.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ import os
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 
 import matplotlib.pyplot  # noqa: F401  loaded before the fork, as are those below
+import numpy as np
 import scipy.stats  # noqa: F401
 
 from forecast import runs
 from forecast.errors import RunError
-from forecast.files import PART, sha256_of
+from forecast.files import PART
 from forecast.loading import load_config
 from forecast.models import callbacks, fitting, keras_builder  # noqa: F401
 from forecast.prediction import predict
@@ -40,8 +43,11 @@ def writes(event: str, arguments: tuple, directory: str) -> bool:
     return event in CHANGES and str(arguments[0]).startswith(directory)
 
 
-def trained(directory: Path, kill_at: int = -1, **arguments: object) -> int:
-    """Train in a child process, which is killed at the n-th write; returns how many writes there were, or -1 if killed."""
+def trained(directory: Path, kill_at: int = -1, seconds: float | None = None, **arguments: object) -> int:
+    """Train in a child process, which is killed at the n-th write, or after so many seconds.
+
+    Returns how many writes there were, or -1 if it was killed.
+    """
     reader, writer = os.pipe()
     if (child := os.fork()) == 0:
         seen = 0
@@ -61,12 +67,13 @@ def trained(directory: Path, kill_at: int = -1, **arguments: object) -> int:
         finally:
             os._exit(0)  # without what the parent would do at its end
     os.close(writer)
+    if seconds is not None:
+        time.sleep(seconds)
+        os.kill(child, signal.SIGKILL)
     told = os.read(reader, 100)
     os.close(reader)
     _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        return -1
-    return int(told)  # of a child that failed by itself, it is not there
+    return -1 if os.WIFSIGNALED(status) else int(told)  # of a child that failed by itself, nothing is told
 
 
 def inconsistent(run: Run, whole: Run) -> list[str]:
@@ -88,28 +95,38 @@ def inconsistent(run: Run, whole: Run) -> list[str]:
     return wrong if same and not run.checkpoint.exists() else [*wrong, "an unfinished run was opened"]
 
 
-def main(config_file: str, folder: str, stride: str) -> None:
-    """Kill at every stride-th write."""
+def main(config_file: str, folder: str, how: str, number: str) -> None:
+    """Kill as often as asked for."""
     config, base = load_config(config_file), Path(folder)
     whole = Run(base / "whole")
     base.mkdir(parents=True)
+    began = time.perf_counter()
     total = trained(whole.directory, config=config, run_dir=whole.directory)
-    for kill_at in range(1, total + 1, int(stride)):
-        run = Run(base / f"killed-{kill_at}")
-        killed = trained(run.directory, kill_at, config=config, run_dir=run.directory) == -1
+    lasts = time.perf_counter() - began
+    if how == "writes":
+        kills = [{"kill_at": at} for at in range(1, total + 1, int(number))]
+    else:
+        kills = [{"seconds": moment} for moment in np.random.default_rng().uniform(0, lasts, int(number))]
+    for kill in kills:
+        run = Run(base / "killed")
+        killed = trained(run.directory, **kill, config=config, run_dir=run.directory) == -1
         wrong = inconsistent(run, whole) if run.directory.exists() else []
         begun = run.config.is_file() and run.status.is_file()
         again = {"resume": run.directory} if begun else {"config": config, "run_dir": run.directory, "force": True}
+        checkpoint = run.checkpoint.exists()
         if not run.finished:
             trained(run.directory, **again)
         left = [path.name for path in run.directory.rglob("*") if path.name.startswith(PART)]
-        begun_alike = run.fingerprints.read_text() == whole.fingerprints.read_text()
-        same = (
-            begun_alike and run.finished and sha256_of(run.weights) == sha256_of(whole.weights) and not inconsistent(run, whole)
-        )
-        told = {"kill_at": kill_at, "of": total, "killed": killed, "wrong": wrong, "resumed": begun, "same": same, "left": left}
-        print(json.dumps(told), flush=True)  # noqa: T201
+        same = run.finished and not inconsistent(run, whole)
+        same = same and all(name.read_bytes() == other.read_bytes() for name, other in zip(kept(run), kept(whole), strict=True))
+        told = {"of": total, "killed": killed, "wrong": wrong, "resumed": begun, "checkpoint": checkpoint}
+        print(json.dumps(kill | told | {"same": bool(same), "left": left}), flush=True)  # noqa: T201
         shutil.rmtree(run.directory)
+
+
+def kept(run: Run) -> list[Path]:
+    """What must be the same to the last bit, beside all that `inconsistent` compares."""
+    return [run.weights, run.fingerprints]
 
 
 if __name__ == "__main__":

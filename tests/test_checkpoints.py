@@ -152,25 +152,6 @@ def test_signals_that_others_answer_are_left_alone():
         signal.signal(signal.SIGINT, before)
 
 
-def test_killed_twice_it_goes_on(project, tmp_path):
-    config = project(training={"epochs": 120, "early_stopping": None, "learning_rate": 0.001}, model={"dropout": 0.2})
-    whole = train(config, tmp_path / "whole")
-    command = [sys.executable, "-m", "forecast", "train", "-q"]
-    run = Run(tmp_path / "run")
-    for options in (["--run-dir", str(run.directory), str(config)], ["--resume", str(run.directory)]):
-        before = run.checkpoint.stat().st_mtime_ns if run.checkpoint.exists() else 0
-        process = subprocess.Popen([*command, *options])
-        while not run.checkpoint.exists() or run.checkpoint.stat().st_mtime_ns == before:
-            time.sleep(0.01)
-            assert process.poll() is None, "it was to be killed while it trained"
-        process.kill()
-        process.wait()
-    with pytest.raises(RunError, match="the training of this run was killed"):
-        Run.open(run.directory)
-    subprocess.run([*command, "--resume", str(run.directory)], check=True)
-    assert digest(run) == digest(whole)
-
-
 def test_what_may_change_and_what_may_not(project, tmp_path):
     path = project(training={"epochs": 4})
     run = Run(tmp_path / "run")

@@ -22,17 +22,41 @@ from tests import killing
 STRIDE = os.environ.get("FORECAST_KILLS", "13")
 
 
+def kills(path: Path, folder: Path, *how: str) -> list[dict]:
+    command = [sys.executable, killing.__file__, str(path), str(folder), *how]
+    environment = os.environ | {"PYTHONPATH": str(Path(killing.__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def wrong(made: list[dict]) -> list[dict]:
+    """Kills after which something is not as it should be."""
+    return [kill for kill in made if kill | {"wrong": [], "same": True, "left": []} != kill]
+
+
 @pytest.mark.slow
 def test_killed_at_its_writes_a_training_leaves_nothing_that_is_wrong(project, tmp_path):
     path = project(training={"epochs": 2, "checkpoint_every": 2, "batch_size": 16}, model={"dropout": 0.2})
-    command = [sys.executable, killing.__file__, str(path), str(tmp_path / "runs"), STRIDE]
-    environment = os.environ | {"PYTHONPATH": str(Path(killing.__file__).parents[1])}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    kills = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(kills) == -(-kills[0]["of"] // int(STRIDE)) >= 10
-    expected = {"killed": True, "wrong": [], "same": True, "left": []}
-    assert not [kill for kill in kills if kill | expected != kill]
-    assert any(kill["resumed"] for kill in kills)
+    made = kills(path, tmp_path / "runs", "writes", STRIDE)
+    assert len(made) == -(-made[0]["of"] // int(STRIDE)) >= 10
+    assert not wrong(made)
+    assert all(kill["killed"] for kill in made)
+    assert {kill["resumed"] for kill in made} == {True, False}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("network", "count"),
+    [({"cell": "lstm"}, "7"), ({"cell": "gru"}, "7"), ({"cell": "lstm", "bidirectional": True}, "6")],
+    ids=["lstm", "gru", "bidirectional"],
+)
+def test_killed_at_random_moments_a_training_ends_as_if_it_had_not_been(project, tmp_path, network, count):
+    training = {"epochs": 15, "schedule": "plateau", "accumulate_gradients": 3, "early_stopping": {"patience": 5}}
+    path = project(model=network | {"dropout": 0.3, "recurrent_dropout": 0.1, "linear_skip": False}, training=training)
+    made = kills(path, tmp_path / "runs", "moments", count)
+    assert len(made) == int(count)
+    assert not wrong(made)
+    assert any(kill["checkpoint"] for kill in made)
 
 
 @pytest.mark.slow
