@@ -91,7 +91,8 @@ def test_a_run_is_whole(project, tmp_path):
     files = {str(path.relative_to(run.directory)) for path in run.directory.rglob("*") if path.is_file()}
     assert files == {
         "config.yaml", "contract.json", "fingerprints.json", "status.json", "scaler.json", "recent.csv", "history.csv",
-        "metrics.json", "series.csv", "predictions.csv", "forecast.csv", "environment.json", "log.txt", "sha256sums.txt", "losses.csv", "leakage.json",
+        "metrics.json", "series.csv", "predictions.csv", "forecast.csv", "environment.json", "log.txt", "sha256sums.txt",
+        "losses.csv", "leakage.json",
         "model/network.json", "model/weights.safetensors", "model/intervals.safetensors",
         "plots/forecast.png", "plots/learning_curve.png", "plots/error_per_step.png", "plots/residuals.png",
     }  # fmt: skip
