@@ -106,7 +106,8 @@ def main(config_file: str, folder: str, how: str, number: str) -> None:
     if how == "writes":
         kills = [{"kill_at": at} for at in range(1, total + 1, int(number))]
     else:
-        kills = [{"seconds": moment} for moment in np.random.default_rng().uniform(0, lasts, int(number))]
+        moments = np.arange(int(number)) + np.random.default_rng().uniform(size=int(number))  # spread over all of it
+        kills = [{"seconds": moment * lasts / int(number)} for moment in moments]
     for kill in kills:
         run = Run(base / "killed")
         killed = trained(run.directory, **kill, config=config, run_dir=run.directory) == -1
