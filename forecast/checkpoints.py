@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast.errors import RunError
+from forecast.errors import BEGIN_ANEW, RunError
 from forecast.fingerprints import fingerprint
 from forecast.runs import Run
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from forecast.models.callbacks import Checkpoint, Keeper
 
 MOST_NUMBERS = 10**9  # of a checkpoint
-BEGIN_ANEW = "Remove it; --resume then trains from the first epoch on."
 STATE = "state"  # the array that holds, as bytes of JSON, what is no array
 Fitted = tuple[int, dict[str, np.ndarray]]  # the epoch that a network keeps, and its weights
 log = logging.getLogger(__name__)

@@ -45,6 +45,7 @@ class ResourceError(RunError):
 
 
 DAMAGED = "The run is damaged; train again, or copy it anew from where it is whole."
+BEGIN_ANEW = "Remove it; --resume then trains from the first epoch on."  # of a checkpoint
 
 
 def check_installed(purpose: str, packages: Iterable[str], extra: str) -> None:

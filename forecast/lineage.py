@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from forecast.config import Config
 from forecast.data import Panel
 from forecast.errors import DAMAGED, DataError, RunError, first_few
 from forecast.evaluation import EQUAL, MODEL
 from forecast.files import sha256_of
 from forecast.loading import changed
-from forecast.preparation import Prepared
+from forecast.preparation import Prepared, prepare_panel
 from forecast.runs import Run
 from forecast.scaling import Scaler
 from forecast.scoring import Fitted, score, scoreboard
@@ -69,14 +70,23 @@ class Parent:
         return panel.only(np.array(kept))
 
     @cached_property
+    def kept(self) -> Panel:
+        """The last rows of its data."""
+        return read_rows_of(self.run, self.trained, None)
+
+    @property
     def ends(self) -> dict[str, object]:
         """The last timestamp of each series."""
-        return ends_of(read_rows_of(self.run, self.trained, None))
+        return dict(zip(self.kept.series_ids, self.kept.timestamps[self.kept.offsets[1:] - 1], strict=True))
 
 
-def ends_of(panel: Panel) -> dict[str, object]:
-    """The last timestamp of each series."""
-    return dict(zip(panel.series_ids, panel.timestamps[panel.offsets[1:] - 1], strict=True))
+def prepare_after(parent: Parent | None, config: Config, panel: Panel) -> Prepared:
+    """Prepare what `read_checked` returns, with the series and the scaling of a parent where there is one.
+
+    Raises:
+        ConfigError, DataError
+    """
+    return prepare_panel(config, parent.known(panel), parent.scaler) if parent else prepare_panel(config, panel)
 
 
 def read_parent(run: Run) -> Parent | None:
@@ -118,7 +128,8 @@ def check_not_worse(run: Run, fitted: Fitted, parent: Parent) -> None:
     """
     prepared, windows = fitted.prepared, fitted.prepared.windows["test"]
     panel, last = prepared.panel, windows.first + windows.horizon - 1
-    ends = np.array([parent.ends[name] for name in panel.series_ids])[windows.series]
+    of_series = parent.ends
+    ends = np.array([of_series[name] for name in panel.series_ids])[windows.series]
     newest = windows.only(np.array(panel.timestamps[last] > ends, dtype=bool))
     if not len(newest):
         log.warning("no window of the test part reaches the newer rows, so it is not compared with %s.", parent.run.name)

@@ -14,9 +14,9 @@ from forecast.environment import environment
 from forecast.errors import DAMAGED, RunError, first_few
 from forecast.files import PART, sha256_of
 from forecast.fingerprints import apart, distance, fingerprint
-from forecast.lineage import read_parent
+from forecast.lineage import prepare_after, read_parent
 from forecast.loading import changed
-from forecast.preparation import fingerprint_of, prepare_panel, read_checked
+from forecast.preparation import fingerprint_of, read_checked
 from forecast.runs import Run
 from forecast.training import check_outside, check_trainable, train
 
@@ -69,8 +69,7 @@ def reproduce(
     parent = parent and replace(parent, even_if_worse=True)  # it is compared with itself, not with its parent
     config = changed(config, {"tracking": []} | ({"data.path": str(data)} if data else {}))
     config, panel = read_checked(config)
-    panel = parent.known(panel) if parent else panel
-    prepared = prepare_panel(config, panel, parent.scaler if parent else None)
+    prepared = prepare_after(parent, config, panel)
     known = run.read_json(run.fingerprints) if run.fingerprints.exists() else {}
     known = known if isinstance(known, dict) else {}
     stages = [_versions(run), _data(run, contract(prepared.panel))]
@@ -136,7 +135,12 @@ def _fingerprinted(name: str, before: dict | None, now: dict, tolerance: float) 
 
 def _apart(name: str, far: float, place: str, tolerance: float) -> Stage:
     told = f"{place} by {far:.1e} of its size" if math.isfinite(far) else place
-    return Stage(name, "within tolerance" if far <= tolerance else "differs", told)
+    return Stage(name, _verdict(far, tolerance), told)
+
+
+def _verdict(far: float, tolerance: float) -> Verdict:
+    """Of two that are not equal."""
+    return "within tolerance" if far <= tolerance else "differs"
 
 
 def _trained(run: Run, again: Run, config: Config, initial: dict | None, tolerance: float) -> Iterator[Stage]:
@@ -166,7 +170,7 @@ def _epochs(run: Run, again: Run, config: Config, tolerance: float) -> Stage:
             far, name = apart(row, other)
             if far > fine:
                 told = f"{place}: {name} {row[name]:.6g} became {other[name]:.6g}"
-                return Stage("epochs", "within tolerance" if far <= tolerance else "differs", told)
+                return Stage("epochs", _verdict(far, tolerance), told)
     return Stage("epochs", "equal", f"{len(before)} of them")
 
 

@@ -25,13 +25,13 @@ from forecast.evaluation import summary
 from forecast.files import PART
 from forecast.intervals import method_of
 from forecast.leaks import certify, to_json
-from forecast.lineage import Parent, check_not_worse, read_parent, taken_in
+from forecast.lineage import Parent, check_not_worse, prepare_after, read_parent, taken_in
 from forecast.loading import changed, load_config
 from forecast.memory import advised
 from forecast.models.description import Network
 from forecast.models.numpy_runtime import READER_TOLERANCE, forward, relative_difference
 from forecast.prediction import predict
-from forecast.preparation import Prepared, fingerprint_of, prepare_panel, read_checked
+from forecast.preparation import Prepared, fingerprint_of, read_checked
 from forecast.repairs import told
 from forecast.reports import write_plots
 from forecast.runs import Run
@@ -78,8 +78,7 @@ def train(
     seconds: dict[str, float] = {}
     parent = parent if resume is None else read_parent(Run(resume))
     with _timed(seconds, "reading"):
-        config, panel = read_checked(config, panel)
-        prepared = prepare_panel(config, panel) if parent is None else prepare_panel(config, parent.known(panel), parent.scaler)
+        prepared = prepare_after(parent, *read_checked(config, panel))
     config = prepared.config
     if resume is None:
         check_apart(run_dir, {"the data": config.data.path})

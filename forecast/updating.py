@@ -63,7 +63,7 @@ def update(
     parent = Parent(run, trained, intervals_only, even_if_worse)
     newer = parent.known(read_rows_of(run, trained, data))
     trained.of(newer)  # which warns of what is odd
-    odd = compare(newer, trained.contract) + _revised(newer, read_rows_of(run, trained, None))
+    odd = compare(newer, trained.contract) + _revised(newer, parent.kept)
     _check_follow(newer, parent)
     for sentence in odd:
         log.warning("%s: %s", data, sentence)
@@ -104,19 +104,20 @@ def _check_follow(newer: Panel, parent: Parent) -> None:
     Raises:
         DataError: they do not, or there are none.
     """
-    gaps, found = [], False
+    gaps, found, ends = [], False, parent.ends
+    places = {name: number for number, name in enumerate(parent.kept.series_ids)}
     for number, name in enumerate(newer.series_ids):
-        last = parent.ends[name]
+        last = ends[name]
         own = newer.timestamps[newer.offsets[number] : newer.offsets[number + 1]]
         after = own[own > last]
         found = found or len(after) > 0
-        if len(after) and after[0] != pd.date_range(last, periods=2, freq=newer.freq)[1]:
+        if len(after) and after[0] != parent.kept.future(places[name], 1)[0]:
             gaps.append(f"series '{name}' ends at {last} and goes on at {after[0]}")
     if gaps:
         raise DataError(f"rows are missing: {first_few(gaps)}.", "Give all rows in between.", newer.source)
     if not found:
-        ends = max(parent.ends.values())
-        raise DataError(f"no row is newer than the run's data, which end at {ends}.", "Give newer rows.", newer.source)
+        last = max(ends.values())
+        raise DataError(f"no row is newer than the run's data, which end at {last}.", "Give newer rows.", newer.source)
 
 
 def _joined(parent: Parent, config: DataConfig, newer: Panel, data: Path, folder: Path) -> Path:
@@ -127,9 +128,10 @@ def _joined(parent: Parent, config: DataConfig, newer: Panel, data: Path, folder
     """
     old, known = Path(config.path), parent.run.read_json(parent.run.contract)
     rows = folder / f"{old.stem}{data.suffix}"  # a file's name is that of its only series
-    ends = pd.DatetimeIndex([parent.ends[name] for name in newer.series_ids])
+    of_series = parent.ends
+    ends = pd.DatetimeIndex([of_series[name] for name in newer.series_ids])
     held = int((newer.timestamps <= ends[newer.series]).sum())
-    if set(newer.series_ids) == set(parent.ends) and held == known["rows"]:
+    if set(newer.series_ids) == set(of_series) and held == known["rows"]:
         with writing(rows):
             shutil.copyfile(data, rows)
         return rows

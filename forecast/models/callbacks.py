@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.config import TrainingConfig
-from forecast.errors import RunError
+from forecast.errors import BEGIN_ANEW, RunError
 from forecast.models.backend import keras
 
 BETWEEN_EPOCHS = 1.0  # seconds, at least, between two checkpoints
@@ -79,7 +79,7 @@ class Checkpoint:
 def _assign(variables: Sequence[keras.Variable], arrays: Sequence[np.ndarray]) -> None:
     if [tuple(variable.shape) for variable in variables] != [array.shape for array in arrays]:
         found = "the checkpoint is not of this network and optimizer."
-        raise RunError(found, "Remove it; --resume then trains from the first epoch on.", "checkpoint.safetensors")
+        raise RunError(found, BEGIN_ANEW, "checkpoint.safetensors")
     for variable, values in zip(variables, arrays, strict=True):
         variable.assign(values)
 
