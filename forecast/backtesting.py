@@ -6,7 +6,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ from forecast.runs import Run
 from forecast.scoring import Fitted, calibrated, score, scoreboard
 from forecast.splits import Fold, Splits, make_splits
 from forecast.trained import read_trained
-from forecast.training import check_apart, check_trainable, fit_members, fit_ridges
+from forecast.training import check_apart, check_trainable, fit_members, fit_ridges, with_batch_size
 from forecast.windows import Windows
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def backtest(
     run = Run.create(f"{config.name}-backtest", run_dir, force)
     run.kind = "backtest"
     with run.recording():
-        run.write_text(run.config, config.to_yaml())
+        folds = replace(folds, first=with_batch_size(folds.first))  # one for all folds
+        run.write_text(run.config, folds.first.config.to_yaml())
         run.write_json(run.environment, environment())
         run.write_json(run.contract, {"timezone": folds.first.panel.timestamps.tz and str(folds.first.panel.timestamps.tz)})
         board = scoreboard(folds.first)

@@ -115,13 +115,17 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress an
 
 @app.callback()
 def _forecast(
+    ctx: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
     """Forecast time series with recurrent networks, and see whether they beat the obvious.
 
     Start with:  forecast init sales.csv
     """
+    from forecast.progress import reading
+
     logging.getLogger("forecast").handlers = [_Warnings()]
+    ctx.with_resource(reading())
 
 
 @app.command()

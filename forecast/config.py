@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from forecast.errors import did_you_mean
 from forecast.values import (
     HOLIDAYS,
+    BatchSize,
     Border,
     Calendar,
     Columns,
@@ -308,7 +309,11 @@ class TrainingConfig(Section):
         description="one network per seed, whose median is the forecast, and the spread of their errors; null: one, of `seed`",
     )
     epochs: Count = Field(100, description="passes over the training windows, at most")
-    batch_size: Count = Field(32, description="windows in one step of the optimizer")
+    batch_size: BatchSize = Field(
+        32,
+        description="windows in one step of the optimizer; auto: the smallest of 32 to 256 that is nearly as fast as the fastest"
+        " on this machine, measured before training and written into the run's config",
+    )
     sampling: Literal["windows", "series"] = Field(
         "windows",
         description="what an epoch draws evenly: all windows once, or as many windows from each series, however long it is",

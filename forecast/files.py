@@ -9,11 +9,14 @@ import io
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 
 from forecast.errors import ResourceError, RunError
 
+Watch = Callable[[Path, float], object]  # takes a file and the share of it that was read
+_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)  # whoever shows it is far from whoever reads
 PART = ".part-"  # start of the names of files and directories that are not whole yet
 
 
@@ -21,6 +24,22 @@ def sha256_of(path: str | Path) -> str:
     """The checksum of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def watched(by: Watch | None) -> Iterator[None]:
+    """While open, somebody is told how far files are read."""
+    before = _watch.set(by)
+    try:
+        yield
+    finally:
+        _watch.reset(before)
+
+
+def tell_read(path: Path, share: float) -> None:
+    """So much of a file was read."""
+    if watching := _watch.get():
+        watching(path, share)
 
 
 def csv_text(rows: Sequence[Mapping[str, object]], header: bool) -> str:

@@ -15,6 +15,7 @@ from forecast.preparation import Prepared
 from forecast.scoring import MOST_VALUES
 
 FORECASTERS = 2 * 9  # numbers kept per forecast value: actual, network, baselines, two scaled; as arrays and as a table
+LARGEST_CHOSEN = 256  # by batch_size: auto
 TENSORFLOW = 650e6  # bytes of its import
 
 
@@ -24,7 +25,7 @@ def memory_estimate(prepared: Prepared, network: Network) -> float:
     Weights count four times (values, gradients, two of Adam), and a batch twelve times the width of every layer at each step.
     Results are the forecasts of the network and all baselines for a piece of a part, once as numbers and once as a table.
     """
-    panel, batch = prepared.panel, prepared.config.training.batch_size
+    panel, batch = prepared.panel, _batch_size(prepared)
     cells = panel.values.size
     data = cells * (panel.values.itemsize + 4 + 1) + 8 * len(panel.timestamps)
     widths = sum(int(np.prod(layer.shape)) for layer in network.layers)
@@ -33,6 +34,12 @@ def memory_estimate(prepared: Prepared, network: Network) -> float:
     scored = max(len(windows) for part, windows in prepared.windows.items() if part != "train")
     forecasts = 8 * min(scored * prepared.config.windows.horizon * network.forecast[1], MOST_VALUES) * FORECASTERS
     return TENSORFLOW + data + 4 * 4 * network.parameters + max(4 * batch * (widths + 12 * steps), forecasts)
+
+
+def _batch_size(prepared: Prepared) -> int:
+    """That of the config; where it is yet to be measured, the largest that may be chosen."""
+    batch = prepared.config.training.batch_size
+    return LARGEST_CHOSEN if batch == "auto" else batch
 
 
 def machine_memory() -> float | None:
@@ -51,7 +58,7 @@ def needs(prepared: Prepared) -> tuple[str, bool]:
 
 def remedy(prepared: Prepared) -> str:
     """What makes it less."""
-    batch = prepared.config.training.batch_size
+    batch = _batch_size(prepared)
     return f"Lower training.batch_size from {batch}, such as to {max(1, batch // 4)}, or windows.lookback, or model.units."
 
 

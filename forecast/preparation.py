@@ -151,6 +151,8 @@ def _check_known(config: Config, freq: str) -> None:
 
 def _check_accumulation(config: Config, windows: int) -> None:
     """An epoch holds at least one step of the optimizer."""
+    if config.training.batch_size == "auto":  # which leaves enough of them
+        return
     batches = -(-windows // config.training.batch_size)
     if config.training.accumulate_gradients > batches:
         raise ConfigError(

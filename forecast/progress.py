@@ -9,29 +9,73 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from forecast.files import watched
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.progress import Progress as Bar
 
     from forecast.models.callbacks import Progress
     from forecast.workers import Finished
 
 
+STARTING = "starting Keras"
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[None]:
+    """Shows on a terminal how far a file is read that takes a while."""
+    bars: list[Bar] = []
+
+    def show(path: Path, share: float) -> None:
+        if not bars and share < 1:
+            bars.append(_bar())
+            bars[0].start()
+            bars[0].add_task(f"reading {path.name}", total=1.0)
+        for bar in bars:
+            bar.update(bar.task_ids[0], completed=share)
+        if share == 1:
+            close()
+
+    def close() -> None:
+        while bars:
+            bars.pop().stop()
+
+    try:
+        with watched(show if sys.stderr.isatty() else None):
+            yield
+    finally:
+        close()
+
+
+def _bar() -> Bar:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    left = [TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
+    return Progress(TextColumn("{task.description}"), BarColumn(), *left, console=Console(stderr=True), transient=True)
+
+
 @contextlib.contextmanager
 def progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
     """What shows progress on stderr: a bar on a terminal, otherwise a line per epoch."""
     if quiet:
-        yield None
+        with watched(None):
+            yield None
     elif not sys.stderr.isatty():
         yield _print_epoch
     else:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        text = TextColumn("{task.description}")
-        left = [TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
-        with Progress(text, BarColumn(), *left, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("starting Keras", total=None)
+        with _bar() as bar, watched(lambda path, share: _update_reading(bar, task, path, share)):
+            task = bar.add_task(STARTING, total=None)
             yield lambda progress: _update_bar(bar, task, progress)
+
+
+def _update_reading(bar: Bar, task: Any, path: Path, share: float) -> None:
+    under_way = share < 1
+    bar.update(
+        task, description=f"reading {path.name}" if under_way else STARTING, total=1.0 if under_way else None, completed=share
+    )
 
 
 def _print_epoch(progress: Progress) -> None:

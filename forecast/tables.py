@@ -15,6 +15,7 @@ import pandas as pd
 
 from forecast.config import DataConfig
 from forecast.errors import DataError, did_you_mean, first_few
+from forecast.files import tell_read
 from forecast.timestamps import choose_format, localize, parse_parts, parse_timestamps
 from forecast.values import LONGEST_CATEGORY
 
@@ -162,14 +163,17 @@ def _tables(config: DataConfig, path: Path) -> Iterator[pd.DataFrame]:
     names = [*(config.series_id or []), *config.static_categories]  # "NA" may be one, such as North America
     as_text = [*names, *(config.timestamp if len(config.timestamp) == 1 else [])]
     as_text += [*value_columns(config, header), *config.static_covariates] if config.decimal != "." or config.thousands else []
-    pieces = pd.read_csv(
-        path, sep=delimiter, encoding=codec_of(config.encoding), chunksize=CHUNK, skip_blank_lines=False,
-        dtype=dict.fromkeys(as_text, str), keep_default_na=False,
-        na_values={name: [""] if name in names else EMPTY for name in header},
-    )  # fmt: skip
-    for table in pieces:
-        check_width(table, path)
-        yield table
+    size = max(1, path.stat().st_size)
+    with open(path, encoding=codec_of(config.encoding), newline="") as file:
+        pieces = pd.read_csv(
+            file, sep=delimiter, chunksize=CHUNK, skip_blank_lines=False, dtype=dict.fromkeys(as_text, str),
+            keep_default_na=False, na_values={name: [""] if name in names else EMPTY for name in header},
+        )  # fmt: skip
+        for table in pieces:
+            check_width(table, path)
+            tell_read(path, file.buffer.tell() / size)
+            yield table
+    tell_read(path, 1.0)
 
 
 def value_columns(config: DataConfig, header: list[str]) -> list[str]:

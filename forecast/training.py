@@ -87,6 +87,7 @@ def train(
         run = Run(resume)
         _check_same_data(run, prepared.panel)
     with run.recording(), advised(prepared), _resumable(run), tracked(run, config) as record:
+        prepared = with_batch_size(prepared)
         if parent and parent.rows:
             prepared = taken_in(run, prepared, parent.rows)
         _record_inputs(run, prepared, parent)
@@ -163,6 +164,19 @@ def fit_ridges(prepared: Prepared) -> tuple[Linear, Linear]:
     return linear, fit_linear(prepared.of_network(train_windows), prepared.of_network(validation), linear.normalization)
 
 
+def with_batch_size(prepared: Prepared) -> Prepared:
+    """The same with a number for `training.batch_size: auto`, measured with a network that is thrown away."""
+    config, network = prepared.config, prepared.network
+    if config.training.batch_size != "auto":
+        return prepared
+    from forecast.models.fitting import choose_batch_size
+    from forecast.models.keras_builder import build_keras
+
+    model = build_keras(network, config.model, config.seed, config.training.mixed_precision)
+    chosen = choose_batch_size(model, prepared.of_network(prepared.windows["train"]), config.training, network.quantiles)
+    return replace(prepared, config=changed(config, {"training.batch_size": chosen}))
+
+
 @contextlib.contextmanager
 def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     began = time.perf_counter()
@@ -219,6 +233,9 @@ def _config_to_resume(run: Run, config: Config | None) -> Config:
         return before
     own, other = differences(before), differences(config)
     keys = [key for key in dict.fromkeys([*own, *other]) if key not in RESUMABLE]
+    if config.training.batch_size == "auto":  # was chosen before
+        keys = [key for key in keys if key != "training.batch_size"]
+        config = changed(config, {"training.batch_size": before.training.batch_size})
     differing = [key for key in keys if own.get(key, "(default)") != other.get(key, "(default)")]  # None may be chosen
     if differing:
         before, after = (one.get(differing[0], "(default)") for one in (own, other))

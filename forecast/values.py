@@ -98,6 +98,12 @@ def _refit(value: object) -> object:
     raise ValueError("it must be never, every, or a number of folds (1 to 1000)")
 
 
+def _batch_size(value: object) -> object:
+    if value == "auto" or (type(value) is int and 1 <= value <= 10**9):
+        return value
+    raise ValueError("it must be a number of windows (1 or more), or auto")
+
+
 def _ascending_with_median(value: list[float]) -> list[float]:
     if 0.5 not in value:
         raise ValueError("0.5 must be among them: it is the forecast")
@@ -191,4 +197,5 @@ Trackers = Annotated[
     AfterValidator(_different),
 ]
 Wait = Annotated[str, AfterValidator(_wait)]
+BatchSize = Annotated[int | Literal["auto"], BeforeValidator(_batch_size)]
 Refit = Annotated[int | str, BeforeValidator(_refit)]

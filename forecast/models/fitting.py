@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -20,8 +22,15 @@ OPTIMIZERS = {
     "rmsprop": keras.optimizers.RMSprop,
     "sgd": keras.optimizers.SGD,
 }
+log = logging.getLogger(__name__)
 LOSSES = {"mse": keras.losses.mean_squared_error, "mae": keras.losses.mean_absolute_error, "huber": keras.losses.huber}
 HALVE_EVERY = 10  # epochs, for schedule: step
+SIZES = (32, 64, 128, 256)  # of batches, for batch_size: auto
+FEWEST_STEPS = 16  # of the optimizer in an epoch, that it leaves
+WORTHWHILE = (
+    0.8  # of the highest throughput: a smaller batch takes more steps an epoch, and is as good as the fastest from here on
+)
+TRIED = 3.0  # seconds of steps, at least, after the first ones
 
 
 class Batches(keras.utils.PyDataset):
@@ -62,6 +71,62 @@ class Batches(keras.utils.PyDataset):
         return begins[turns] + self.rng.integers(sizes[turns])
 
 
+class _Turns(Batches):
+    """Batches of one size after the other, over and over again."""
+
+    def __init__(self, windows: Windows, sizes: Sequence[int]):
+        super().__init__(windows, max(sizes))
+        self.sizes = sizes
+
+    def __len__(self) -> int:
+        return 1000 * len(self.sizes)
+
+    def __getitem__(self, batch: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        chosen = np.arange(self.sizes[batch % len(self.sizes)])
+        return self.windows.inputs(chosen), self.windows.targets(chosen)
+
+
+class _Stopwatch(keras.callbacks.Callback):
+    """The seconds of each size's steps."""
+
+    def __init__(self, sizes: Sequence[int]):
+        super().__init__()
+        self.spent: dict[int, list[float]] = {size: [] for size in sizes}
+        self.began = self.last = 0.0
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        float(logs["loss"])  # waits for it
+        now, turn = time.perf_counter(), batch // len(self.spent)
+        if turn:  # the first ones compile
+            self.spent[list(self.spent)[batch % len(self.spent)]].append(now - self.last)
+        elif batch + 1 == len(self.spent):
+            self.began = now
+        self.last = now
+        whole = (batch + 1) % len(self.spent) == 0
+        self.model.stop_training = whole and turn >= 2 and now - self.began > TRIED
+
+
+def choose_batch_size(
+    model: keras.Model, train: Windows, config: TrainingConfig, quantiles: Sequence[float] | None = None
+) -> int:
+    """The smallest of `SIZES` that trains nearly as fast as the fastest one, measured on this machine.
+
+    model: takes the steps that are measured, and is of no use afterwards.
+    """
+    most = len(train) // max(FEWEST_STEPS, config.accumulate_gradients)
+    sizes = [size for size in SIZES if size <= most]
+    if len(sizes) < 2:
+        return min(SIZES[0], max(1, most))
+    _compile(model, config, quantiles)
+    stopwatch = _Stopwatch(sizes)
+    model.fit(_Turns(train, sizes), epochs=1, callbacks=[stopwatch], verbose=0, shuffle=False)
+    rates = {size: size / float(np.median(spent)) for size, spent in stopwatch.spent.items()}
+    chosen = min(size for size, rate in rates.items() if rate >= WORTHWHILE * max(rates.values()))
+    told = ", ".join(f"{rate:,.0f} with {size}" for size, rate in rates.items())
+    log.info("training.batch_size: auto takes %d; windows per second: %s", chosen, told)
+    return chosen
+
+
 def fit(
     model: keras.Model,
     train: Windows,
@@ -80,10 +145,7 @@ def fit(
         RunError: the loss is no longer a number.
         KeyboardInterrupt: the keeper said to stop, and holds a checkpoint.
     """
-    # The metric is the bare loss: with an L2 penalty in it, shrinking weights would pass for better forecasts.
-    loss = pinball(quantiles) if quantiles else LOSSES[config.loss or "mse"]
-    error = keras.metrics.MeanMetricWrapper(loss, name="error")
-    model.compile(_optimizer(config), loss=loss, metrics=[error], jit_compile=_jit())
+    _compile(model, config, quantiles)
     rng = np.random.default_rng([seed, 1])  # apart from the stream that drew the initial weights
     batches = Batches(train, config.batch_size, rng, evenly=config.sampling == "series")
     unseen = Batches(validation, max(config.batch_size, BATCH))
@@ -109,6 +171,13 @@ def fit(
         fitting.run(batches.after(resumed.batch), resumed.epoch + 1, replace(keeper, keep=keep))
         keeper = replace(keeper, resumed=ends[-1])
     return fitting.run(batches, config.epochs, keeper)
+
+
+def _compile(model: keras.Model, config: TrainingConfig, quantiles: Sequence[float] | None) -> None:
+    # The metric is the bare loss: with an L2 penalty in it, shrinking weights would pass for better forecasts.
+    loss = pinball(quantiles) if quantiles else LOSSES[config.loss or "mse"]
+    error = keras.metrics.MeanMetricWrapper(loss, name="error")
+    model.compile(_optimizer(config), loss=loss, metrics=[error], jit_compile=_jit())
 
 
 def _check_ahead(resumed: Checkpoint, config: TrainingConfig, batches: int) -> None:
