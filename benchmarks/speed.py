@@ -1,6 +1,6 @@
 """How fast this tool and its peers train the same networks, reach the same validation error, start and forecast: ETTh1, OT.
 
-python benchmarks/speed.py ETTh1.csv [--peers PYTHON] [--parts PART ...] [--rounds N] [--seconds N]
+python benchmarks/speed.py ETTh1.csv [--peers PYTHON] [--shapes SHAPE ...] [--rounds N] [--seconds N]
 
 Everything is measured in one run: whole processes, one at a time, taking turns. Each forecasts the column OT 24 hours ahead from
 all seven columns (`small`: from OT alone), standardised on the training rows, by two LSTM layers and a linear layer, with Adam, a
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import resource
 import statistics
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +40,7 @@ class Shape(NamedTuple):
     most: int
 
 
-SHAPES = {"small": Shape(24, 1, 32, 60), "medium": Shape(96, 7, 64, 150), "large": Shape(336, 7, 128, 400)}
+SHAPES = {"small": Shape(24, 1, 32, 40), "medium": Shape(96, 7, 64, 120), "large": Shape(336, 7, 128, 300)}
 
 
 def main() -> None:
@@ -47,18 +48,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--peers", type=Path)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=6, help="of each measurement of the throughput")
+    parser.add_argument("--seconds", type=float, default=4, help="of each measurement of the throughput")
     parser.add_argument("--only", help="train with this tool and print what was seen; for the processes of this script")
     parser.add_argument("--batch", type=int)
     options = parser.parse_args()
     if options.only:
         TOOLS[options.only].work(options, Recorder(options.seconds))
         return
-    for part in options.parts:
-        PARTS[part](options)
+    matrix = matrix_rate()
+    print(f"windows per second in training; this machine: {matrix / 1e9:.0f} billion multiply-adds per second in float32")
+    for shape in options.shapes:
+        compare(options, shape, matrix)
 
 
 class Recorder:
@@ -245,6 +247,7 @@ TOOLS = {
     "segments": Tool(segments, False, "tensorflow"),
     "segments on JAX": Tool(segments, False, "jax"),
 }
+SEGMENTS, SEGMENTS_MOST = ("segments", "segments on JAX"), 60
 POINTWISE = ("forecast", "forecast on JAX", "neuralforecast", "darts", "bare torch")
 RIVALS = ("forecast", "neuralforecast", "darts")
 
@@ -264,42 +267,49 @@ def train(options: argparse.Namespace, name: str, shape: str, batch: int, second
     return told[0]
 
 
-def present(options: argparse.Namespace, names: tuple[str, ...]) -> list[str]:
-    """Those that can be run."""
-    return [name for name in names if options.peers or not TOOLS[name].is_peer]
-
-
-def best_batches(options: argparse.Namespace, names: tuple[str, ...], shape: str) -> Iterator[tuple[str, dict[int, float]]]:
-    """Windows per second of each tool by batch size, all sizes once."""
-    rates: dict[str, dict[int, float]] = {name: {} for name in present(options, names)}
+def compare(options: argparse.Namespace, shape: str, matrix: float) -> None:
+    """One shape: how fast each tool trains, each batch size once and then its best one in turns; and until which error."""
+    size = SHAPES[shape]
+    names = POINTWISE + (SEGMENTS if shape == "medium" else ())
+    names = [name for name in names if options.peers or not TOOLS[name].is_peer]
+    rates: dict[str, dict[int, float]] = {name: {} for name in names}
     for batch in BATCHES:
-        for name in rates:
+        for name in names:
             rates[name][batch] = train(options, name, shape, batch, options.seconds)["rate"]
-    yield from rates.items()
-
-
-def throughput(options: argparse.Namespace) -> None:
-    """Windows per second in training: each batch size once, then the best one of each tool in turns."""
-    matrix = matrix_rate()
-    print(f"Training throughput, windows per second; multiply-adds: {matrix / 1e9:.0f} billion per second\n")
+    best = {name: max(own, key=own.get) for name, own in rates.items()}
+    turns = [{name: train(options, name, shape, best[name], options.seconds) for name in names} for _ in range(options.rounds)]
+    title = f"{shape}: {size.lookback} x {size.channels}, 2 x {size.units}"
     head = "".join(f"{batch:>9}" for batch in BATCHES)
-    print(f"{'':<26}{head}{'best, median':>15}{'ratio':>8}{'of the floor':>14}{'peak MB':>9}")
-    for shape in options.shapes:
-        names = POINTWISE + (("segments", "segments on JAX") if shape == "medium" else ())
-        rates = dict(best_batches(options, names, shape))
-        best = {name: max(own, key=own.get) for name, own in rates.items()}
-        turns = [
-            {name: train(options, name, shape, best[name], options.seconds) for name in rates} for _ in range(options.rounds)
-        ]
-        floor = matrix / (3 * multiply_adds(SHAPES[shape]))  # backward takes twice what forward takes
-        print(f"{shape} ({SHAPES[shape].lookback} x {SHAPES[shape].channels}, 2 x {SHAPES[shape].units})")
-        for name, own in rates.items():
-            median = statistics.median(turn[name]["rate"] for turn in turns)
-            ratio = statistics.median(turn["forecast"]["rate"] / turn[name]["rate"] for turn in turns)
-            peak = max(turn[name]["peak"] for turn in turns) / 1e6
-            told = "".join(f"{rate:>9,.0f}" for rate in own.values())
-            share = "" if name.startswith("segments") else f"{median / floor:.0%}"
-            print(f"  {name:<24}{told}{median:>9,.0f} ({best[name]:>3}){ratio:>8.2f}{share:>14}{peak:>9.0f}", flush=True)
+    print(f"\n{title:<26}{head}{'best':>9}{'ratio':>8}{'floor':>8}{'peak MB':>9}")
+    floor = matrix / (3 * multiply_adds(size))  # backward takes twice what forward takes
+    for name, own in rates.items():
+        median = statistics.median(turn[name]["rate"] for turn in turns)
+        ratio = statistics.median(turn["forecast"]["rate"] / turn[name]["rate"] for turn in turns)
+        peak = max(turn[name]["peak"] for turn in turns) / 1e6
+        told = "".join(f"{rate:>9,.0f}" for rate in own.values())
+        share = "" if name in SEGMENTS else f"{median / floor:.0%}"
+        print(f"{name:<26}{told}{median:>9,.0f}{ratio:>8.2f}{share:>8}{peak:>9.0f}", flush=True)
+    race(options, shape, {name: best[name] for name in names if name in RIVALS})
+
+
+def race(options: argparse.Namespace, shape: str, batches: dict[str, int]) -> None:
+    """Seconds of whole processes until the lowest validation error that all reached; our segments beside each one's lowest."""
+    runs = {name: train(options, name, shape, batch, SHAPES[shape].most)["points"] for name, batch in batches.items()}
+    segments = train(options, "segments", shape, 256, SEGMENTS_MOST)["points"]
+    goal = max(min(error for _, error in points) for points in runs.values())
+    print(f"{'':<26}{'batch':>9}{'lowest':>9}{'seconds':>9}{f'until {goal:.4f}':>18}{'ratio':>8}   segments until as low, ratio")
+    for name, points in runs.items():
+        lowest = min(error for _, error in points)
+        after, at, passed = until(points, lowest), until(points, goal), until(segments, lowest)
+        told = f"{batches[name]:>9}{lowest:>9.4f}{after:>9.0f}{at:>18.0f}{at / until(runs['forecast'], goal):>8.1f}"
+        print(f"{name:<26}{told}   {f'{passed:.0f}, {after / passed:.1f}' if math.isfinite(passed) else 'never'}", flush=True)
+    lowest = min(error for _, error in segments)
+    print(f"{'segments':<26}{256:>9}{lowest:>9.4f}{until(segments, lowest):>9.0f}{until(segments, goal):>18.0f}", flush=True)
+
+
+def until(points: list[tuple[float, float]], error: float) -> float:
+    """When an error was reached first; infinity where it never was."""
+    return next((at for at, seen in points if seen <= error), float("inf"))
 
 
 def multiply_adds(shape: Shape) -> int:
@@ -320,33 +330,6 @@ def matrix_rate(size: int = 1024) -> float:
         seconds.append(time.perf_counter() - began)
     return size**3 / min(seconds)
 
-
-def accuracy(options: argparse.Namespace) -> None:
-    """Seconds of a whole process until a validation error that each tool reached, and until a peer's best one."""
-    print("\nSeconds until the same validation error (squared, standardised)\n")
-    print(f"{'':<26}{'batch':>6}{'lowest':>9}{'error of all':>14}{'seconds':>9}{'ratio':>8}   lowest passed by segments after")
-    for shape in options.shapes:
-        rates = dict(best_batches(options, RIVALS, shape))
-        best = {name: max(own, key=own.get) for name, own in rates.items()}
-        runs = {name: train(options, name, shape, best[name], SHAPES[shape].most)["points"] for name in rates}
-        quick = train(options, "segments", shape, 256, 60)["points"]
-        goal = max(min(error for _, error in points) for points in runs.values())
-        print(f"{shape}; segments: {min(error for _, error in quick):.4f} after {until(quick, 0):.0f} s")
-        for name, points in runs.items():
-            lowest = min(error for _, error in points)
-            passed = until(quick, lowest)
-            at, ratio = until(points, goal), until(points, goal) / until(runs["forecast"], goal)
-            told = f"{passed:.0f} s, {until(points, lowest) / passed:.0f} times faster" if passed < quick[-1][0] else "never"
-            print(f"  {name:<24}{best[name]:>6}{lowest:>9.4f}{goal:>14.4f}{at:>9.0f}{ratio:>8.1f}   {told}", flush=True)
-
-
-def until(points: list[tuple[float, float]], error: float) -> float:
-    """When an error was reached first, or else its lowest."""
-    reached = [at for at, seen in points if seen <= error]
-    return reached[0] if reached else min(points, key=lambda point: point[1])[0]
-
-
-PARTS = {"throughput": throughput, "accuracy": accuracy}
 
 if __name__ == "__main__":
     main()

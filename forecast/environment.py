@@ -11,8 +11,10 @@ from importlib import metadata
 from pathlib import Path
 
 from forecast import __version__
+from forecast.config import ModelConfig
 from forecast.workers import THREADS
 
+CUDNN = {"tensorflow": ("lstm", "gru"), "jax": ("lstm",)}  # cells that Keras computes by it, by backend
 PACKAGES = ("tensorflow", "jax", "keras", "numpy", "pandas", "safetensors")
 
 
@@ -36,6 +38,18 @@ def environment() -> dict:
         "packages": versions,
         "git": _git(),
     }
+
+
+def without_cudnn(model: ModelConfig, found: dict) -> str | None:
+    """What of a config keeps recurrent layers from cuDNN's, which are many times faster, where there is a GPU; else None.
+
+    found: an `environment`.
+    """
+    if not any(kind in device for device in found["devices"] for kind in ("gpu", "cuda")):
+        return None
+    if model.cell not in CUDNN.get(found["backend"], ()):
+        return f"model.cell: {model.cell}"
+    return f"model.recurrent_dropout: {model.recurrent_dropout:g}" if model.recurrent_dropout else None
 
 
 def _cpu() -> str:

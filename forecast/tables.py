@@ -138,9 +138,12 @@ def columns_of(config: DataConfig, path: Path) -> list[str]:
         return header_of(path, config.encoding, config.delimiter, config.timestamp)[0]
 
 
-def read_parquet(path: Path) -> pd.DataFrame:
-    """A Parquet file, with its index as columns, and names as text."""
-    table = pd.read_parquet(path)
+def read_parquet(path: Path, wanted: list[str] | None = None) -> pd.DataFrame:
+    """A Parquet file, with its index as columns, and names as text. wanted: columns that are enough, if it has them."""
+    from pyarrow import parquet
+
+    enough = wanted if wanted and set(wanted) <= set(parquet.read_schema(path).names) else None
+    table = pd.read_parquet(path, columns=enough)
     table = table.reset_index(drop=isinstance(table.index, pd.RangeIndex))
     return table.set_axis(table.columns.map(str), axis=1)
 
@@ -154,7 +157,7 @@ def _tables(config: DataConfig, path: Path) -> Iterator[pd.DataFrame]:
     """The file in pieces, with the text of every cell whose reading is up to us; the index counts rows from 0."""
     wanted = config.columns
     if path.suffix.lower() in PARQUET:
-        table = read_parquet(path)
+        table = read_parquet(path, None if config.wide else list(dict.fromkeys(wanted)))
         _check_columns(list(table.columns), wanted, path)
         yield table
         return

@@ -19,7 +19,7 @@ from forecast.checkpoints import Checkpoints
 from forecast.config import Config, DataConfig, differences
 from forecast.contracts import contract
 from forecast.data import Panel
-from forecast.environment import environment
+from forecast.environment import environment, without_cudnn
 from forecast.errors import DataError, ResourceError, RunError, check_installed, first_few
 from forecast.evaluation import summary
 from forecast.files import PART
@@ -94,7 +94,10 @@ def train(
         with _timed(seconds, "ridge"):
             linear, start = fit_ridges(prepared)
         with _timed(seconds, "training"):
-            run.write_json(run.environment, environment())  # which loads Keras
+            found = environment()  # which loads Keras
+            run.write_json(run.environment, found)
+            if slow := without_cudnn(config.model, found):
+                log.warning("the GPU is not used as it could be: with %s, recurrent layers cannot run on cuDNN.", slow)
             begin = dict(zip(config.seeds, parent.trained.members, strict=True)) if parent else None
             if parent and parent.intervals_only:
                 fitted = {seed: (0, weights) for seed, weights in begin.items()}

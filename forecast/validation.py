@@ -14,10 +14,12 @@ from forecast.memory import needs, remedy
 from forecast.models.description import Network
 from forecast.preparation import Prepared, prepare
 from forecast.repairs import told
+from forecast.tables import PARQUET
 from forecast.training import check_trainable
 
 FEW_WINDOWS = 50  # training windows below which a network hardly learns more than its linear skip
 LONG_SEASON = 100  # steps; a season longer than this is not for the lookback to see
+LARGE_TEXT = 100e6  # bytes
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,12 @@ def _about_data(prepared: Prepared) -> list[Finding]:
     panel = prepared.panel
     span = f"{panel.timestamps.min()} to {panel.timestamps.max()}"
     found = [Finding("ok", "data", f"{len(panel.values)} rows, {len(panel.series_ids)} series, freq {panel.freq}, {span}")]
+    path = Path(prepared.config.data.path)
+    if path.suffix.lower() not in PARQUET and (size := path.stat().st_size) > LARGE_TEXT:
+        told_size = f"{size / 1e6:.0f} MB of text; Parquet is read several times faster"
+        found.append(
+            Finding("ok", "data", told_size, f"In Python: pandas.read_csv('{path.name}').to_parquet('{path.stem}.parquet')")
+        )
     return found + [Finding("warning", "data", repair, "The run's contract says where.") for repair in told(panel.record)]
 
 

@@ -13,6 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from forecast.cli import app
+from forecast.files import tell_read
+from forecast.progress import reading
 from tests.hostile_runs import OLD_RUNS
 
 HEAVY = {"tensorflow", "keras", "jax", "pandas", "matplotlib", "sklearn", "numpy"}
@@ -242,3 +244,13 @@ def test_nothing_but_ours_reaches_the_terminal(project, tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)  # noqa: S603
     assert (done.stdout, done.stderr) == (f"{tmp_path / 'x'}\n", "")
+
+
+def test_a_terminal_shows_how_far_a_large_file_is_read(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with reading():
+        tell_read(Path("small.csv"), 1.0)
+        assert not capsys.readouterr().err
+        tell_read(Path("large.csv"), 0.5)
+        tell_read(Path("large.csv"), 1.0)
+    assert "reading large.csv" in capsys.readouterr().err

@@ -12,6 +12,8 @@ from forecast.config import DataConfig
 from forecast.contracts import Contract, compare, contract
 from forecast.data import check_moves, read_panel
 from forecast.errors import DataError
+from forecast.files import watched
+from forecast.tables import read_parquet
 
 
 def read(folder, text, name="a.csv", **keys):
@@ -60,6 +62,29 @@ def test_parquet_reads_like_csv(tmp_path):
     left, right = (read_panel(config) for config in configs)
     np.testing.assert_array_equal(left.values, right.values)
     assert left.timestamps.equals(right.timestamps)
+
+
+def test_of_a_parquet_file_only_what_is_needed_is_read(tmp_path):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    table = pd.DataFrame({"t": pd.date_range("2020-01-01", periods=4), "y": 1.0, "z": 2.0}).set_index("t")
+    table.to_parquet(tmp_path / "a.parquet")
+    assert read_parquet(tmp_path / "a.parquet", ["t", "y"]).columns.tolist() == ["t", "y"]
+    assert read_parquet(tmp_path / "a.parquet", ["t", "x"]).columns.tolist() == ["t", "y", "z"], "for the message to name them"
+    assert (
+        read_panel(DataConfig(path=str(tmp_path / "a.parquet"), timestamp="t", target=["y"])).values[:, 0].tolist() == [1.0] * 4
+    )
+
+
+def test_reading_tells_how_far_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("forecast.tables.CHUNK", 3)
+    told = []
+    with watched(lambda path, share: told.append((path.name, share))):
+        read(tmp_path, days([1, 2, 3, 4, 5, 6, 7, 8]))
+    assert {name for name, _ in told} == {"a.csv"}
+    assert told[-1][1] == 1
+    assert [share for _, share in told] == sorted(share for _, share in told)
+    read(tmp_path, days([1, 2, 3, 4, 5, 6, 7, 8]))
+    assert len(told) == 4, "three pieces and the end; nobody is told afterwards"
 
 
 def test_pieces_of_a_file_are_one_file(tmp_path, monkeypatch):

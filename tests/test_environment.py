@@ -7,7 +7,10 @@ import subprocess
 
 import pytest
 
-from forecast.environment import environment
+from forecast.config import ModelConfig
+from forecast.environment import environment, without_cudnn
+from forecast.loading import load_config
+from forecast.training import train
 
 pytestmark = pytest.mark.slow
 
@@ -39,3 +42,24 @@ def test_versions_machine_and_threads(monkeypatch):
     assert told["backend"] in {"tensorflow", "jax"}
     assert any(device.startswith("cpu") for device in told["devices"])
     assert told["cpu"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "backend", "devices", "told"),
+    [
+        ({}, "tensorflow", ["gpu:0"], None),
+        ({"cell": "gru"}, "tensorflow", ["cpu:0", "gpu:0"], None),
+        ({"cell": "gru"}, "jax", ["cuda:0"], "model.cell: gru"),
+        ({"recurrent_dropout": 0.2}, "tensorflow", ["gpu:0"], "model.recurrent_dropout: 0.2"),
+        ({"recurrent_dropout": 0.2}, "tensorflow", ["cpu:0"], None),
+        ({"cell": "simple_rnn"}, "tensorflow", ["gpu:0"], "model.cell: simple_rnn"),
+    ],
+)
+def test_what_keeps_layers_from_cudnn(keys, backend, devices, told):
+    assert without_cudnn(ModelConfig(**keys), {"backend": backend, "devices": devices}) == told
+
+
+def test_training_says_that_cudnn_is_not_used(project, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("forecast.training.environment", lambda: {**environment(), "devices": ["gpu:0"], "backend": "tensorflow"})
+    train(load_config(project(), {"training.epochs": 1, "model.recurrent_dropout": 0.1}), tmp_path / "run")
+    assert "the GPU is not used as it could be: with model.recurrent_dropout: 0.1" in caplog.text

@@ -15,8 +15,9 @@ from forecast.config import TrainingConfig
 from forecast.errors import ConfigError, DataError, RunError
 from forecast.evaluation import BASELINES, MODEL
 from forecast.exports import export
+from forecast.files import sha256_of
 from forecast.loading import load_config
-from forecast.models.fitting import Batches, learning_rate_at
+from forecast.models.fitting import SIZES, Batches, learning_rate_at
 from forecast.models.numpy_runtime import forward
 from forecast.prediction import predict
 from forecast.preparation import prepare
@@ -193,6 +194,24 @@ def test_accumulation_beyond_an_epoch(project):
 
 
 @pytest.mark.slow
+def test_the_batch_size_is_measured_once_and_recorded(project, tmp_path, monkeypatch):
+    table = pd.DataFrame({"month": pd.date_range("2020-01-01", periods=2000, freq="h"), "sales": seasonal_rows(2000)})
+    path = project(table, training={"epochs": 1, "batch_size": "auto"})
+    monkeypatch.setattr("forecast.models.fitting.TRIED", 0.0)
+    run = train(path, tmp_path / "run")
+    chosen = run.read_config().training.batch_size
+    assert chosen in SIZES
+    assert f"training.batch_size: auto takes {chosen}; windows per second: " in run.log.read_text()
+    number = train(load_config(path, {"training.batch_size": chosen}), tmp_path / "number")
+    assert sha256_of(run.weights) == sha256_of(number.weights), "what was measured leaves no trace"
+
+
+def test_a_batch_size_is_not_measured_where_windows_are_few(project, tmp_path, monkeypatch):
+    monkeypatch.setattr("forecast.models.fitting._Turns", None)
+    run = train(load_config(project(), {"training.batch_size": "auto", "training.epochs": 1}), tmp_path / "run")
+    assert run.read_config().training.batch_size == 4, "of 70 windows, for 16 steps an epoch"
+
+
 def test_best_epoch_is_kept(project, tmp_path):
     keys = {"epochs": 12, "learning_rate": 0.05, "early_stopping": {"patience": 3}}
     run = train(project(model={"linear_skip": False}, training=keys), tmp_path / "run")
