@@ -40,7 +40,7 @@ class Shape(NamedTuple):
     most: int
 
 
-SHAPES = {"small": Shape(24, 1, 32, 40), "medium": Shape(96, 7, 64, 120), "large": Shape(336, 7, 128, 300)}
+SHAPES = {"small": Shape(24, 1, 32, 30), "medium": Shape(96, 7, 64, 90), "large": Shape(336, 7, 128, 240)}
 
 
 def main() -> None:

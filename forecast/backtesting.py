@@ -26,7 +26,7 @@ from forecast.runs import Run
 from forecast.scoring import Fitted, calibrated, score, scoreboard
 from forecast.splits import Fold, Splits, make_splits
 from forecast.trained import read_trained
-from forecast.training import check_apart, check_trainable, fit_members, fit_ridges, with_batch_size
+from forecast.training import check_apart, check_trainable, fit_members, fit_ridges, with_pace
 from forecast.windows import Windows
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def backtest(
     run = Run.create(f"{config.name}-backtest", run_dir, force)
     run.kind = "backtest"
     with run.recording():
-        folds = replace(folds, first=with_batch_size(folds.first))  # one for all folds
+        folds = replace(folds, first=with_pace(folds.first))  # one for all folds
         run.write_text(run.config, folds.first.config.to_yaml())
         run.write_json(run.environment, environment())
         run.write_json(run.contract, {"timezone": folds.first.panel.timestamps.tz and str(folds.first.panel.timestamps.tz)})

@@ -14,6 +14,7 @@ from forecast.values import (
     Border,
     Calendar,
     Columns,
+    Compiled,
     Count,
     Date,
     Levels,
@@ -313,6 +314,11 @@ class TrainingConfig(Section):
         32,
         description="windows in one step of the optimizer; auto: the smallest of 32 to 256 that is nearly as fast as the fastest"
         " on this machine, measured before training and written into the run's config",
+    )
+    jit_compile: Compiled = Field(
+        False,
+        description="whether XLA compiles the training step on TensorFlow, which takes a few seconds and is then faster for GRUs,"
+        " segments and small batches, and slower with dropout or wide layers; auto: measured before training, as `batch_size`",
     )
     sampling: Literal["windows", "series"] = Field(
         "windows",

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 Weights = dict[str, np.ndarray]  # of a network, by the names of its description
 CHECKED_WINDOWS = 256  # of the test part, on which the two readers of the network are compared
 RESUMABLE = ("training.epochs", "training.early_stopping.patience", "training.checkpoint_every", "data.path", "tracking")
+PACE = ("training.batch_size", "training.jit_compile")
 log = logging.getLogger(__name__)
 
 
@@ -87,7 +88,7 @@ def train(
         run = Run(resume)
         _check_same_data(run, prepared.panel)
     with run.recording(), advised(prepared), _resumable(run), tracked(run, config) as record:
-        prepared = with_batch_size(prepared)
+        prepared = with_pace(prepared)
         if parent and parent.rows:
             prepared = taken_in(run, prepared, parent.rows)
         _record_inputs(run, prepared, parent)
@@ -167,17 +168,38 @@ def fit_ridges(prepared: Prepared) -> tuple[Linear, Linear]:
     return linear, fit_linear(prepared.of_network(train_windows), prepared.of_network(validation), linear.normalization)
 
 
-def with_batch_size(prepared: Prepared) -> Prepared:
-    """The same with a number for `training.batch_size: auto`, measured with a network that is thrown away."""
+def with_pace(prepared: Prepared) -> Prepared:
+    """The same with what is faster here for `training.batch_size: auto` and `training.jit_compile: auto`.
+
+    Networks are trained for a few steps and thrown away; where windows are few, that would take longer than it saves.
+    """
     config, network = prepared.config, prepared.network
-    if config.training.batch_size != "auto":
+    training = config.training
+    if "auto" not in (training.batch_size, training.jit_compile):
         return prepared
-    from forecast.models.fitting import choose_batch_size
+    from forecast.models.backend import keras
+    from forecast.models.fitting import FEWEST_STEPS, SIZES, choose_pace, throughput
     from forecast.models.keras_builder import build_keras
 
-    model = build_keras(network, config.model, config.seed, config.training.mixed_precision)
-    chosen = choose_batch_size(model, prepared.of_network(prepared.windows["train"]), config.training, network.quantiles)
-    return replace(prepared, config=changed(config, {"training.batch_size": chosen}))
+    windows = prepared.of_network(prepared.windows["train"])
+    most = max(1, len(windows) // max(FEWEST_STEPS, training.accumulate_gradients))
+    sizes, compiled = [training.batch_size], [training.jit_compile]
+    if training.batch_size == "auto":
+        sizes = [size for size in SIZES if size <= most] or [most]
+    if training.jit_compile == "auto":
+        compiled = [False, True] if keras.backend.backend() == "tensorflow" else [False]
+    pace = sizes[0], compiled[0]
+    if most >= SIZES[1]:
+        rates = {}
+        for jit in compiled:
+            model = build_keras(network, config.model, config.seed, training.mixed_precision)
+            own = training.model_copy(update={"jit_compile": jit})
+            found = throughput(model, windows, own, network.quantiles, sizes)
+            rates |= {(size, jit): rate for size, rate in found.items()}
+        pace = choose_pace(rates)
+        told = ", ".join(f"{rate:,.0f} with {size}{' and XLA' if jit else ''}" for (size, jit), rate in rates.items())
+        log.info("training.batch_size: %d, training.jit_compile: %s; windows per second: %s", *pace, told)
+    return replace(prepared, config=changed(config, dict(zip(PACE, pace, strict=True))))
 
 
 @contextlib.contextmanager
@@ -236,9 +258,10 @@ def _config_to_resume(run: Run, config: Config | None) -> Config:
         return before
     own, other = differences(before), differences(config)
     keys = [key for key in dict.fromkeys([*own, *other]) if key not in RESUMABLE]
-    if config.training.batch_size == "auto":  # was chosen before
-        keys = [key for key in keys if key != "training.batch_size"]
-        config = changed(config, {"training.batch_size": before.training.batch_size})
+    for key in PACE:
+        if other.get(key) == "auto":  # was chosen before
+            keys.remove(key)
+            config = changed(config, {key: getattr(before.training, key.removeprefix("training."))})
     differing = [key for key in keys if own.get(key, "(default)") != other.get(key, "(default)")]  # None may be chosen
     if differing:
         before, after = (one.get(differing[0], "(default)") for one in (own, other))

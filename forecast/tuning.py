@@ -43,7 +43,7 @@ from forecast.studies import (
     take_over,
     trials_table,
 )
-from forecast.training import check_apart, check_trainable, fit_members, fit_ridges, with_batch_size
+from forecast.training import check_apart, check_trainable, fit_members, fit_ridges, with_pace
 from forecast.values import seconds_of
 from forecast.workers import Finished, Job, LostError, Result, Workers
 
@@ -260,7 +260,7 @@ def _try(search: Search, params: Mapping[str, object], place: str, trial_id: int
                 if worse:
                     raise optuna.TrialPruned
 
-    prepared = with_batch_size(prepare_panel(*read_checked(config, search.panel_of(config))))
+    prepared = with_pace(prepare_panel(*read_checked(config, search.panel_of(config))))
     errors = []
     try:
         for execution in range(config.tuning.executions_per_trial):

@@ -98,6 +98,10 @@ def _refit(value: object) -> object:
     raise ValueError("it must be never, every, or a number of folds (1 to 1000)")
 
 
+def _compiled(value: object) -> object:
+    return value if value == "auto" else _yes_or_no(value)
+
+
 def _batch_size(value: object) -> object:
     if value == "auto" or (type(value) is int and 1 <= value <= 10**9):
         return value
@@ -197,5 +201,9 @@ Trackers = Annotated[
     AfterValidator(_different),
 ]
 Wait = Annotated[str, AfterValidator(_wait)]
+Compiled = Annotated[
+    bool | Literal["auto"],
+    BeforeValidator(_compiled, json_schema_input_type=bool | Literal["yes", "no", "on", "off", "auto"]),
+]
 BatchSize = Annotated[int | Literal["auto"], BeforeValidator(_batch_size)]
 Refit = Annotated[int | str, BeforeValidator(_refit)]

@@ -194,22 +194,24 @@ def test_accumulation_beyond_an_epoch(project):
 
 
 @pytest.mark.slow
-def test_the_batch_size_is_measured_once_and_recorded(project, tmp_path, monkeypatch):
+def test_batch_size_and_compilation_are_measured_and_recorded(project, tmp_path, monkeypatch):
     table = pd.DataFrame({"month": pd.date_range("2020-01-01", periods=2000, freq="h"), "sales": seasonal_rows(2000)})
-    path = project(table, training={"epochs": 1, "batch_size": "auto"})
+    path = project(table, training={"epochs": 1, "batch_size": "auto", "jit_compile": "auto"})
     monkeypatch.setattr("forecast.models.fitting.TRIED", 0.0)
     run = train(path, tmp_path / "run")
-    chosen = run.read_config().training.batch_size
-    assert chosen in SIZES
-    assert f"training.batch_size: auto takes {chosen}; windows per second: " in run.log.read_text()
-    number = train(load_config(path, {"training.batch_size": chosen}), tmp_path / "number")
-    assert sha256_of(run.weights) == sha256_of(number.weights), "what was measured leaves no trace"
+    training = run.read_config().training
+    assert training.batch_size in SIZES
+    assert f"batch_size: {training.batch_size}, training.jit_compile: {training.jit_compile}; windows per" in run.log.read_text()
+    chosen = {"training.batch_size": training.batch_size, "training.jit_compile": training.jit_compile}
+    again = train(load_config(path, chosen), tmp_path / "again")
+    assert sha256_of(run.weights) == sha256_of(again.weights), "what was measured leaves no trace"
 
 
-def test_a_batch_size_is_not_measured_where_windows_are_few(project, tmp_path, monkeypatch):
+def test_nothing_is_measured_where_windows_are_few(project, tmp_path, monkeypatch):
     monkeypatch.setattr("forecast.models.fitting._Turns", None)
-    run = train(load_config(project(), {"training.batch_size": "auto", "training.epochs": 1}), tmp_path / "run")
-    assert run.read_config().training.batch_size == 4, "of 70 windows, for 16 steps an epoch"
+    run = train(load_config(project(training={"epochs": 1, "batch_size": "auto", "jit_compile": "auto"})), tmp_path / "run")
+    training = run.read_config().training
+    assert (training.batch_size, training.jit_compile) == (4, False), "of 70 windows, for 16 steps an epoch"
 
 
 def test_best_epoch_is_kept(project, tmp_path):

@@ -54,7 +54,6 @@ def test_warnings(project, sections, subject, told):
     assert warning.remedy
 
 
-@pytest.mark.parametrize("keys", [{"cell": "gru", "bidirectional": True}, {"units": [5, 3], "normalization": "revin"}], ids=str)
 def test_a_large_text_file_would_better_be_parquet(project, monkeypatch):
     path = project()
     assert not [finding for finding in validate(path) if "Parquet" in finding.text]
@@ -63,6 +62,7 @@ def test_a_large_text_file_would_better_be_parquet(project, monkeypatch):
     assert told.remedy == "In Python: pandas.read_csv('data.csv').to_parquet('data.parquet')"
 
 
+@pytest.mark.parametrize("keys", [{"cell": "gru", "bidirectional": True}, {"units": [5, 3], "normalization": "revin"}], ids=str)
 def test_the_parameter_count_is_that_of_keras(project, keys):
     prepared = prepare(load_config(project(model=keys)))
     assert prepared.network.parameters == build_keras(prepared.network).count_params()

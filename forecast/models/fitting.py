@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,14 +21,12 @@ OPTIMIZERS = {
     "rmsprop": keras.optimizers.RMSprop,
     "sgd": keras.optimizers.SGD,
 }
-log = logging.getLogger(__name__)
 LOSSES = {"mse": keras.losses.mean_squared_error, "mae": keras.losses.mean_absolute_error, "huber": keras.losses.huber}
 HALVE_EVERY = 10  # epochs, for schedule: step
 SIZES = (32, 64, 128, 256)  # of batches, for batch_size: auto
 FEWEST_STEPS = 16  # of the optimizer in an epoch, that it leaves
-WORTHWHILE = (
-    0.8  # of the highest throughput: a smaller batch takes more steps an epoch, and is as good as the fastest from here on
-)
+NEARLY = 0.8  # of the highest throughput is enough: a smaller batch takes more steps an epoch
+WORTHWHILE = 1.1  # times the throughput without XLA, from which its seconds of compiling are
 TRIED = 3.0  # seconds of steps, at least, after the first ones
 
 
@@ -106,34 +103,28 @@ class _Stopwatch(keras.callbacks.Callback):
         self.model.stop_training = whole and turn >= 2 and now - self.began > TRIED
 
 
-def choose_batch_size(
-    model: keras.Model, train: Windows, config: TrainingConfig, quantiles: Sequence[float] | None = None
-) -> int:
-    """The smallest of `SIZES` that trains nearly as fast as the fastest one, measured on this machine.
-
-    model: takes the steps that are measured, and is of no use afterwards.
-    """
-    most = len(train) // max(FEWEST_STEPS, config.accumulate_gradients)
-    sizes = [size for size in SIZES if size <= most]
-    if len(sizes) < 2:
-        return min(SIZES[0], max(1, most))
+def throughput(
+    model: keras.Model, train: Windows, config: TrainingConfig, quantiles: Sequence[float] | None, sizes: Sequence[int]
+) -> dict[int, float]:
+    """Windows per second in training by batch size, measured; `model` takes these steps and is of no use afterwards."""
     _compile(model, config, quantiles)
     stopwatch = _Stopwatch(sizes)
     model.fit(_Turns(train, sizes), epochs=1, callbacks=[stopwatch], verbose=0, shuffle=False)
-    rates = {size: size / float(np.median(spent)) for size, spent in stopwatch.spent.items()}
-    chosen = smallest_worthwhile(rates)
-    told = ", ".join(f"{rate:,.0f} with {size}" for size, rate in rates.items())
-    log.info("training.batch_size: auto takes %d; windows per second: %s", chosen, told)
-    return chosen
+    return {size: size / float(np.median(spent)) for size, spent in stopwatch.spent.items()}
 
 
-def smallest_worthwhile(rates: dict[int, float]) -> int:
-    """The smallest batch size that is nearly as fast as the fastest, from windows per second by size.
+def choose_pace(rates: Mapping[tuple[int, bool], float]) -> tuple[int, bool]:
+    """Batch size, and whether XLA compiles, from windows per second: the smallest batch that is nearly as fast as the fastest,
+    and XLA where it is worth the wait for it.
 
-    >>> smallest_worthwhile({32: 700.0, 64: 850.0, 128: 1000.0, 256: 900.0})
-    64
+    >>> choose_pace({(32, False): 700.0, (32, True): 750.0, (64, False): 850.0, (64, True): 1000.0, (128, True): 1100.0})
+    (64, True)
+    >>> choose_pace({(64, False): 950.0, (64, True): 1000.0})
+    (64, False)
     """
-    return min(size for size, rate in rates.items() if rate >= WORTHWHILE * max(rates.values()))
+    nearly = NEARLY * max(rates.values())
+    size = min(size for (size, _), rate in rates.items() if rate >= nearly)
+    return size, rates.get((size, True), 0.0) > WORTHWHILE * rates.get((size, False), 0.0)
 
 
 def fit(
@@ -186,7 +177,8 @@ def _compile(model: keras.Model, config: TrainingConfig, quantiles: Sequence[flo
     # The metric is the bare loss: with an L2 penalty in it, shrinking weights would pass for better forecasts.
     loss = pinball(quantiles) if quantiles else LOSSES[config.loss or "mse"]
     error = keras.metrics.MeanMetricWrapper(loss, name="error")
-    model.compile(_optimizer(config), loss=loss, metrics=[error], jit_compile=_jit())
+    compiled = config.jit_compile if keras.backend.backend() == "tensorflow" else "auto"  # others cannot do without
+    model.compile(_optimizer(config), loss=loss, metrics=[error], jit_compile=compiled)
 
 
 def _check_ahead(resumed: Checkpoint, config: TrainingConfig, batches: int) -> None:
@@ -295,9 +287,3 @@ def learning_rate_at(epoch: int, config: TrainingConfig, current: float | None =
 def _optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
     batches = config.accumulate_gradients if config.accumulate_gradients > 1 else None
     return OPTIMIZERS[config.optimizer](config.learning_rate, clipnorm=config.clipnorm, gradient_accumulation_steps=batches)
-
-
-def _jit() -> bool | str:
-    """XLA takes 5-10 s to compile on TensorFlow, more than it saves on data of ordinary size; JAX needs it."""
-    import os
-    return {"0": False, "1": True}[os.environ.get("XJ", "0")] if keras.backend.backend() == "tensorflow" else "auto"
