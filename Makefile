@@ -1,8 +1,9 @@
-# `make` trains the airline example, `make test` runs every test. Both set up .venv first; all they need is Python 3.11 or newer.
+# `make` trains the airline example, `make test` runs every test, `make docs` builds the pages. Each sets up .venv first; all it needs
+# is Python 3.11 or newer.
 PYTHON ?= python3
 RUN = .venv/bin
 
-.PHONY: demo test
+.PHONY: demo test docs
 
 demo: .venv/ready
 	$(RUN)/forecast train configs/airline.yaml
@@ -11,6 +12,9 @@ test: .venv/ready-dev
 	$(RUN)/python -m ruff check .
 	$(RUN)/python -m pytest
 	KERAS_BACKEND=jax $(RUN)/python -m pytest -m backend
+
+docs: .venv/ready-dev
+	$(RUN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
 
 .venv/ready: pyproject.toml constraints.txt constraints-predict.txt
 	$(PYTHON) -m venv .venv

@@ -28,6 +28,7 @@ TRAIN, VALIDATION, HORIZON = 8640, 2880, 24
 TARGET, OTHERS = "OT", ["HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL"]
 BATCHES = (32, 64, 128, 256)
 FIRST = 3  # steps that are not counted: they compile and fill caches
+FEWEST = 4  # that are, however slow they are
 RATE = 1e-3
 
 
@@ -38,9 +39,14 @@ class Shape(NamedTuple):
     channels: int
     units: int
     most: int
+    raced: tuple[int, ...]  # batch sizes of the race
 
 
-SHAPES = {"small": Shape(24, 1, 32, 30), "medium": Shape(96, 7, 64, 90), "large": Shape(336, 7, 128, 240)}
+SHAPES = {
+    "small": Shape(24, 1, 32, 20, (64, 256)),
+    "medium": Shape(96, 7, 64, 60, (32, 64, 256)),
+    "large": Shape(336, 7, 128, 180, (256,)),
+}
 
 
 def main() -> None:
@@ -55,7 +61,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int)
     options = parser.parse_args()
     if options.only:
-        TOOLS[options.only].work(options, Recorder(options.seconds))
+        windows = TRAIN - SHAPES[options.shapes[0]].lookback - HORIZON + 1
+        TOOLS[options.only].work(options, Recorder(options.seconds, math.ceil(windows / options.batch)))
         return
     matrix = matrix_rate()
     print(f"windows per second in training; this machine: {matrix / 1e9:.0f} billion multiply-adds per second in float32")
@@ -66,8 +73,9 @@ def main() -> None:
 class Recorder:
     """What one training shows: the times of its steps and its validation errors; it ends after so many seconds."""
 
-    def __init__(self, seconds: float):
-        self.seconds = seconds
+    def __init__(self, seconds: float, batches: int):
+        """batches: of an epoch; the last one is not full, and not counted."""
+        self.seconds, self.batches, self.steps = seconds, batches, 0
         self.gaps: list[float] = []
         self.points: list[tuple[float, float]] = []
         self.last: float | None = None
@@ -79,20 +87,21 @@ class Recorder:
         self.began = self.began or now
         if self.last is not None:
             self.gaps.append(now - self.last)
-        self.last = now
-        return now - self.began > self.seconds
+        self.steps += 1
+        self.last = now if (self.steps + 1) % self.batches else None
+        return now - self.began > self.seconds and len(self.gaps) > FIRST + FEWEST
 
     def validated(self, error: float) -> None:
         """An epoch was validated; the time until the next step does not count as a step's."""
         self.points.append((time.perf_counter() - BEGAN, error))
-        self.last = None
+        self.last, self.steps = None, 0
 
     def tell(self, batch: int) -> None:
         """One line for the process that asked."""
         steps = self.gaps[FIRST:]
         told = {
             "batch": batch,
-            "rate": batch * len(steps) / sum(steps) if steps else None,
+            "rate": batch * len(steps) / sum(steps),
             "points": self.points,
             "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
@@ -210,7 +219,7 @@ def darts(options: argparse.Namespace, recorder: Recorder) -> None:
 
 
 def torch(options: argparse.Namespace, recorder: Recorder) -> None:
-    """torch.nn.LSTM and a linear layer in a bare loop, as fast as torch gets."""
+    """torch.nn.LSTM and a linear layer in a bare loop."""
     import torch
 
     shape = SHAPES[options.shapes[0]]
@@ -225,7 +234,7 @@ def torch(options: argparse.Namespace, recorder: Recorder) -> None:
             optimizer.zero_grad()
             torch.nn.functional.mse_loss(forecasts, batch[:, shape.lookback :, 0]).backward()
             optimizer.step()
-            if len(chosen) == options.batch and recorder.step():
+            if recorder.step():
                 recorder.tell(options.batch)
                 return
 
@@ -289,22 +298,27 @@ def compare(options: argparse.Namespace, shape: str, matrix: float) -> None:
         told = "".join(f"{rate:>9,.0f}" for rate in own.values())
         share = "" if name in SEGMENTS else f"{median / floor:.0%}"
         print(f"{name:<26}{told}{median:>9,.0f}{ratio:>8.2f}{share:>8}{peak:>9.0f}", flush=True)
-    race(options, shape, {name: best[name] for name in names if name in RIVALS})
+    race(options, shape, [name for name in names if name in RIVALS])
 
 
-def race(options: argparse.Namespace, shape: str, batches: dict[str, int]) -> None:
-    """Seconds of whole processes until the lowest validation error that all reached; our segments beside each one's lowest."""
-    runs = {name: train(options, name, shape, batch, SHAPES[shape].most)["points"] for name, batch in batches.items()}
+def race(options: argparse.Namespace, shape: str, names: list[str]) -> None:
+    """Seconds of whole processes until the lowest validation error that all reached, each with the batch size that gets there
+    first; our segments beside each one's lowest.
+    """
+    size = SHAPES[shape]
+    runs = {(name, batch): train(options, name, shape, batch, size.most)["points"] for batch in size.raced for name in names}
+    lowest = {name: min(error for (own, _), points in runs.items() if own == name for _, error in points) for name in names}
     segments = train(options, "segments", shape, 256, SEGMENTS_MOST)["points"]
-    goal = max(min(error for _, error in points) for points in runs.values())
-    print(f"{'':<26}{'batch':>9}{'lowest':>9}{'seconds':>9}{f'until {goal:.4f}':>18}{'ratio':>8}   segments until as low, ratio")
-    for name, points in runs.items():
-        lowest = min(error for _, error in points)
-        after, at, passed = until(points, lowest), until(points, goal), until(segments, lowest)
-        told = f"{batches[name]:>9}{lowest:>9.4f}{after:>9.0f}{at:>18.0f}{at / until(runs['forecast'], goal):>8.1f}"
+    goal, best = max(lowest.values()), {}
+    print(f"{'':<26}{'lowest':>9}{'seconds':>9}{f'until {goal:.4f}':>18}{'batch':>9}{'ratio':>8}   segments until as low, ratio")
+    for name in names:
+        at, batch = min((until(points, goal), batch) for (own, batch), points in runs.items() if own == name)
+        after = min(until(points, lowest[name]) for (own, _), points in runs.items() if own == name)
+        best[name], passed = at, until(segments, lowest[name])
+        told = f"{lowest[name]:>9.4f}{after:>9.0f}{at:>18.0f}{batch:>9}{at / best['forecast']:>8.1f}"
         print(f"{name:<26}{told}   {f'{passed:.0f}, {after / passed:.1f}' if math.isfinite(passed) else 'never'}", flush=True)
-    lowest = min(error for _, error in segments)
-    print(f"{'segments':<26}{256:>9}{lowest:>9.4f}{until(segments, lowest):>9.0f}{until(segments, goal):>18.0f}", flush=True)
+    own = min(error for _, error in segments)
+    print(f"{'segments':<26}{own:>9.4f}{until(segments, own):>9.0f}{until(segments, goal):>18.0f}{256:>9}", flush=True)
 
 
 def until(points: list[tuple[float, float]], error: float) -> float:

@@ -166,7 +166,8 @@ def many_series(folder: Path) -> Path:
         "data: {path: many.csv, timestamp: time, target: y, series_id: id}\nsplits: {validation: 24, test: 24}\n"
         "windows: {lookback: 96, horizon: 24, stride: 24}\nmodel: {units: [64, 64]}\ntraining: {epochs: 1, batch_size: 256}\n"
     )
-    subprocess.run(forecast("train", str(folder / "many.yaml"), "--run-dir", str(folder / "many"), "--quiet"), check=True)
+    training = forecast("train", str(folder / "many.yaml"), "--run-dir", str(folder / "many"), "--quiet")
+    subprocess.run(training, check=True, capture_output=True)
     return folder / "many"
 
 

@@ -1,4 +1,4 @@
-"""Writes docs/config.md and docs/config.schema.json from the code: python docs/make_reference.py"""
+"""Writes docs/commands.md, docs/config.md and docs/config.schema.json from the code: python docs/make_reference.py"""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
+from typer.testing import CliRunner
 
 from forecast.config import Config, Section, schema, section_of
 from forecast.grids import ExperimentConfig
 
-PAGE = Path(__file__).with_name("config.md")
-SCHEMA = Path(__file__).with_name("config.schema.json")
+FOLDER = Path(__file__).parent
 INTRODUCTION = """# Every key of a config
 
 Made from `forecast/config.py` and `forecast/grids.py` by `docs/make_reference.py`. Keys without a default must be given. Any key
@@ -22,6 +22,20 @@ Code, begin the file with `# yaml-language-server: $schema=config.schema.json`.
 """
 
 
+def pages() -> dict[Path, str]:
+    """Every file that is made from the code, and its text."""
+    made = {"commands.md": commands(), "config.md": reference(), "config.schema.json": json.dumps(schema(), indent=2) + "\n"}
+    return {FOLDER / name: text for name, text in made.items()}
+
+
+def commands() -> str:
+    """Every command with its arguments and options, as Typer writes them."""
+    from typer.cli import app
+
+    arguments = ["forecast.cli", "utils", "docs", "--name", "forecast", "--title", "Commands"]
+    return CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+
+
 def reference() -> str:
     """The whole page as Markdown: a table per section."""
     top = {name: field for name, field in Config.model_fields.items() if section_of(field.annotation) is None}
@@ -29,11 +43,6 @@ def reference() -> str:
     pages += [_section(name, section) for name, field in Config.model_fields.items() if (section := section_of(field.annotation))]
     pages.append(_table("The file of `forecast experiment`", ExperimentConfig.__doc__, ExperimentConfig.model_fields))
     return "\n".join(pages)
-
-
-def schema_text() -> str:
-    """What `forecast schema` prints."""
-    return json.dumps(schema(), indent=2) + "\n"
 
 
 def _section(name: str, section: type[Section]) -> str:
@@ -73,5 +82,5 @@ def _choices(field: FieldInfo) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(reference(), encoding="utf-8")
-    SCHEMA.write_text(schema_text(), encoding="utf-8")
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")

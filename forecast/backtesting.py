@@ -14,19 +14,21 @@ import numpy as np
 import pandas as pd
 
 from forecast.config import Config
+from forecast.contracts import contract
 from forecast.data import Panel
-from forecast.environment import environment
+from forecast.environment import environment, without_cudnn
 from forecast.errors import ConfigError, RunError
 from forecast.evaluation import BASELINES, MODEL, Scoreboard, summary
 from forecast.intervals import Calibration
 from forecast.loading import load_config
+from forecast.plots import write_backtest_plots
 from forecast.preparation import Prepared, prepare_panel, prepare_parts, read_checked
-from forecast.reports import write_backtest_plots
+from forecast.reports import report
 from forecast.runs import Run
 from forecast.scoring import Fitted, calibrated, score, scoreboard
 from forecast.splits import Fold, Splits, make_splits
 from forecast.trained import read_trained
-from forecast.training import check_apart, check_trainable, fit_members, fit_ridges, with_pace
+from forecast.training import check_apart, check_trainable, fit_members, fit_ridges, spared, with_pace
 from forecast.windows import Windows
 
 if TYPE_CHECKING:
@@ -68,8 +70,11 @@ def backtest(
     with run.recording():
         folds = replace(folds, first=with_pace(folds.first))  # one for all folds
         run.write_text(run.config, folds.first.config.to_yaml())
-        run.write_json(run.environment, environment())
-        run.write_json(run.contract, {"timezone": folds.first.panel.timestamps.tz and str(folds.first.panel.timestamps.tz)})
+        found = environment()
+        run.write_json(run.environment, found)
+        if slow := without_cudnn(config.model, found):
+            log.warning("the GPU is not used as it could be: %s", slow)
+        run.write_json(run.contract, contract(folds.first.panel))
         board = scoreboard(folds.first)
         table = _through_the_folds(run, folds, tested, board, on_progress)
         scores = board.scores()
@@ -78,9 +83,12 @@ def backtest(
         run.write_table(run.steps, _per_step(scores))
         run.write_table(run.per_series, board.per_series())
         run.write_json(run.metrics, summary(board, int(table.kept_epoch.max())) | {"test": scores})
-        write_backtest_plots(run)
+        with spared("the plots"):
+            write_backtest_plots(run)
         seconds = {"all": round(time.perf_counter() - began, 2)}
         run.write_json(run.environment, run.read_json(run.environment) | {"seconds": seconds})
+        with spared("report.html"):
+            report(run)
     return run
 
 

@@ -71,6 +71,14 @@ def _debug(ctx: typer.Context, value: bool) -> None:
     ctx.find_root().obj = value
 
 
+def _quiet(ctx: typer.Context, value: bool) -> bool:
+    if value:
+        from forecast.files import watched
+
+        ctx.with_resource(watched(None))
+    return value
+
+
 def _version(value: bool) -> None:
     if value:
         typer.echo(f"forecast {__version__}")
@@ -110,7 +118,7 @@ FolderDir = Annotated[
 NumberOfWorkers = Annotated[int, typer.Option("--workers", min=1, help="Processes that share the cores; on Ray, all cores work.")]
 Engine = Annotated[str, typer.Option(metavar="local|ray", help="Where runs are computed.")]
 Address = Annotated[str | None, typer.Option(help="Of a Ray cluster, such as 10.0.0.1:6379 or auto.", show_default=False)]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no tables.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_quiet, help="Print no progress and no tables.")]
 
 
 @app.callback()
@@ -126,6 +134,55 @@ def _forecast(
 
     logging.getLogger("forecast").handlers = [_Warnings()]
     ctx.with_resource(reading())
+
+
+@app.command()
+def init(
+    data: Annotated[Path, typer.Argument(help="CSV or Parquet file.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="YAML to write. [default: DATA.yaml]", show_default=False)
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Column to forecast. [default: the first numeric one]", show_default=False)
+    ] = None,
+    horizon: Annotated[int | None, typer.Option(min=1, help="Steps to forecast. [default: a season]", show_default=False)] = None,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
+    """Look at a data file and write a commented config that trains as it is.
+
+    Example:  forecast init sales.csv -o sales.yaml --target revenue --horizon 14
+    """
+    from forecast.drafting import init as draft
+
+    path = draft(data, output, target, horizon, force)
+    typer.echo(f"Wrote {path}; its comments say what was chosen and why.\nNext: forecast train {path}")
+
+
+@app.command()
+def validate(config: ConfigFile, override: Overrides = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Check a config and its data, without training.
+
+    Example:  forecast validate configs/airline.yaml
+    """
+    from dataclasses import asdict
+
+    from forecast.loading import parse_overrides
+    from forecast.validation import validate as check
+
+    findings = check(config, parse_overrides(override or []))
+    failed = any(finding.level == "error" for finding in findings)
+    if as_json:
+        typer.echo(json.dumps({"valid": not failed, "findings": [asdict(finding) for finding in findings]}))
+    else:
+        for finding in findings:
+            mark = {"ok": "✔", "warning": "⚠", "error": "✘"}[finding.level]
+            remedy = f"\n      {finding.remedy}" if finding.remedy else ""
+            typer.echo(f"{mark} {finding.subject:<8} {finding.text}{remedy}")
+    if failed:
+        raise typer.Exit(1)
+    if not as_json:
+        typer.echo(f"\nNext: forecast train {config}")
 
 
 @app.command()
@@ -166,219 +223,36 @@ def train(
 
 
 @app.command()
-def update(
-    run: RunFolder,
-    data: Annotated[Path, typer.Argument(help="Newer rows, or all rows.", show_default=False)],
-    intervals_only: Annotated[bool, typer.Option("--intervals-only", help="Leave the network as it is.")] = False,
-    run_dir: RunDir = None,
-    even_if_worse: Annotated[
-        bool, typer.Option("--even-if-worse", help="Take the new run though the old one forecasts the newest rows better.")
-    ] = False,
-    force: Force = False,
-    override: Overrides = None,
-    fail_if_worse_than: FailIfWorse = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Go on with newer rows: a new run, trained further from the weights of this one, if it is no worse.
+def report(run: RunFolder, quiet: Quiet = False, debug: Debug = False) -> None:
+    """Write one page that explains a run: forecasts, errors, training, data, and what is wrong.
 
-    Example:  forecast update runs/airline-1 new.csv
+    Example:  forecast report runs/airline-1
     """
-    from forecast.loading import parse_overrides
+    from forecast.reports import report as write_report
 
-    overrides = parse_overrides(override or [])
-    from forecast.console import trained
-    from forecast.progress import progress
-    from forecast.updating import update as update_run
-
-    with progress(quiet) as on_progress:
-        new = update_run(run, data, run_dir, force, intervals_only, even_if_worse, overrides, on_progress)
-    _tell(new, trained, quiet, as_json, fail_if_worse_than)
+    path = write_report(run)
+    typer.echo(str(path) if quiet else f"Wrote {path}; it opens in any browser, without a network.")
 
 
 @app.command()
-def reproduce(
-    run: RunFolder,
-    data: Annotated[
-        Path | None, typer.Option(help="Where the run's data are now. [default: where its config says]", show_default=False)
-    ] = None,
-    run_dir: Annotated[
-        Path | None, typer.Option(help="Keep the second training here. [default: it is removed]", show_default=False)
-    ] = None,
-    tolerance: Annotated[float, typer.Option(min=0, help="Relative difference up to which numbers are the same.")] = 1e-3,
-    quiet: Quiet = False,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Train a run again and compare: data, windows, initial weights, every epoch, metrics. Exits with 1 if they differ.
+def diagnose(run: RunFolder, as_json: Json = False, debug: Debug = False) -> None:
+    """Say what is wrong with the training of a run, with the figures that say so and what to change.
 
-    Example:  forecast reproduce runs/airline-1
+    Example:  forecast diagnose runs/airline-1
     """
     from dataclasses import asdict
 
-    from forecast.console import reproduced
-    from forecast.progress import progress
-    from forecast.reproduction import reproduce as train_again
-    from forecast.reproduction import verdict_of
+    from forecast.console import diagnosed
+    from forecast.diagnosis import diagnose as find
 
-    with progress(quiet) as on_progress:
-        stages = train_again(run, data, run_dir, tolerance, on_progress)
-    verdict = verdict_of(stages)
+    found = find(run)
     if as_json:
-        typer.echo(json.dumps({"verdict": verdict, "stages": [asdict(stage) for stage in stages]}))
-    else:
-        for line in [verdict] if quiet else reproduced(stages, verdict):
-            typer.echo(line)
-    if verdict == "differs":
-        raise typer.Exit(1)
-
-
-@app.command()
-def backtest(
-    source: Annotated[Path, typer.Argument(metavar="CONFIG|RUN", help="YAML file or run directory.", show_default=False)],
-    folds: Annotated[
-        int | None, typer.Option(min=1, help="How often to put it to the test. [config: 5]", show_default=False)
-    ] = None,
-    stride: Annotated[
-        str | None, typer.Option(help="Cutoffs of each fold. [config: the test part's, divided]", show_default=False)
-    ] = None,
-    refit: Annotated[
-        str | None,
-        typer.Option(help="When to train anew: never, every, or every so many folds. [config: every]", show_default=False),
-    ] = None,
-    run_dir: RunDir = None,
-    force: Force = False,
-    override: Overrides = None,
-    fail_if_worse_than: FailIfWorse = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Train as if it were the past, forecast what came next, move on, and again.
-
-    Example:  forecast backtest configs/airline.yaml --folds 5 --stride 12
-    """
-    from forecast.loading import parse_overrides
-
-    chosen = {"backtest.folds": folds, "backtest.stride": stride, "backtest.refit": refit}
-    own = [f"{key}={value}" for key, value in chosen.items() if value is not None]
-    overrides = parse_overrides([*own, *(override or [])])
-    from forecast.backtesting import backtest as backtest_source
-    from forecast.console import backtested
-    from forecast.progress import progress
-
-    with progress(quiet) as on_progress:
-        run = backtest_source(source, run_dir, force, overrides, on_progress)
-    _tell(run, backtested, quiet, as_json, fail_if_worse_than)
-
-
-def _tell(
-    run: Run, lines: Callable[[Run, dict], Iterable[str]], quiet: bool, as_json: bool, fail_if_worse_than: str | None
-) -> None:
-    """Print the metrics of a run as asked for, and exit with 3 where it is worse than it may be."""
-    metrics = run.read_json(run.metrics)
-    _show(run, lambda: metrics, lines(run, metrics), quiet, as_json)
-    from forecast.evaluation import worse_than
-
-    if fail_if_worse_than and worse_than(metrics, fail_if_worse_than):
-        typer.echo(f"The network is worse than {fail_if_worse_than} (--fail-if-worse-than).", err=True)
-        raise typer.Exit(3)
-
-
-def _show(run: Run, document: Callable[[], dict], lines: Iterable[str], quiet: bool, as_json: bool) -> None:
-    """Print what a command made: one JSON document, the directory alone, or lines for people."""
-    if as_json:
-        typer.echo(json.dumps({"run": str(run.directory), **document()}))
-    elif quiet:
-        typer.echo(str(run.directory))
-    else:
-        for line in lines:
-            typer.echo(line)
-
-
-@contextlib.contextmanager
-def _resumable() -> Iterator[None]:
-    """Ctrl-C ends a command that can be called again."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("Interrupted; the same command goes on.", err=True)
-        raise typer.Exit(130) from None
-
-
-@app.command()
-def experiment(
-    source: Annotated[
-        Path, typer.Argument(metavar="EXPERIMENT", help="YAML file with base, grid, cases, seeds.", show_default=False)
-    ],
-    workers: NumberOfWorkers = 1,
-    engine: Engine = "local",
-    address: Address = None,
-    run_dir: FolderDir = None,
-    force: Force = False,
-    override: Overrides = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Train every combination of what is varied, and rank the runs. Called again, it goes on where it was interrupted.
-
-    Example:  forecast experiment configs/experiments/cells.yaml --workers 2
-    """
-    from forecast.loading import parse_overrides
-
-    overrides = parse_overrides(override or [])
-    from forecast.console import experimented
-    from forecast.experiments import experiment as run_experiment
-    from forecast.progress import print_finished
-    from forecast.workers import Workers
-
-    shown = None if quiet else print_finished
-    with _resumable():
-        folder = run_experiment(source, run_dir, force, overrides, Workers(workers, engine, address), shown)
-    _show(folder, lambda: {"leaderboard": _rows(folder, folder.leaderboard)}, experimented(folder), quiet, as_json)
-
-
-@app.command()
-def tune(
-    config: ConfigFile,
-    trials: Annotated[int | None, typer.Option(min=1, help="Of the whole study. [config: 30]", show_default=False)] = None,
-    budget: Annotated[
-        str | None, typer.Option(metavar="TIME", help="When to stop, such as 90s, 10m or 2h.", show_default=False)
-    ] = None,
-    storage: Annotated[
-        str | None,
-        typer.Option(metavar="FILE|URL", help="Journal or database that several processes share.", show_default=False),
-    ] = None,
-    workers: NumberOfWorkers = 1,
-    engine: Engine = "local",
-    address: Address = None,
-    run_dir: FolderDir = None,
-    force: Force = False,
-    override: Overrides = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Search for better values of a config, and train the best. Called again, it goes on where it was interrupted.
-
-    Example:  forecast tune configs/airline.yaml --budget 10m --workers 2
-    """
-    from forecast.loading import parse_overrides
-
-    chosen = {"tuning.trials": trials, "tuning.budget": budget}
-    overrides = {key: value for key, value in chosen.items() if value is not None} | parse_overrides(override or [])
-    from forecast.console import tuned
-    from forecast.progress import print_finished
-    from forecast.tuning import tune as search
-    from forecast.workers import Workers
-
-    shown = None if quiet else print_finished
-    with _resumable():
-        folder = search(config, run_dir, force, overrides, Workers(workers, engine, address), storage, shown)
-    document = {"best": str(folder.best)}
-    _show(folder, lambda: document | {"trials": _rows(folder, folder.trials)}, tuned(folder), quiet, as_json)
+        typer.echo(json.dumps([asdict(one) for one in found]))
+        return
+    for line in diagnosed(found):
+        typer.echo(line)
+    if not found:
+        typer.echo("✔ Nothing is wrong with this training, as far as its figures tell.")
 
 
 @app.command()
@@ -485,6 +359,79 @@ def plan(
 
 
 @app.command()
+def backtest(
+    source: Annotated[Path, typer.Argument(metavar="CONFIG|RUN", help="YAML file or run directory.", show_default=False)],
+    folds: Annotated[
+        int | None, typer.Option(min=1, help="How often to put it to the test. [config: 5]", show_default=False)
+    ] = None,
+    stride: Annotated[
+        str | None, typer.Option(help="Cutoffs of each fold. [config: the test part's, divided]", show_default=False)
+    ] = None,
+    refit: Annotated[
+        str | None,
+        typer.Option(help="When to train anew: never, every, or every so many folds. [config: every]", show_default=False),
+    ] = None,
+    run_dir: RunDir = None,
+    force: Force = False,
+    override: Overrides = None,
+    fail_if_worse_than: FailIfWorse = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train as if it were the past, forecast what came next, move on, and again.
+
+    Example:  forecast backtest configs/airline.yaml --folds 5 --stride 12
+    """
+    from forecast.loading import parse_overrides
+
+    chosen = {"backtest.folds": folds, "backtest.stride": stride, "backtest.refit": refit}
+    own = [f"{key}={value}" for key, value in chosen.items() if value is not None]
+    overrides = parse_overrides([*own, *(override or [])])
+    from forecast.backtesting import backtest as backtest_source
+    from forecast.console import backtested
+    from forecast.progress import progress
+
+    with progress(quiet) as on_progress:
+        run = backtest_source(source, run_dir, force, overrides, on_progress)
+    _tell(run, backtested, quiet, as_json, fail_if_worse_than)
+
+
+def _tell(
+    run: Run, lines: Callable[[Run, dict], Iterable[str]], quiet: bool, as_json: bool, fail_if_worse_than: str | None
+) -> None:
+    """Print the metrics of a run as asked for, and exit with 3 where it is worse than it may be."""
+    metrics = run.read_json(run.metrics)
+    _show(run, lambda: metrics, lines(run, metrics), quiet, as_json)
+    from forecast.evaluation import worse_than
+
+    if fail_if_worse_than and worse_than(metrics, fail_if_worse_than):
+        typer.echo(f"The network is worse than {fail_if_worse_than} (--fail-if-worse-than).", err=True)
+        raise typer.Exit(3)
+
+
+def _show(run: Run, document: Callable[[], dict], lines: Iterable[str], quiet: bool, as_json: bool) -> None:
+    """Print what a command made: one JSON document, the directory alone, or lines for people."""
+    if as_json:
+        typer.echo(json.dumps({"run": str(run.directory), **document()}))
+    elif quiet:
+        typer.echo(str(run.directory))
+    else:
+        for line in lines:
+            typer.echo(line)
+
+
+@contextlib.contextmanager
+def _resumable() -> Iterator[None]:
+    """Ctrl-C ends a command that can be called again."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("Interrupted; the same command goes on.", err=True)
+        raise typer.Exit(130) from None
+
+
+@app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs or backtests.", show_default=False)],
     sort: Annotated[str, typer.Option(help="Metric to rank by.")] = "mae",
@@ -505,6 +452,149 @@ def compare(
     else:
         for line in compared(table):
             typer.echo(line)
+
+
+@app.command()
+def experiment(
+    source: Annotated[
+        Path, typer.Argument(metavar="EXPERIMENT", help="YAML file with base, grid, cases, seeds.", show_default=False)
+    ],
+    workers: NumberOfWorkers = 1,
+    engine: Engine = "local",
+    address: Address = None,
+    run_dir: FolderDir = None,
+    force: Force = False,
+    override: Overrides = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train every combination of what is varied, and rank the runs. Called again, it goes on where it was interrupted.
+
+    Example:  forecast experiment configs/experiments/cells.yaml --workers 2
+    """
+    from forecast.loading import parse_overrides
+
+    overrides = parse_overrides(override or [])
+    from forecast.console import experimented
+    from forecast.experiments import experiment as run_experiment
+    from forecast.progress import print_finished
+    from forecast.workers import Workers
+
+    shown = None if quiet else print_finished
+    with _resumable():
+        folder = run_experiment(source, run_dir, force, overrides, Workers(workers, engine, address), shown)
+    _show(folder, lambda: {"leaderboard": _rows(folder, folder.leaderboard)}, experimented(folder), quiet, as_json)
+
+
+@app.command()
+def tune(
+    config: ConfigFile,
+    trials: Annotated[int | None, typer.Option(min=1, help="Of the whole study. [config: 30]", show_default=False)] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="When to stop, such as 90s, 10m or 2h.", show_default=False)
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|URL", help="Journal or database that several processes share.", show_default=False),
+    ] = None,
+    workers: NumberOfWorkers = 1,
+    engine: Engine = "local",
+    address: Address = None,
+    run_dir: FolderDir = None,
+    force: Force = False,
+    override: Overrides = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Search for better values of a config, and train the best. Called again, it goes on where it was interrupted.
+
+    Example:  forecast tune configs/airline.yaml --budget 10m --workers 2
+    """
+    from forecast.loading import parse_overrides
+
+    chosen = {"tuning.trials": trials, "tuning.budget": budget}
+    overrides = {key: value for key, value in chosen.items() if value is not None} | parse_overrides(override or [])
+    from forecast.console import tuned
+    from forecast.progress import print_finished
+    from forecast.tuning import tune as search
+    from forecast.workers import Workers
+
+    shown = None if quiet else print_finished
+    with _resumable():
+        folder = search(config, run_dir, force, overrides, Workers(workers, engine, address), storage, shown)
+    document = {"best": str(folder.best)}
+    _show(folder, lambda: document | {"trials": _rows(folder, folder.trials)}, tuned(folder), quiet, as_json)
+
+
+@app.command()
+def update(
+    run: RunFolder,
+    data: Annotated[Path, typer.Argument(help="Newer rows, or all rows.", show_default=False)],
+    intervals_only: Annotated[bool, typer.Option("--intervals-only", help="Leave the network as it is.")] = False,
+    run_dir: RunDir = None,
+    even_if_worse: Annotated[
+        bool, typer.Option("--even-if-worse", help="Take the new run though the old one forecasts the newest rows better.")
+    ] = False,
+    force: Force = False,
+    override: Overrides = None,
+    fail_if_worse_than: FailIfWorse = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Go on with newer rows: a new run, trained further from the weights of this one, if it is no worse.
+
+    Example:  forecast update runs/airline-1 new.csv
+    """
+    from forecast.loading import parse_overrides
+
+    overrides = parse_overrides(override or [])
+    from forecast.console import trained
+    from forecast.progress import progress
+    from forecast.updating import update as update_run
+
+    with progress(quiet) as on_progress:
+        new = update_run(run, data, run_dir, force, intervals_only, even_if_worse, overrides, on_progress)
+    _tell(new, trained, quiet, as_json, fail_if_worse_than)
+
+
+@app.command()
+def reproduce(
+    run: RunFolder,
+    data: Annotated[
+        Path | None, typer.Option(help="Where the run's data are now. [default: where its config says]", show_default=False)
+    ] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Keep the second training here. [default: it is removed]", show_default=False)
+    ] = None,
+    tolerance: Annotated[float, typer.Option(min=0, help="Relative difference up to which numbers are the same.")] = 1e-3,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a run again and compare: data, windows, initial weights, every epoch, metrics. Exits with 1 if they differ.
+
+    Example:  forecast reproduce runs/airline-1
+    """
+    from dataclasses import asdict
+
+    from forecast.console import reproduced
+    from forecast.progress import progress
+    from forecast.reproduction import reproduce as train_again
+    from forecast.reproduction import verdict_of
+
+    with progress(quiet) as on_progress:
+        stages = train_again(run, data, run_dir, tolerance, on_progress)
+    verdict = verdict_of(stages)
+    if as_json:
+        typer.echo(json.dumps({"verdict": verdict, "stages": [asdict(stage) for stage in stages]}))
+    else:
+        for line in [verdict] if quiet else reproduced(stages, verdict):
+            typer.echo(line)
+    if verdict == "differs":
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -539,6 +629,30 @@ def detect(
 
 
 @app.command()
+def check_leaks(config: ConfigFile, override: Overrides = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Change the data after several cutoffs and check that nothing before them moves.
+
+    Example:  forecast check-leaks configs/airline.yaml
+    """
+    from forecast.leaks import check_leaks as check
+    from forecast.leaks import to_json
+    from forecast.loading import load_config, parse_overrides
+    from forecast.runs import Run
+
+    path = Run(config).config if config.is_dir() else config
+    checks = check(load_config(path, parse_overrides(override or [])))
+    if as_json:
+        typer.echo(json.dumps(to_json(checks)))
+    else:
+        for made in checks:
+            typer.echo(f"{'✔' if made.passed else '✘'} {made.cutoff:<26} {made.what} {made.found}")
+    if not all(made.passed for made in checks):
+        raise typer.Exit(1)
+    if not as_json:
+        typer.echo(f"\nNo leak found. Next: forecast train {config}")
+
+
+@app.command()
 def export(
     run: RunFolder,
     to: Annotated[str, typer.Option(metavar="onnx|keras|saved_model|litert", help="The format.", show_default=False)],
@@ -569,79 +683,6 @@ def export(
             f"Checked on {made.windows} windows: its forecasts differ from the run's by at most {made.difference:.2g},"
             f" {made.difference_scaled:.0e} of the largest."
         )
-
-
-@app.command()
-def init(
-    data: Annotated[Path, typer.Argument(help="CSV or Parquet file.", show_default=False)],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="YAML to write. [default: DATA.yaml]", show_default=False)
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="Column to forecast. [default: the first numeric one]", show_default=False)
-    ] = None,
-    horizon: Annotated[int | None, typer.Option(min=1, help="Steps to forecast. [default: a season]", show_default=False)] = None,
-    force: Force = False,
-    debug: Debug = False,
-) -> None:
-    """Look at a data file and write a commented config that trains as it is.
-
-    Example:  forecast init sales.csv -o sales.yaml --target revenue --horizon 14
-    """
-    from forecast.drafting import init as draft
-
-    path = draft(data, output, target, horizon, force)
-    typer.echo(f"Wrote {path}; its comments say what was chosen and why.\nNext: forecast train {path}")
-
-
-@app.command()
-def validate(config: ConfigFile, override: Overrides = None, as_json: Json = False, debug: Debug = False) -> None:
-    """Check a config and its data, without training.
-
-    Example:  forecast validate configs/airline.yaml
-    """
-    from dataclasses import asdict
-
-    from forecast.loading import parse_overrides
-    from forecast.validation import validate as check
-
-    findings = check(config, parse_overrides(override or []))
-    failed = any(finding.level == "error" for finding in findings)
-    if as_json:
-        typer.echo(json.dumps({"valid": not failed, "findings": [asdict(finding) for finding in findings]}))
-    else:
-        for finding in findings:
-            mark = {"ok": "✔", "warning": "⚠", "error": "✘"}[finding.level]
-            remedy = f"\n      {finding.remedy}" if finding.remedy else ""
-            typer.echo(f"{mark} {finding.subject:<8} {finding.text}{remedy}")
-    if failed:
-        raise typer.Exit(1)
-    if not as_json:
-        typer.echo(f"\nNext: forecast train {config}")
-
-
-@app.command()
-def check_leaks(config: ConfigFile, override: Overrides = None, as_json: Json = False, debug: Debug = False) -> None:
-    """Change the data after several cutoffs and check that nothing before them moves.
-
-    Example:  forecast check-leaks configs/airline.yaml
-    """
-    from forecast.leaks import check_leaks as check
-    from forecast.leaks import to_json
-    from forecast.loading import load_config, parse_overrides
-    from forecast.runs import Run
-
-    path = Run(config).config if config.is_dir() else config
-    checks = check(load_config(path, parse_overrides(override or [])))
-    if as_json:
-        typer.echo(json.dumps(to_json(checks)))
-    else:
-        for made in checks:
-            typer.echo(f"{'✔' if made.passed else '✘'} {made.cutoff:<26} {made.what} {made.found}")
-    if not all(made.passed for made in checks):
-        raise typer.Exit(1)
-    if not as_json:
-        typer.echo(f"\nNo leak found. Next: forecast train {config}")
 
 
 @app.command()

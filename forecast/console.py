@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from forecast.evaluation import LABELS
+from forecast.diagnosis import Diagnosis, diagnose
+from forecast.evaluation import LABELS, coverage
 from forecast.runs import Run
 from forecast.significance import ALPHA
 
@@ -30,13 +31,22 @@ def trained(run: Run, metrics: dict) -> Iterator[str]:
         total = scores["forecast"]["total"]["mae"]
         yield f"Where `{name}` is missing over the horizon ({cost['policy']}), MAE is {cost['mae']:.4g} instead of {total:.4g}."
     yield from _advice(metrics)
+    yield from diagnosed(diagnose(run))
     yield from _updated(run)
     stages = run.read_json(run.environment)["seconds"]
     yield "\nSeconds: " + ", ".join(f"{stage} {spent:.1f}" for stage, spent in stages.items())
     epochs = ", ".join(map(str, metrics["kept_epochs"].values()))
-    yield f"Kept the weights of epoch {epochs}. Plots, predictions and metrics: {run.directory}/"
+    yield f"Kept the weights of epoch {epochs}. Predictions, metrics and plots: {run.directory}/"
+    if run.report.exists():
+        yield f"All on one page, for a browser: {run.report}"
     command = "predict" if run.forecast.exists() else "plan"  # known covariates over the horizon are yet to be given
     yield f"Next: forecast {command} {run.directory}"
+
+
+def diagnosed(found: Sequence[Diagnosis]) -> Iterator[str]:
+    """What is wrong with a training, and what to change."""
+    for one in found:
+        yield f"⚠ {one.name}: {one.evidence}\n  {one.remedy}"
 
 
 def _updated(run: Run) -> Iterator[str]:
@@ -115,16 +125,8 @@ def _targets(scores: dict) -> Iterator[str]:
 
 def _intervals(scores: dict) -> Iterator[str]:
     """What share of the actual values lay within each interval."""
-    levels: dict = {}
-    for method, made in scores.get("intervals", {}).items():
-        for level, found in made["levels"].items():
-            low, high = found["coverage_low"], found["coverage_high"]
-            sure = f" (95% CI {100 * low:.0f}..{100 * high:.0f})" if low is not None else ""
-            levels.setdefault(level, []).append(f"{found['coverage']:.1%}{sure} {method}")
-    if levels:
-        yield ""
-    for level, told in levels.items():
-        yield f"Within the {level}% interval: {', '.join(told)}."
+    told = coverage(scores)
+    yield from ["", *told] if told else []
 
 
 def _advice(metrics: dict) -> Iterator[str]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.errors import DataError, RunError
+from forecast.errors import DataError, RunError, check_installed
 from forecast.intervals import bounds, column_of, columns_of
-from forecast.reports import anomalies_figure, read_table
+from forecast.plots import anomalies_figure, read_table
 from forecast.runs import Run
 from forecast.trained import Trained, continuing_windows, read_rows_of, read_trained
 
@@ -45,6 +45,7 @@ def detect(run: Run | str | Path, data: str | Path | None = None, level: float |
         RunError: the run is damaged, or has no such interval.
         DataError: `data` cannot be read, or is shorter than the lookback.
     """
+    check_installed("Detecting", ["matplotlib"], "train")
     run = run if isinstance(run, Run) else Run.open(run)
     trained = read_trained(run)
     levels = trained.config.intervals.level if trained.intervals and trained.config.intervals else []

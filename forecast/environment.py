@@ -45,11 +45,14 @@ def without_cudnn(model: ModelConfig, found: dict) -> str | None:
 
     found: an `environment`.
     """
+    cells = CUDNN.get(found["backend"], ())
     if not any(kind in device for device in found["devices"] for kind in ("gpu", "cuda")):
         return None
-    if model.cell not in CUDNN.get(found["backend"], ()):
-        return f"model.cell: {model.cell}"
-    return f"model.recurrent_dropout: {model.recurrent_dropout:g}" if model.recurrent_dropout else None
+    if model.cell in cells and not model.recurrent_dropout:
+        return None
+    cause = f"model.recurrent_dropout: {model.recurrent_dropout:g}" if model.cell in cells else f"model.cell: {model.cell}"
+    known = f"; on {found['backend']} it knows {' and '.join(cells)}, without recurrent_dropout" if cells else ""
+    return f"cuDNN cannot compute recurrent layers with {cause}{known}."
 
 
 def _cpu() -> str:

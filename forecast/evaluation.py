@@ -341,9 +341,22 @@ def advice(compared: Mapping[str, Comparison], moves: float, kept_epoch: int, li
         return (
             "The recurrent part added nothing on the validation part: this forecast is the ridge regression that it began with."
         )
+    if "linear" in ended["is not distinguishable from"]:
+        return "Nothing shows that the recurrent part adds anything to a ridge regression: believe it as much as that."
     if "linear" in ended["loses to"]:
         return "A ridge regression does better" + ("." if linear_skip else ": set model.linear_skip: true to start from it.")
     return ""
+
+
+def coverage(scores: dict) -> list[str]:
+    """What share of the actual values lay within each interval, a sentence for each; scores: of a part, as in metrics.json."""
+    levels: dict[str, list[str]] = {}
+    for method, made in scores.get("intervals", {}).items():
+        for level, found in made["levels"].items():
+            low, high = found["coverage_low"], found["coverage_high"]
+            sure = f" (95% CI {100 * low:.0f}..{100 * high:.0f})" if low is not None else ""
+            levels.setdefault(level, []).append(f"{found['coverage']:.1%}{sure} {method}")
+    return [f"Within the {level}% interval: {', '.join(told)}." for level, told in levels.items()]
 
 
 def predictions_table(forecasts: Forecasts, panel: Panel, quantiles: Sequence[float] = (), method: str = "") -> pd.DataFrame:

@@ -22,7 +22,7 @@ from forecast.grids import Cell, Experiment, read_experiment
 from forecast.pages import write_experiment_page
 from forecast.preparation import prepare_panel, read_checked, scored_on
 from forecast.runs import Run
-from forecast.training import check_apart, check_trainable, train
+from forecast.training import check_apart, check_fixed_pace, check_trainable, train
 from forecast.workers import Finished, Job, LostError, Workers
 from forecast.yaml12 import yaml_line
 
@@ -78,6 +78,7 @@ def _checked(plan: Experiment) -> tuple[list[Cell], Panels]:
     scored: dict[str, str] = {}  # on what, and the first cell that is
     for cell in plan.cells:
         try:
+            check_fixed_pace(cell.config, "an experiment")
             config, panel = read_checked(cell.config, panels.get(_key(cell.config)))
             scored.setdefault(scored_on(prepare_panel(config, panel)), cell.name)
         except ForecastError as error:

@@ -11,11 +11,10 @@ import numpy as np
 
 from forecast.errors import ResourceError
 from forecast.models.description import Network
-from forecast.preparation import Prepared
+from forecast.preparation import Prepared, batch_sizes
 from forecast.scoring import MOST_VALUES
 
 FORECASTERS = 2 * 9  # numbers kept per forecast value: actual, network, baselines, two scaled; as arrays and as a table
-LARGEST_CHOSEN = 256  # by batch_size: auto
 TENSORFLOW = 650e6  # bytes of its import
 
 
@@ -38,8 +37,7 @@ def memory_estimate(prepared: Prepared, network: Network) -> float:
 
 def _batch_size(prepared: Prepared) -> int:
     """That of the config; where it is yet to be measured, the largest that may be chosen."""
-    batch = prepared.config.training.batch_size
-    return LARGEST_CHOSEN if batch == "auto" else batch
+    return max(batch_sizes(prepared.config, len(prepared.windows["train"])))
 
 
 def machine_memory() -> float | None:

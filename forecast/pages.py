@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import pandas as pd
 
 from forecast.runs import Run
@@ -15,30 +20,56 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LONGEST_LABEL = 60  # characters beside a picture
-STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1, h2 { line-height: 1.2; } h2 { margin-top: 2rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-caption { text-align: left; padding: .3rem 0; }
-th, td { padding: .2rem .7rem; border-bottom: 1px solid #8884; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-svg { max-width: 100%; height: auto; background: #fff; } .note { opacity: .8; }
-"""
+UNSEARCHED = 12  # rows of a table that are seen at once
+ASSETS = Path(__file__).parent / "assets"  # uPlot (MIT; github.com/leeoniya/uPlot) as released, our own script and style
+# Nothing is loaded from anywhere, whatever stands in a page.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of numbers in a chart, NaN where there is none. colour: a variable of page.css; edge: of a band, not drawn."""
+
+    label: str
+    values: np.ndarray
+    colour: str
+    kind: Literal["line", "dots", "bars", "edge"] = "line"
+    strong: bool = False
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over x, which ascends. told: what it shows, in words, for those who cannot see it.
+
+    bands: pairs of lines between which is shaded, by their places, and how darkly, up to 1. time: x is in seconds since 1970.
+    zero: the axis of the lines begins at zero, as it does for bars.
+    """
+
+    title: str
+    told: str
+    x: np.ndarray
+    lines: list[Line]
+    x_label: str
+    y_label: str
+    bands: Sequence[tuple[int, int, float]] = ()
+    time: bool = False
+    log: bool = False
+    zero: bool = False
 
 
 def write_experiment_page(
     folder: Run,
     name: str,
     metric: str,
-    table: pd.DataFrame,
+    leaderboard: pd.DataFrame,
     settings: pd.DataFrame,
     effects: pd.DataFrame,
 ) -> None:
     """Write what an experiment found: the best setting, the effect of each factor, all settings and all runs.
 
-    metric: by which runs are ranked. table: the leaderboard. settings: a row per setting, best first. effects: a row per value of
-    a factor.
+    metric: by which runs are ranked. leaderboard: a row per run. settings: a row per setting, best first. effects: a row per
+    value of a factor.
     """
     parts = [f"<h1>{html.escape(name)}</h1>", f"<p><strong>{html.escape(_told(settings, metric))}</strong></p>"]
     parts.append(
@@ -49,26 +80,26 @@ def write_experiment_page(
         note = (
             f"Mean {metric} on the validation part over all other factors and seeds; how far the seeds of one setting lie apart."
         )
-        parts.append(_table(effects, note))
+        parts.append(table(effects, note))
     parts += [
         "<h2>Settings</h2>",
-        _table(settings, f"{metric}: mean, lowest and highest of the seeds on validation; mean on test."),
+        table(settings, f"{metric}: mean, lowest and highest of the seeds on validation; mean on test."),
     ]
-    runs = table.dropna(axis="columns", how="all")
-    parts += ["<h2>Runs</h2>", _table(runs, "Every run; `forecast compare` tells whether two differ by more than luck.")]
+    runs = leaderboard.dropna(axis="columns", how="all")
+    parts += ["<h2>Runs</h2>", table(runs, "Every run; `forecast compare` tells whether two differ by more than luck.")]
     folder.write_text(folder.report, page(f"{name}: experiment", parts))
 
 
 def write_study_page(
-    folder: Run, name: str, title: str, verdict: str, table: pd.DataFrame, figures: Mapping[str, Figure]
+    folder: Run, name: str, title: str, verdict: str, trials: pd.DataFrame, figures: Mapping[str, Figure]
 ) -> None:
     """Write what a search found: its best trial and how that does on the test part, pictures, and all trials."""
     parts = [f"<h1>{html.escape(name)}</h1>", f"<p><strong>{html.escape(title)}</strong></p>"]
     parts.append(f"<p>On the test part, which chose nothing: {html.escape(verdict)}</p>")
-    for heading, figure in figures.items():
-        parts += [f"<h2>{heading.capitalize()}</h2>", _svg(figure)]
-    ranked = table.sort_values("error", kind="stable").dropna(axis="columns", how="all")
-    parts += ["<h2>Trials</h2>", _table(ranked, "Every trial, the smallest error first; those without one ended early.")]
+    for heading, picture in figures.items():
+        parts += [f"<h2>{heading.capitalize()}</h2>", _svg(picture)]
+    ranked = trials.sort_values("error", kind="stable").dropna(axis="columns", how="all")
+    parts += ["<h2>Trials</h2>", table(ranked, "Every trial, the smallest error first; those without one ended early.")]
     folder.write_text(folder.report, page(f"{name}: search", parts))
 
 
@@ -92,22 +123,69 @@ def _told(settings: pd.DataFrame, metric: str) -> str:
 
 def page(title: str, parts: Iterable[str]) -> str:
     """A whole HTML document of some HTML."""
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
     body = "\n".join(parts)
-    return f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n'
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    head += f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>{html.escape(title)}</title>'
+    head += f"<style>{_asset('page.css')}</style>"
+    if "data-chart" in body or "data-filters" in body:
+        head += f"<style>{_asset('uPlot.min.css')}</style><script>{_asset('uPlot.iife.min.js')}</script>"
+        head += f"<script>{_asset('page.js')}</script>"
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n<main>\n{body}\n</main>\n</body></html>\n'
 
 
-def _table(table: pd.DataFrame, caption: str) -> str:
-    rows = [f"<th scope='col'>{html.escape(str(name).replace('_', ' '))}</th>" for name in table.columns]
-    body = [[f"<td>{html.escape(_cell(value))}</td>" for value in row] for row in table.astype(object).to_numpy()]
-    text = "".join(f"<tr>{''.join(row)}</tr>\n" for row in [rows, *body])
-    return f'<div class="wide"><table><caption class="note">{html.escape(caption)}</caption>\n{text}</table></div>'
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def drawn(chart: Chart, name: str) -> str:
+    """A chart; `name` is its own in the page."""
+    lines = [{**vars(line), "values": _numbers(line.values, chart.log)} for line in chart.lines]
+    spec = {**vars(chart), "x": _numbers(chart.x, False), "lines": lines}
+    data = json.dumps(spec, separators=(",", ":")).replace("<", "\\u003c")  # no text ends the script that holds it
+    told = html.escape(chart.told)
+    return (
+        f'<figure><figcaption><strong>{html.escape(chart.title)}</strong> <span class="note">{told}</span></figcaption>\n'
+        f'<div data-chart="{name}" role="img" tabindex="0" aria-label="{html.escape(chart.title)}: {told}"></div>\n'
+        f'<script type="application/json" id="{name}">{data}</script></figure>'
+    )
+
+
+def _numbers(values: np.ndarray, log: bool) -> list[float | int | None]:
+    """As JSON: to a ten-thousandth of their range (log: of each), more than can be seen, and null for NaN; or whole numbers."""
+    values = np.asarray(values)
+    if np.issubdtype(values.dtype, np.integer):
+        return values.tolist()
+    if log:
+        return [float(f"{value:.4g}") if math.isfinite(value) else None for value in values.tolist()]
+    known = values[np.isfinite(values)]
+    size = max(np.ptp(known), np.abs(known).max() * 1e-9) if known.size else 0.0
+    digits = 4 - math.floor(math.log10(size)) if size else 0
+    return [round(value, digits) if math.isfinite(value) else None for value in values.tolist()]
+
+
+def table(rows: pd.DataFrame, caption: str, name: str = "") -> str:
+    """A table of rows; with a `name`, its own in the page, it scrolls and, if it is long, can be searched by its first column."""
+    head = "".join(f"<th scope='col'>{html.escape(str(column).replace('_', ' '))}</th>" for column in rows.columns)
+    cells = [[f"<td>{html.escape(_cell(value))}</td>" for value in row] for row in rows.astype(object).to_numpy()]
+    body = "".join(f"<tr>{''.join(row)}</tr>\n" for row in cells)
+    told, named = html.escape(caption), f' id="{name}"' if name else ""
+    search = f'<label>Search: <input type="search" data-filters="{name}"></label>' if name and len(rows) > UNSEARCHED else ""
+    return (
+        f'<figure><figcaption class="note">{told}</figcaption>{search}\n'
+        f'<div class="wide{" tall" if name else ""}" tabindex="0" role="region" aria-label="{told}">'
+        f"<table{named}><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div></figure>"
+    )
 
 
 def _cell(value: object) -> str:
     if value is None or value is pd.NA or isinstance(value, float) and value != value:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else moment(value)
+
+
+def moment(value: object) -> str:
+    """A timestamp as people write it: midnight goes without saying."""
+    return str(value).removesuffix(" 00:00:00")
 
 
 def _svg(figure: Figure) -> str:

@@ -19,6 +19,9 @@ from forecast.timestamps import in_steps, season_of
 from forecast.trained import network_of
 from forecast.windows import Windows, check_measured, check_parts, make_windows, without_short
 
+BATCH_SIZES = (32, 64, 128, 256)  # of which `batch_size: auto` takes one
+FEWEST_STEPS = 16  # of the optimizer in an epoch, that it leaves
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -149,11 +152,18 @@ def _check_known(config: Config, freq: str) -> None:
         )
 
 
+def batch_sizes(config: Config, windows: int) -> list[int]:
+    """That of the config; for `auto`, those that may be chosen, because an epoch of so many windows keeps `FEWEST_STEPS`."""
+    training = config.training
+    if training.batch_size != "auto":
+        return [training.batch_size]
+    most = windows // (FEWEST_STEPS * training.accumulate_gradients)
+    return [size for size in BATCH_SIZES if size <= most] or [BATCH_SIZES[0]]
+
+
 def _check_accumulation(config: Config, windows: int) -> None:
     """An epoch holds at least one step of the optimizer."""
-    if config.training.batch_size == "auto":  # which leaves enough of them
-        return
-    batches = -(-windows // config.training.batch_size)
+    batches = -(-windows // max(batch_sizes(config, windows)))
     if config.training.accumulate_gradients > batches:
         raise ConfigError(
             f"training.accumulate_gradients is {config.training.accumulate_gradients}, but an epoch has {batches} batches.",

@@ -20,33 +20,23 @@ if TYPE_CHECKING:
     from forecast.workers import Finished
 
 
-STARTING = "starting Keras"
-
-
 @contextlib.contextmanager
 def reading() -> Iterator[None]:
     """Shows on a terminal how far a file is read that takes a while."""
-    bars: list[Bar] = []
+    with contextlib.ExitStack() as shown:
+        bars: list[Bar] = []
 
-    def show(path: Path, share: float) -> None:
-        if not bars and share < 1:
-            bars.append(_bar())
-            bars[0].start()
-            bars[0].add_task(f"reading {path.name}", total=1.0)
-        for bar in bars:
-            bar.update(bar.task_ids[0], completed=share)
-        if share == 1:
-            close()
+        def show(path: Path, share: float) -> None:
+            if not bars and share < 1:
+                bars.append(shown.enter_context(_bar()))
+            for bar in bars:
+                _update_reading(bar, path, share)
+            if share == 1:
+                bars.clear()
+                shown.close()
 
-    def close() -> None:
-        while bars:
-            bars.pop().stop()
-
-    try:
         with watched(show if sys.stderr.isatty() else None):
             yield
-    finally:
-        close()
 
 
 def _bar() -> Bar:
@@ -61,21 +51,24 @@ def _bar() -> Bar:
 def progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
     """What shows progress on stderr: a bar on a terminal, otherwise a line per epoch."""
     if quiet:
-        with watched(None):
-            yield None
+        yield None
     elif not sys.stderr.isatty():
         yield _print_epoch
     else:
-        with _bar() as bar, watched(lambda path, share: _update_reading(bar, task, path, share)):
-            task = bar.add_task(STARTING, total=None)
+        with _bar() as bar, watched(lambda path, share: _update_reading(bar, path, share)):
+            task = bar.add_task("starting Keras", total=None)
             yield lambda progress: _update_bar(bar, task, progress)
 
 
-def _update_reading(bar: Bar, task: Any, path: Path, share: float) -> None:
-    under_way = share < 1
-    bar.update(
-        task, description=f"reading {path.name}" if under_way else STARTING, total=1.0 if under_way else None, completed=share
-    )
+def _update_reading(bar: Bar, path: Path, share: float) -> None:
+    """A line of its own for a file, while it is read."""
+    told = f"reading {path.name}"
+    known = [task.id for task in bar.tasks if task.description == told]
+    if share == 1:
+        for task in known:
+            bar.remove_task(task)
+    else:
+        bar.update(known[0] if known else bar.add_task(told, total=1.0), completed=share)
 
 
 def _print_epoch(progress: Progress) -> None:

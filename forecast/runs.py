@@ -101,6 +101,8 @@ class Run:
         self.forecast = self.directory / "forecast.csv"  # the future after the last row
         self.plots = self.directory / "plots"
         self.exports = self.directory / "exports"  # a folder for each format
+        self.gradients = self.directory / "gradients.json"  # how far back the network learns, beside a simple RNN
+        self.importance = self.directory / "importance.json"  # what the network looks at
         self.leakage = self.directory / "leakage.json"  # the leak certificate
         self.environment = self.directory / "environment.json"
         self.log = self.directory / "log.txt"
@@ -110,7 +112,7 @@ class Run:
         self.journal = self.directory / "study.journal"  # of a search: every trial, as Optuna writes it
         self.best = self.directory / "best.yaml"  # of an experiment or a search: the config that did best
         self.tensorboard = self.directory / "tensorboard"  # event files, if `tracking` asks for them
-        self.report = self.directory / "report.html"
+        self.report = self.directory / "report.html"  # one page that explains it
 
     def __repr__(self) -> str:
         return f"Run({str(self.directory)!r})"
@@ -288,6 +290,25 @@ class Run:
         status = self.read_json(self.status)
         known = isinstance(status, dict) and isinstance(status.get("state"), str)
         return status if known else {"state": None}
+
+    @property
+    def why_failed(self) -> str:
+        """What status.json says of a run that failed; else nothing."""
+        status = self._read_status() if self.status.is_file() else {}
+        return status["why"] if status.get("state") == "failed" and isinstance(status.get("why"), str) else ""
+
+    @contextlib.contextmanager
+    def telling_damage(self) -> Iterator[None]:
+        """For what reads files that nobody has checked.
+
+        Raises:
+            RunError: they do not hold what a run's files hold.
+        """
+        try:
+            yield
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            found = f"its files do not hold what a run's do ({type(error).__name__}: {error!s:.200})."
+            raise RunError(found, DAMAGED, str(self.directory)) from error
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:

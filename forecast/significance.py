@@ -97,6 +97,22 @@ def bootstrap(samples: np.ndarray, block: int, rng: np.random.Generator, level: 
     return float(low), float(high)
 
 
+def ljung_box(residuals: np.ndarray, lags: int) -> tuple[np.ndarray, float]:
+    """Autocorrelations `(lags,)` of successive residuals, and the p-value that all of them are zero (Ljung & Box 1978).
+
+    >>> correlations, p_value = ljung_box(np.tile([1.0, -1.0], 20), 2)
+    >>> correlations.round(3).tolist(), p_value < 0.001
+    ([-0.975, 0.95], True)
+    """
+    from scipy.special import chdtrc  # the chi-squared distribution
+
+    count, centred = len(residuals), residuals - residuals.mean()
+    products = np.array([centred[lag:] @ centred[: count - lag] for lag in range(1, lags + 1)])
+    correlations = products / (centred @ centred)
+    statistic = count * (count + 2) * np.sum(correlations**2 / (count - np.arange(1, lags + 1)))
+    return correlations, float(chdtrc(lags, statistic))
+
+
 def diebold_mariano(differences: np.ndarray, horizon: int) -> float:
     """Two-sided p-value that the mean of loss differences at successive cutoffs, `(cutoffs,)`, is zero.
 

@@ -83,8 +83,11 @@ def read_rows(config: DataConfig, path: Path) -> tuple[Rows, Static]:
         DataError: the file or a column is missing, a cell cannot be read, or what should be static changes within a series.
     """
     reader = _Reader(config, path)
-    with readable(path, config.encoding):
-        chunks = [reader.read(table) for table in _tables(config, path)]
+    try:
+        with readable(path, config.encoding):
+            chunks = [reader.read(table) for table in _tables(config, path)]
+    finally:
+        tell_read(path, 1.0)
     return reader.join(chunks)
 
 
@@ -176,7 +179,6 @@ def _tables(config: DataConfig, path: Path) -> Iterator[pd.DataFrame]:
             check_width(table, path)
             tell_read(path, file.buffer.tell() / size)
             yield table
-    tell_read(path, 1.0)
 
 
 def value_columns(config: DataConfig, header: list[str]) -> list[str]:

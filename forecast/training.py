@@ -20,9 +20,10 @@ from forecast.config import Config, DataConfig, differences
 from forecast.contracts import contract
 from forecast.data import Panel
 from forecast.environment import environment, without_cudnn
-from forecast.errors import DataError, ResourceError, RunError, check_installed, first_few
+from forecast.errors import ConfigError, DataError, ResourceError, RunError, check_installed, first_few
 from forecast.evaluation import summary
 from forecast.files import PART
+from forecast.importance import importance
 from forecast.intervals import method_of
 from forecast.leaks import certify, to_json
 from forecast.lineage import Parent, check_not_worse, prepare_after, read_parent, taken_in
@@ -30,22 +31,27 @@ from forecast.loading import changed, load_config
 from forecast.memory import advised
 from forecast.models.description import Network
 from forecast.models.numpy_runtime import READER_TOLERANCE, forward, relative_difference
+from forecast.plots import write_plots
 from forecast.prediction import predict
-from forecast.preparation import Prepared, fingerprint_of, read_checked
+from forecast.preparation import Prepared, batch_sizes, fingerprint_of, read_checked
 from forecast.repairs import told
-from forecast.reports import write_plots
+from forecast.reports import report
 from forecast.runs import Run
 from forecast.scoring import Fitted, calibrated, costs_of_missing, score, scoreboard
 from forecast.tracking import check_trackers, tracked
-from forecast.trained import median_of, member_prefix, read_members, recent_rows
+from forecast.trained import median_of, member_prefix, network_of, read_members, recent_rows
 
 if TYPE_CHECKING:
     from forecast.models.callbacks import Progress
 
 Weights = dict[str, np.ndarray]  # of a network, by the names of its description
+Kept = dict[int, tuple[int, Weights]]  # by seed: the epoch that its network keeps, and its weights
+PROBED_WINDOWS = 64  # of the validation part, by which it is measured how far back a network learns
+PROBED_STATES = 5_000_000  # numbers in the states of all their steps, or there are fewer
 CHECKED_WINDOWS = 256  # of the test part, on which the two readers of the network are compared
 RESUMABLE = ("training.epochs", "training.early_stopping.patience", "training.checkpoint_every", "data.path", "tracking")
 PACE = ("training.batch_size", "training.jit_compile")
+WORTH_MEASURING = 1024  # windows, from which a faster pace saves more than it takes to find it
 log = logging.getLogger(__name__)
 
 
@@ -87,43 +93,65 @@ def train(
     else:
         run = Run(resume)
         _check_same_data(run, prepared.panel)
-    with run.recording(), advised(prepared), _resumable(run), tracked(run, config) as record:
-        prepared = with_pace(prepared)
-        if parent and parent.rows:
-            prepared = taken_in(run, prepared, parent.rows)
-        _record_inputs(run, prepared, parent)
-        with _timed(seconds, "ridge"):
-            linear, start = fit_ridges(prepared)
-        with _timed(seconds, "training"):
-            found = environment()  # which loads Keras
-            run.write_json(run.environment, found)
-            if slow := without_cudnn(config.model, found):
-                log.warning("the GPU is not used as it could be: with %s, recurrent layers cannot run on cuDNN.", slow)
-            begin = dict(zip(config.seeds, parent.trained.members, strict=True)) if parent else None
-            if parent and parent.intervals_only:
-                fitted = {seed: (0, weights) for seed, weights in begin.items()}
-            else:
-                fitted = fit_members(prepared, start, record, on_progress, run, begin)
-            kept = {seed: epoch for seed, (epoch, _) in fitted.items()}
-            _save(run, prepared, fitted)
-        log.info("kept epochs by seed: %s; %d parameters each", kept, prepared.network.parameters)
-        with _timed(seconds, "scoring"):
-            scored = _score(run, prepared, linear, kept)
-            if parent:
-                check_not_worse(run, scored, parent)
-        with _timed(seconds, "leaks"):
-            _certify(run, scored)
-        run.seal()
-        _forecast(run, config.data, prepared.panel)
-        with _timed(seconds, "plots"):
-            try:
-                write_plots(run)
-            except (TypeError, ValueError, OverflowError) as error:  # a picture that cannot be drawn costs no trained run
-                log.warning("the plots are not complete: %s", error)
-        log.info("seconds: %s", seconds)
-        run.write_json(run.environment, run.read_json(run.environment) | {"seconds": seconds})
-        run.forget_checkpoint()
+    with run.recording(), _resumable(run):
+        if "auto" in _pace(config):
+            with advised(prepared), _timed(seconds, "pace"):
+                prepared = with_pace(prepared)
+        with advised(prepared), tracked(run, prepared.config) as record:
+            _train(run, prepared, parent, seconds, partial(fit_members, record=record, on_progress=on_progress))
     return run
+
+
+def _train(run: Run, prepared: Prepared, parent: Parent | None, seconds: dict[str, float], fit: Callable[..., Kept]) -> None:
+    """From what is prepared to a finished run. fit: `fit_members`, with all that it needs of the caller."""
+    config = prepared.config
+    if parent and parent.rows:
+        prepared = taken_in(run, prepared, parent.rows)
+    _record_inputs(run, prepared, parent)
+    with _timed(seconds, "ridge"):
+        linear, start = fit_ridges(prepared)
+    with _timed(seconds, "training"):
+        found = environment()  # which loads Keras
+        run.write_json(run.environment, found)
+        begin = dict(zip(config.seeds, parent.trained.members, strict=True)) if parent else None
+        if parent and parent.intervals_only:
+            fitted = {seed: (0, weights) for seed, weights in begin.items()}
+        else:
+            if slow := without_cudnn(config.model, found):
+                log.warning("the GPU is not used as it could be: %s", slow)
+            fitted = fit(prepared, start, run=run, begin=begin)
+        kept = {seed: epoch for seed, (epoch, _) in fitted.items()}
+        _save(run, prepared, fitted)
+    log.info("kept epochs by seed: %s; %d parameters each", kept, prepared.network.parameters)
+    with _timed(seconds, "scoring"):
+        scored = _score(run, prepared, linear, kept)
+        if parent:
+            check_not_worse(run, scored, parent)
+    with _timed(seconds, "leaks"):
+        _certify(run, scored)
+    run.seal()
+    _forecast(run, config.data, prepared.panel)
+    with _timed(seconds, "explaining"), spared("what the network looks at"):
+        _explain(run, scored)
+    with _timed(seconds, "plots"), spared("the plots"):
+        write_plots(run)
+    log.info("seconds: %s", seconds)
+    run.write_json(run.environment, run.read_json(run.environment) | {"seconds": seconds})
+    with spared("report.html"):
+        report(run)
+    run.forget_checkpoint()
+
+
+@contextlib.contextmanager
+def spared(what: str) -> Iterator[None]:
+    """What only explains a result, and fails, costs no trained network; a disk that is full does."""
+    try:
+        yield
+    except ResourceError:
+        raise
+    except Exception as error:  # whatever it is, hours of training weigh more; the run's log has all of it
+        log.warning("%s could not be made: %s: %s", what, type(error).__name__, error)
+        log.info("how it came to that:", exc_info=True)
 
 
 @contextlib.contextmanager
@@ -175,21 +203,18 @@ def with_pace(prepared: Prepared) -> Prepared:
     """
     config, network = prepared.config, prepared.network
     training = config.training
-    if "auto" not in (training.batch_size, training.jit_compile):
+    if "auto" not in _pace(config):
         return prepared
     from forecast.models.backend import keras
-    from forecast.models.fitting import FEWEST_STEPS, SIZES, choose_pace, throughput
+    from forecast.models.fitting import choose_pace, throughput
     from forecast.models.keras_builder import build_keras
 
     windows = prepared.of_network(prepared.windows["train"])
-    most = max(1, len(windows) // max(FEWEST_STEPS, training.accumulate_gradients))
-    sizes, compiled = [training.batch_size], [training.jit_compile]
-    if training.batch_size == "auto":
-        sizes = [size for size in SIZES if size <= most] or [most]
+    sizes, compiled = batch_sizes(config, len(windows)), [training.jit_compile]
     if training.jit_compile == "auto":
         compiled = [False, True] if keras.backend.backend() == "tensorflow" else [False]
     pace = sizes[0], compiled[0]
-    if most >= SIZES[1]:
+    if len(sizes) * len(compiled) > 1 and len(windows) >= WORTH_MEASURING:
         rates = {}
         for jit in compiled:
             model = build_keras(network, config.model, config.seed, training.mixed_precision)
@@ -200,6 +225,22 @@ def with_pace(prepared: Prepared) -> Prepared:
         told = ", ".join(f"{rate:,.0f} with {size}{' and XLA' if jit else ''}" for (size, jit), rate in rates.items())
         log.info("training.batch_size: %d, training.jit_compile: %s; windows per second: %s", *pace, told)
     return replace(prepared, config=changed(config, dict(zip(PACE, pace, strict=True))))
+
+
+def _pace(config: Config) -> list[object]:
+    return [getattr(config.training, key.removeprefix("training.")) for key in PACE]
+
+
+def check_fixed_pace(config: Config, of: str) -> None:
+    """What is compared is trained alike.
+
+    Raises:
+        ConfigError: a key would be chosen anew in each run.
+    """
+    for key, value in zip(PACE, _pace(config), strict=True):
+        if value == "auto":
+            found = f"{key} is auto, which may choose something else in each run of {of}, and they are compared."
+            raise ConfigError(found, "Set what a run of forecast train chose: it is in its config.yaml.", config.place(key))
 
 
 @contextlib.contextmanager
@@ -285,7 +326,7 @@ def fit_members(
     run: Run | None = None,
     begin: Mapping[int, Weights] | None = None,
     **place: int,
-) -> dict[int, tuple[int, Weights]]:
+) -> Kept:
     """Train a network for each seed; returns the epoch that each keeps, and its weights.
 
     record: takes a row for each epoch. run: keeps checkpoints, and may hold one to go on from. begin: the weights that each seed
@@ -313,7 +354,7 @@ def fit_members(
     return fitted
 
 
-def _save(run: Run, prepared: Prepared, fitted: dict[int, tuple[int, Weights]]) -> None:
+def _save(run: Run, prepared: Prepared, fitted: Kept) -> None:
     """Write the description of the network and the weights of each seed's."""
     several = prepared.config.training.seeds
     prefixes = {seed: member_prefix(seed) if several else "" for seed in fitted}
@@ -364,6 +405,32 @@ def _certify(run: Run, fitted: Fitted) -> None:
     for check in checks:
         if not check.passed:
             log.warning("LEAK: %s %s (cutoff %s); the metrics cannot be believed.", check.what, check.found, check.cutoff)
+
+
+def _explain(run: Run, fitted: Fitted) -> None:
+    """Write what the network looks at; and how far back the first one learns, beside a simple RNN of the same sizes."""
+    from forecast.models.gradients import norms_per_step
+    from forecast.models.keras_builder import build_keras, load_keras
+
+    prepared, config = fitted.prepared, fitted.prepared.config
+    if looked := importance(prepared, fitted.forward):
+        run.write_json(run.importance, looked)
+    simple = changed(config, {"model.cell": "simple_rnn"})
+    width = max(config.model.units) * len(prepared.panel.targets) * prepared.network.lookback
+    windows = prepared.of_network(prepared.windows["validation"])
+    inputs = windows.spread(max(1, min(PROBED_WINDOWS, PROBED_STATES // width))).inputs()
+    trained = load_keras(prepared.network, read_members(run, config, prepared.network)[0])
+    untrained = network_of(simple, prepared.scaler)
+    found = {
+        "network": norms_per_step(trained, prepared.network, inputs),
+        "simple_rnn": norms_per_step(build_keras(untrained, simple.model, config.seed), untrained, inputs),
+    }
+    run.write_json(run.gradients, {name: [_finite(norm) for norm in norms] for name, norms in found.items()})
+
+
+def _finite(number: float) -> float | None:
+    """As JSON has it: a gradient may be beyond all numbers."""
+    return float(number) if np.isfinite(number) else None
 
 
 def _score(run: Run, prepared: Prepared, linear: Linear, kept: dict[int, int]) -> Fitted:

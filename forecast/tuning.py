@@ -24,8 +24,8 @@ from forecast.evaluation import MODEL
 from forecast.experiments import train_whole, write_best
 from forecast.loading import load_config
 from forecast.pages import write_study_page
+from forecast.plots import study_figures
 from forecast.preparation import Prepared, prepare_panel, read_checked
-from forecast.reports import study_figures
 from forecast.runs import Run
 from forecast.scoring import Fitted, calibrated, scoreboard
 from forecast.search import Search
@@ -43,7 +43,7 @@ from forecast.studies import (
     take_over,
     trials_table,
 )
-from forecast.training import check_apart, check_trainable, fit_members, fit_ridges, with_pace
+from forecast.training import check_apart, check_fixed_pace, check_trainable, fit_members, fit_ridges
 from forecast.values import seconds_of
 from forecast.workers import Finished, Job, LostError, Result, Workers
 
@@ -95,6 +95,7 @@ def tune(
     check_trainable()
     check_installed("Tuning", ["optuna"], "tune")
     config = source if isinstance(source, Config) else load_config(source, overrides)
+    check_fixed_pace(config, "a search")
     search = Search(*read_checked(config))
     search.check()
     config, workers = search.config, workers or Workers()
@@ -260,7 +261,7 @@ def _try(search: Search, params: Mapping[str, object], place: str, trial_id: int
                 if worse:
                     raise optuna.TrialPruned
 
-    prepared = with_pace(prepare_panel(*read_checked(config, search.panel_of(config))))
+    prepared = prepare_panel(*read_checked(config, search.panel_of(config)))
     errors = []
     try:
         for execution in range(config.tuning.executions_per_trial):

@@ -54,9 +54,7 @@ def _about_data(prepared: Prepared) -> list[Finding]:
     path = Path(prepared.config.data.path)
     if path.suffix.lower() not in PARQUET and (size := path.stat().st_size) > LARGE_TEXT:
         told_size = f"{size / 1e6:.0f} MB of text; Parquet is read several times faster"
-        found.append(
-            Finding("ok", "data", told_size, f"In Python: pandas.read_csv('{path.name}').to_parquet('{path.stem}.parquet')")
-        )
+        found.append(Finding("ok", "data", told_size, "Convert it once, with numbers and names as they are, and set data.path."))
     return found + [Finding("warning", "data", repair, "The run's contract says where.") for repair in told(panel.record)]
 
 

@@ -133,10 +133,11 @@ class Windows:
         for what happened, and the next block starts from there. That needs to know every channel ahead but the targets.
         """
         steps = block or self.horizon
-        return np.concatenate([_roll_out(forward, piece.inputs(), self.horizon, steps) for piece in self.pieces(BATCH)])
+        return np.concatenate([roll_out(forward, piece.inputs(), self.horizon, steps) for piece in self.pieces(BATCH)])
 
 
-def _roll_out(forward: Forward, inputs: dict[str, np.ndarray], horizon: int, block: int) -> np.ndarray:
+def roll_out(forward: Forward, inputs: dict[str, np.ndarray], horizon: int, block: int) -> np.ndarray:
+    """What `forward`, which forecasts `block` steps at once, makes of the inputs of some windows: see `Windows.forecast_by`."""
     past, lookback, forecasts = inputs["past"], inputs["past"].shape[1], []
     known = inputs.get("known", np.zeros((len(past), horizon, 0), np.float32))
     # Of the steps behind the horizon that fill the last block, nothing is known and nothing is told.

@@ -32,6 +32,7 @@ from forecast.training import train
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.chmod", "os.truncate"}  # audit events; the first argument is a path
 PASSING = {"status.json", "environment.json", "log.txt", "history.csv", "checkpoint.safetensors", "fingerprints.json"}
+PASSING |= {"report.html"}  # it names the run and the seconds
 
 
 def writes(event: str, arguments: tuple, directory: str) -> bool:

@@ -24,6 +24,16 @@ from forecast.runs import Run
 from forecast.training import train
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _signals():
+    """A shell starts programs in the background with Ctrl-C switched off, and so their children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 EVERYTHING = {
     "training.epochs": 12,
     "training.learning_rate": 0.02,

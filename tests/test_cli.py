@@ -197,7 +197,8 @@ def test_train_then_predict(project, tmp_path, monkeypatch):
     assert "naive by" in lines[0]
     names = ["this network", "naive", "seasonal naive (12)", "drift", "mean", "linear"]
     assert [line.split("  ")[0] for line in lines[3:9]] == names
-    assert "Kept the weights of epoch" in lines[-2]
+    assert "Kept the weights of epoch" in lines[-3]
+    assert lines[-2] == "All on one page, for a browser: runs/shop-1/report.html"
     assert lines[-1] == "Next: forecast predict runs/shop-1"
     assert [line.split()[1] for line in trained.stderr.strip().splitlines()] == ["0/1", "1/1"]
 

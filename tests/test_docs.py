@@ -6,33 +6,48 @@ import importlib.util
 import json
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import jsonschema
+import pandas as pd
 import pytest
+import typer
 import yaml
+from typer.testing import CliRunner
 
 from forecast.cli import app
 from forecast.grids import read_experiment
 from forecast.loading import load_config
 from forecast.runs import Run
+from forecast.training import train
 from forecast.yaml12 import Loader
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 EXPERIMENTS = sorted((ROOT / "configs" / "experiments").glob("*.yaml"))
-BLOCKS = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)  # a config, an experiment, and the part of a config that tunes
-COMMANDS = {command.callback.__name__.replace("_", "-") for command in app.registered_commands}
+BLOCK = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
+COMMANDS = {command.callback.__name__.replace("_", "-"): command for command in app.registered_commands}
+MADE = {"commands.md", "config.md"}  # by docs/make_reference.py
+PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name not in MADE)]
+FEWER = {  # epochs and trials than the pages have, which changes what comes out and not whether it works
+    "train": ["--set", "training.epochs=2"],
+    "backtest": ["--set", "training.epochs=2"],
+    "experiment": ["--set", "training.epochs=2"],
+    "tune": ["--set", "training.epochs=2", "--trials", "2"],
+}
 
 
-def test_config_reference_and_schema_are_current():
+def test_references_are_current():
     spec = importlib.util.spec_from_file_location("make_reference", ROOT / "docs" / "make_reference.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.PAGE.read_text() == module.reference(), "run: python docs/make_reference.py"
-    assert module.SCHEMA.read_text() == module.schema_text(), "run: python docs/make_reference.py"
+    for path, text in module.pages().items():
+        assert path.read_text() == text, "run: python docs/make_reference.py"
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
@@ -56,52 +71,126 @@ def test_shipped_experiments_load_and_say_what_to_expect(path):
     assert f"configs/experiments/{path.name}" in README
 
 
-@pytest.mark.parametrize("path", [*CONFIGS, ROOT / "README.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_configs_fit_the_schema(path):
-    text = path.read_text() if path.suffix == ".yaml" else BLOCKS[0]
+    text = path.read_text()
     schema = json.loads((ROOT / "docs" / "config.schema.json").read_text())
     wrong = jsonschema.Draft202012Validator(schema).iter_errors(yaml.load(text, Loader))  # noqa: S506
     assert [error.message for error in wrong] == []
 
 
-def command_lines() -> list[str]:
-    blocks = re.findall(r"```\n(.*?)```", README, re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if line.startswith(("forecast ", "make "))]
+def executable(page: Path) -> list[tuple[str, str]]:
+    return [(language, text) for language, text in BLOCK.findall(page.read_text()) if language in ("console", "python", "yaml")]
 
 
-@pytest.mark.parametrize("line", command_lines())
-def test_readme_commands_exist(line):
-    program, command, *arguments = shlex.split(line, comments=True)
-    if program == "make":
-        assert f"\n{command}:" in (ROOT / "Makefile").read_text()
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """What the pages take for granted: configs, data, a file of one's own, newer rows, and runs, one of them cut short."""
+    for name in ("configs", "data"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    days = pd.date_range("2023-01-01", periods=500)
+    pd.DataFrame({"date": days, "sales": 100 + days.dayofweek * 10 + days.dayofyear / 10}).to_csv("sales.csv", index=False)
+    airline = pd.read_csv("data/airline.csv", parse_dates=["month"])
+    next_year = airline[-12:].assign(month=airline.month + pd.DateOffset(years=1), passengers=airline.passengers + 30)
+    pd.concat([airline, next_year]).to_csv("new.csv", index=False)
+    return tmp_path
+
+
+def run_before(name: str, cut_short: bool = False) -> None:
+    def stop(progress: object) -> None:
+        if progress.epoch == 1 and progress.done == 1:
+            raise KeyboardInterrupt
+
+    config = load_config("configs/airline.yaml", {"training.epochs": 2})
+    try:
+        train(config, name, on_progress=stop if cut_short else None)
+    except KeyboardInterrupt:
+        assert cut_short
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if executable(page)], ids=lambda page: page.name)
+def test_every_block_of_a_page_runs(page, folder):
+    if page.name == "README.md":
+        run_before("runs/airline-2")
+        run_before("runs/airline-3", cut_short=True)
+        shutil.copytree("runs", "before")
+        shutil.rmtree("runs")
+    for language, text in executable(page):
+        if language == "yaml":
+            write_config(text)
+        elif language == "python":
+            exec(compile(text, page.name, "exec"), {})
+        else:
+            for line in re.findall(r"^\$ (.*)$", text, re.MULTILINE):
+                run_line(line)
+
+
+def write_config(text: str) -> None:
+    """Its first line names the file."""
+    path = Path(re.match(r"# (\S+\.yaml)\n", text)[1])
+    path.write_text(text)
+    if "\nbase:" in text:
+        assert read_experiment(path).cells
     else:
-        assert command in COMMANDS
-        assert all((ROOT / argument).exists() for argument in arguments if argument.startswith("configs/"))
+        assert load_config(path).windows.lookback
+
+
+def run_line(line: str) -> None:
+    line, _, target = line.partition(" > ")
+    program, *arguments = shlex.split(line, comments=True)
+    for name in (name for name in ("airline-2", "airline-3") if f"runs/{name}" in arguments and not Path("runs", name).exists()):
+        shutil.copytree(Path("before", name), Path("runs", name))
+    if program == "make":
+        assert f"\n{arguments[0]}:" in (ROOT / "Makefile").read_text()
+        return
+    assert program == "forecast"
+    done = CliRunner().invoke(app, [*arguments, *FEWER.get(arguments[0], [])], catch_exceptions=False)
+    allowed = (0, 3) if "--fail-if-worse-than" in arguments else (0,)
+    assert done.exit_code in allowed, f"{line}\n{done.output}"
+    if target:
+        Path(shlex.split(target, comments=True)[0]).write_text(done.stdout)
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_commands_within_sentences_exist(page):
+    commands = typer.main.get_command(app).commands
+    for text in re.findall(r"`forecast ([a-z][^`]*)`", page.read_text()):
+        command, *arguments = shlex.split(text)
+        options = {option for own in commands[command].params for option in own.opts} | {"--help"}
+        assert {argument for argument in arguments if argument.startswith("--")} <= options, text
+
+
+def test_every_message_of_the_faq_is_one():
+    code = "".join(path.read_text() for path in (ROOT / "forecast").rglob("*.py"))
+    quoted = re.findall(r'^## .*?"(.*)"', (ROOT / "docs" / "faq.md").read_text(), re.MULTILINE)
+    assert len(quoted) > 8
+    assert [text for text in quoted if text not in code] == []
+
+
+@pytest.mark.slow
+def test_the_pages_build_without_a_warning(tmp_path):
+    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", ROOT / "docs", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "tutorial.html").exists()
 
 
 def test_readme_names_every_command():
     assert all(f"forecast {command} " in README for command in COMMANDS)
 
 
-def test_readme_names_every_file_of_a_run():
+def test_every_file_of_a_run_is_explained():
+    page = (ROOT / "docs" / "runs.md").read_text()
     paths = {name: path for name, path in vars(Run("x")).items() if isinstance(path, Path) and name != "directory"}
     for path in paths.values():
         named = path.relative_to("x").parts[0]
-        assert f"`{named}" in README, named
-
-
-def test_readme_config_loads(tmp_path):
-    config, experiment, tuning = BLOCKS
-    (tmp_path / "config.yaml").write_text(config)
-    assert load_config(tmp_path / "config.yaml").windows.model_dump() == yaml.safe_load(config)["windows"] | {"stride": 1}
-    (tmp_path / "experiment.yaml").write_text(experiment.replace("../airline.yaml", str(ROOT / "configs" / "airline.yaml")))
-    assert len(read_experiment(tmp_path / "experiment.yaml").cells) == 2 * 3 * 2 * 3
-    (tmp_path / "config.yaml").write_text(config + tuning)
-    assert len(load_config(tmp_path / "config.yaml").tuning.search) == 4
+        assert f"`{named}" in page, named
 
 
 def test_links_lead_somewhere():
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "data" / "README.md"]:
+    for page in [*PAGES, *ROOT.glob("*.md"), ROOT / "data" / "README.md", ROOT / "benchmarks" / "README.md"]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 

@@ -52,6 +52,8 @@ def test_a_difference_that_may_be_luck_is_no_victory():
     compared = dict.fromkeys(BASELINES, Comparison(0.5, 0.4, 0.6, 0.001)) | {"naive": Comparison(0.3, -0.1, 0.6, 0.2)}
     assert "is not distinguishable from naive (30%, 95% CI -10..60, p 0.2)" in verdict(compared)
     assert advice(compared, 1.0, 5, True).startswith("Do not trust this network yet: naive")
+    compared |= {"naive": Comparison(0.5, 0.4, 0.6, 0.001), "linear": Comparison(0.01, -0.1, 0.2, 0.3)}
+    assert advice(compared, 1.0, 5, True).startswith("Nothing shows that the recurrent part adds anything to a ridge regression")
 
 
 def test_the_last_value_shifted_is_called_so():

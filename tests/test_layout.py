@@ -32,12 +32,12 @@ ROWS = [
     ["runs"],
     ["models.backend", "models.description"],
     ["models.callbacks"],
-    ["models.keras_builder", "models.numpy_runtime", "models.fitting", "models.architectures"],
+    ["models.keras_builder", "models.numpy_runtime", "models.fitting", "models.architectures", "models.gradients"],
     ["trained", "evaluation", "checkpoints"],
     ["future"],
     ["prediction", "preparation"],
-    ["reports", "pages", "exports", "scoring", "leaks", "search"],
-    ["workers", "tracking", "memory", "lineage"],
+    ["plots", "pages", "diagnosis", "importance", "exports", "scoring", "leaks", "search"],
+    ["reports", "workers", "tracking", "memory", "lineage"],
     ["environment"],
     ["training", "comparison", "detection"],
     ["studies", "backtesting", "experiments", "reproduction", "updating"],
@@ -49,7 +49,7 @@ ROWS = [
 ]
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}
 ALWAYS_INSIDE = {"tensorflow", "jax", "matplotlib", "sklearn", "safetensors", "rich", "pyarrow"}
-KERAS_AT_THE_TOP = {"models.backend", "models.callbacks", "models.keras_builder", "models.fitting"}
+KERAS_AT_THE_TOP = {"models.backend", "models.callbacks", "models.keras_builder", "models.fitting", "models.gradients"}
 LIGHT = {"errors", "yaml12", "files", "config", "loading", "runs", "cli", "__main__"}  # nor pandas or numpy
 
 

@@ -13,6 +13,7 @@ from forecast.models.architectures import describe_network
 from forecast.models.backend import keras
 from forecast.models.description import SIZES, VERSION, Network
 from forecast.models.fitting import pinball
+from forecast.models.gradients import norms_per_step
 from forecast.models.keras_builder import _Builder, build_keras, get_weights, load_keras, set_weights
 from forecast.models.numpy_runtime import KINDS, READER_TOLERANCE, forward, relative_difference, sigmoid
 from forecast.runs import Run
@@ -124,6 +125,22 @@ def test_same_seed_same_network():
     for name in weights[0]:
         np.testing.assert_array_equal(weights[0][name], weights[1][name])
     assert not np.array_equal(weights[0]["recurrent_1/kernel"], weights[2]["recurrent_1/kernel"])
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("keys", [{}, {"units": [6, 5]}, {"segment": 3}, {"cell": "gru", "channel_independent": True}])
+def test_gradients_fade_where_the_state_is_forgotten(keys):
+    network, model = built({"cell": "simple_rnn", "units": [6]} | keys)
+    norms = norms_per_step(model, network, inputs())
+    assert len(norms) == (3 if keys.get("segment") else LOOKBACK)
+    assert (norms > 0).all()
+    forgetful = {
+        name: np.zeros_like(values) if name.endswith("recurrent_kernel") else values
+        for name, values in get_weights(model, network).items()
+    }
+    set_weights(model, network, forgetful)
+    if keys.get("cell") != "gru":  # whose gate keeps some of the state
+        np.testing.assert_array_equal(norms_per_step(model, network, inputs())[:-1], 0)
 
 
 @pytest.mark.parametrize("normalization", ["last", "mean", "revin"])

@@ -17,10 +17,10 @@ from forecast.evaluation import BASELINES, MODEL
 from forecast.exports import export
 from forecast.files import sha256_of
 from forecast.loading import load_config
-from forecast.models.fitting import SIZES, Batches, learning_rate_at
+from forecast.models.fitting import Batches, learning_rate_at
 from forecast.models.numpy_runtime import forward
 from forecast.prediction import predict
-from forecast.preparation import prepare
+from forecast.preparation import BATCH_SIZES, batch_sizes, prepare
 from forecast.runs import Run
 from forecast.trained import read_trained
 from forecast.training import train
@@ -93,7 +93,7 @@ def test_a_run_is_whole(project, tmp_path):
     assert files == {
         "config.yaml", "contract.json", "fingerprints.json", "status.json", "scaler.json", "recent.csv", "history.csv",
         "metrics.json", "series.csv", "predictions.csv", "forecast.csv", "environment.json", "log.txt", "sha256sums.txt",
-        "losses.csv", "leakage.json",
+        "losses.csv", "leakage.json", "importance.json", "gradients.json", "report.html",
         "model/network.json", "model/weights.safetensors", "model/intervals.safetensors",
         "plots/forecast.png", "plots/learning_curve.png", "plots/error_per_step.png", "plots/residuals.png",
     }  # fmt: skip
@@ -101,7 +101,7 @@ def test_a_run_is_whole(project, tmp_path):
     assert [progress.epoch for progress in seen if progress.done == 1] == [0, 1, 2]
 
     history = pd.read_csv(run.history)
-    assert list(history.columns) == ["seed", "epoch", "loss", "val_loss", "learning_rate", "seconds"]
+    assert list(history.columns) == ["seed", "epoch", "loss", "val_loss", "learning_rate", "seconds", "gradient_norm", "clipped"]
     assert history.epoch.tolist() == [0, 1, 2]
 
     predictions = pd.read_csv(run.predictions, parse_dates=["cutoff", "timestamp"])
@@ -200,7 +200,7 @@ def test_batch_size_and_compilation_are_measured_and_recorded(project, tmp_path,
     monkeypatch.setattr("forecast.models.fitting.TRIED", 0.0)
     run = train(path, tmp_path / "run")
     training = run.read_config().training
-    assert training.batch_size in SIZES
+    assert training.batch_size in BATCH_SIZES
     assert f"batch_size: {training.batch_size}, training.jit_compile: {training.jit_compile}; windows per" in run.log.read_text()
     chosen = {"training.batch_size": training.batch_size, "training.jit_compile": training.jit_compile}
     again = train(load_config(path, chosen), tmp_path / "again")
@@ -211,7 +211,50 @@ def test_nothing_is_measured_where_windows_are_few(project, tmp_path, monkeypatc
     monkeypatch.setattr("forecast.models.fitting._Turns", None)
     run = train(load_config(project(training={"epochs": 1, "batch_size": "auto", "jit_compile": "auto"})), tmp_path / "run")
     training = run.read_config().training
-    assert (training.batch_size, training.jit_compile) == (4, False), "of 70 windows, for 16 steps an epoch"
+    assert (training.batch_size, training.jit_compile) == (32, False)
+
+
+@pytest.mark.parametrize(
+    ("windows", "accumulated", "sizes"),
+    [(10_000, 1, [32, 64, 128, 256]), (1024, 1, [32, 64]), (70, 1, [32]), (10_000, 8, [32, 64])],
+)
+def test_an_epoch_keeps_steps_of_the_optimizer_whatever_is_chosen(project, windows, accumulated, sizes):
+    config = load_config(project(training={"batch_size": "auto", "accumulate_gradients": accumulated}))
+    assert batch_sizes(config, windows) == sizes
+
+
+@pytest.mark.slow
+def test_a_batch_larger_than_the_training_part_is_measured(project, tmp_path, monkeypatch):
+    monkeypatch.setattr("forecast.models.fitting.TRIED", 0.0)
+    monkeypatch.setattr("forecast.training.WORTH_MEASURING", 0)
+    config = load_config(project(training={"epochs": 1, "batch_size": 200, "jit_compile": "auto"}))
+    assert train(config, tmp_path / "run").finished
+
+
+@pytest.mark.slow
+def test_what_was_chosen_stays_when_it_is_resumed(project, tmp_path):
+    def stop(progress: object) -> None:
+        if progress.epoch == 1 and progress.done == 1:
+            raise KeyboardInterrupt
+
+    path = project(training={"epochs": 2, "batch_size": "auto"})
+    with pytest.raises(KeyboardInterrupt, match=""):
+        train(path, tmp_path / "run", on_progress=stop)
+    run = train(path, resume=tmp_path / "run")
+    assert run.read_config().training.batch_size == 32
+
+
+@pytest.mark.slow
+@pytest.mark.backend
+def test_history_tells_how_long_gradients_are_and_how_many_are_cut(project, tmp_path):
+    told = {}
+    for clipnorm in (1e-9, 1e9, None):
+        path = project(training={"epochs": 2, "clipnorm": clipnorm})
+        history = pd.read_csv(train(path, tmp_path / str(clipnorm)).history)
+        assert history.gradient_norm.isna().tolist() == [True, False, False], "there is none before training"
+        assert (history.gradient_norm[1:] > 0).all()
+        told[clipnorm] = history.clipped[1:].tolist()
+    assert told == {1e-9: [1, 1], 1e9: [0, 0], None: [0, 0]}
 
 
 def test_best_epoch_is_kept(project, tmp_path):

@@ -32,6 +32,8 @@ class Progress:
     val_loss: float  # of the last validated epoch
     learning_rate: float
     seconds: float  # since the epoch began
+    gradient_norm: float = math.nan  # the mean over its batches; known once it is validated
+    clipped: float = math.nan  # share of its batches in which the gradient of some weight was longer than `clipnorm`
     member: int = 1  # which of several networks, from 1
     members: int = 1
     fold: int = 1  # which of several in a backtest, from 1
@@ -233,8 +235,8 @@ class Reporter(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.val_loss = float(logs["val_error"])
-        self._report(1.0, logs)
+        self._report(1.0, logs, *self.model.optimizer.tell())
 
-    def _report(self, done: float, logs: dict | None) -> None:
-        seconds = time.perf_counter() - self.began
-        self.on_progress(Progress(self.epoch, self.epochs, done, float(logs["error"]), self.val_loss, self.rate, seconds))
+    def _report(self, done: float, logs: dict | None, *gradients: float) -> None:
+        seconds, loss = time.perf_counter() - self.began, float(logs["error"])
+        self.on_progress(Progress(self.epoch, self.epochs, done, loss, self.val_loss, self.rate, seconds, *gradients))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -15,16 +17,47 @@ from forecast.models.backend import keras
 from forecast.models.callbacks import Checkpoint, CheckpointKeeping, EarlyStopping, Keeper, NumbersOnly, Progress, Reporter
 from forecast.windows import BATCH, Windows
 
-OPTIMIZERS = {
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
-    "rmsprop": keras.optimizers.RMSprop,
-    "sgd": keras.optimizers.SGD,
-}
 LOSSES = {"mse": keras.losses.mean_squared_error, "mae": keras.losses.mean_absolute_error, "huber": keras.losses.huber}
+
+
+class _Watching:
+    """Beside an optimizer's steps: adds up the norms of the batches' gradients, and in how many one is longer than `clipnorm`."""
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Keras calls this before the first step."""
+        if self.built:
+            return
+        super().build(variables)
+        self.watched = self.add_variable((3,), name="watched")  # batches, their norms, and those that are clipped
+
+    def apply(self, grads: Sequence[keras.KerasTensor], trainable_variables: Sequence[keras.Variable] | None = None) -> None:
+        """Keras calls this after each batch."""
+        known = [own for own in grads if own is not None]
+        whole = [keras.ops.reshape(own, (-1,)) if hasattr(own, "indices") else own for own in known]  # TensorFlow's of embeddings
+        squares = keras.ops.stack([keras.ops.sum(keras.ops.square(own)) for own in whole])
+        clipped = keras.ops.max(squares) > (self.clipnorm or math.inf) ** 2
+        norm = keras.ops.sqrt(keras.ops.sum(squares))
+        self.assign_add(self.watched, keras.ops.stack([keras.ops.ones_like(norm), norm, keras.ops.cast(clipped, norm.dtype)]))
+        super().apply(grads, trainable_variables)
+
+    def tell(self) -> tuple[float, float]:
+        """The mean norm since the last time, and the share of batches that were clipped; begins anew."""
+        batches, norms, clipped = keras.ops.convert_to_numpy(self.watched).tolist()
+        self.watched.assign(np.zeros(3))
+        return norms / batches, clipped / batches
+
+
+OPTIMIZERS = {
+    name: type(kind.__name__, (_Watching, kind), {})
+    for name, kind in {
+        "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
+        "rmsprop": keras.optimizers.RMSprop,
+        "sgd": keras.optimizers.SGD,
+    }.items()
+}
+log = logging.getLogger(__name__)
 HALVE_EVERY = 10  # epochs, for schedule: step
-SIZES = (32, 64, 128, 256)  # of batches, for batch_size: auto
-FEWEST_STEPS = 16  # of the optimizer in an epoch, that it leaves
 NEARLY = 0.8  # of the highest throughput is enough: a smaller batch takes more steps an epoch
 WORTHWHILE = 1.1  # times the throughput without XLA, from which its seconds of compiling are
 TRIED = 3.0  # seconds of steps, at least, after the first ones
@@ -79,7 +112,7 @@ class _Turns(Batches):
         return 1000 * len(self.sizes)
 
     def __getitem__(self, batch: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        chosen = np.arange(self.sizes[batch % len(self.sizes)])
+        chosen = np.arange(min(self.sizes[batch % len(self.sizes)], len(self.windows)))
         return self.windows.inputs(chosen), self.windows.targets(chosen)
 
 
@@ -106,8 +139,13 @@ class _Stopwatch(keras.callbacks.Callback):
 def throughput(
     model: keras.Model, train: Windows, config: TrainingConfig, quantiles: Sequence[float] | None, sizes: Sequence[int]
 ) -> dict[int, float]:
-    """Windows per second in training by batch size, measured; `model` takes these steps and is of no use afterwards."""
+    """Windows per second in training by batch size, measured; `model` takes these steps and is of no use afterwards.
+
+    Nothing where XLA is asked for and cannot compile the network.
+    """
     _compile(model, config, quantiles)
+    if config.jit_compile and not model.jit_compile:
+        return {}
     stopwatch = _Stopwatch(sizes)
     model.fit(_Turns(train, sizes), epochs=1, callbacks=[stopwatch], verbose=0, shuffle=False)
     return {size: size / float(np.median(spent)) for size, spent in stopwatch.spent.items()}
@@ -146,6 +184,8 @@ def fit(
         KeyboardInterrupt: the keeper said to stop, and holds a checkpoint.
     """
     _compile(model, config, quantiles)
+    if config.jit_compile and not model.jit_compile:
+        log.warning("training.jit_compile: XLA cannot compile this network here; it is trained without.")
     rng = np.random.default_rng([seed, 1])  # apart from the stream that drew the initial weights
     batches = Batches(train, config.batch_size, rng, evenly=config.sampling == "series")
     unseen = Batches(validation, max(config.batch_size, BATCH))
@@ -178,7 +218,10 @@ def _compile(model: keras.Model, config: TrainingConfig, quantiles: Sequence[flo
     loss = pinball(quantiles) if quantiles else LOSSES[config.loss or "mse"]
     error = keras.metrics.MeanMetricWrapper(loss, name="error")
     compiled = config.jit_compile if keras.backend.backend() == "tensorflow" else "auto"  # others cannot do without
-    model.compile(_optimizer(config), loss=loss, metrics=[error], jit_compile=compiled)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a network that XLA cannot compile; the caller says so
+        model.compile(_optimizer(config), loss=loss, metrics=[error], jit_compile=compiled)
+    model.optimizer.build(model.trainable_variables)
 
 
 def _check_ahead(resumed: Checkpoint, config: TrainingConfig, batches: int) -> None:
@@ -227,7 +270,6 @@ class _Fitting:
         checkpoints = CheckpointKeeping(callbacks, self.untrained, keeper, config.checkpoint_every, self.batches)
         callbacks.append(checkpoints)  # the last, so that it sees what the others made of an epoch
         if resumed:
-            self.model.optimizer.build(self.model.trainable_variables)
             resumed.restore(self.model)
         if resumed and (begin >= until or _stopped(resumed, config)):
             checkpoints.restore_callbacks()

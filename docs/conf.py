@@ -1,0 +1,16 @@
+"""How Sphinx builds these pages: make docs"""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+project = "forecast"
+release = metadata.version("forecast")
+extensions = ["myst_parser", "sphinx.ext.mathjax"]
+exclude_patterns = ["_build"]
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+html_theme = "furo"
+html_title = f"forecast {release}"
+# Links out of docs/ lead somewhere where the source is browsed, not on the site; a test checks that every file is there.
+suppress_warnings = ["myst.xref_missing"]
