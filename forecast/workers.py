@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import logging
 import multiprocessing
@@ -100,10 +101,28 @@ def _in_processes(function: Callable[..., Any], next_job: Callable[[], Job | Non
     def new_pool() -> ProcessPool:
         return ProcessPool(count, initializer=_begin_worker, initargs=(threads, os.getpid()), context=context)
 
-    pool, pending, worked = new_pool(), {}, False
+    pool, waiting, pending, worked = new_pool(), [], {}, False
     try:
         while True:
-            if not pool.active:  # all of its processes were killed at once
+            while len(waiting) + len(pending) < count and (job := next_job()):
+                waiting.append(job)
+            if not (waiting or pending):
+                return
+            with contextlib.suppress(RuntimeError):  # the pool has ended meanwhile
+                while waiting:
+                    pending[pool.schedule(_tried, (function, *waiting[0][1]))] = waiting[0]
+                    del waiting[0]
+            done = concurrent.futures.wait(pending, WATCH, concurrent.futures.FIRST_COMPLETED).done
+            ended = not pool.active
+            for future in list(pending) if ended else done:
+                job, error = pending.pop(future), future.exception() if future.done() else BrokenProcessPool()
+                if isinstance(error, BrokenProcessPool):  # which tells nothing of this job: it may not have begun
+                    waiting.append(job)
+                    continue
+                worked = True
+                lost = LostError("its process was killed.", "Memory may be short: use fewer --workers.")
+                yield job[0], lost if isinstance(error, ProcessExpired) else future.result()
+            if ended:  # all of its processes were killed at once
                 if not worked:
                     remedy = (
                         "In a script, call this under `if __name__ == '__main__':`, since each process reads the script first."
@@ -111,20 +130,7 @@ def _in_processes(function: Callable[..., Any], next_job: Callable[[], Job | Non
                     raise RunError("no process could begin.", remedy, "workers")
                 pool.stop()
                 pool.join()
-                pool = new_pool()
-            while len(pending) < count and (job := next_job()):
-                pending[pool.schedule(_tried, (function, *job[1]))] = job[0]
-            if not pending:
-                return
-            done = concurrent.futures.wait(pending, WATCH, concurrent.futures.FIRST_COMPLETED).done
-            for future in done if pool.active else list(pending):
-                name, error = pending.pop(future), future.exception() if future.done() else BrokenProcessPool()
-                if not isinstance(error, (ProcessExpired, BrokenProcessPool)):
-                    worked = True
-                    yield name, future.result()
-                elif worked or isinstance(error, ProcessExpired):
-                    worked = True
-                    yield name, LostError("its process was killed.", "Memory may be short: use fewer --workers.")
+                pool, worked = new_pool(), False
     finally:
         pool.stop()
         pool.join()

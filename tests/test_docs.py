@@ -90,7 +90,7 @@ def folder(tmp_path, monkeypatch):
         shutil.copytree(ROOT / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     days = pd.date_range("2023-01-01", periods=500)
-    pd.DataFrame({"date": days, "sales": 100 + days.dayofweek * 10 + days.dayofyear / 10}).to_csv("sales.csv", index=False)
+    pd.DataFrame({"date": days, "sales": 100 + days.day_of_week * 10 + days.day_of_year / 10}).to_csv("sales.csv", index=False)
     airline = pd.read_csv("data/airline.csv", parse_dates=["month"])
     next_year = airline[-12:].assign(month=airline.month + pd.DateOffset(years=1), passengers=airline.passengers + 30)
     pd.concat([airline, next_year]).to_csv("new.csv", index=False)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
 import pandas as pd
 import pytest
+from pebble.pool.process import PoolManager
 
+from forecast import workers
 from forecast.errors import ForecastError, RunError
 from forecast.experiments import experiment
 from forecast.runs import Run
-from forecast.workers import Workers
+from forecast.workers import LostError, Workers
 
 
 def jobs_of(count: int):
@@ -41,6 +47,43 @@ def test_jobs_are_asked_for_when_there_is_room():
     results = Workers().each(double, next_job)
     assert next(results) == ("0", 0)
     assert len(asked) == 1
+
+
+def end_once(folder: str, number: int) -> int:
+    """Ends its process the first time it is called with a number."""
+    seen = Path(folder) / str(number)
+    if seen.exists():
+        return number
+    seen.touch()
+    os._exit(1)
+
+
+def end_at_once(*_):
+    os._exit(1)
+
+
+def end_of_all(*_):
+    raise BrokenProcessPool("All workers expired")
+
+
+def test_a_job_is_lost_if_its_process_ends_and_computed_again_if_the_pool_ends(tmp_path, monkeypatch):
+    jobs = jobs_of(3)
+
+    def next_job():
+        return (job[0], (str(tmp_path), *job[1])) if (job := jobs()) else None
+
+    results = dict(Workers(2).each(end_once, next_job))
+    assert {name: type(result) for name, result in results.items()} == {"0": LostError, "1": LostError, "2": LostError}
+    jobs = jobs_of(3)
+    (tmp_path / "1").unlink()
+    monkeypatch.setattr(PoolManager, "find_expired_task", end_of_all)
+    assert dict(Workers(2).each(end_once, next_job)) == {"0": 0, "1": 1, "2": 2}
+
+
+def test_processes_that_never_begin_are_told(monkeypatch):
+    monkeypatch.setattr(workers, "_begin_worker", end_at_once)
+    with pytest.raises(RunError, match=r"no process could begin.\s+In a script, call this under"):
+        list(Workers(2).each(double, jobs_of(1)))
 
 
 @pytest.mark.parametrize(
