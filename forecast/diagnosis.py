@@ -74,7 +74,7 @@ def _of_a_curve(history: pd.DataFrame, kept: int, config: Config) -> list[Diagno
     if last < 1:
         return []
     rises = np.diff(errors[1:]) > LEAP * errors[1:-1]
-    best, end = int(np.argmin(errors)), float(np.mean(errors[-3:]))
+    best, end = 1 + int(np.argmin(errors[1:])), float(np.mean(errors[-3:]))
     if rises.sum() >= max(3, LEAPS * last) or (end > WORSE_THAN_UNTRAINED * errors[0] and losses[-1] > LEARNED * losses[1]):
         name, clip = "unstable training", ""
         evidence = f"the validation loss rose by more than {LEAP:.0%} in {rises.sum()} of {last} epochs; it was {errors[0]:.3g}"
@@ -94,8 +94,8 @@ def _of_a_curve(history: pd.DataFrame, kept: int, config: Config) -> list[Diagno
                 f"Set training.epochs to {4 * last} or more; early stopping ends it in time.",
             )
         ]
-    if best and end > ROSE * errors[best] and losses[-1] < LEARNED * losses[best]:
-        saved = "The weights of the best epoch were kept." if kept == best else "Set training.early_stopping: {}."
+    if end > ROSE * errors[best] and losses[-1] < LEARNED * losses[best]:
+        saved = "The weights of the best epoch were kept." if kept <= best else "Set training.early_stopping: {}."
         return [
             Diagnosis(
                 "overfitting",

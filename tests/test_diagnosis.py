@@ -56,7 +56,7 @@ ILLNESSES = {
     ),
     "noise, learned by heart": (
         "overfitting", np.random.default_rng(6).permutation(hourly(260)), PLAIN | {"units": [64]},
-        {"epochs": 100, "batch_size": 8, "early_stopping": None, "learning_rate": 0.01},
+        {"epochs": 200, "batch_size": 8, "early_stopping": None, "learning_rate": 0.01},
     ),
     "another world in the test part": ("the test part differs from what came before", shifted(), {}, {}),
     "random walk": ("no better than persistence", walk(), {}, {}),
