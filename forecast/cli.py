@@ -101,7 +101,10 @@ RunFolder = Annotated[Path, typer.Argument(help="Run directory, such as runs/air
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config.")]
 Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-RunDir = Annotated[Path | None, typer.Option(help="Where to write. [default: the next free folder of runs/]", show_default=False)]
+RunDir = Annotated[
+    Path | None,
+    typer.Option("--run-dir", "-o", help="Where to write. [default: the next free folder of runs/]", show_default=False),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace what a former call wrote there.")]
 FailIfWorse = Annotated[
     str | None,
@@ -113,7 +116,8 @@ FailIfWorse = Annotated[
     ),
 ]
 FolderDir = Annotated[
-    Path | None, typer.Option(help="Where to write, or go on. [default: runs/, named after the file]", show_default=False)
+    Path | None,
+    typer.Option("--run-dir", "-o", help="Where to write, or go on. [default: runs/, named after the file]", show_default=False),
 ]
 NumberOfWorkers = Annotated[int, typer.Option("--workers", min=1, help="Processes that share the cores; on Ray, all cores work.")]
 Engine = Annotated[str, typer.Option(metavar="local|ray", help="Where runs are computed.")]
@@ -567,7 +571,8 @@ def reproduce(
         Path | None, typer.Option(help="Where the run's data are now. [default: where its config says]", show_default=False)
     ] = None,
     run_dir: Annotated[
-        Path | None, typer.Option(help="Keep the second training here. [default: it is removed]", show_default=False)
+        Path | None,
+        typer.Option("--run-dir", "-o", help="Keep the second training here. [default: it is removed]", show_default=False),
     ] = None,
     tolerance: Annotated[float, typer.Option(min=0, help="Relative difference up to which numbers are the same.")] = 1e-3,
     quiet: Quiet = False,

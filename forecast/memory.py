@@ -16,12 +16,14 @@ from forecast.scoring import MOST_VALUES
 
 FORECASTERS = 2 * 9  # numbers kept per forecast value: actual, network, baselines, two scaled; as arrays and as a table
 TENSORFLOW = 650e6  # bytes of its import
+WEIGHTS = 20  # times those of the network, measured with 16 and 64 million
 
 
 def memory_estimate(prepared: Prepared, network: Network) -> float:
     """Bytes of memory that training takes, roughly: the libraries, the data, the weights, and the larger of batch and results.
 
-    Weights count four times (values, gradients, two of Adam), and a batch twelve times the width of every layer at each step.
+    Weights count twenty times: values, gradients, clipped ones, two of Adam, the first and the best ones, and all that
+    is kept of them twice more while a checkpoint is written. A batch counts twelve times the width of every layer at each step.
     Results are the forecasts of the network and all baselines for a piece of a part, once as numbers and once as a table.
     """
     panel, batch = prepared.panel, _batch_size(prepared)
@@ -32,7 +34,7 @@ def memory_estimate(prepared: Prepared, network: Network) -> float:
     steps = sum(shapes[layer.inputs[0]][0] * layer.options["units"] for layer in network.layers if layer.kind == "recurrent")
     scored = max(len(windows) for part, windows in prepared.windows.items() if part != "train")
     forecasts = 8 * min(scored * prepared.config.windows.horizon * network.forecast[1], MOST_VALUES) * FORECASTERS
-    return TENSORFLOW + data + 4 * 4 * network.parameters + max(4 * batch * (widths + 12 * steps), forecasts)
+    return TENSORFLOW + data + 4 * WEIGHTS * network.parameters + max(4 * batch * (widths + 12 * steps), forecasts)
 
 
 def _batch_size(prepared: Prepared) -> int:

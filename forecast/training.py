@@ -28,7 +28,7 @@ from forecast.intervals import method_of
 from forecast.leaks import certify, to_json
 from forecast.lineage import Parent, check_not_worse, prepare_after, read_parent, taken_in
 from forecast.loading import changed, load_config
-from forecast.memory import advised
+from forecast.memory import advised, needs, remedy
 from forecast.models.description import Network
 from forecast.models.numpy_runtime import READER_TOLERANCE, forward, relative_difference
 from forecast.plots import write_plots
@@ -275,6 +275,9 @@ def _record_inputs(run: Run, prepared: Prepared, parent: Parent | None) -> None:
     log.info("%s: %d rows, %d series; windows: %s", panel.source, len(panel.values), len(panel.series_ids), counts)
     for sentence in told(panel.record):
         log.warning("%s: %s", panel.source, sentence)
+    memory, too_much = needs(prepared)
+    if too_much:
+        log.warning("memory may run out: %s. %s", memory, remedy(prepared))
 
 
 def _forecast(run: Run, config: DataConfig, panel: Panel) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from forecast.config import Config
+from forecast.diagnosis import CROWDED
 from forecast.errors import ConfigError, ForecastError
 from forecast.loading import load_config
 from forecast.memory import needs, remedy
@@ -92,12 +93,12 @@ def _about_network(prepared: Prepared, network: Network) -> list[Finding]:
     train = prepared.windows["train"]
     values = len(train) * train.horizon * train.future.shape[1]
     found = [Finding("ok", "network", f"{network.parameters} parameters")]
-    if network.parameters > 100 * values:
+    if network.parameters > CROWDED * values:
         found = [
             Finding(
                 "warning",
                 "network",
-                f"{network.parameters} parameters learn from {values} target values",
+                f"{network.parameters:,} parameters learn from {values:,} target values",
                 "Use fewer model.units.",
             )
         ]

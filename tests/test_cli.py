@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from forecast.cli import app
@@ -255,3 +256,14 @@ def test_a_terminal_shows_how_far_a_large_file_is_read(monkeypatch, capsys):
         tell_read(Path("large.csv"), 0.5)
         tell_read(Path("large.csv"), 1.0)
     assert "reading large.csv" in capsys.readouterr().err
+
+
+def test_whatever_writes_says_where_with_the_same_letter():
+    options = {
+        (command.name or name, option.name): set(option.opts)
+        for name, command in typer.main.get_command(app).commands.items()
+        for option in command.params
+    }
+    short = {key: names for key, names in options.items() if key[1] in ("run_dir", "output")}
+    assert len(short) >= 9
+    assert [key for key, names in short.items() if "-o" not in names] == []

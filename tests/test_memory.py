@@ -8,6 +8,7 @@ from forecast.errors import ResourceError
 from forecast.loading import load_config
 from forecast.memory import advised
 from forecast.preparation import prepare
+from forecast.training import train
 from forecast.validation import validate
 
 
@@ -47,3 +48,14 @@ def test_validation_warns_of_what_the_machine_has_not(project, monkeypatch):
     assert memory.level == "warning"
     assert memory.text.endswith("this machine has 500 MB")
     assert "training.batch_size" in memory.remedy
+
+
+@pytest.mark.slow
+def test_training_warns_of_it_too(project, tmp_path, monkeypatch, caplog):
+    train(project(), tmp_path / "enough")
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    monkeypatch.setattr("forecast.memory.machine_memory", lambda: 500e6)
+    train(project(), tmp_path / "short")
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert warning.startswith("memory may run out: about 6")
+    assert "Lower training.batch_size" in warning

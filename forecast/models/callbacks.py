@@ -54,7 +54,7 @@ class Checkpoint:
         """That of a model as it stands."""
         kinds = {"variable": _variables(model), "metric": model.metrics_variables, "best": best}
         arrays = {
-            f"{kind}/{number}": np.array(keras.ops.convert_to_numpy(one))
+            f"{kind}/{number}": np.asarray(keras.ops.convert_to_numpy(one), order="C")
             for kind, several in kinds.items()
             for number, one in enumerate(several)
         }
