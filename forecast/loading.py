@@ -72,7 +72,13 @@ def checked(kind: type[Kind], values: dict[str, Any], places: Mapping[str, str],
     try:
         section = kind.model_validate(values)
     except ValidationError as error:
-        wrong = wrong + [_explain(item, places, kind) for item in error.errors() if item["type"] != "invalid_key"]  # told before
+        items = [item for item in error.errors() if item["type"] != "invalid_key"]  # told before
+        unknown = [item["loc"] for item in items if item["type"] == "extra_forbidden"]
+        meant = {(*loc[:-1], nearest(str(loc[-1]), _section_at(loc, kind).model_fields)) for loc in unknown}
+        items = [
+            item for item in items if item["type"] != "missing" or item["loc"] not in meant
+        ]  # said once, where it is misspelt
+        wrong = wrong + [_explain(item, places, kind) for item in items]
     if wrong:
         raise ConfigError.together(wrong)
     return section
@@ -183,11 +189,15 @@ def _override(values: dict[str, Any], places: dict[str, str], key: str, value: o
     places[key] = place
 
 
+def _section_at(location: tuple[str | int, ...], root: type[Section]) -> type[Section]:
+    """The section that a key is in."""
+    field = field_at(location[:-1], root)
+    return section_of(field.annotation) if field else root
+
+
 def _nearest_key(location: tuple[str | int, ...], root: type[Section]) -> str:
     """A hint for an unknown key: a near name in its section, or the same name in another section."""
-    field = field_at(location[:-1], root)
-    section = section_of(field.annotation) if field else root
-    name = str(location[-1])
+    section, name = _section_at(location, root), str(location[-1])
     sections = {home: section_of(field.annotation) for home, field in root.model_fields.items()}
     elsewhere = [f"{home}.{name}" for home, inner in sections.items() if inner and name in inner.model_fields]
     if elsewhere and not nearest(name, section.model_fields):
