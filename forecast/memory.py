@@ -58,7 +58,9 @@ def needs(prepared: Prepared) -> tuple[str, bool]:
 
 def remedy(prepared: Prepared) -> str:
     """What makes it less."""
-    batch = _batch_size(prepared)
+    batch, network = _batch_size(prepared), prepared.network
+    if 4 * WEIGHTS * network.parameters > memory_estimate(prepared, network) / 2:
+        return f"Lower model.units from {prepared.config.model.units}."
     return f"Lower training.batch_size from {batch}, such as to {max(1, batch // 4)}, or windows.lookback, or model.units."
 
 

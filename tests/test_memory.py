@@ -6,7 +6,7 @@ import pytest
 
 from forecast.errors import ResourceError
 from forecast.loading import load_config
-from forecast.memory import advised
+from forecast.memory import advised, remedy
 from forecast.preparation import prepare
 from forecast.training import train
 from forecast.validation import validate
@@ -48,6 +48,10 @@ def test_validation_warns_of_what_the_machine_has_not(project, monkeypatch):
     assert memory.level == "warning"
     assert memory.text.endswith("this machine has 500 MB")
     assert "training.batch_size" in memory.remedy
+
+
+def test_units_are_named_where_weights_are_most_of_it(project):
+    assert remedy(prepare(load_config(project(model={"units": [3000]})))) == "Lower model.units from [3000]."
 
 
 @pytest.mark.slow
