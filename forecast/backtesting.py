@@ -16,7 +16,7 @@ import pandas as pd
 from forecast.config import Config
 from forecast.contracts import contract
 from forecast.data import Panel
-from forecast.environment import environment, without_cudnn
+from forecast.environment import environment, slowed_by
 from forecast.errors import ConfigError, RunError
 from forecast.evaluation import BASELINES, MODEL, Scoreboard, summary
 from forecast.intervals import Calibration
@@ -72,8 +72,8 @@ def backtest(
         run.write_text(run.config, folds.first.config.to_yaml())
         found = environment()
         run.write_json(run.environment, found)
-        if slow := without_cudnn(config.model, found):
-            log.warning("the GPU is not used as it could be: %s", slow)
+        for sentence in slowed_by(config, found):
+            log.warning(sentence)
         run.write_json(run.contract, contract(folds.first.panel))
         board = scoreboard(folds.first)
         table = _through_the_folds(run, folds, tested, board, on_progress)

@@ -11,10 +11,12 @@ from importlib import metadata
 from pathlib import Path
 
 from forecast import __version__
-from forecast.config import ModelConfig
+from forecast.config import Config, ModelConfig
 from forecast.workers import THREADS
 
 CUDNN = {"tensorflow": ("lstm", "gru"), "jax": ("lstm",)}  # cells that Keras computes by it, by backend
+BFLOAT16 = {"avx512_bf16", "avx_ne_convert", "amx_bf16", "bf16"}  # flags of CPUs that compute in it
+CPUINFO = Path("/proc/cpuinfo")
 PACKAGES = ("tensorflow", "jax", "keras", "numpy", "pandas", "safetensors")
 
 
@@ -30,7 +32,7 @@ def environment() -> dict:
         "forecast": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu": _cpu(),
+        "cpu": _of_the_cpu("model name") or platform.processor() or platform.machine(),
         "cpus": os.cpu_count(),
         "threads": {name: os.environ[name] for name in (*THREADS, "XLA_FLAGS") if name in os.environ},
         "devices": keras.distribution.list_devices(),
@@ -40,28 +42,34 @@ def environment() -> dict:
     }
 
 
-def without_cudnn(model: ModelConfig, found: dict) -> str | None:
-    """What of a config keeps recurrent layers from cuDNN's, which are many times faster, where there is a GPU; else None.
+def slowed_by(config: Config, found: dict) -> list[str]:
+    """What of a config makes training slower than this machine is, as sentences; found: an `environment`."""
+    if any(kind in device for device in found["devices"] for kind in ("gpu", "cuda")):
+        return _without_cudnn(config.model, found["backend"])
+    known = _of_the_cpu("flags", "Features")
+    if config.training.mixed_precision and known and not BFLOAT16 & set(known.split()):
+        return ["this CPU does not compute in bfloat16, which only slows it down: set training.mixed_precision: false."]
+    return []
 
-    found: an `environment`.
-    """
-    cells = CUDNN.get(found["backend"], ())
-    if not any(kind in device for device in found["devices"] for kind in ("gpu", "cuda")):
-        return None
+
+def _without_cudnn(model: ModelConfig, backend: str) -> list[str]:
+    """What keeps recurrent layers from cuDNN's, which are many times faster."""
+    cells = CUDNN.get(backend, ())
     if model.cell in cells and not model.recurrent_dropout:
-        return None
+        return []
     cause = f"model.recurrent_dropout: {model.recurrent_dropout:g}" if model.cell in cells else f"model.cell: {model.cell}"
-    known = f"; on {found['backend']} it knows {' and '.join(cells)}, without recurrent_dropout" if cells else ""
-    return f"cuDNN cannot compute recurrent layers with {cause}{known}."
+    known = f"; on {backend} it knows {' and '.join(cells)}, without recurrent_dropout" if cells else ""
+    return [f"the GPU is not used as it could be: cuDNN cannot compute recurrent layers with {cause}{known}."]
 
 
-def _cpu() -> str:
-    """Its name, where the system tells."""
-    with contextlib.suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
+def _of_the_cpu(*keys: str) -> str:
+    """The first value of one of these, where Linux tells; else empty."""
+    with contextlib.suppress(OSError), CPUINFO.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+            key, _, value = line.partition(":")
+            if key.strip() in keys:
+                return value.strip()
+    return ""
 
 
 def _git() -> dict | None:

@@ -19,7 +19,7 @@ from forecast.checkpoints import Checkpoints
 from forecast.config import Config, DataConfig, differences
 from forecast.contracts import contract
 from forecast.data import Panel
-from forecast.environment import environment, without_cudnn
+from forecast.environment import environment, slowed_by
 from forecast.errors import ConfigError, DataError, ResourceError, RunError, check_installed, first_few
 from forecast.evaluation import summary
 from forecast.files import PART
@@ -117,8 +117,8 @@ def _train(run: Run, prepared: Prepared, parent: Parent | None, seconds: dict[st
         if parent and parent.intervals_only:
             fitted = {seed: (0, weights) for seed, weights in begin.items()}
         else:
-            if slow := without_cudnn(config.model, found):
-                log.warning("the GPU is not used as it could be: %s", slow)
+            for sentence in slowed_by(config, found):
+                log.warning(sentence)
             fitted = fit(prepared, start, run=run, begin=begin)
         kept = {seed: epoch for seed, (epoch, _) in fitted.items()}
         _save(run, prepared, fitted)

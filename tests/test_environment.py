@@ -7,8 +7,7 @@ import subprocess
 
 import pytest
 
-from forecast.config import ModelConfig
-from forecast.environment import environment, without_cudnn
+from forecast.environment import environment, slowed_by
 from forecast.loading import load_config
 from forecast.training import train
 
@@ -57,9 +56,31 @@ def test_versions_machine_and_threads(monkeypatch):
         ({"cell": "simple_rnn"}, "tensorflow", ["gpu:0"], f"model.cell: simple_rnn{ON_TENSORFLOW}"),
     ],
 )
-def test_what_keeps_layers_from_cudnn(keys, backend, devices, told):
-    found = without_cudnn(ModelConfig(**keys), {"backend": backend, "devices": devices})
-    assert found == (told and f"cuDNN cannot compute recurrent layers with {told}, without recurrent_dropout.")
+def test_what_keeps_layers_from_cudnn(keys, backend, devices, told, project):
+    config = load_config(project(model=keys))
+    cannot = "the GPU is not used as it could be: cuDNN cannot compute recurrent layers with"
+    told = [f"{cannot} {told}, without recurrent_dropout."] if told else []
+    assert slowed_by(config, {"backend": backend, "devices": devices}) == told
+
+
+@pytest.mark.parametrize(
+    ("info", "devices", "mixed", "told"),
+    [
+        ("flags\t\t: fpu avx512f", ["cpu:0"], True, True),
+        ("flags\t\t: fpu avx512f", ["cpu:0"], False, False),
+        ("flags\t\t: fpu avx512f", ["gpu:0"], True, False),
+        ("flags\t\t: fpu avx512f avx512_bf16", ["cpu:0"], True, False),
+        ("Features\t: fp asimd bf16", ["cpu:0"], True, False),
+        ("Features\t: fp asimd", ["cpu:0"], True, True),
+        ("hardware: unknown", ["cpu:0"], True, False),
+    ],
+)
+def test_a_cpu_that_does_not_know_bfloat16_is_told(info, devices, mixed, told, project, tmp_path, monkeypatch):
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{info}\n")
+    monkeypatch.setattr("forecast.environment.CPUINFO", tmp_path / "cpuinfo")
+    config = load_config(project(training={"mixed_precision": mixed}))
+    sentences = slowed_by(config, {"backend": "tensorflow", "devices": devices})
+    assert [sentence.endswith("set training.mixed_precision: false.") for sentence in sentences] == [True] * told
 
 
 def test_training_says_that_cudnn_is_not_used(project, tmp_path, monkeypatch, caplog):
