@@ -247,6 +247,7 @@ def diagnose(run: RunFolder, as_json: Json = False, debug: Debug = False) -> Non
     from dataclasses import asdict
 
     from forecast.console import diagnosed
+    from forecast.diagnosis import HEALTHY
     from forecast.diagnosis import diagnose as find
 
     found = find(run)
@@ -256,7 +257,7 @@ def diagnose(run: RunFolder, as_json: Json = False, debug: Debug = False) -> Non
     for line in diagnosed(found):
         typer.echo(line)
     if not found:
-        typer.echo("✔ Nothing is wrong with this training, as far as its figures tell.")
+        typer.echo(f"✔ {HEALTHY}")
 
 
 @app.command()

@@ -13,6 +13,7 @@ from forecast.evaluation import EQUAL, MODEL
 from forecast.runs import Run
 from forecast.significance import ALPHA
 
+HEALTHY = "Nothing is wrong with this training, as far as its figures tell."
 FAILURES = {"the loss is no longer a number": "exploding gradients", "memory ran out": "too little memory"}
 STILL_FALLING = 0.05  # of the validation loss, over the last quarter of the epochs: training ended too early
 ROSE, LEARNED = 1.3, 0.7  # times the losses of the best epoch: validation above the one, training below the other, is overfitting

@@ -75,10 +75,8 @@ def checked(kind: type[Kind], values: dict[str, Any], places: Mapping[str, str],
         items = [item for item in error.errors() if item["type"] != "invalid_key"]  # told before
         unknown = [item["loc"] for item in items if item["type"] == "extra_forbidden"]
         meant = {(*loc[:-1], nearest(str(loc[-1]), _section_at(loc, kind).model_fields)) for loc in unknown}
-        items = [
-            item for item in items if item["type"] != "missing" or item["loc"] not in meant
-        ]  # said once, where it is misspelt
-        wrong = wrong + [_explain(item, places, kind) for item in items]
+        # A key that is misspelt is not told to be missing, too.
+        wrong = wrong + [_explain(item, places, kind) for item in items if item["type"] != "missing" or item["loc"] not in meant]
     if wrong:
         raise ConfigError.together(wrong)
     return section

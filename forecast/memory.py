@@ -16,7 +16,7 @@ from forecast.scoring import MOST_VALUES
 
 FORECASTERS = 2 * 9  # numbers kept per forecast value: actual, network, baselines, two scaled; as arrays and as a table
 TENSORFLOW = 650e6  # bytes of its import
-WEIGHTS = 20  # times those of the network, measured with 16 and 64 million
+WEIGHT = 20 * 4  # bytes for each of the network, measured with 16 and 64 million
 
 
 def memory_estimate(prepared: Prepared, network: Network) -> float:
@@ -34,7 +34,7 @@ def memory_estimate(prepared: Prepared, network: Network) -> float:
     steps = sum(shapes[layer.inputs[0]][0] * layer.options["units"] for layer in network.layers if layer.kind == "recurrent")
     scored = max(len(windows) for part, windows in prepared.windows.items() if part != "train")
     forecasts = 8 * min(scored * prepared.config.windows.horizon * network.forecast[1], MOST_VALUES) * FORECASTERS
-    return TENSORFLOW + data + 4 * WEIGHTS * network.parameters + max(4 * batch * (widths + 12 * steps), forecasts)
+    return TENSORFLOW + data + WEIGHT * network.parameters + max(4 * batch * (widths + 12 * steps), forecasts)
 
 
 def _batch_size(prepared: Prepared) -> int:
@@ -59,7 +59,7 @@ def needs(prepared: Prepared) -> tuple[str, bool]:
 def remedy(prepared: Prepared) -> str:
     """What makes it less."""
     batch, network = _batch_size(prepared), prepared.network
-    if 4 * WEIGHTS * network.parameters > memory_estimate(prepared, network) / 2:
+    if WEIGHT * network.parameters > memory_estimate(prepared, network) / 2:
         return f"Lower model.units from {prepared.config.model.units}."
     return f"Lower training.batch_size from {batch}, such as to {max(1, batch // 4)}, or windows.lookback, or model.units."
 

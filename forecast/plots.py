@@ -26,7 +26,7 @@ ACTUAL, FORECAST, OTHER = "#222222", "#d1495b", "#8d99ae"
 
 def write_plots(run: Run) -> None:
     """Draw every plot of a trained run into its `plots` folder."""
-    shown = shown_series(pd.read_csv(run.per_series, dtype={"series_id": str}, keep_default_na=False))
+    shown = shown_series(read_per_series(run))
     predictions = read_series(run, run.predictions, shown)
     future = predictions[:0]  # known covariates may yet have to be given
     if run.forecast.exists():
@@ -45,7 +45,7 @@ def write_plots(run: Run) -> None:
 
 def write_backtest_plots(run: Run) -> None:
     """Draw the plots of a backtest into its `plots` folder."""
-    shown = shown_series(pd.read_csv(run.per_series, dtype={"series_id": str}, keep_default_na=False))
+    shown = shown_series(read_per_series(run))
     predictions, metrics = read_series(run, run.predictions, shown), run.read_json(run.metrics)
     figures = {
         "forecast.png": _forecast(predictions, predictions[:0], metrics["verdict"]),
@@ -102,6 +102,11 @@ def _error_per_fold(folds: pd.DataFrame) -> Figure:
 def _style(name: str) -> dict:
     """How the line of a forecaster is drawn."""
     return {"label": LABELS[name]} | ({"color": FORECAST, "linewidth": 2.2} if name == MODEL else {"linewidth": 1, "alpha": 0.7})
+
+
+def read_per_series(run: Run) -> pd.DataFrame:
+    """The errors of each series on the test part: a row per series."""
+    return pd.read_csv(run.per_series, dtype={"series_id": str}, keep_default_na=False)
 
 
 def shown_series(per_series: pd.DataFrame) -> list[str]:

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from forecast.config import differences
-from forecast.diagnosis import Diagnosis, diagnose
+from forecast.diagnosis import HEALTHY, Diagnosis, diagnose
 from forecast.errors import check_installed
 from forecast.evaluation import BASELINES, LABELS, MODEL, coverage
 from forecast.intervals import column_of
 from forecast.pages import Chart, Line, drawn, moment, page, table
-from forecast.plots import pairs_of_quantiles, panels_of, read_series, read_table, shown_series
+from forecast.plots import pairs_of_quantiles, panels_of, read_per_series, read_series, read_table, shown_series
 from forecast.repairs import told
 from forecast.runs import Run
 from forecast.significance import ALPHA, ljung_box
@@ -56,7 +56,7 @@ class _Page:
     def parts(self) -> Iterator[str]:
         run = self.run
         metrics = run.read_json(run.metrics)
-        per_series = pd.read_csv(run.per_series, dtype={"series_id": str}, keep_default_na=False)
+        per_series = read_per_series(run)
         shown = shown_series(per_series)
         predictions = read_series(run, run.predictions, shown)
         yield f"<h1>{html.escape(run.name)}</h1>"
@@ -176,7 +176,7 @@ def _keys(run: Run) -> dict[str, str]:
 
 def _findings(found: list[Diagnosis]) -> Iterator[str]:
     if not found:
-        yield "<p>Nothing is wrong with this training, as far as its figures tell.</p>"
+        yield f"<p>{HEALTHY}</p>"
         return
     items = [
         f"<li><strong>{html.escape(one.name.capitalize())}:</strong> {html.escape(one.evidence)} {html.escape(one.remedy)}</li>"
@@ -212,8 +212,12 @@ def _forecast(title: str, predictions: pd.DataFrame, future: pd.DataFrame, befor
     end = f", and {len(ahead)} steps ahead, to {moment(ahead.index[-1])}" if len(ahead) else ""
     drawn_from = f"Actual values and forecasts from {moment(index[0])}{end}. Drag to zoom, double-click to show all"
     drawn_from += "; on the keyboard, + and - zoom, arrows move, 0 shows all."
-    seconds = index.to_numpy().astype("datetime64[s]").astype(np.int64)
-    return Chart(title, drawn_from, seconds, lines, "", "", bands, time=True)
+    return Chart(title, drawn_from, _seconds(index), lines, "", "", bands, time=True)
+
+
+def _seconds(moments: pd.Index | pd.Series) -> np.ndarray:
+    """Since 1970, as charts over time have them."""
+    return moments.to_numpy().astype("datetime64[s]").astype(np.int64)
 
 
 def _scores(metrics: dict) -> pd.DataFrame:
@@ -280,7 +284,7 @@ def _residuals(predictions: pd.DataFrame) -> Iterator[str]:
     residuals = (own[MODEL] - own.actual).to_numpy(float)
     of = f"{series_id}: {target}, one step ahead"
     kept = slice(-MOST_RESIDUALS, None)
-    seconds = own.timestamp.to_numpy().astype("datetime64[s]").astype(np.int64)
+    seconds = _seconds(own.timestamp)
     what = f"Forecast minus actual, {len(residuals)} windows; bias {residuals.mean():.3g}."
     dots = [Line("residual", residuals[kept], "forecast", kind="dots"), Line("zero", np.zeros(len(residuals[kept])), "fifth")]
     yield drawn(Chart(f"Residuals of {of}", what, seconds[kept], dots, "", "forecast - actual", time=True), "residuals-time")

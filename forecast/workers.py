@@ -116,12 +116,13 @@ def _in_processes(function: Callable[..., Any], next_job: Callable[[], Job | Non
             ended = not pool.active
             for future in list(pending) if ended else done:
                 job, error = pending.pop(future), future.exception() if future.done() else BrokenProcessPool()
+                worked = worked or not isinstance(error, BrokenProcessPool)
                 if isinstance(error, BrokenProcessPool):  # which tells nothing of this job: it may not have begun
                     waiting.append(job)
-                    continue
-                worked = True
-                lost = LostError("its process was killed.", "Memory may be short: use fewer --workers.")
-                yield job[0], lost if isinstance(error, ProcessExpired) else future.result()
+                elif isinstance(error, ProcessExpired):
+                    yield job[0], LostError("its process was killed.", "Memory may be short: use fewer --workers.")
+                else:
+                    yield job[0], future.result()
             if ended:  # all of its processes were killed at once
                 if not worked:
                     remedy = (
