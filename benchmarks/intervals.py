@@ -84,9 +84,9 @@ def rates(config: Path, run: Path) -> None:
     errors, half = (windows.targets() - made)[..., None], len(windows) // 2
     later = slice(half + min(windows.horizon, half // 2), None)  # no target of the first half is one of the second
     series = int(windows.series.max()) + 1
-    start = calibrate(errors[:half], QUANTILES, [])
+    start, size = calibrate(errors[:half], QUANTILES, []), errors[:half].std(axis=0)
     for rate in RATES:
-        issued = Tracker(start, errors[:half], series, rate).follow(windows.first[later], windows.series[later], errors[later])
+        issued = Tracker(start, size, series, rate).follow(windows.first[later], windows.series[later], errors[later])
         actual = errors[later][..., 0]
         shares = []
         for level in (80, 95):

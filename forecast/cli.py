@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from forecast import __version__
-from forecast.errors import ForecastError, RunError
+from forecast.errors import ForecastError, InternalError, RunError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +33,11 @@ class _ErrorBoundary(TyperGroup):
             if ctx.obj:
                 raise
             typer.echo(_readable(str(error)), err=True)
+            raise typer.Exit(1) from None
+        except InternalError as error:
+            if ctx.obj:
+                raise
+            typer.echo(f"error: {error}", err=True)
             raise typer.Exit(1) from None
         except MemoryError:  # in training it is told with more than this
             if ctx.obj:

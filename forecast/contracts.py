@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, Field
@@ -59,6 +59,11 @@ def _moment(text: str) -> str:
     return text
 
 
+class _Part(BaseModel, strict=True):
+    windows: int
+    independent: int | None = None  # Windows that share no target step; earlier versions did not count them.
+
+
 class Contract(BaseModel, strict=True):
     """What forecasting needs to know of the training data: the part of `contract` that is read again."""
 
@@ -66,6 +71,13 @@ class Contract(BaseModel, strict=True):
     timezone: str | None = Field(max_length=100)
     last_timestamp: Annotated[str, Field(max_length=50), AfterValidator(_moment)]
     columns: dict[str, _Column]
+    parts: dict[Literal["train", "validation", "test"], _Part] = {}
+
+    @property
+    def calibration_windows(self) -> int | None:
+        """Number of independent windows whose errors set the width of the intervals, None for runs that did not count them."""
+        counts = [part.independent for name, part in self.parts.items() if name != "train"]
+        return sum(counts) if counts and None not in counts else None
 
 
 def compare(panel: Panel, known: Contract) -> list[str]:

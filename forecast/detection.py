@@ -16,6 +16,7 @@ from forecast.runs import Run
 from forecast.trained import Trained, continuing_windows, read_rows_of, read_trained
 
 log = logging.getLogger(__name__)
+NEEDS_WHOLE_SEGMENTS = "the network needs the known covariates of a whole segment to forecast any of its steps."
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,10 @@ def _of_data(run: Run, trained: Trained, data: str | Path) -> pd.DataFrame:
     """What the run says of rows that it has not seen, one step ahead."""
     panel = read_rows_of(run, trained, data)
     forward, trained = trained.forward("numpy"), replace(trained.of(panel), horizon=1)
-    windows = continuing_windows(panel, trained, most=len(panel.values), before=1)
+    before = trained.known_steps  # Rows whose known covariates a forecast of one step needs.
+    if before > 1:
+        log.warning("%s: the last %d rows of each series are not judged: %s", data, before - 1, NEEDS_WHOLE_SEGMENTS)
+    windows = continuing_windows(panel, trained, most=len(panel.values), before=before)
     if not len(windows):
         lookback = trained.network.lookback
         raise DataError(f"there is no row after the first {lookback}, which are looked back on.", "Give more rows.", str(data))

@@ -44,6 +44,19 @@ class ResourceError(RunError):
     """The disk or the memory ended, not the training, which can go on when there is more."""
 
 
+class InternalError(Exception):
+    """A bug of this program, which no input explains; never a `ForecastError`, which is the user's to mend.
+
+    >>> print(InternalError("two readers of one network disagree."))
+    two readers of one network disagree.
+      This is a bug of forecast, not a mistake of yours. Please report it with the config and the run's log.txt.
+    """
+
+    def __init__(self, found: str):
+        report = "This is a bug of forecast, not a mistake of yours. Please report it with the config and the run's log.txt."
+        super().__init__(f"{found}\n  {report}")
+
+
 DAMAGED = "The run is damaged; train again, or copy it anew from where it is whole."
 BEGIN_ANEW = "Remove it; --resume then trains from the first epoch on."  # of a checkpoint
 

@@ -172,7 +172,7 @@ def _graph(trained: Trained, static: Mapping[str, np.ndarray]) -> keras.Model:
     static: the network's inputs that stay the same in all rows of a series, which the graph looks up.
     """
     from forecast.models.backend import keras
-    from forecast.models.keras_builder import load_keras
+    from forecast.models.keras_builder import add, load_keras
 
     scaler, network = trained.scaler, trained.network
     targets, known, horizon = network.forecast[1], trained.known, trained.horizon
@@ -205,7 +205,7 @@ def _graph(trained: Trained, static: Mapping[str, np.ndarray]) -> keras.Model:
     forecast = _unrolled(
         lambda seen: _median([network.point(model(seen)) for model in models]), past, ahead, beside, horizon, network.horizon
     )
-    forecast = forecast * scale[..., :targets] + offset[..., :targets]  # (batch, horizon, targets)
+    forecast = add(forecast * scale[..., :targets], offset[..., :targets])  # (batch, horizon, targets)
     return keras.Model(inputs, keras.ops.exp(forecast) - 1 if scaler.transform == "log1p" else forecast)
 
 
@@ -232,11 +232,12 @@ def _unrolled(
 
 def _median(forecasts: list[keras.KerasTensor]) -> keras.KerasTensor:
     from forecast.models.backend import keras
+    from forecast.models.keras_builder import add
 
     if len(forecasts) == 1:
         return forecasts[0]
     ranked, middle = keras.ops.sort(keras.ops.stack(forecasts, axis=-1), axis=-1), len(forecasts) // 2
-    return ranked[..., middle] if len(forecasts) % 2 else (ranked[..., middle - 1] + ranked[..., middle]) / 2
+    return ranked[..., middle] if len(forecasts) % 2 else add(ranked[..., middle - 1], ranked[..., middle]) / 2
 
 
 def _write_onnx(model: keras.Model, path: Path) -> None:

@@ -54,7 +54,7 @@ def plan(
     panel = read_rows_of(run, trained, data)
     ends = panel.offsets[1:] - 1
     starts = np.maximum(panel.offsets[:-1], ends + 1 - trained.network.lookback)
-    stamps = panel.ahead(trained.horizon)
+    stamps = panel.ahead(trained.known_steps)
     first, last, furthest = panel.timestamps[starts].min(), panel.timestamps[ends].max(), stamps.max()
     roles = [("target", config.target, last), ("past covariate", config.past_covariates, last)]
     roles.append(("known covariate", config.known_covariates, furthest))
@@ -68,7 +68,7 @@ def _write_template(path: Path, panel: Panel, stamps: pd.DatetimeIndex, trained:
         raise RunError("this file exists.", "Choose another --output, or remove it.", str(path))
     config = trained.config.data
     table = write_timestamps(stamps, config.timestamp, config.date_format)
-    ids = np.repeat(panel.series_ids, trained.horizon)
+    ids = np.repeat(panel.series_ids, trained.known_steps)
     several = len(config.series_id or []) > 1
     for place, name in enumerate(config.series_id or []):
         table[name] = [text.split("/")[place] if several else text for text in ids]
@@ -82,7 +82,9 @@ def _write_template(path: Path, panel: Panel, stamps: pd.DatetimeIndex, trained:
 
 
 def read_future(panel: Panel, trained: Trained, path: str | Path | None) -> np.ndarray | None:
-    """The known covariates of the steps after each series' end, `(series, horizon, known)` in units of the file, or None.
+    """Return the known covariates of the steps after each series' end, `(series, known_steps, known)` in units of the file.
+
+    None where the run has none.
 
     Cells that `data.missing_known` lets be missing are NaN.
     path: a file with a row for each of these steps; the calendar needs none. None takes what the file of `panel` tells.
@@ -91,7 +93,7 @@ def read_future(panel: Panel, trained: Trained, path: str | Path | None) -> np.n
         DataError: a cell is missing, with its series and timestamp.
         RunError: the run needs a file and none is given, or one is given that it has no use for.
     """
-    config, horizon = trained.config.data, trained.horizon
+    config, steps = trained.config.data, trained.known_steps
     names = config.known_covariates
     if not names and path:
         raise RunError("this run has no known covariates.", "Leave out --future.", str(path))
@@ -100,9 +102,9 @@ def read_future(panel: Panel, trained: Trained, path: str | Path | None) -> np.n
     told = _read(config, Path(path), panel.series_ids[0]) if path else panel.told_ahead
     if config.needed_known and told is None:
         needed = first_few([f"`{name}`" for name in config.needed_known])
-        found = f"this forecast needs {needed} over its {horizon} steps."
+        found = f"this forecast needs {needed} over {steps} steps{_why_more(trained)}."
         raise RunError(found, "Write a file to fill: forecast plan RUN. Then give it: --future future.csv")
-    every = panel.ahead(horizon)
+    every = panel.ahead(steps)
     wanted = _wanted(panel, every)
     told = pd.DataFrame(index=wanted[:0]) if told is None else told
     if path and len(told) and not told.index.isin(wanted).any():
@@ -110,11 +112,18 @@ def read_future(panel: Panel, trained: Trained, path: str | Path | None) -> np.n
         raise DataError(f"no row is of a step to forecast: the first is of {found}.", f"Give rows such as of {first}.", str(path))
     given = told.reindex(wanted).reindex(columns=names)
     place = str(path or panel.source)
-    _check_given(given, config, place)
+    _check_given(given, config, place, _why_more(trained))
     for sentence in compare_values(given, trained.contract, place):
         log.warning("%s: %s", place, sentence)
     calendar = calendar_features(every, config.calendar)
-    return np.column_stack([given.to_numpy(float), *calendar.values()]).reshape(-1, horizon, trained.known)
+    return np.column_stack([given.to_numpy(float), *calendar.values()]).reshape(-1, steps, trained.known)
+
+
+def _why_more(trained: Trained) -> str:
+    """Return why known covariates are needed beyond the steps to forecast, where they are."""
+    if trained.known_steps == trained.horizon:
+        return ""
+    return f" (the network computes whole segments of {trained.config.model.segment} steps)"
 
 
 def _wanted(panel: Panel, stamps: pd.DatetimeIndex) -> pd.MultiIndex:
@@ -133,8 +142,8 @@ def _read(config: DataConfig, path: Path, only_series: str) -> pd.DataFrame:
     return known_ahead(rows if config.series_id else replace(rows, series_ids=[only_series]), config, str(path))
 
 
-def _check_given(given: pd.DataFrame, config: DataConfig, place: str) -> None:
-    """What is missing may be missing."""
+def _check_given(given: pd.DataFrame, config: DataConfig, place: str, why_more: str) -> None:
+    """Refuse missing cells, except those for which `data.missing_known` has a policy."""
     empty = given.isna()
     needed = config.needed_known
     missing = np.argwhere(empty[needed].to_numpy())
@@ -142,7 +151,7 @@ def _check_given(given: pd.DataFrame, config: DataConfig, place: str) -> None:
         cells = [f"`{needed[column]}` of '{given.index[row][0]}' at {given.index[row][1]}" for row, column in missing[:3]]
         raise DataError(
             f"{len(missing)} cells of the horizon are missing: {first_few(cells, total=len(missing))}.",
-            "Give each known covariate for every step of the forecast; `forecast plan` writes the rows.",
+            f"Give each known covariate for every step of the forecast{why_more}; `forecast plan` writes the rows.",
             place,
         )
     for name, policy in config.missing_known.items():

@@ -7,7 +7,6 @@ Romano et al. 2019). All is in scaled units, so that series of any size share th
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -15,14 +14,14 @@ import numpy as np
 
 from forecast.config import Config
 from forecast.errors import DAMAGED, RunError
-from forecast.windows import Windows
+from forecast.windows import BATCH, Windows
 
 MOST_ERRORS = 20_000_000  # that are held at once; windows beyond are left out, evenly
 FEWEST_IN_TAIL = 5  # errors expected beyond a quantile, with fewer of which steps are pooled
+MIN_INDEPENDENT_WINDOWS = 10  # Without a shared target step; with fewer, intervals follow Student's t distribution.
+MAX_NAIVE_WINDOWS = 10_000  # Training windows from which the growth of the naive forecast's errors is taken.
 MOST_TRACKED = 500_000_000  # quantiles of a part, beyond which conformal intervals are not compared with adaptive ones
 RATE = 0.1  # of `Tracker`, in deviations of the errors for each step of the series; see there
-
-log = logging.getLogger(__name__)
 
 
 def bounds(level: float) -> tuple[float, float]:
@@ -73,19 +72,19 @@ class Intervals:
     offsets: np.ndarray
 
     def apply(self, forecast: np.ndarray, series: np.ndarray) -> np.ndarray:
-        """Scaled quantiles `(windows, horizon, targets, quantiles)` of a network's output; they never cross.
+        """Return the scaled quantiles `(windows, horizon, targets, quantiles)` of a network's output.
 
-        Steps beyond the horizon that was calibrated are NaN.
+        They never cross, and every interval contains its forecast: the quantiles below 0.5 are never above it, those above 0.5
+        never below it, and the quantile 0.5 is the forecast itself. Steps beyond the horizon that was calibrated are NaN.
         """
-        known = min(forecast.shape[1], self.offsets.shape[1])
-        offsets = (self.offsets if len(self.offsets) == 1 else self.offsets[series])[:, :known]
-        made = base_of(forecast[:, :known], self.own, self.quantiles) + offsets
-        if 0.5 in self.quantiles:  # it is the forecast itself, and stays in the middle
-            middle = self.quantiles.index(0.5)
-            made[..., :middle] = np.minimum(made[..., :middle], made[..., [middle]])
-            made[..., middle + 1 :] = np.maximum(made[..., middle + 1 :], made[..., [middle]])
+        steps = min(forecast.shape[1], self.offsets.shape[1])
+        offsets = (self.offsets if len(self.offsets) == 1 else self.offsets[series])[:, :steps]
+        made = base_of(forecast[:, :steps], self.own, self.quantiles) + offsets
+        point = base_of(forecast[:, :steps], self.own, [0.5])
+        levels = np.array(self.quantiles)
+        made = np.where(levels < 0.5, np.minimum(made, point), np.where(levels > 0.5, np.maximum(made, point), point))
         made = np.sort(made, axis=-1)
-        return np.pad(made, [(0, 0), (0, forecast.shape[1] - known), (0, 0), (0, 0)], constant_values=np.nan)
+        return np.pad(made, [(0, 0), (0, forecast.shape[1] - steps), (0, 0), (0, 0)], constant_values=np.nan)
 
     def only(self, series: list[int | None]) -> Intervals:
         """For series that stand at other places: their numbers here, None for new ones, which get the mean of all."""
@@ -126,13 +125,17 @@ def base_of(forecast: np.ndarray, own: list[float], quantiles: list[float]) -> n
 
 
 class Errors:
-    """Scaled errors, actual - forecast, of windows that come in pieces: `(windows, horizon, targets, quantiles or 1)`."""
+    """Scaled errors, actual - forecast, of windows that come in pieces: `(windows, horizon, targets, quantiles or 1)`.
 
-    def __init__(self, windows: int, values: int, own: list[float], quantiles: list[float]):
-        """windows: how many will come; values: `horizon * targets` of each."""
+    independent: number of these windows that share no target step.
+    """
+
+    def __init__(self, windows: Windows, own: list[float], quantiles: list[float]):
+        """Expect the errors of `windows`. own: the quantiles that the network forecasts itself."""
         self.own, self.quantiles = own, quantiles
-        each = len(quantiles) if own else 1
-        self.stride, self.skip = max(1, ceil(windows * values * each / MOST_ERRORS)), 0
+        values = len(windows) * windows.horizon * windows.future.shape[1] * (len(quantiles) if own else 1)
+        self.stride, self.skip = max(1, ceil(values / MOST_ERRORS)), 0
+        self.independent = count_independent(windows)
         self.pieces: list[np.ndarray] = []
 
     def add(self, actual: np.ndarray, forecast: np.ndarray) -> np.ndarray:
@@ -147,14 +150,33 @@ class Errors:
         return np.concatenate(self.pieces)
 
 
-def calibrate(errors: np.ndarray, quantiles: list[float], own: list[float]) -> Intervals:
-    """Intervals from errors on windows that were not trained on, `(windows, horizon, targets, quantiles or 1)`.
+def count_independent(windows: Windows) -> int:
+    """Return how many of some windows, `stride: 1` in each series, share no target step.
 
-    Each step has the quantiles of its own errors, ranked among one more than there are, as conformal prediction asks. Where too
-    few errors are expected beyond a quantile, those of all steps, each divided by the size that is usual at its step, stand in.
+    With 13 cutoffs and a horizon of 12 steps, two do: the first and the last.
+    """
+    _, counts = np.unique(windows.series, return_counts=True)
+    return int((-(-counts // windows.horizon)).sum())
+
+
+def naive_growth(train: Windows) -> np.ndarray:
+    """Return the root mean squared error of the naive forecast at each step, scaled, `(horizon, targets)`."""
+    squares, chosen = 0.0, train.spread(MAX_NAIVE_WINDOWS)
+    for piece in chosen.pieces(BATCH):
+        targets = piece.targets().astype(np.float64)
+        squares = squares + np.square(targets - piece.pasts()[:, -1:, : targets.shape[2]]).sum(axis=0)
+    growth = np.sqrt(squares / len(chosen))
+    return np.maximum(growth, 1e-3 * growth.max(axis=0) + np.finfo(np.float32).tiny)  # A repeated value must not divide by 0.
+
+
+def calibrate(errors: np.ndarray, quantiles: list[float], own: list[float]) -> Intervals:
+    """Return intervals from errors on windows that were not trained on, `(windows, horizon, targets, quantiles or 1)`.
+
+    Each step has the quantiles of its own errors, ranked among one more than there are, as conformal prediction asks. Where fewer
+    than `FEWEST_IN_TAIL` errors are expected beyond a quantile, the errors of all steps are pooled, each divided by the root mean
+    squared error of its step.
     """
     count = len(errors)
-    errors = np.broadcast_to(errors, (*errors.shape[:-1], len(quantiles))) if len(own) else errors
     offsets = np.empty((*errors.shape[1:3], len(quantiles)))
     size = np.sqrt(np.mean(np.square(errors, dtype=np.float64), axis=0))  # (horizon, targets, quantiles or 1)
     size = np.maximum(size, np.finfo(np.float32).tiny)
@@ -172,6 +194,41 @@ def calibrate(errors: np.ndarray, quantiles: list[float], own: list[float]) -> I
     return Intervals(quantiles, own, offsets[None])
 
 
+def calibrate_few(
+    errors: np.ndarray, quantiles: list[float], own: list[float], growth: np.ndarray, degrees: int
+) -> Intervals:
+    """Return intervals from the errors of too few windows to rank, `(windows, horizon, targets, quantiles or 1)`.
+
+    The errors give one size for each target: their root mean square. It grows with the step as the errors of the naive forecast
+    do in the training set (`growth`, `(horizon, targets)`), and is multiplied by the quantile of Student's t distribution with
+    so many `degrees` of freedom: fewer make wider intervals.
+    """
+    from scipy.special import stdtrit  # Student's quantiles, without the import of all of scipy.stats
+
+    middle = errors[..., [quantiles.index(0.5)]] if own else errors
+    size = _size_of_few(middle, growth)
+    offsets = size * stdtrit(degrees, np.array(quantiles))
+    if own:  # The mean distance of each quantile of the network from its median is part of the width.
+        offsets -= (middle - errors).mean(axis=0)
+    return Intervals(quantiles, own, offsets[None])
+
+
+def _size_of_few(errors: np.ndarray, growth: np.ndarray) -> np.ndarray:
+    """Return the size of the errors at each step, `(horizon, targets, 1)`: their root mean square, shaped as `growth`."""
+    mean_square = np.square(errors, dtype=np.float64).mean(axis=(0, 1, 3))  # (targets,)
+    return (growth * np.sqrt(mean_square / np.square(growth).mean(axis=0)))[..., None]
+
+
+def few_windows(independent: int | None) -> str:
+    """Return the sentence that says how intervals come from so few windows, or nothing where there are enough, or None knows."""
+    if independent is None or independent >= MIN_INDEPENDENT_WINDOWS:
+        return ""
+    return (
+        f"the intervals rest on {independent} held-out {'window' if independent == 1 else 'windows'} without overlap, fewer than"
+        f" {MIN_INDEPENDENT_WINDOWS}, so they follow Student's t distribution and are wider than calibrated intervals."
+    )
+
+
 class Tracker:
     """Intervals that are moved after every step by what came true (Gibbs & Candès 2021; Angelopoulos et al. 2023).
 
@@ -183,10 +240,13 @@ class Tracker:
     parts whose first half it started from: see `intervals.py` in the benchmarks.
     """
 
-    def __init__(self, start: Intervals, errors: np.ndarray, series: int, rate: float = RATE):
-        """start: calibrated on `errors`, which also set the size of a move; series: how many there are."""
+    def __init__(self, start: Intervals, size: np.ndarray, series: int, rate: float = RATE):
+        """Begin with the intervals `start` in each of so many series.
+
+        size: of the errors at each step, to which a move is proportional, `(horizon, targets, quantiles or 1)`.
+        """
         self.levels = np.array(start.quantiles)
-        self.step = rate * errors.std(axis=0) * (self.levels != 0.5)  # (horizon, targets, quantiles)
+        self.step = rate * size * (self.levels != 0.5)  # (horizon, targets, quantiles)
         self.first = start
         self.offsets = np.repeat(start.offsets, series, axis=0)  # where each series stands
         self.series, self.row = -1, 0
@@ -234,17 +294,25 @@ class Tracker:
 
 
 class Calibration:
-    """Intervals around one network's forecasts, from its errors on the validation part: conformal, and adaptive if `tracked`."""
+    """Intervals around one network's forecasts, from its errors on the validation set: conformal, and adaptive if `tracked`."""
 
-    def __init__(self, errors: Errors, series: int, tracked: bool = True):
-        known = errors.all()
-        tail = min(min(quantile, 1 - quantile) for quantile in errors.quantiles)
-        if len(known) * known.shape[1] * tail < 1:
-            text = "%d windows of the validation part are too few for the widest intervals: they end at the largest errors seen."
-            log.warning(text, len(known))
-        self.validation = errors
-        self.conformal = calibrate(known, errors.quantiles, errors.own)
-        self.tracker = Tracker(self.conformal, known, series) if tracked else None
+    def __init__(self, errors: Errors, growth: np.ndarray, series: int, tracked: bool = True):
+        """errors: of the validation set; growth: as `naive_growth` returns it; series: how many there are."""
+        self.validation, self.growth = errors, growth
+        self.conformal = self._calibrate(errors.all(), errors.independent)
+        self.tracker = Tracker(self.conformal, self._move_size(), series) if tracked else None
+
+    def _calibrate(self, errors: np.ndarray, independent: int) -> Intervals:
+        own, quantiles = self.validation.own, self.validation.quantiles
+        if independent < MIN_INDEPENDENT_WINDOWS:
+            # 2n + 1 degrees covered best on the training rows of four panels, see benchmarks/few_windows.py.
+            return calibrate_few(errors, quantiles, own, self.growth, degrees=2 * independent + 1)
+        return calibrate(errors, quantiles, own)
+
+    def _move_size(self) -> np.ndarray:
+        errors = self.validation.all()
+        few = self.validation.independent < MIN_INDEPENDENT_WINDOWS  # Whose deviation at a step says little, or nothing.
+        return _size_of_few(errors, self.growth) if few else errors.std(axis=0)
 
     def quantiles(self, windows: Windows, forecast: np.ndarray, errors: np.ndarray) -> dict[str, np.ndarray]:
         """Scaled quantiles by method, each `(windows, horizon, targets, quantiles)`, as they stood at the windows' cutoffs.
@@ -261,4 +329,5 @@ class Calibration:
         """Intervals for what comes after the test part, whose errors are known by then, too."""
         if method == "adaptive":
             return self.tracker.intervals()
-        return calibrate(np.concatenate([self.validation.all(), test.all()]), test.quantiles, test.own)
+        both = np.concatenate([self.validation.all(), test.all()])
+        return self._calibrate(both, self.validation.independent + test.independent)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from forecast.contracts import compare
-from forecast.intervals import Intervals, columns_of
+from forecast.intervals import Intervals, columns_of, few_windows
 from forecast.runs import Run
 from forecast.trained import continuing_windows, read_rows_of, read_trained
 
@@ -59,6 +59,8 @@ def predict(
     ends = panel.filled[panel.offsets[1:] - 1].any(axis=1)
     if ends.any():
         log.warning("%s: %d series end with a filled value, from which the forecast starts.", data or run.name, int(ends.sum()))
+    if trained.intervals and (sentence := few_windows(trained.contract.calibration_windows)):
+        log.warning("%s: %s", run.name, sentence)
     if trained.horizon > (own := trained.config.windows.horizon):
         log.warning(
             "steps %d to %d continue the forecast itself: errors add up, and no metric of the run is of them.", own + 1, steps

@@ -10,7 +10,7 @@ import pandas as pd
 
 from forecast.baselines import Linear
 from forecast.evaluation import Scoreboard, forecast_all, predictions_table
-from forecast.intervals import MOST_TRACKED, Calibration, Errors, method_of, quantiles_of
+from forecast.intervals import MOST_TRACKED, Calibration, Errors, method_of, naive_growth, quantiles_of
 from forecast.metrics import mae
 from forecast.preparation import Prepared
 from forecast.timestamps import season_of
@@ -48,7 +48,7 @@ def calibrated(fitted: Fitted, board: Scoreboard) -> Calibration | None:
         return None
     values = len(prepared.windows["test"]) * config.windows.horizon * len(prepared.panel.targets) * len(errors.quantiles)
     tracked = method_of(config) == "adaptive" or values <= MOST_TRACKED
-    return Calibration(errors, len(prepared.panel.series_ids), tracked)
+    return Calibration(errors, naive_growth(prepared.windows["train"]), len(prepared.panel.series_ids), tracked)
 
 
 def score(
@@ -67,7 +67,7 @@ def score(
     prepared, config = fitted.prepared, fitted.prepared.config
     network, quantiles = prepared.network, quantiles_of(config)
     values = windows.horizon * windows.future.shape[1]
-    errors = Errors(len(windows), values, network.quantiles, quantiles)
+    errors = Errors(windows, network.quantiles, quantiles)
     stride, skip, done = -(-len(windows) * values // MOST_ROWS), 0, 0
     for piece in pieces(windows, len(quantiles)):
         made = piece.forecast_by(fitted.forward, network.horizon)

@@ -56,6 +56,20 @@ class Trained:
         """Number of covariates that are known over the horizon, those of the calendar included."""
         return self.network.inputs.get(KNOWN, [0, 0])[1]
 
+    @property
+    def known_steps(self) -> int:
+        """Number of steps after the cutoff whose known covariates decide the forecast of `horizon` steps.
+
+        It is the horizon, except that a parallel decoder computes each segment from the known covariates of all its steps:
+
+            segment 4, horizon 6   | 1 2 3 4 | 5 6 7 8 |     known_steps 8
+        """
+        segment = self.config.model.segment or 1
+        if not self.known or self.config.model.decoder != "parallel":
+            return self.horizon
+        blocks, rest = divmod(self.horizon, self.network.horizon)
+        return blocks * self.network.horizon + min(-(-rest // segment) * segment, self.network.horizon)
+
     def forward(self, runtime: str) -> Forward:
         """The network as a function, computed by one of `RUNTIMES`.
 
@@ -71,13 +85,13 @@ class Trained:
         return median_of([load_keras(self.network, weights).predict_on_batch for weights in self.members])
 
     def forecast(self, windows: Windows, forward: Forward) -> tuple[np.ndarray, np.ndarray | None]:
-        """Forecasts `(windows, horizon, targets)` of `continuing_windows`, in the units of the file, and their quantiles
+        """Return forecasts `(windows, horizon, targets)` of `continuing_windows`, in the units of the file, and their quantiles
         `(windows, horizon, targets, quantiles)`, which are NaN beyond the horizon that was trained.
 
         Raises:
             RunError: the forecasts are not finite.
         """
-        made = windows.forecast_by(forward, self.network.horizon)
+        made = windows.forecast_by(forward, self.network.horizon)[:, : self.horizon]
         forecasts = self.scaler.undo(self.network.point(made), windows.series)
         if not np.isfinite(forecasts).all():
             raise RunError("the network forecasts values too large to be numbers.", "Look for odd values in the last rows.")
@@ -309,7 +323,7 @@ def continuing_windows(
 ) -> Windows:
     """The last windows of each series, for `trained.of(panel)`.
 
-    ahead: known covariates of the steps after each series' end, `(series, horizon, known)` in units of the file.
+    ahead: known covariates of the steps after each series' end, `(series, known_steps, known)` in units of the file.
     most: windows of each series; before: steps before its end at which the last one's targets begin.
 
     Raises:
@@ -330,6 +344,6 @@ def continuing_windows(
     if ahead is not None:
         unseen = np.zeros((*ahead.shape[:2], len(panel.columns) - panel.known))  # targets and past covariates yet to come
         ahead = scaler.apply(np.concatenate([unseen, ahead], axis=2), np.arange(len(ahead)))[..., -panel.known :]
-    windows = last_windows(panel, scaled, lookback, trained.horizon, ahead, most, before)
+    windows = last_windows(panel, scaled, lookback, trained.known_steps, ahead, most, before)
     assumptions = assumptions_of(trained.config.data, season_of(trained.config.data, panel.freq))
     return replace(windows, static=scaler.static.apply(panel.static), assumptions=assumptions)

@@ -20,11 +20,11 @@ from forecast.config import Config, DataConfig, differences
 from forecast.contracts import contract
 from forecast.data import Panel
 from forecast.environment import environment, slowed_by
-from forecast.errors import ConfigError, DataError, ResourceError, RunError, check_installed, first_few
+from forecast.errors import ConfigError, DataError, InternalError, ResourceError, RunError, check_installed, first_few
 from forecast.evaluation import summary
 from forecast.files import PART
 from forecast.importance import importance
-from forecast.intervals import method_of
+from forecast.intervals import count_independent, few_windows, method_of
 from forecast.leaks import certify, to_json
 from forecast.lineage import Parent, check_not_worse, prepare_after, read_parent, taken_in
 from forecast.loading import changed, load_config
@@ -48,6 +48,7 @@ Weights = dict[str, np.ndarray]  # of a network, by the names of its description
 Kept = dict[int, tuple[int, Weights]]  # by seed: the epoch that its network keeps, and its weights
 PROBED_WINDOWS = 64  # of the validation part, by which it is measured how far back a network learns
 PROBED_STATES = 5_000_000  # numbers in the states of all their steps, or there are fewer
+ROUNDING_MARGIN = 10  # Times the rounding error of NumPy, within which Keras may differ from it.
 CHECKED_WINDOWS = 256  # of the test part, on which the two readers of the network are compared
 RESUMABLE = ("training.epochs", "training.early_stopping.patience", "training.checkpoint_every", "data.path", "tracking")
 PACE = ("training.batch_size", "training.jit_compile")
@@ -262,8 +263,10 @@ def check_trainable() -> None:
 def _record_inputs(run: Run, prepared: Prepared, parent: Parent | None) -> None:
     """Write all that is known before training starts."""
     config, panel = prepared.config, prepared.panel
-    counts = {part: len(windows) for part, windows in prepared.windows.items()}
-    run.write_json(run.contract, contract(panel) | {"parts": {part: {"windows": count} for part, count in counts.items()}})
+    counts = {
+        part: {"windows": len(windows), "independent": count_independent(windows)} for part, windows in prepared.windows.items()
+    }
+    run.write_json(run.contract, contract(panel) | {"parts": counts})
     run.write_json(run.scaler, prepared.scaler.to_json())
     if not run.fingerprints.exists():  # a resumed training has them
         run.write_json(run.fingerprints, {"windows": fingerprint_of(prepared), "initial_weights": {}})
@@ -275,6 +278,8 @@ def _record_inputs(run: Run, prepared: Prepared, parent: Parent | None) -> None:
     log.info("%s: %d rows, %d series; windows: %s", panel.source, len(panel.values), len(panel.series_ids), counts)
     for sentence in told(panel.record):
         log.warning("%s: %s", panel.source, sentence)
+    if config.intervals and (sentence := few_windows(counts["validation"]["independent"])):
+        log.warning(sentence)
     memory, too_much = needs(prepared)
     if too_much:
         log.warning("memory may run out: %s. %s", memory, remedy(prepared))
@@ -431,6 +436,32 @@ def _explain(run: Run, fitted: Fitted) -> None:
     run.write_json(run.gradients, {name: [_finite(norm) for norm in norms] for name, norms in found.items()})
 
 
+def _reader_difference(
+    network: Network, members: list[Weights], inputs: dict[str, np.ndarray], by_keras: np.ndarray
+) -> float:
+    """Return how far the NumPy reader of a network is from what Keras forecasts for the same windows, in `relative_difference`.
+
+    Rounding explains a difference if float32 is as far from float64 in NumPy alone: a network may amplify rounding errors.
+
+    Raises:
+        InternalError: the readers differ by more than rounding.
+    """
+    by_numpy = median_of([partial(forward, network, member) for member in members])(inputs)
+    difference = relative_difference(by_numpy, by_keras)
+    if difference <= READER_TOLERANCE:
+        return difference
+    exact = median_of([partial(forward, network, _in_float64(member)) for member in members])(_in_float64(inputs))
+    rounding = relative_difference(by_numpy, exact)
+    if not difference <= ROUNDING_MARGIN * rounding:
+        raise InternalError(f"NumPy and Keras forecast differently, by {difference:.1e} of the largest forecast.")
+    log.warning("the network amplifies rounding errors: its forecasts are exact to %.1e of the largest.", difference)
+    return difference
+
+
+def _in_float64(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: values.astype(np.float64) if values.dtype == np.float32 else values for name, values in arrays.items()}
+
+
 def _finite(number: float) -> float | None:
     """As JSON has it: a gradient may be beyond all numbers."""
     return float(number) if np.isfinite(number) else None
@@ -455,15 +486,11 @@ def _score(run: Run, prepared: Prepared, linear: Linear, kept: dict[int, int]) -
     run.write_table(run.losses, test.losses())
     run.write_table(run.per_series, test.per_series())
     checked = prepared.of_network(prepared.windows["test"]).spread(CHECKED_WINDOWS).inputs()
-    by_numpy = median_of([partial(forward, network, member) for member in weights])
-    apart = relative_difference(by_numpy(checked), fitted.forward(checked))
-    if not apart <= READER_TOLERANCE:
-        log.warning("NumPy and Keras forecast differently, by %.1e of the largest forecast: use predict --runtime keras.", apart)
     details = {
         "missing_known": costs_of_missing(fitted),
         "kept_epochs": kept,
         "parameters": network.parameters * len(weights),
-        "runtime_difference": apart,
+        "runtime_difference": _reader_difference(network, weights, checked, fitted.forward(checked)),
         "linear_strength": dict(zip(prepared.panel.targets, linear.strength, strict=True)),
     }
     scores = {"validation": validation.scores(), "test": test.scores()}

@@ -10,6 +10,7 @@ from typing import Literal
 from forecast.config import Config
 from forecast.diagnosis import CROWDED
 from forecast.errors import ConfigError, ForecastError
+from forecast.intervals import count_independent, few_windows
 from forecast.loading import load_config
 from forecast.memory import needs, remedy
 from forecast.models.description import Network
@@ -76,6 +77,9 @@ def _about_windows(prepared: Prepared) -> list[Finding]:
                 "Use a shorter lookback or horizon, or more data.",
             )
         )
+    independent = count_independent(prepared.windows["validation"])
+    if prepared.config.intervals and (sentence := few_windows(independent)):
+        found.append(Finding("warning", "windows", sentence, "Set splits.validation higher."))
     season, lookback = prepared.season_length, prepared.config.windows.lookback
     if 1 < season <= LONG_SEASON and lookback < season:
         found.append(

@@ -140,7 +140,8 @@ def roll_out(forward: Forward, inputs: dict[str, np.ndarray], horizon: int, bloc
     """What `forward`, which forecasts `block` steps at once, makes of the inputs of some windows: see `Windows.forecast_by`."""
     past, lookback, forecasts = inputs["past"], inputs["past"].shape[1], []
     known = inputs.get("known", np.zeros((len(past), horizon, 0), np.float32))
-    # Of the steps behind the horizon that fill the last block, nothing is known and nothing is told.
+    # Nothing is known of the steps behind the horizon that fill the last block. They lie in segments of their own
+    # (`Trained.known_steps`), so their values change no forecast that is returned.
     known = np.pad(known, [(0, 0), (0, -horizon % block), (0, 0)], mode="edge")
     for begin in range(0, horizon, block):
         ahead = known[:, begin : begin + block]

@@ -59,16 +59,16 @@ NETWORKS += [
 ]
 
 
-def describe(model: ModelConfig, **covariates: object) -> Network:
-    return describe_network(model, (LOOKBACK, CHANNELS), (HORIZON, TARGETS), **covariates)
+def describe(model: ModelConfig, targets: int = TARGETS, **covariates: object) -> Network:
+    return describe_network(model, (LOOKBACK, CHANNELS), (HORIZON, targets), **covariates)
 
 
 def inputs(past: np.ndarray = PAST, **covariates: object) -> dict[str, np.ndarray]:
     return {"past": past} | {name: BESIDE[name] for name in covariates}
 
 
-def built(keys: dict, seed: int = 1, **covariates: object) -> tuple[Network, keras.Model]:
-    network = describe(ModelConfig(**keys), **covariates)
+def built(keys: dict, seed: int = 1, targets: int = TARGETS, **covariates: object) -> tuple[Network, keras.Model]:
+    network = describe(ModelConfig(**keys), targets, **covariates)
     model = build_keras(network, ModelConfig(**keys), seed)
     rng = np.random.default_rng(0)  # zeros would hide an error
     weights = {name: values + 0.1 * rng.normal(size=values.shape) for name, values in get_weights(model, network).items()}
@@ -115,6 +115,31 @@ def test_contract(keys, covariates, tmp_path):
     assert np.isfinite(losses).all()
     assert losses[-1] < 0.2 * losses[0]
     assert all(np.isfinite(values).all() for values in get_weights(model, network).values())
+
+
+@pytest.mark.slow
+@pytest.mark.backend
+@pytest.mark.parametrize(
+    ("keys", "covariates"),
+    [*((keys, {}) for keys in NETWORKS[:-11]), *((keys, COVARIATES) for keys in NETWORKS[-11:])],
+    ids=lambda keys: "-".join(str(value) for value in keys.values()),
+)
+def test_both_readers_agree_at_every_batch_size(keys, covariates):
+    """One target, whose statistics `(batch, 1, 1)` Keras takes for a bias where the batch is as long as another axis."""
+    network, model = built(keys, targets=1, **covariates)
+    weights = get_weights(model, network)
+    portable = load_keras(network, weights, portable=True)
+    for reader in (model, portable):
+        sums = [operation for operation in reader.operations if type(operation).__name__ == "Add"]
+        of_tensors = [operation.name for operation in sums if len(operation._inbound_nodes[0].input_tensors) > 1]
+        assert not of_tensors, "see forecast.models.keras_builder.add"
+    for batch in [*range(1, HORIZON + 3), LOOKBACK]:
+        seen = {name: np.resize(values, (batch, *values.shape[1:])) for name, values in inputs(**covariates).items()}
+        by_numpy = forward(network, weights, seen)
+        for reader in (model, portable):
+            assert relative_difference(by_numpy, computed(reader, seen)) <= READER_TOLERANCE, batch
+        if batch == HORIZON:
+            assert relative_difference(by_numpy, model.predict_on_batch(seen)) <= READER_TOLERANCE
 
 
 @pytest.mark.backend

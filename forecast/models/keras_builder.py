@@ -69,6 +69,17 @@ def _input(name: str, shape: list[int]) -> keras.KerasTensor:
     return keras.Input(tuple(shape), name=name, dtype="int32" if name == CATEGORIES else "float32")
 
 
+def add(x: keras.KerasTensor, y: keras.KerasTensor | np.ndarray) -> keras.KerasTensor:
+    """Return `x + y`, broadcast as NumPy does; every addition of two tensors in a network or an export uses this function.
+
+    `keras.ops.add` on TensorFlow (Keras 3.15, "Special case of `tf.add`") takes `y` for a bias where a single axis of `y` is
+    longer than 1, and as long as the second or the last axis of `x`. With as many windows as steps in the horizon it adds the
+    centre of window `i`, `(batch, 1, 1)`, to step `i` of all windows. LiteRT's converter cannot read such a bias either. A
+    subtraction has no special case and gives the same bits.
+    """
+    return x - (-y)
+
+
 class _Affine(keras.layers.Layer):
     """gamma * x + beta per channel, and its inverse for the targets, which are the first channels (RevIN, Kim et al. 2022)."""
 
@@ -136,9 +147,9 @@ def peephole_step(
 ) -> Tensors:
     """State and memory `(batch, units)` after one more step of `x` `(batch, channels)`."""
     ops = keras.ops
-    i, f, g, o = ops.split(ops.matmul(x, kernel) + ops.matmul(h, recurrent_kernel) + bias, 4, axis=-1)
-    c = ops.sigmoid(f + c * peephole[1]) * c + ops.sigmoid(i + c * peephole[0]) * ops.tanh(g)
-    return [ops.sigmoid(o + c * peephole[2]) * ops.tanh(c), c]
+    i, f, g, o = ops.split(add(add(ops.matmul(x, kernel), ops.matmul(h, recurrent_kernel)), bias), 4, axis=-1)
+    c = add(ops.sigmoid(add(f, c * peephole[1])) * c, ops.sigmoid(add(i, c * peephole[0])) * ops.tanh(g))
+    return [ops.sigmoid(add(o, c * peephole[2])) * ops.tanh(c), c]
 
 
 CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}
@@ -216,7 +227,7 @@ class _Builder:
     def _denormalize(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         forecast, *statistics = inputs
         centre, *scale = [statistic[..., : forecast.shape[-1]] for statistic in statistics]
-        return (forecast * scale[0] if scale else forecast) + centre  # (batch, horizon, targets)
+        return add(forecast * scale[0] if scale else forecast, centre)  # (batch, horizon, targets)
 
     def _affine(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         if self.constants:
@@ -314,12 +325,12 @@ class _Builder:
     def _positions(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         rows = layer.options["rows"]
         each = keras.ops.repeat(self._zeros(inputs[0]), rows, axis=1)
-        return self._table(layer, rows)(self._add(each, np.arange(rows, dtype=np.int32)))
+        return self._table(layer, rows)(add(each, np.arange(rows, dtype=np.int32)))
 
     def _channel_embedding(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
         channels = layer.options["channels"]
         each = keras.ops.reshape(self._zeros(inputs[0]), (-1, channels))
-        codes = keras.ops.reshape(self._add(each, np.arange(channels, dtype=np.int32)), (-1,))
+        codes = keras.ops.reshape(add(each, np.arange(channels, dtype=np.int32)), (-1,))
         return self._table(layer, channels)(codes)
 
     def _zeros(self, x: keras.KerasTensor) -> keras.KerasTensor:
@@ -409,11 +420,7 @@ class _Builder:
     def _linear(self, equation: str, layer: Layer, x: keras.KerasTensor, **options: object) -> keras.KerasTensor:
         bias_axes = None if self.constants else "ht"
         dense = keras.layers.EinsumDense(equation, tuple(layer.shape), bias_axes=bias_axes, name=layer.name, **options)
-        return self._add(dense(x), self.constants[f"{layer.name}/bias"]) if self.constants else dense(x)
+        return add(dense(x), self.constants[f"{layer.name}/bias"]) if self.constants else dense(x)
 
     def _sum(self, layer: Layer, inputs: Tensors) -> keras.KerasTensor:
-        return self._add(inputs[0], inputs[1])
-
-    def _add(self, one: keras.KerasTensor, other: keras.KerasTensor | np.ndarray) -> keras.KerasTensor:
-        """In a portable model by a subtraction: some additions Keras makes a bias_add, which LiteRT's converter cannot read."""
-        return one - (-other) if self.constants else one + other
+        return add(inputs[0], inputs[1])
