@@ -51,6 +51,18 @@ def test_one_series_needs_no_number(project, tmp_path, cell, to):
         assert {name: values.shape for name, values in example.items()} == {"past": (32, 12, 1)}
 
 
+@pytest.mark.slow
+def test_an_export_takes_any_batch(project, tmp_path):
+    """As many windows as the horizon of 3 has steps, among others: see `forecast.models.keras_builder.add`."""
+    from forecast.models.backend import keras
+
+    made = export(train(project(training={"epochs": 1}), tmp_path / "run"), "keras", tmp_path / "made").directory
+    model, expected = keras.saving.load_model(made / "model.keras"), np.load(made / "expected.npy")
+    with np.load(made / "example.npz") as example:
+        for batch in range(1, 6):
+            np.testing.assert_allclose(model.predict_on_batch({"past": example["past"][:batch]}), expected[:batch], rtol=1e-5)
+
+
 def output_of(code, folder):
     return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True).stdout
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from forecast import detection
 from forecast.cli import app
 from forecast.contracts import contract
 from forecast.data import read_panel
@@ -16,6 +17,7 @@ from forecast.future import plan
 from forecast.loading import load_config
 from forecast.prediction import predict
 from forecast.preparation import prepare
+from forecast.trained import read_trained
 from forecast.training import train
 from forecast.windows import Assumption, Windows
 from tests.shops import NOISE, config, future, priced, rmse_of
@@ -43,6 +45,54 @@ def test_a_recursive_decoder_and_a_long_roll_out_continue_their_own_forecasts(pr
     assert export(run, "onnx", tmp_path / "made").difference_scaled < 1e-4
     with pytest.raises(RunError, match="301 steps are more than 100 horizons of 3"):
         predict(run, steps=301)
+
+
+@pytest.fixture(scope="module")
+def segmented(tmp_path_factory):
+    """A run whose parallel decoder reads the known price of a whole segment of 4 steps; the horizon is 6."""
+    folder = tmp_path_factory.mktemp("segments")
+    priced(rows=200).to_csv(folder / "data.csv", index=False)
+    (folder / "config.yaml").write_text(
+        "data: {path: data.csv, timestamp: day, target: sales, series_id: shop, known_covariates: price}\n"
+        "splits: {validation: 40, test: 40}\nwindows: {lookback: 8, horizon: 6}\n"
+        "model: {units: 8, decoder: parallel, segment: 4}\ntraining: {epochs: 2}\n"
+    )
+    return train(folder / "config.yaml", folder / "run")
+
+
+def prices(run, days):
+    stamps = pd.date_range("2020-07-19", periods=days)
+    rows = [pd.DataFrame({"day": stamps, "shop": shop, "price": np.arange(days) / 12}) for shop in ("north", "south")]
+    path = run.directory.parent / f"{days}-days.csv"
+    pd.concat(rows).to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("steps", "known_steps"), [(1, 4), (4, 4), (5, 6), (6, 6), (7, 10), (12, 12)])
+def test_the_first_steps_are_the_same_however_many_are_forecast(segmented, steps, known_steps):
+    whole = predict(segmented, future=prices(segmented, 12), steps=12)
+    first = predict(segmented, future=prices(segmented, known_steps), steps=steps)
+    pd.testing.assert_frame_equal(first.reset_index(drop=True), whole[whole.step <= steps].reset_index(drop=True), rtol=1e-5)
+    ends = {need.column: need.last for need in plan(segmented, steps=steps)}
+    assert ends["price"] == pd.Timestamp("2020-07-18") + pd.Timedelta(days=known_steps)
+
+
+@pytest.mark.slow
+def test_a_segment_whose_covariates_are_incomplete_is_refused(segmented):
+    with pytest.raises(DataError, match=r"6 cells of the horizon are missing.*\n.*computes whole segments of 4 steps"):
+        predict(segmented, future=prices(segmented, 1), steps=1)
+
+
+@pytest.mark.slow
+def test_detection_forecasts_as_the_run_did(segmented, caplog):
+    of_data = detection._of_data(segmented, read_trained(segmented), segmented.directory.parent / "data.csv")
+    assert "the last 3 rows of each series are not judged" in caplog.text
+    assert len(of_data) == 2 * (200 - 8 - 3)
+    table = pd.read_csv(segmented.predictions, parse_dates=["timestamp"]).query("step == 1")
+    both = table.merge(of_data, on=["series_id", "timestamp"], suffixes=("", "_detected"))
+    assert len(both) == len(table)
+    np.testing.assert_allclose(both.forecast_detected, both.forecast, rtol=1e-5)
 
 
 def test_a_roll_out_feeds_forecasts_back():
