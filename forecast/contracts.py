@@ -116,7 +116,7 @@ def _odd_values(name: str, values: np.ndarray, told: _Column, source: str) -> li
 def _odd_times(panel: Panel, known: Contract) -> list[str]:
     import pandas as pd
 
-    from forecast.timestamps import steps_between
+    from forecast.timestamps import steps_between, ticks_from
 
     last, begun, ends = pd.Timestamp(known.last_timestamp), panel.timestamps.min(), panel.timestamps.max()
     if (last.tz is None) != (begun.tz is None):
@@ -132,5 +132,5 @@ def _odd_times(panel: Panel, known: Contract) -> list[str]:
     if begun <= last:
         return []
     rough = steps_between(last, begun, panel.freq) - 1
-    gap = len(pd.date_range(last, begun, freq=panel.freq)) - 2 if rough < 10**6 else int(rough)
+    gap = len(ticks_from(last, panel.freq, begun)) - 2 if rough < 10**6 else int(rough)
     return [f"{gap} steps are missing between the training data's end at {last} and the first row at {begun}."] if gap > 0 else []

@@ -14,7 +14,7 @@ from forecast.errors import DataError
 from forecast.files import sha256_of
 from forecast.tables import Rows, Static, read_rows
 from forecast.time_features import calendar_features
-from forecast.timestamps import check_freq, check_spacing, infer_freq, season_of, steps_in
+from forecast.timestamps import check_freq, check_spacing, infer_freq, season_of, steps_in, ticks_from
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Panel:
         """Every tick from the first to the last timestamp of any series."""
         if len(self.series_ids) == 1:
             return self.timestamps
-        return pd.date_range(self.timestamps.min(), self.timestamps.max(), freq=self.freq)
+        return ticks_from(self.timestamps.min(), self.freq, self.timestamps.max())
 
     def only(self, kept: np.ndarray) -> Panel:
         """The series whose numbers are in `kept`, in that order."""
@@ -86,7 +86,7 @@ class Panel:
 
     def future(self, series: int, steps: int) -> pd.DatetimeIndex:
         """The timestamps of the first `steps` steps after the last row of a series."""
-        return pd.date_range(self.timestamps[self.offsets[series + 1] - 1], periods=steps + 1, freq=self.freq)[1:]
+        return ticks_from(self.timestamps[self.offsets[series + 1] - 1], self.freq, periods=steps + 1)[1:]
 
 
 def read_panel(config: DataConfig, path: str | Path | None = None) -> Panel:

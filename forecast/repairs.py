@@ -11,7 +11,7 @@ import pandas as pd
 from forecast.config import DataConfig
 from forecast.errors import DataError, first_few
 from forecast.tables import Rows
-from forecast.timestamps import check_freq, steps_between
+from forecast.timestamps import check_freq, steps_between, ticks_from
 
 Record = list[dict]
 MOST_RANGES = 1000  # filled ranges that a record names; the count is always whole
@@ -150,7 +150,7 @@ def _ticks(rows: Rows, freq: str) -> pd.DatetimeIndex:
     """Every tick from the first to the last row of one series; of at most a hundred per row, or the freq is not theirs."""
     if steps_between(rows.timestamps[0], rows.timestamps[-1], freq) > 100 * len(rows) + 100:
         return rows.timestamps
-    return pd.date_range(rows.timestamps[0], rows.timestamps[-1], freq=freq)
+    return ticks_from(rows.timestamps[0], freq, rows.timestamps[-1])
 
 
 def fill_values(rows: Rows, config: DataConfig, season_length: int, source: str, record: Record) -> tuple[Rows, np.ndarray]:
