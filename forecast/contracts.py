@@ -29,6 +29,7 @@ def contract(panel: Panel) -> dict:
         "rows": len(panel.values),
         "series": len(panel.series_ids),
         "freq": panel.freq,
+        "resample_origin": panel.resample_origin,
         "timezone": str(panel.timestamps.tz) if panel.timestamps.tz else None,
         "first_timestamp": str(panel.timestamps.min()),
         "last_timestamp": str(panel.timestamps.max()),
@@ -63,6 +64,7 @@ class Contract(BaseModel, strict=True):
     """What forecasting needs to know of the training data: the part of `contract` that is read again."""
 
     freq: str = Field(max_length=50)
+    resample_origin: Annotated[str, Field(max_length=19), AfterValidator(_moment)] | None = None  # earlier runs have none
     timezone: str | None = Field(max_length=100)
     last_timestamp: Annotated[str, Field(max_length=50), AfterValidator(_moment)]
     columns: dict[str, _Column]
