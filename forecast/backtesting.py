@@ -27,7 +27,7 @@ from forecast.reports import report
 from forecast.runs import Run
 from forecast.scoring import Fitted, calibrated, score, scoreboard
 from forecast.splits import Fold, Splits, make_splits
-from forecast.trained import read_trained
+from forecast.trained import read_trained, read_training_rows
 from forecast.training import check_apart, check_trainable, fit_members, fit_ridges, spared, with_pace
 from forecast.windows import Windows
 
@@ -61,7 +61,7 @@ def backtest(
     began = time.perf_counter()
     own = Run.open(source) if isinstance(source, (str, Path)) and Path(source).is_dir() else None
     config = source if isinstance(source, Config) else load_config(own.config if own else source, overrides)
-    folds = _plan(config)
+    folds = _plan(config, read_training_rows(own, config.data) if own else None)
     tested = _weights_of(own, config, folds.first) if own and config.backtest.refit == "never" else None
     config = folds.first.config
     check_apart(run_dir, {"the data": config.data.path} | ({"the run to test": own.directory} if own else {}))
@@ -135,13 +135,13 @@ class _Folds:
         return [self.splits(fold, fold + 1).part("test")[0] for fold in range(self.first.config.backtest.folds)]
 
 
-def _plan(config: Config) -> _Folds:
-    """The folds that a config asks for.
+def _plan(config: Config, panel: Panel | None) -> _Folds:
+    """The folds that a config asks for. panel: the data of the config, None to read them.
 
     Raises:
         ConfigError: the data or the test part hold fewer cutoffs.
     """
-    config, panel = read_checked(config)
+    config, panel = read_checked(config, panel)
     count, stride = config.backtest.folds, config.backtest.stride
     first = prepare_panel(config, panel) if stride is None else _stretched(config, panel)
     test, end = first.splits.part("test")

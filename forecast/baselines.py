@@ -53,9 +53,14 @@ def mean(values: np.ndarray, begin: np.ndarray, first: np.ndarray, horizon: int)
     >>> mean(np.array([[1.0], [3.0]]), np.array([0]), np.array([2]), 1)[0, :, 0]
     array([2.])
     """
-    centre = values.mean(axis=0)  # keeps the running sums small
-    sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values - centre, axis=0)])
-    means = centre + (sums[first] - sums[begin]) / (first - begin)[:, None]
+    means = np.empty((len(first), values.shape[1]))
+    order = np.argsort(begin, kind="stable")
+    for windows in np.split(order, np.flatnonzero(np.diff(begin[order])) + 1):  # the windows of one series
+        rows = first[windows] - begin[windows]
+        series = values[begin[windows[0]] : first[windows].max()]
+        # A running sum over several series would lose the small ones beside the large ones.
+        sums = np.cumsum(series - series[0], axis=0)
+        means[windows] = series[0] + sums[rows - 1] / rows[:, None]
     return np.repeat(means[:, None], horizon, axis=1)
 
 
@@ -77,8 +82,9 @@ class Linear:
         return windows.forecast_by(lambda inputs: self._forecast(inputs["past"]))
 
     def _forecast(self, past: np.ndarray) -> np.ndarray:
-        centre, scale = (part[..., : self.bias.shape[1]] for part in window_statistics(past, self.normalization))
-        past = (past[..., : self.bias.shape[1]] - centre) / scale
+        past = past[..., : self.bias.shape[1]].astype(np.float64)
+        centre, scale = window_statistics(past, self.normalization)
+        past = (past - centre) / scale
         return (np.einsum("blt,lth->bht", past, self.kernel, optimize=True) + self.bias) * scale + centre
 
 

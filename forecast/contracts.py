@@ -29,6 +29,7 @@ def contract(panel: Panel) -> dict:
         "rows": len(panel.values),
         "series": len(panel.series_ids),
         "freq": panel.freq,
+        "resample_origin": panel.resample_origin,
         "timezone": str(panel.timestamps.tz) if panel.timestamps.tz else None,
         "first_timestamp": str(panel.timestamps.min()),
         "last_timestamp": str(panel.timestamps.max()),
@@ -68,6 +69,7 @@ class Contract(BaseModel, strict=True):
     """What forecasting needs to know of the training data: the part of `contract` that is read again."""
 
     freq: str = Field(max_length=50)
+    resample_origin: Annotated[str, Field(max_length=19), AfterValidator(_moment)] | None = None  # earlier runs have none
     timezone: str | None = Field(max_length=100)
     last_timestamp: Annotated[str, Field(max_length=50), AfterValidator(_moment)]
     columns: dict[str, _Column]
@@ -128,7 +130,7 @@ def _odd_values(name: str, values: np.ndarray, told: _Column, source: str) -> li
 def _odd_times(panel: Panel, known: Contract) -> list[str]:
     import pandas as pd
 
-    from forecast.timestamps import steps_between
+    from forecast.timestamps import steps_between, ticks_from
 
     last, begun, ends = pd.Timestamp(known.last_timestamp), panel.timestamps.min(), panel.timestamps.max()
     if (last.tz is None) != (begun.tz is None):
@@ -144,5 +146,5 @@ def _odd_times(panel: Panel, known: Contract) -> list[str]:
     if begun <= last:
         return []
     rough = steps_between(last, begun, panel.freq) - 1
-    gap = len(pd.date_range(last, begun, freq=panel.freq)) - 2 if rough < 10**6 else int(rough)
+    gap = len(ticks_from(last, panel.freq, begun)) - 2 if rough < 10**6 else int(rough)
     return [f"{gap} steps are missing between the training data's end at {last} and the first row at {begun}."] if gap > 0 else []

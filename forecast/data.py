@@ -12,9 +12,10 @@ from forecast import repairs
 from forecast.config import DataConfig
 from forecast.errors import DataError
 from forecast.files import sha256_of
+from forecast.resampling import FIXED_GRID, Grid, resample
 from forecast.tables import Rows, Static, read_rows
 from forecast.time_features import calendar_features
-from forecast.timestamps import check_freq, check_spacing, infer_freq, season_of, steps_in
+from forecast.timestamps import check_freq, check_spacing, infer_freq, season_of, steps_in, ticks_from
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Panel:
     record: repairs.Record = field(default_factory=list)
     sha256: str = ""  # of the file as it was read
     told_ahead: pd.DataFrame | None = None  # known covariates of the future that the file holds, by series and timestamp
+    resample_origin: str | None = None  # where the steps of `data.resample` begin; see `Grid`
 
     @property
     def series(self) -> np.ndarray:
@@ -64,7 +66,7 @@ class Panel:
         """Every tick from the first to the last timestamp of any series."""
         if len(self.series_ids) == 1:
             return self.timestamps
-        return pd.date_range(self.timestamps.min(), self.timestamps.max(), freq=self.freq)
+        return ticks_from(self.timestamps.min(), self.freq, self.timestamps.max())
 
     def only(self, kept: np.ndarray) -> Panel:
         """The series whose numbers are in `kept`, in that order."""
@@ -86,21 +88,23 @@ class Panel:
 
     def future(self, series: int, steps: int) -> pd.DatetimeIndex:
         """The timestamps of the first `steps` steps after the last row of a series."""
-        return pd.date_range(self.timestamps[self.offsets[series + 1] - 1], periods=steps + 1, freq=self.freq)[1:]
+        return ticks_from(self.timestamps[self.offsets[series + 1] - 1], self.freq, periods=steps + 1)[1:]
 
 
-def read_panel(config: DataConfig, path: str | Path | None = None) -> Panel:
+def read_panel(config: DataConfig, path: str | Path | None = None, grid: Grid = FIXED_GRID) -> Panel:
     """Read, repair and check the file that `config` describes (or another, `path`, with the same columns).
+
+    grid: of the steps of `data.resample`.
 
     Raises:
         DataError: the file cannot be used as it is and the config's policies do not say what to do about it.
     """
     path = Path(path or config.path)
-    panel = repaired(*read_rows(config, path), config, str(path))
+    panel = repaired(*read_rows(config, path), config, str(path), grid)
     return replace(panel, sha256=sha256_of(path))
 
 
-def repaired(rows: Rows, static: Static, config: DataConfig, source: str) -> Panel:
+def repaired(rows: Rows, static: Static, config: DataConfig, source: str, grid: Grid = FIXED_GRID) -> Panel:
     """The panel of the rows of a file, which are repaired and checked as the config's policies say.
 
     Raises:
@@ -108,10 +112,11 @@ def repaired(rows: Rows, static: Static, config: DataConfig, source: str) -> Pan
     """
     record: repairs.Record = []
     rows = repairs.sort_rows(rows, record)
+    every = rows
     rows, ahead = repairs.without_future(rows, config, record)
-    ahead = replace(ahead, values=ahead.values[:, len(config.values) - len(config.known_covariates) :])
     rows = repairs.merge_duplicates(rows, config, source, record)
-    rows = repairs.resample(rows, config, source, record)
+    rows = resample(rows, config, source, record, grid)
+    ends = rows.timestamps[rows.offsets[1:] - 1]
     freq = config.resample.freq if config.resample else config.freq or _infer_freq(rows, source)
     check_freq(freq, "data.freq", source)
     rows = repairs.fill_timestamps(rows, freq, config, record)
@@ -138,8 +143,17 @@ def repaired(rows: Rows, static: Static, config: DataConfig, source: str) -> Pan
         source=source,
         static=static,
         record=record,
-        told_ahead=known_ahead(ahead, config, source) if len(ahead) else None,
+        told_ahead=_told_ahead(every if config.resample else ahead, ends, config, source, grid) if len(ahead) else None,
+        resample_origin=grid.origin if config.resample else None,
     )
+
+
+def _told_ahead(rows: Rows, ends: pd.DatetimeIndex, config: DataConfig, source: str, grid: Grid) -> pd.DataFrame:
+    """Return the known covariates after the end of each series; the first step after it may hold measured rows, too."""
+    rows = replace(rows, values=rows.values[:, len(config.values) - len(config.known_covariates) :])
+    told = known_ahead(rows, config, source, grid)
+    end = ends[pd.Index(rows.series_ids).get_indexer(told.index.get_level_values(0))]
+    return told[told.index.get_level_values(1) > end]
 
 
 def known_only(config: DataConfig) -> DataConfig:
@@ -148,13 +162,13 @@ def known_only(config: DataConfig) -> DataConfig:
     return config.model_copy(update={"target": config.known_covariates, **others})
 
 
-def known_ahead(rows: Rows, config: DataConfig, source: str) -> pd.DataFrame:
+def known_ahead(rows: Rows, config: DataConfig, source: str, grid: Grid) -> pd.DataFrame:
     """Rows of known covariates, repaired as all rows are, by series and timestamp; empty cells stay NaN."""
     present, codes = np.unique(rows.series, return_inverse=True)
     ids = [rows.series_ids[series] for series in present]
     only = known_only(config)
     rows = repairs.sort_rows(replace(rows, series=codes.astype(np.int32), series_ids=ids), [])
-    rows = repairs.resample(repairs.merge_duplicates(rows, only, source, []), only, source, [])
+    rows = resample(repairs.merge_duplicates(rows, only, source, []), only, source, [], grid)
     index = pd.MultiIndex.from_arrays([np.array(ids)[rows.series], rows.timestamps])
     return pd.DataFrame(rows.values, columns=config.known_covariates, index=index)
 

@@ -124,7 +124,8 @@ class Scoreboard:
         self.quantiles, self.levels = quantiles_of(config), config.intervals.level if config.intervals else []
         self.intervals: dict[str, IntervalScores] = {}  # by method
         self.of_cutoff: list[pd.DataFrame] = []  # sums over the windows of each fold and cutoff
-        self.moves = np.zeros(2)  # how far the network, and what happened, moved away from the last value
+        # Distances of the forecasts, and of the actual values, from the last value, in units of each series' seasonal MAE.
+        self.moves = np.zeros(2)
         measured = np.where(panel.filled[:, : len(panel.targets)], np.nan, panel.target_values)
         seen = [measured[span] for span in splits.fitted(config.windows.lookback)]
         self.scales = np.stack([metrics.seasonal_scales(rows, season_length) for rows in seen])  # (series, 2, targets)
@@ -141,13 +142,13 @@ class Scoreboard:
         """
         series, actual = forecasts.windows.series, forecasts.actual
         count, every = len(series), len(self.windows)
-        actual_scaled = self.scaler.apply(actual, series)
+        actual_scaled = self.scaler.apply(actual, series).astype(np.float64)
         cutoffs = self.panel.timestamps[forecasts.windows.first - 1]
         mine = {"windows": np.ones(count)}  # sums by cutoff
         for name, forecast in forecasts.by.items():
             self.pools.setdefault(name, metrics.Pool()).add(actual, forecast, self.scales[series])
-            pair = actual_scaled, self.scaler.apply(forecast, series)
-            sums = count * np.array([metrics.mae(*pair), metrics.mse(*pair)], dtype=np.float64)
+            pair = actual_scaled, self.scaler.apply(forecast, series).astype(np.float64)
+            sums = count * np.array([metrics.mae(*pair), metrics.mse(*pair)])
             self.scaled[name] = self.scaled.get(name, 0.0) + sums
             absolute = metrics.mae(actual, forecast, (1, 2))  # (windows,)
             self.of_series[name] = self.of_series.get(name, 0.0) + np.bincount(series, absolute, minlength=every)
@@ -160,8 +161,8 @@ class Scoreboard:
         self.of_cutoff.append(pd.DataFrame(mine).fillna(np.inf).groupby(keys).sum())
         if len(self.of_cutoff) > MOST_PIECES:
             self._cutoffs()
-        last = forecasts.by["naive"]
-        self.moves += [np.abs(forecasts.by[MODEL] - last).sum(), np.abs(actual - last).sum()]
+        last, usual = forecasts.by["naive"], np.where(self.scales[series, :1] > 0, self.scales[series, :1], np.inf)
+        self.moves += [(np.abs(values - last) / usual).sum() for values in (forecasts.by[MODEL], actual)]
         self.windows += np.bincount(series, minlength=every)
         self.members = self.members or [metrics.Pool() for _ in members]
         for pool, member in zip(self.members, members, strict=True):

@@ -110,10 +110,13 @@ def _is_kept(folder: Run, cell: Cell, panels: Panels) -> bool:
     if not run.finished:
         return False
     before, panel = run.read_config(), panels[_key(cell.config)]
-    sections = differing_sections(before, cell.config)
-    other_data = run.read_json(run.contract)["sha256"] != panel.sha256
-    if sections or other_data:
+    sections, contract = differing_sections(before, cell.config), run.read_json(run.contract)
+    other_data = contract["sha256"] != panel.sha256
+    other_grid = contract.get("resample_origin") != panel.resample_origin
+    if sections or other_data or other_grid:
         found = "was trained before the data changed." if other_data else f"was trained with another {first_few(sections, 5)}."
+        if other_grid and not (sections or other_data):
+            found = "was trained by an earlier version, whose steps of data.resample began elsewhere."
         raise RunError(found, "Begin anew with --force, or choose another --run-dir.", str(run.directory))
     return True
 

@@ -13,6 +13,7 @@ from forecast.config import DataConfig
 from forecast.contracts import compare_values
 from forecast.data import Panel, known_ahead, known_only
 from forecast.errors import DataError, RunError, first_few
+from forecast.resampling import Grid
 from forecast.runs import Run
 from forecast.tables import columns_of, read_rows
 from forecast.time_features import calendar_features
@@ -99,7 +100,8 @@ def read_future(panel: Panel, trained: Trained, path: str | Path | None) -> np.n
         raise RunError("this run has no known covariates.", "Leave out --future.", str(path))
     if not trained.known:
         return None
-    told = _read(config, Path(path), panel.series_ids[0]) if path else panel.told_ahead
+    grid = Grid.of(trained.contract.resample_origin)
+    told = _read(config, Path(path), panel.series_ids[0], grid) if path else panel.told_ahead
     if config.needed_known and told is None:
         needed = first_few([f"`{name}`" for name in config.needed_known])
         found = f"this forecast needs {needed} over {steps} steps{_why_more(trained)}."
@@ -131,7 +133,7 @@ def _wanted(panel: Panel, stamps: pd.DatetimeIndex) -> pd.MultiIndex:
     return pd.MultiIndex.from_arrays([np.repeat(panel.series_ids, len(stamps) // len(panel.series_ids)), stamps])
 
 
-def _read(config: DataConfig, path: Path, only_series: str) -> pd.DataFrame:
+def _read(config: DataConfig, path: Path, only_series: str, grid: Grid) -> pd.DataFrame:
     """The known covariates of a file, by series and timestamp; a column that may be missing is left out where it is."""
     header = columns_of(config, path)
     present = [name for name in config.known_covariates if name in header or name not in config.missing_known]
@@ -139,7 +141,7 @@ def _read(config: DataConfig, path: Path, only_series: str) -> pd.DataFrame:
     if not present:
         return pd.DataFrame()
     rows, _ = read_rows(known_only(config), path)
-    return known_ahead(rows if config.series_id else replace(rows, series_ids=[only_series]), config, str(path))
+    return known_ahead(rows if config.series_id else replace(rows, series_ids=[only_series]), config, str(path), grid)
 
 
 def _check_given(given: pd.DataFrame, config: DataConfig, place: str, why_more: str) -> None:

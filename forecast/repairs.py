@@ -11,7 +11,7 @@ import pandas as pd
 from forecast.config import DataConfig
 from forecast.errors import DataError, first_few
 from forecast.tables import Rows
-from forecast.timestamps import check_freq, steps_between
+from forecast.timestamps import steps_between, ticks_from
 
 Record = list[dict]
 MOST_RANGES = 1000  # filled ranges that a record names; the count is always whole
@@ -84,45 +84,6 @@ def merge_duplicates(rows: Rows, config: DataConfig, source: str, record: Record
     return Rows(kept.number, kept.series, kept.series_ids, kept.timestamps, merge[config.duplicates]().to_numpy())
 
 
-def resample(rows: Rows, config: DataConfig, source: str, record: Record) -> Rows:
-    """One row per tick of `data.resample.freq`, by its `how`; a tick without rows is left out."""
-    if config.resample is None:
-        return rows
-    check_freq(config.resample.freq, "data.resample.freq", source)
-    empty = np.isnan(rows.values)
-    if empty.any() and config.missing_values == "error":  # they would vanish in the sum or mean of their step
-        _refuse_empty(rows, empty, config, source)
-    if empty.any():
-        record.append({"what": "empty cells left out of their step", "rows": int(empty.any(axis=1).sum())})
-    pieces = []
-    for series, span in enumerate(rows.spans()):
-        own = rows[span]
-        steps = steps_between(own.timestamps[0], own.timestamps[-1], config.resample.freq)
-        if steps > 1000 * len(own) + 1000:
-            raise DataError(
-                f"data.resample.freq is {config.resample.freq}: {len(own)} rows of series '{rows.series_ids[series]}'"
-                f" would lie in {steps:.2g} steps.",
-                "Use a longer freq, one of the rows' own spacing or above.",
-                source,
-            )
-        table = pd.DataFrame(own.values, index=own.timestamps).assign(number=own.number)
-        bins = table.resample(config.resample.freq)
-        how = config.resample.how
-        values = (bins.sum(min_count=1) if how == "sum" else getattr(bins, how)()).drop(columns="number")
-        sizes = bins.size()
-        filled = sizes > 0
-        usual = int(sizes[filled].median())
-        for edge, name in ((0, "first"), (-1, "last")):
-            if (size := int(sizes.iloc[edge])) < usual:
-                record.append({"what": f"{name} step is partial (usually {usual} rows)", "rows": size})
-        numbers = bins["number"].first()[filled].to_numpy(np.int64)
-        pieces.append(
-            Rows(numbers, np.full(len(numbers), series), rows.series_ids, values.index[filled], values[filled].to_numpy())
-        )
-    record.append({"what": "resampled", "policy": f"{config.resample.how} per {config.resample.freq}", "rows": len(rows)})
-    return _join(pieces)
-
-
 def fill_timestamps(rows: Rows, freq: str, config: DataConfig, record: Record) -> Rows:
     """A row, without values, for every tick that is missing between the first and the last of its series."""
     if config.missing_timestamps == "error":
@@ -150,7 +111,7 @@ def _ticks(rows: Rows, freq: str) -> pd.DatetimeIndex:
     """Every tick from the first to the last row of one series; of at most a hundred per row, or the freq is not theirs."""
     if steps_between(rows.timestamps[0], rows.timestamps[-1], freq) > 100 * len(rows) + 100:
         return rows.timestamps
-    return pd.date_range(rows.timestamps[0], rows.timestamps[-1], freq=freq)
+    return ticks_from(rows.timestamps[0], freq, rows.timestamps[-1])
 
 
 def fill_values(rows: Rows, config: DataConfig, season_length: int, source: str, record: Record) -> tuple[Rows, np.ndarray]:
@@ -167,7 +128,7 @@ def fill_values(rows: Rows, config: DataConfig, season_length: int, source: str,
     for column in np.flatnonzero(empty.all(axis=0)):
         raise DataError(f"`{config.values[column]}` has no values at all.", "Name another column in `data.target`.", source)
     if config.missing_values == "error":
-        _refuse_empty(rows, empty, config, source)
+        refuse_empty(rows, empty, config, source)
     keep = np.ones(len(rows), dtype=bool)
     values = rows.values.copy()
     ranges: list[dict] = []
@@ -205,7 +166,8 @@ def _filled(values: np.ndarray, policy: str, season_length: int) -> np.ndarray:
     return filled
 
 
-def _refuse_empty(rows: Rows, empty: np.ndarray, config: DataConfig, source: str) -> None:
+def refuse_empty(rows: Rows, empty: np.ndarray, config: DataConfig, source: str) -> None:
+    """Raise a `DataError` that names the first empty cells of a column; empty: `(rows, columns)`."""
     column = int(np.flatnonzero(empty.any(axis=0))[0])
     bad = np.flatnonzero(empty[:, column])
     examples = [f"{rows.number[row]} ({rows.timestamps[row]})" for row in bad[:3]]

@@ -18,6 +18,7 @@ from forecast.lineage import prepare_after, read_parent
 from forecast.loading import changed
 from forecast.preparation import fingerprint_of, read_checked
 from forecast.runs import Run
+from forecast.trained import read_training_rows
 from forecast.training import check_outside, check_trainable, train
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def reproduce(
     config, parent = run.read_config(), read_parent(run)
     parent = parent and replace(parent, even_if_worse=True)  # it is compared with itself, not with its parent
     config = changed(config, {"tracking": []} | ({"data.path": str(data)} if data else {}))
-    config, panel = read_checked(config)
+    config, panel = read_checked(config, read_training_rows(run, config.data))
     prepared = prepare_after(parent, config, panel)
     known = run.read_json(run.fingerprints) if run.fingerprints.exists() else {}
     known = known if isinstance(known, dict) else {}

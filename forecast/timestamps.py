@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import warnings
 import zoneinfo
@@ -134,7 +135,9 @@ def localize(stamps: pd.DatetimeIndex, offsets: set[str], zone: str | None, seri
         order = np.argsort(series, kind="stable")
         for rows in np.split(order, np.flatnonzero(np.diff(series[order])) + 1):
             rows = rows[::-1] if len(rows) and stamps[rows[0]] > stamps[rows[-1]] else rows  # the newest row may come first
-            localized.iloc[rows] = stamps[rows].tz_localize(zone, ambiguous="infer")
+            # A date means its whole day, which begins at 01:00 where the clocks skip midnight.
+            own, dates = stamps[rows], _are_dates(stamps[rows])
+            localized.iloc[rows] = from_wall_clock(own, zone) if dates else own.tz_localize(zone, ambiguous="infer")
         return pd.DatetimeIndex(localized)
     # Unknown zones, times that a clock change makes impossible or ambiguous, and the last and first hours that pandas knows.
     except (ValueError, KeyError, OSError, AssertionError) as error:
@@ -151,6 +154,8 @@ def infer_freq(stamps: pd.DatetimeIndex) -> str | None:
     """The freq of sorted, distinct timestamps; where they have gaps, that of a gapless stretch, or the commonest spacing."""
     if len(stamps) < 3:
         return None
+    clock = wall_clock(stamps)
+    stamps = clock if _are_dates(clock) else stamps
     pieces = [stamps[:5000], *(stamps[start : start + 10] for start in range(0, min(len(stamps) - 9, 1000), 10))]
     found = next((freq for piece in pieces if (freq := _regular_freq(piece))), None)
     if found:
@@ -162,6 +167,10 @@ def infer_freq(stamps: pd.DatetimeIndex) -> str | None:
             return calendar
     whole_days = step % pd.Timedelta(days=1) == pd.Timedelta(0)
     return to_offset(f"{step.days}D" if whole_days else step).freqstr
+
+
+def _are_dates(clock: pd.DatetimeIndex) -> bool:
+    return bool((clock == clock.normalize()).all())
 
 
 def _regular_freq(stamps: pd.DatetimeIndex) -> str | None:
@@ -176,9 +185,43 @@ def to_offset(freq: object) -> pd.DateOffset:
     return pd.tseries.frequencies.to_offset(freq)
 
 
-def follow(stamps: pd.DatetimeIndex, offset: pd.DateOffset) -> pd.DatetimeIndex:
-    """Each timestamp one step later."""
-    with warnings.catch_warnings():  # some freqs are added one by one, which pandas warns is slow
+def wall_clock(stamps: pd.DatetimeIndex) -> pd.DatetimeIndex:
+    """Return local times without their zone; the first moment of a day whose midnight the clocks skip is its midnight.
+
+    >>> wall_clock(pd.DatetimeIndex(["2024-09-08 01:00"]).tz_localize("America/Santiago"))[0]
+    Timestamp('2024-09-08 00:00:00')
+    """
+    if stamps.tz is None:
+        return stamps
+    clock = stamps.tz_localize(None)
+    midnight = clock.normalize()
+    return clock.where(from_wall_clock(midnight, stamps.tz) != stamps, midnight)
+
+
+def from_wall_clock(clock: pd.DatetimeIndex, zone: datetime.tzinfo | str | None) -> pd.DatetimeIndex:
+    """Return the moments of local times: for a time that the clocks skip the next one, for a repeated one the first."""
+    if zone is None:
+        return clock
+    return clock.tz_localize(zone, nonexistent="shift_forward", ambiguous=np.ones(len(clock), dtype=bool))
+
+
+def ticks_from(
+    first: pd.Timestamp, freq: str, last: pd.Timestamp | None = None, periods: int | None = None
+) -> pd.DatetimeIndex:
+    """Return every tick of a freq from `first` on: up to `last` (inclusive), or so many."""
+    ends = pd.DatetimeIndex([first] if last is None else [first, last])
+    clock = ends if has_fixed_length(to_offset(freq)) else wall_clock(ends)
+    ticks = pd.date_range(clock[0], None if last is None else clock[1], periods, freq)
+    return ticks if ticks.tz == first.tz else from_wall_clock(ticks, first.tz)
+
+
+def has_fixed_length(offset: pd.DateOffset) -> bool:
+    """Return whether a step always lasts equally long; days and all that is longer follow the local calendar instead."""
+    return isinstance(offset, pd.offsets.Tick) and not isinstance(offset, pd.offsets.Day)
+
+
+def _one_step_later(stamps: pd.DatetimeIndex, offset: pd.DateOffset) -> pd.DatetimeIndex:
+    with warnings.catch_warnings():  # Some freqs are added one by one, which pandas warns is slow.
         warnings.simplefilter("ignore")
         return stamps + offset
 
@@ -311,14 +354,15 @@ def check_spacing(stamps: pd.DatetimeIndex, begins: Sequence[int], freq: str, ro
         DataError: naming the first three places.
     """
     offset = to_offset(freq)
-    off_tick = [row for row in begins if not offset.is_on_offset(stamps[row])]
+    clock = stamps if has_fixed_length(offset) else wall_clock(stamps)
+    off_tick = [row for row in begins if not offset.is_on_offset(clock[row])]
     if off_tick:
         raise DataError(
             f"{stamps[off_tick[0]]} is no tick of freq {freq}.",
             "Set `data.freq` to the freq of the timestamps, correct them, or set `data.resample`.",
             f"{source}:{rows[off_tick[0]]}",
         )
-    wrong = np.flatnonzero(stamps[1:] != follow(stamps[:-1], offset)) + 1
+    wrong = np.flatnonzero(clock[1:] != _one_step_later(clock[:-1], offset)) + 1
     wrong = wrong[~np.isin(wrong, begins)]
     if len(wrong):
         places = [f"row {rows[row]} ({stamps[row - 1]} is followed by {stamps[row]})" for row in wrong[:3]]

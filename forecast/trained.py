@@ -183,10 +183,7 @@ def read_trained(run: Run) -> Trained:
     Raises:
         ConfigError, RunError: the run is damaged, or its files do not belong together.
     """
-    try:
-        contract = Contract.model_validate(run.read_json(run.contract))
-    except ValidationError:
-        raise RunError("this is no data contract.", DAMAGED, str(run.contract)) from None
+    contract = read_contract(run)
     config = run.read_config()
     lookback, horizon = config.windows.lookback, config.windows.horizon
     if isinstance(lookback, str) or isinstance(horizon, str):  # training writes durations as steps
@@ -212,6 +209,31 @@ def read_trained(run: Run) -> Trained:
         arrays = run.read_arrays(run.intervals, math.prod(shape) * quantiles)
         intervals = Intervals.from_arrays(arrays, shape, config, str(run.intervals))
     return Trained(config, contract, scaler, expected, read_members(run, config, expected), horizon, intervals)
+
+
+def read_contract(run: Run) -> Contract:
+    """Return the contract of a run.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    try:
+        return Contract.model_validate(run.read_json(run.contract))
+    except ValidationError:
+        raise RunError("this is no data contract.", DAMAGED, str(run.contract)) from None
+
+
+def read_training_rows(run: Run, config: DataConfig) -> Panel:
+    """Return the panel of a run's training data, read anew on the grid on which the run had it resampled.
+
+    Raises:
+        DataError, RunError: the file cannot be read, or the contract is damaged.
+    """
+    contract = read_contract(run)
+    from forecast.data import read_panel
+    from forecast.resampling import Grid
+
+    return read_panel(config, grid=Grid.of(contract.resample_origin))
 
 
 def read_members(run: Run, config: Config, network: Network) -> list[dict[str, np.ndarray]]:
@@ -246,20 +268,25 @@ def median_of(forwards: Sequence[Forward]) -> Forward:
     return lambda inputs: np.median([forward(inputs) for forward in forwards], axis=0)
 
 
-def read_rows_of(run: Run, trained: Trained, data: str | Path | None) -> Panel:
+def read_rows_of(run: Run, trained: Trained, data: str | Path | None, keep_partial: bool = False) -> Panel:
     """The rows to continue: those of `data`, which has the columns of the training data, or what `recent_rows` kept of that.
+
+    keep_partial: of resampled rows, also a first or last step that they cover in part.
 
     Raises:
         DataError, RunError: the file cannot be read, is damaged, or of another run.
     """
     if not data:
         _verify_recent(run, trained)
-    from forecast.data import read_panel  # these two load pandas, after the file has been verified
+    from forecast.data import read_panel  # these load pandas, after the file has been verified
+    from forecast.resampling import Grid
     from forecast.timestamps import check_freq
 
     check_freq(trained.contract.freq, "freq", str(run.contract))
     if data:
-        panel = read_panel(trained.config.data.model_copy(update={"freq": trained.contract.freq}), data)
+        grid = Grid.of(trained.contract.resample_origin)
+        grid = replace(grid, keep_partial=grid.keep_partial or keep_partial)
+        panel = read_panel(trained.config.data.model_copy(update={"freq": trained.contract.freq}), data, grid)
         return named_as_trained(panel, trained)
     config = trained.config.data
     kept = DataConfig(

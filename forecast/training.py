@@ -39,7 +39,7 @@ from forecast.reports import report
 from forecast.runs import Run
 from forecast.scoring import Fitted, calibrated, costs_of_missing, score, scoreboard
 from forecast.tracking import check_trackers, tracked
-from forecast.trained import median_of, member_prefix, network_of, read_members, recent_rows
+from forecast.trained import median_of, member_prefix, network_of, read_members, read_training_rows, recent_rows
 
 if TYPE_CHECKING:
     from forecast.models.callbacks import Progress
@@ -86,6 +86,7 @@ def train(
     seconds: dict[str, float] = {}
     parent = parent if resume is None else read_parent(Run(resume))
     with _timed(seconds, "reading"):
+        panel = panel if resume is None else read_training_rows(Run(resume), config.data)
         prepared = prepare_after(parent, *read_checked(config, panel))
     config = prepared.config
     if resume is None:

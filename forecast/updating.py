@@ -15,15 +15,16 @@ import pandas as pd
 
 from forecast.config import Config, DataConfig
 from forecast.contracts import compare
-from forecast.data import Panel
+from forecast.data import Panel, read_panel
 from forecast.errors import ConfigError, DataError, first_few
 from forecast.files import sha256_of, writing
 from forecast.lineage import Parent
 from forecast.loading import changed
 from forecast.preparation import read_checked
+from forecast.resampling import Grid
 from forecast.runs import Run
 from forecast.tables import HEADER_ROWS, PARQUET, Rows, codec_of, header_of, read_parquet, read_rows
-from forecast.trained import read_rows_of, read_trained
+from forecast.trained import Trained, read_rows_of, read_trained
 from forecast.training import check_apart, check_outside, check_trainable, train
 
 if TYPE_CHECKING:
@@ -61,21 +62,36 @@ def update(
     check_apart(run_dir, {"the run to update": run.directory, "its data": config.data.path, "the newer rows": data})
     check_outside(run_dir, run)
     parent = Parent(run, trained, intervals_only, even_if_worse)
-    newer = parent.known(read_rows_of(run, trained, data))
+    # The first of newer rows may complete a step that the run's data began.
+    newer = parent.known(read_rows_of(run, trained, data, keep_partial=True))
+    resampled = config.data.resample is not None
+    whole = _whole_steps(run, trained, data, newer) if resampled else newer
     trained.of(newer)  # which warns of what is odd
-    odd = compare(newer, trained.contract) + _revised(newer, parent.kept)
+    odd = [] if resampled else compare(newer, trained.contract)
+    odd += _revised(whole, parent.kept) if whole else []
     _check_follow(newer, parent)
-    for sentence in odd:
-        log.warning("%s: %s", data, sentence)
     with tempfile.TemporaryDirectory() as folder:
-        rows = _joined(parent, config.data, newer, Path(data), Path(folder))
+        rows = _joined(parent, config.data, whole or newer, Path(data), Path(folder))
         try:
-            config, panel = read_checked(changed(config, {"data.path": str(rows)}))
+            config = changed(config, {"data.path": str(rows)})
+            config, panel = read_checked(config, read_panel(config.data, grid=Grid.of(trained.contract.resample_origin)))
+            odd += compare(_newest(panel, parent), trained.contract) if resampled else []
         except DataError as error:  # of a file that nobody will find
             told = (text.replace(str(rows), f"{data} behind the run's rows") for text in (error.found, error.remedy, error.place))
             raise DataError(*told) from None
+        for sentence in odd:
+            log.warning("%s: %s", data, sentence)
         panel = replace(panel, source=str(data))
         return train(config, run_dir, force, on_progress, panel, parent=replace(parent, rows=rows))
+
+
+def _whole_steps(run: Run, trained: Trained, data: str | Path, newer: Panel) -> Panel | None:
+    """Return newer rows without the steps that they cover in part; None where they cover no whole one."""
+    try:
+        panel = read_rows_of(run, trained, data)
+    except DataError:
+        return None
+    return panel.only(np.array([panel.series_ids.index(name) for name in newer.series_ids]))
 
 
 def _revised(newer: Panel, kept: Panel) -> list[str]:
@@ -118,6 +134,23 @@ def _check_follow(newer: Panel, parent: Parent) -> None:
     if not found:
         last = max(ends.values())
         raise DataError(f"no row is newer than the run's data, which end at {last}.", "Give newer rows.", newer.source)
+
+
+def _newest(panel: Panel, parent: Parent) -> Panel:
+    """Return the resampled steps of all rows that come after those of the run.
+
+    Raises:
+        DataError: there are none, because the newer rows complete no step.
+    """
+    panel = parent.known(panel)
+    ends = pd.DatetimeIndex([parent.ends[name] for name in panel.series_ids])
+    chosen = np.flatnonzero(panel.timestamps > ends[panel.series])
+    if not len(chosen):
+        found = f"the newer rows complete no step of {panel.freq} after {ends.max()}."
+        raise DataError(found, "Give rows up to the end of a step.", panel.source)
+    counts = np.bincount(panel.series[chosen], minlength=len(ends))
+    parts = {name: getattr(panel, name)[chosen] for name in ("timestamps", "values", "filled")}
+    return replace(panel, offsets=np.concatenate([[0], np.cumsum(counts)]), **parts)
 
 
 def _joined(parent: Parent, config: DataConfig, newer: Panel, data: Path, folder: Path) -> Path:

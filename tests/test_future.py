@@ -305,3 +305,22 @@ def test_plan_writes_the_file_as_the_data_is_written(project, tmp_path):
         predict(run, future=tmp_path / "future.csv")
     template.fillna(0.5).to_csv(tmp_path / "future.csv", index=False, sep=";", decimal=",", encoding="latin-1")
     assert len(predict(run, future=tmp_path / "future.csv")) == 6
+
+
+@pytest.mark.slow
+def test_a_horizon_over_a_day_that_begins_at_one_o_clock(tmp_path):
+    days = pd.date_range(end="2024-09-06", periods=120).strftime("%Y-%m-%d")
+    pd.DataFrame({"t": days, "y": np.arange(120) % 7, "price": np.arange(120) % 3}).to_csv(tmp_path / "a.csv", index=False)
+    (tmp_path / "a.yaml").write_text(
+        "data: {path: a.csv, timestamp: t, target: y, known_covariates: price, timezone: America/Santiago}\n"
+        "splits: {validation: 20, test: 20}\nwindows: {lookback: 7, horizon: 3}\nmodel: {units: 2}\ntraining: {epochs: 1}\n"
+    )
+    run = train(tmp_path / "a.yaml", tmp_path / "run")
+    plan(run, output=tmp_path / "future.csv")
+    template = pd.read_csv(tmp_path / "future.csv")
+    assert template.t.tolist() == ["2024-09-07 00:00:00-04:00", "2024-09-08 01:00:00-03:00", "2024-09-09 00:00:00-03:00"]
+    template.assign(price=1).to_csv(tmp_path / "future.csv", index=False)
+    forecast = predict(run, future=tmp_path / "future.csv")
+    assert forecast.timestamp.map(str).tolist() == template.t.tolist()
+    template.assign(price=1, t=template.t.str[:10]).to_csv(tmp_path / "future.csv", index=False)
+    pd.testing.assert_frame_equal(predict(run, future=tmp_path / "future.csv"), forecast)

@@ -23,6 +23,7 @@ ROWS = [
     ["timestamps", "time_features"],
     ["tables"],
     ["repairs"],
+    ["resampling"],
     ["data"],
     ["contracts"],
     ["splits", "sizing"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from forecast.config import DataConfig
@@ -81,7 +80,7 @@ def test_series_do_not_fill_each_other(tmp_path):
 )
 def test_resample(tmp_path, how, expected):
     rows = [(f"2020-01-01 {hour:02}:17", "a", value) for hour, value in [(0, 1), (5, 2), (23, 3)]]
-    rows += [("2020-01-02 01:00", "a", 4), ("2020-01-02 02:00", "a", 6)]
+    rows += [("2020-01-02 01:00", "a", 4), ("2020-01-02 21:00", "a", 6)]
     panel = read(tmp_path, rows, freq=None, resample={"freq": "D", "how": how})
     assert panel.values[:, 0].tolist() == expected
     assert panel.freq == "D"
@@ -93,16 +92,6 @@ def test_an_empty_step_is_no_zero(tmp_path):
     panel = read(tmp_path, rows, freq=None, resample={"freq": "D", "how": "sum"}, missing_values="forward")
     assert panel.values[:, 0].tolist() == [120, 120, 120]
     assert panel.filled[:, 0].tolist() == [False, True, False]
-
-
-def test_partial_steps_are_recorded(tmp_path):
-    rows = [(str(day.date()), "a", 1) for day in pd.date_range("2020-01-10", "2020-04-18")]
-    panel = read(tmp_path, rows, freq=None, resample={"freq": "MS", "how": "sum"})
-    assert panel.values[:, 0].tolist() == [22, 29, 31, 18]
-    assert [(line["what"], line["rows"]) for line in panel.record[:2]] == [
-        ("first step is partial (usually 25 rows)", 22),
-        ("last step is partial (usually 25 rows)", 18),
-    ]
 
 
 def test_order_is_told_per_series(tmp_path):

@@ -7,8 +7,8 @@ import pytest
 
 from forecast.config import DataConfig
 from forecast.data import read_panel
-from forecast.errors import ConfigError
-from forecast.timestamps import infer_freq, steps_in
+from forecast.errors import ConfigError, DataError
+from forecast.timestamps import from_wall_clock, infer_freq, steps_in
 
 DURATIONS = [
     ("7d", "h", 168), ("36h", "h", 36), ("90min", "15min", 6), ("1d", "15min", 96), ("60s", "min", 1), ("3d", "36h", 2),
@@ -80,3 +80,43 @@ def test_local_hours_of_several_series(tmp_path):
         DataConfig(path=str(tmp_path / "a.csv"), timestamp="t", target="y", series_id="s", timezone="Europe/London")
     )
     assert panel.timestamps.as_unit("ns").equals(hours.append(hours).as_unit("ns"))
+
+
+MIDNIGHTS = {  # A day whose midnight the clocks skip or repeat, and the moment at which it begins.
+    "Santiago skips": ("America/Santiago", "2024-09-08", "2024-09-08 01:00:00-03:00"),
+    "Havana skips": ("America/Havana", "2024-03-10", "2024-03-10 01:00:00-04:00"),
+    "Havana repeats": ("America/Havana", "2024-11-03", "2024-11-03 00:00:00-04:00"),
+    "Beirut skips": ("Asia/Beirut", "2024-03-31", "2024-03-31 01:00:00+03:00"),
+    "Cairo skips": ("Africa/Cairo", "2024-04-26", "2024-04-26 01:00:00+03:00"),
+}
+
+
+@pytest.mark.parametrize(("zone", "day", "begins"), MIDNIGHTS.values(), ids=MIDNIGHTS.keys())
+@pytest.mark.parametrize("written", ["dates", "offsets"])
+def test_days_whose_midnight_the_clocks_skip_or_repeat(tmp_path, zone, day, begins, written):
+    days = pd.date_range(end=pd.Timestamp(day) + pd.Timedelta(days=3), periods=20)
+    moments = from_wall_clock(days, zone)
+
+    def panel_of(rows):
+        text = days[rows].strftime("%Y-%m-%d") if written == "dates" else moments[rows].map(str)
+        pd.DataFrame({"t": text, "y": range(len(text))}).to_csv(tmp_path / "a.csv", index=False)
+        config = DataConfig(
+            path=str(tmp_path / "a.csv"), timestamp="t", target="y", timezone=zone, missing_timestamps="fill",
+            missing_values="forward",
+        )  # fmt: skip
+        return read_panel(config)
+
+    before = panel_of(slice(0, 15))  # The horizon reaches over the day.
+    assert before.freq == "D"
+    assert before.future(0, 5).map(str).tolist() == moments[15:].map(str).tolist()
+    assert str(before.future(0, 5)[1]) == begins
+    assert panel_of([*range(18), 19]).timestamps.map(str).tolist() == moments.map(str).tolist()  # One is filled.
+    ends_there = panel_of(slice(0, 17))
+    assert str(ends_there.timestamps[-1]) == begins
+    assert ends_there.future(0, 3).map(str).tolist() == moments[17:].map(str).tolist()
+
+
+def test_hours_that_do_not_exist_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("t,y\n2024-09-07 23:00,1\n2024-09-08 00:00,2\n2024-09-08 01:00,3\n")
+    with pytest.raises(DataError, match="2024-09-08 00:00:00 is a nonexistent time"):
+        read_panel(DataConfig(path=str(tmp_path / "a.csv"), timestamp="t", target="y", timezone="America/Santiago"))
