@@ -28,7 +28,7 @@ from forecast.runs import Run
 from forecast.scoring import Fitted, calibrated, score, scoreboard
 from forecast.splits import Fold, Splits, make_splits
 from forecast.trained import read_trained, read_training_rows
-from forecast.training import check_apart, check_trainable, fit_members, fit_ridges, spared, with_pace
+from forecast.training import check_apart, check_trainable, fit_members, fit_ridges, with_pace
 from forecast.windows import Windows
 
 if TYPE_CHECKING:
@@ -83,11 +83,11 @@ def backtest(
         run.write_table(run.steps, _per_step(scores))
         run.write_table(run.per_series, board.per_series())
         run.write_json(run.metrics, summary(board, int(table.kept_epoch.max())) | {"test": scores})
-        with spared("the plots"):
+        with run.explaining("drawing the plots"):
             write_backtest_plots(run)
         seconds = {"all": round(time.perf_counter() - began, 2)}
         run.write_json(run.environment, run.read_json(run.environment) | {"seconds": seconds})
-        with spared("report.html"):
+        with run.explaining("writing report.html"):
             report(run)
     return run
 

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from forecast import __version__
-from forecast.errors import ForecastError, InternalError, RunError
+from forecast.errors import ForecastError, InternalError, RunError, log_and_continue
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -297,6 +297,7 @@ def predict(
 
     Example:  forecast predict runs/airline-1 --data new.csv
     """
+    from forecast.console import forecast_rows
     from forecast.prediction import predict as predict_future
     from forecast.runs import Run
 
@@ -309,7 +310,7 @@ def predict(
         typer.echo(json.dumps({"file": str(path), "forecast": _records(table)}))
     elif not quiet:
         shown = table.head(12)
-        typer.echo(shown.to_string(index=False, float_format="{:.5g}".format))
+        typer.echo(forecast_rows(shown))
         if len(table) > len(shown):
             typer.echo(f"... {len(table) - len(shown)} more rows")
     if not as_json:
@@ -427,7 +428,10 @@ def _show(run: Run, document: Callable[[], dict], lines: Iterable[str], quiet: b
     elif quiet:
         typer.echo(str(run.directory))
     else:
-        for line in lines:
+        shown: list[str] = []
+        with log_and_continue("showing the result", "Please report it."):  # which is written, whatever happens here
+            shown.extend(lines)
+        for line in shown:
             typer.echo(line)
 
 
@@ -622,6 +626,7 @@ def detect(
 
     Example:  forecast detect runs/airline-1 --data new.csv
     """
+    from forecast.console import forecast_rows
     from forecast.detection import detect as find
 
     found = find(run, data, level)
@@ -631,7 +636,7 @@ def detect(
         return
     if len(found.anomalies):
         worst = found.anomalies.nlargest(12, "score").sort_values("timestamp")
-        typer.echo(worst.to_string(index=False, float_format="{:.5g}".format) + "\n")
+        typer.echo(forecast_rows(worst) + "\n")
     share = len(found.anomalies) / max(1, found.points)
     typer.echo(
         f"{len(found.anomalies)} of {found.points} points ({share:.1%}) lie outside; {found.expected:.0%} are expected to."

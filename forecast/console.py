@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from forecast.diagnosis import Diagnosis, diagnose
+from forecast.errors import log_and_continue
 from forecast.evaluation import LABELS, coverage
+from forecast.pages import number, spread_of
 from forecast.runs import Run
 from forecast.significance import ALPHA
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from forecast.reproduction import Stage
 
 MOST_SHOWN = 10  # runs of an experiment
-STYLES = {"mae": (10, ".4g"), "rmse": (10, ".4g"), "mase": (8, ".3f"), "wape": (8, ".1%"), "bias": (10, "+.3g")}
+METRICS = {"mae": 10, "rmse": 10, "mase": 8, "wape": 8, "bias": 10}  # the columns of a table of errors, and how wide they are
 
 
 def trained(run: Run, metrics: dict) -> Iterator[str]:
@@ -28,10 +30,13 @@ def trained(run: Run, metrics: dict) -> Iterator[str]:
         yield from _targets(scores)
     yield from _intervals(scores)
     for name, cost in metrics["missing_known"].items():
-        total = scores["forecast"]["total"]["mae"]
-        yield f"Where `{name}` is missing over the horizon ({cost['policy']}), MAE is {cost['mae']:.4g} instead of {total:.4g}."
+        errors = f"MAE is {number(cost['mae'])} instead of {number(scores['forecast']['total']['mae'])}"
+        yield f"Where `{name}` is missing over the horizon ({cost['policy']}), {errors}."
     yield from _advice(metrics)
-    yield from diagnosed(diagnose(run))
+    findings: list[Diagnosis] = []
+    with log_and_continue("diagnosing the training", f"Please report it; forecast diagnose {run.directory} --debug shows the traceback."):
+        findings = diagnose(run)
+    yield from diagnosed(findings)
     yield from _updated(run)
     stages = run.read_json(run.environment)["seconds"]
     yield "\nSeconds: " + ", ".join(f"{stage} {spent:.1f}" for stage, spent in stages.items())
@@ -54,7 +59,8 @@ def _updated(run: Run) -> Iterator[str]:
     told = run.read_json(run.parent) if run.parent.exists() else {}
     if "before" in told:
         before, after = (told[name]["mae"] for name in ("before", "after"))
-        yield f"Continues {told['run']}: MAE on the {told['windows']} newest windows was {before:.4g}, and is {after:.4g} now."
+        change = f"was {number(before)}, and is {number(after)} now"
+        yield f"Continues {told['run']}: MAE on the {told['windows']} newest windows {change}."
 
 
 def reproduced(stages: Sequence[Stage], verdict: str) -> Iterator[str]:
@@ -78,11 +84,13 @@ def backtested(run: Run, metrics: dict) -> Iterator[str]:
     folds = pd.read_csv(run.folds)
     yield f"\n{run.name}: {metrics['verdict']}"
     dates = f"{'trained until':<20}{'cutoffs from':<20}{'to':<20}"
-    yield f"\n{'fold':>4}  {dates}{'windows':>8}{'MAE':>10}{'seasonal naive':>16}{'linear':>10}"
+    rows = [(f"{'fold':>4}  {dates}", "windows", "MAE", "seasonal naive", "linear")]
     for row in folds.to_dict("records"):
         dates = "".join(f"{row[name]:<20}" for name in ("trained_until", "first_cutoff", "last_cutoff"))
-        errors = f"{row['mae_forecast']:>10.4g}{row['mae_seasonal_naive']:>16.4g}{row['mae_linear']:>10.4g}"
-        yield f"{row['fold']:>4}  {dates}{row['windows']:>8}{errors}"
+        errors = [number(row[f"mae_{name}"]) for name in ("forecast", "seasonal_naive", "linear")]
+        rows.append((f"{row['fold']:>4}  {dates}", str(row["windows"]), *errors))
+    yield ""
+    yield from _aligned(rows, [0, 8, 10, 16, 10])
     yield from _scores(metrics, "all folds")
     yield from _intervals(metrics["test"])
     yield from _advice(metrics)
@@ -93,34 +101,59 @@ def backtested(run: Run, metrics: dict) -> Iterator[str]:
 def _scores(metrics: dict, part: str) -> Iterator[str]:
     scores = metrics["test"]
     part = f"{part}, {scores['windows']} windows"
-    yield f"\n{part:<28}{'MAE':>10}{'RMSE':>10}{'MASE':>8}{'WAPE':>8}{'bias':>10}"
+    rows = [(part, "MAE", "RMSE", "MASE", "WAPE", "bias")]
     for name, label in LABELS.items():
         label += f" ({metrics['season_length']})" if name == "seasonal_naive" else ""
-        yield f"{label:<28}" + _cells(scores[name]["total"])
+        rows.append((label, *_cells(scores[name]["total"])))
         if name == "forecast" and "members" in scores:
-            yield from _spread(scores["members"])
+            rows += _spread(scores["members"])
+    yield ""
+    yield from _aligned(rows, [28, *METRICS.values()])
 
 
-def _cells(values: dict[str, float | None]) -> str:
-    """Metrics side by side, a dash for one that is undefined."""
-    texts = {name: "-" if values[name] is None else format(values[name], style) for name, (_, style) in STYLES.items()}
-    return "".join(f"{texts[name]:>{width}}" for name, (width, _) in STYLES.items())
+def _aligned(rows: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterator[str]:
+    """Write rows of equal length as lines: the first column to the left, the others to the right, each as wide as it must be."""
+    least = [width + (place > 0) for place, width in enumerate(map(max, ((map(len, column)) for column in zip(*rows, strict=True))))]
+    first, *others = map(max, widths, least)
+    for label, *cells in rows:
+        yield f"{label:<{first}}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, others, strict=True))
 
 
-def _spread(members: list[dict]) -> Iterator[str]:
+def _cells(values: dict[str, float | None]) -> list[str]:
+    """Write the metrics of a row, a dash for one that is undefined."""
+    styles = {"mase": "{:.3f}".format, "wape": "{:.1%}".format, "bias": _signed}
+    return ["-" if values[name] is None else styles.get(name, number)(values[name]) for name in METRICS]
+
+
+def _signed(value: float) -> str:
+    text = number(value, digits=3)
+    return text if text.startswith("-") else f"+{text}"
+
+
+def _spread(members: list[dict]) -> Iterator[tuple[str, ...]]:
     """How far the errors of the networks of different seeds lie apart, below those of their median."""
     for label, of in (("lowest", min), ("highest", max)):
-        values = {name: [member[name] for member in members if member[name] is not None] for name in STYLES}
-        yield f"{f'  {label} of {len(members)} seeds':<28}" + _cells(
-            {name: of(own) if own else None for name, own in values.items()}
-        )
+        values = {name: [member[name] for member in members if member[name] is not None] for name in METRICS}
+        ends = {name: of(of_metric) if of_metric else None for name, of_metric in values.items()}
+        yield f"  {label} of {len(members)} seeds", *_cells(ends)
 
 
 def _targets(scores: dict) -> Iterator[str]:
     """MAE of each target in its own units."""
-    yield f"\n{'MAE by target':<16}" + "".join(f"{label:>16}" for label in LABELS.values())
+    rows = [("MAE by target", *LABELS.values())]
     for target in scores["forecast"]["per_target"]:
-        yield f"{target:<16}" + "".join(f"{scores[name]['per_target'][target]['mae']:>16.4g}" for name in LABELS)
+        rows.append((target, *(number(scores[name]["per_target"][target]["mae"]) for name in LABELS)))
+    yield ""
+    yield from _aligned(rows, [16] * len(rows[0]))
+
+
+def forecast_rows(table: pd.DataFrame) -> str:
+    """Write rows of forecasts as text in which values of the same series and target that differ look different."""
+    shown, groups = table.copy(), table.groupby(["series_id", "target"], sort=False)
+    for name in table.select_dtypes("float"):
+        spreads = groups[name].transform(spread_of)
+        shown[name] = [number(value, spread, digits=5) for value, spread in zip(table[name], spreads, strict=True)]
+    return shown.to_string(index=False)
 
 
 def _intervals(scores: dict) -> Iterator[str]:
@@ -139,12 +172,14 @@ def experimented(folder: Run) -> Iterator[str]:
     table = folder.read_pieces(folder.leaderboard)
     finished, failed = (table[table.state == state] for state in ("finished", "failed"))
     width = max(map(len, table.run)) + 2
-    yield f"\n{'':<4}{'run':<{width}}{'validation MAE':>15}{'MASE':>8}{'test MAE':>11}{'MASE':>8}{'beats seasonal naive by':>25}"
+    rows = [(f"{'':<4}{'run':<{width}}", "validation MAE", "MASE", "test MAE", "MASE", "beats seasonal naive by")]
+    cells = {"validation_mae": number, "validation_mase": "{:.3f}".format, "test_mae": number, "test_mase": "{:.3f}".format}
+    cells |= {"skill_seasonal_naive": "{:z.0%}".format}
     for place, row in enumerate(finished.head(MOST_SHOWN).to_dict("records"), 1):
-        cells = [(15, "validation_mae", ".4g"), (8, "validation_mase", ".3f"), (11, "test_mae", ".4g"), (8, "test_mase", ".3f")]
-        cells.append((25, "skill_seasonal_naive", ".0%"))
-        shown = "".join(f"{'-' if pd.isna(row[name]) else format(row[name], style):>{size}}" for size, name, style in cells)
-        yield f"{place:<4}{row['run']:<{width}}{shown}"
+        texts = ("-" if pd.isna(row[name]) else style(row[name]) for name, style in cells.items())
+        rows.append((f"{place:<4}{row['run']:<{width}}", *texts))
+    yield ""
+    yield from _aligned(rows, [0, 15, 8, 11, 8, 25])
     if len(finished) > MOST_SHOWN:
         yield f"... {len(finished) - MOST_SHOWN} more runs"
     for row in failed.to_dict("records"):
@@ -160,7 +195,7 @@ def tuned(folder: Run) -> Iterator[str]:
     ended = (
         table.dropna(subset="error").nsmallest(MOST_SHOWN, "error", keep="all").head(MOST_SHOWN).drop(columns=["state", "why"])
     )
-    yield "\n" + ended.to_string(index=False, float_format="{:.4g}".format)
+    yield "\n" + ended.to_string(index=False, float_format=number)
     states = table.state.value_counts()
     yield f"\n{len(table)} trials: " + ", ".join(f"{count} {state}" for state, count in states.items())
     best = Run(folder.runs / "best")
@@ -172,24 +207,26 @@ def tuned(folder: Run) -> Iterator[str]:
 def compared(table: pd.DataFrame) -> Iterator[str]:
     """The leaderboard, and in which keys of their configs the runs differ."""
     width = max(map(len, table.run)) + 2
-    heads = f"{'MAE':>10}{'RMSE':>10}{'MASE':>8}{'error above the first':>26}{'p':>8}{'parameters':>12}{'seconds':>9}"
-    yield f"{'':<4}{'run':<{width}}{heads}"
+    heads = (f"{'':<4}{'run':<{width}}", "MAE", "RMSE", "MASE", "error above the first", "p", "parameters", "seconds")
+    rows, details = [heads], [""]
     keys = list(table.columns[table.columns.get_loc("seconds") + 1 : table.columns.get_loc("worse_by")])
     for place, row in enumerate(table.astype(object).where(table.notna(), None).to_dict("records"), 1):
-        sure = "" if row["low"] is None else f" ({100 * row['low']:.0f}..{100 * row['high']:.0f})"
+        interval = "" if row["low"] is None else f" ({100 * row['low']:z.0f}..{100 * row['high']:z.0f})"
         cells = [
-            (10, row["mae"], ".4g"),
-            (10, row["rmse"], ".4g"),
-            (8, row["mase"], ".3f"),
-            (26, None if place == 1 or row["worse_by"] is None else f"{row['worse_by']:.1%}{sure}", ""),
-            (8, row["p_value"], ".2g"),
-            (12, row["parameters"], ".0f"),
-            (9, row["seconds"], ".1f"),
+            "" if row["mae"] is None else number(row["mae"], spread_of(table.mae)),
+            "" if row["rmse"] is None else number(row["rmse"], spread_of(table.rmse)),
+            "" if row["mase"] is None else f"{row['mase']:.3f}",
+            "" if place == 1 or row["worse_by"] is None else f"{row['worse_by']:z.1%}{interval}",
+            "" if row["p_value"] is None else f"{row['p_value']:.2g}",
+            "" if row["parameters"] is None else f"{row['parameters']:.0f}",
+            "" if row["seconds"] is None else f"{row['seconds']:.1f}",
         ]
-        shown = "".join(f"{'' if value is None else format(value, style):>{size}}" for size, value, style in cells)
-        yield f"{place:<4}{row['run']:<{width}}{shown}"
-        if keys:
-            yield f"{'':<4}{'':<{width}}" + ", ".join(f"{key}: {row[key]}" for key in keys)
+        rows.append((f"{place:<4}{row['run']:<{width}}", *cells))
+        details.append(f"{'':<4}{'':<{width}}" + ", ".join(f"{key}: {row[key]}" for key in keys) if keys else "")
+    for line, detail in zip(_aligned(rows, [0, 10, 10, 8, 26, 8, 12, 9]), details, strict=True):
+        yield line
+        if detail:
+            yield detail
     known = table.p_value.iloc[1:].dropna()
     if len(known) and known.iloc[0] >= ALPHA:
         yield f"\nThe first two are not distinguishable: p is {ALPHA:g} or more."

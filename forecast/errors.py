@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib.util
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 
 LONGEST_NAME, MOST_NAMES = 100, 1000  # that `nearest` compares, which takes time
+log = logging.getLogger(__name__)
 INSTALL = "In the folder of this program's source: pip install -c constraints.txt '.[{extra}]'"
 
 
@@ -59,6 +62,31 @@ class InternalError(Exception):
 
 DAMAGED = "The run is damaged; train again, or copy it anew from where it is whole."
 BEGIN_ANEW = "Remove it; --resume then trains from the first epoch on."  # of a checkpoint
+
+
+@contextlib.contextmanager
+def log_and_continue(step: str, traceback: str) -> Iterator[None]:
+    """Log the failure of a step that only explains or shows a result that is finished, and go on.
+
+    step: what is done, such as "drawing the plots". traceback: a sentence that says where the traceback is.
+
+    Raises:
+        ResourceError: the disk or the memory ended, and what follows would fail too.
+    """
+    try:
+        yield
+    except ResourceError:
+        raise
+    except Exception as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, ForecastError):
+            log.warning("%s failed: %s", step, error)
+        elif isinstance(cause, MemoryError):
+            log.warning("%s failed: memory ran out. The result itself is complete.", step)
+        else:
+            failure = f"{type(cause).__name__}: {cause!s:.200}"
+            log.warning("%s failed (%s). This is a bug in forecast. The result itself is complete. %s", step, failure, traceback)
+        log.info("The traceback of this failure:", exc_info=True)
 
 
 def check_installed(purpose: str, packages: Iterable[str], extra: str) -> None:

@@ -19,7 +19,7 @@ from forecast.data import Panel
 from forecast.errors import ConfigError, ForecastError, RunError, first_few
 from forecast.evaluation import MODEL
 from forecast.grids import Cell, Experiment, read_experiment
-from forecast.pages import write_experiment_page
+from forecast.pages import number, write_experiment_page
 from forecast.preparation import prepare_panel, read_checked, scored_on
 from forecast.runs import Run
 from forecast.training import check_apart, check_fixed_pace, check_trainable, train
@@ -294,13 +294,14 @@ def _write_results(board: _Leaderboard, name: str) -> None:
     as_written = table.set_index("run").loc[[cell.name for cell in cells]].reset_index()  # so that values come in that order
     seconds = {cell.name: Run(folder.runs / cell.name).seconds for cell in cells}
     timed = table.assign(seconds=table.run.map(seconds))
-    write_experiment_page(folder, name, label_of(table), timed, settings, effects(as_written, factors))
+    with folder.explaining("writing the page"):
+        write_experiment_page(folder, name, label_of(table), timed, settings, effects(as_written, factors))
     if not table.state.eq("finished").any():
         raise RunError(f"no run finished: {table.why.iloc[0]}", "Mend it, and call the same again.", str(folder.leaderboard))
     chosen = settings.iloc[0]
     cell = next(cell for cell in cells if all(yaml_line(cell.factors[factor]) == chosen[factor] for factor in factors))
-    spread = f" (its {chosen.runs} seeds {chosen.low:.4g} to {chosen.high:.4g})" if chosen.runs > 1 else ""
-    write_best(folder, f"experiment {name}: {label_of(table)} {chosen['mean']:.4g} on the validation part{spread}", cell.config)
+    spread = f" (its {chosen.runs} seeds {number(chosen.low)} to {number(chosen.high)})" if chosen.runs > 1 else ""
+    write_best(folder, f"experiment {name}: {label_of(table)} {number(chosen['mean'])} on the validation part{spread}", cell.config)
 
 
 def write_best(folder: Run, found: str, config: Config) -> None:

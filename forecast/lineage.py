@@ -17,6 +17,7 @@ from forecast.errors import DAMAGED, DataError, RunError, first_few
 from forecast.evaluation import EQUAL, MODEL
 from forecast.files import sha256_of
 from forecast.loading import changed
+from forecast.pages import number
 from forecast.preparation import Prepared, prepare_panel
 from forecast.runs import Run
 from forecast.scaling import Scaler
@@ -145,7 +146,7 @@ def check_not_worse(run: Run, fitted: Fitted, parent: Parent) -> None:
     old, new = errors["before"][metric], errors["after"][metric]
     if new > old * (1 + EQUAL) and not parent.even_if_worse:
         raise RunError(
-            f"its {metric.upper()} on the {len(newest)} newest windows is {new:.4g}, that of {parent.run.name} is {old:.4g}.",
+            f"its {metric.upper()} on the {len(newest)} newest windows is {number(new)}, that of {parent.run.name} is {number(old)}.",
             "Keep the old run, move only its intervals with --intervals-only, or take the new one with --even-if-worse.",
             str(run.directory),
         )

@@ -110,15 +110,15 @@ def _told(settings: pd.DataFrame, metric: str) -> str:
         return "No run finished."
     factors = settings.columns[: settings.columns.get_loc("mean")]
     text = (
-        f"Best: {', '.join(f'{factor} {best[factor]}' for factor in factors)}, {metric} {best['mean']:.4g} on the validation part"
+        f"Best: {', '.join(f'{factor} {best[factor]}' for factor in factors)}, {metric} {number(best['mean'])} on the validation part"
     )
     if len(settings) == 1 or pd.isna(settings["mean"].iloc[1]):
         return f"{text}."
     second = settings.iloc[1]
     apart = second["mean"] - best["mean"]
     if best.runs > 1 and apart < best.high - best.low:
-        return f"{text}; the second, {second['mean']:.4g}, is no further away than seeds of the best from each other."
-    return f"{text}; the second has {second['mean']:.4g}."
+        return f"{text}; the second, {number(second['mean'])}, is no further away than seeds of the best from each other."
+    return f"{text}; the second has {number(second['mean'])}."
 
 
 def page(title: str, parts: Iterable[str]) -> str:
@@ -163,10 +163,44 @@ def _numbers(values: np.ndarray, log: bool) -> list[float | int | None]:
     return [round(value, digits) if math.isfinite(value) else None for value in values.tolist()]
 
 
+def number(value: float, spread: float = 0.0, digits: int = 4) -> str:
+    """Write a number for people, with at least `digits` significant digits and no exponent from 0.0001 up to 10^15.
+
+    spread: between the smallest and the largest number beside it, of which two digits can be seen.
+
+    >>> number(14.4213), number(1234567890.0), number(-0.0), number(0.00001234)
+    ('14.42', '1,234,567,890', '0', '1.234e-05')
+    >>> number(1000000001.25, spread=3.0)
+    '1,000,000,001.2'
+    """
+    if not math.isfinite(value):
+        return "-"
+    power = math.floor(math.log10(abs(value))) if value else 0
+    if spread > 0 and math.isfinite(spread):
+        digits = min(15, max(digits, power - math.floor(math.log10(spread)) + 2))
+    if value and not -4 <= power < 15:
+        return f"{value:.{digits}g}"
+    decimals = max(0, digits - 1 - power)
+    text = f"{value:z{',' if power > 3 else ''}.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if decimals else text
+
+
+def spread_of(values: pd.Series) -> float:
+    """Return how far apart the smallest and the largest finite number are; 0 for what is not a number."""
+    if not pd.api.types.is_float_dtype(values):
+        return 0.0
+    finite = values[np.isfinite(values)]
+    return float(np.ptp(finite)) if len(finite) else 0.0
+
+
 def table(rows: pd.DataFrame, caption: str, name: str = "") -> str:
     """A table of rows; with a `name`, its own in the page, it scrolls and, if it is long, can be searched by its first column."""
     head = "".join(f"<th scope='col'>{html.escape(str(column).replace('_', ' '))}</th>" for column in rows.columns)
-    cells = [[f"<td>{html.escape(_cell(value))}</td>" for value in row] for row in rows.astype(object).to_numpy()]
+    spreads = [spread_of(rows.iloc[:, place]) for place in range(rows.shape[1])]
+    cells = [
+        [f"<td>{html.escape(_cell(value, spread))}</td>" for value, spread in zip(row, spreads, strict=True)]
+        for row in rows.astype(object).to_numpy()
+    ]
     body = "".join(f"<tr>{''.join(row)}</tr>\n" for row in cells)
     told, named = html.escape(caption), f' id="{name}"' if name else ""
     search = f'<label>Search: <input type="search" data-filters="{name}"></label>' if name and len(rows) > UNSEARCHED else ""
@@ -177,10 +211,10 @@ def table(rows: pd.DataFrame, caption: str, name: str = "") -> str:
     )
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, spread: float) -> str:
     if value is None or value is pd.NA or isinstance(value, float) and value != value:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else moment(value)
+    return number(value, spread) if isinstance(value, float) else moment(value)
 
 
 def moment(value: object) -> str:

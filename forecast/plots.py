@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_PANELS = 4  # series and targets drawn in one picture
-MOST_WINDOWS = 12  # horizons drawn in one picture; more cannot be told apart
+MIN_WINDOWS = 12  # Horizons drawn in one picture, or more of short ones,
+MIN_STEPS = 120  # to show so many steps.
+MAX_TITLE, MAX_SMALL = 85, 120  # Characters that fit into a line of a picture, as a title and in small letters.
 ACTUAL, FORECAST, OTHER = "#222222", "#d1495b", "#8d99ae"
 
 
@@ -66,7 +69,7 @@ def anomalies_figure(points: pd.DataFrame, anomalies: pd.DataFrame, level: float
         axis.fill_between(own.timestamp, own.low, own.high, color=OTHER, alpha=0.3, linewidth=0, label=f"{level:g}% interval")
         axis.plot(own.timestamp, own.actual, color=ACTUAL, linewidth=1, label="actual")
         axis.scatter(odd.timestamp, odd.actual, color=FORECAST, s=18, zorder=3, label="anomaly")
-        axis.set_title(f"{series_id}: {target}", loc="left", parse_math=False)
+        _set_title(axis, series_id, target)
     axes[0].legend(ncols=3, frameon=False, fontsize="small", loc="upper left")
     return figure
 
@@ -121,7 +124,8 @@ def read_table(run: Run, path: Path, chosen: Callable[[pd.DataFrame], pd.Series]
     """The chosen rows of a table of the run, which may be large, with its timestamps in local time."""
     table = run.read_pieces(path, chosen)
     zone = run.read_json(run.contract)["timezone"]
-    for column in {"cutoff", "timestamp"} & set(table.columns):
+    moments = {"timestamp"} if path == run.recent else {"cutoff", "timestamp"}  # there, a target may be called cutoff
+    for column in moments & set(table.columns):
         stamps = pd.to_datetime(table[column], format="ISO8601", utc=True)
         table[column] = (stamps.dt.tz_convert(zone) if zone else stamps).dt.tz_localize(None)
     return table
@@ -149,41 +153,53 @@ def panels_of(table: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _forecast(predictions: pd.DataFrame, future: pd.DataFrame, verdict: str) -> Figure:
-    """The last `MOST_WINDOWS` test windows whose cutoffs lie one horizon apart, and the real future."""
+    """Draw test windows whose cutoffs lie one horizon apart, so that each timestamp has one forecast, and the real future.
+
+    Each window is a line of its own. With a horizon of 1 it would be a point, so one line goes through the whole test set.
+    """
     panels = panels_of(predictions)
     figure, axes = _figure(len(panels))
     for axis, (series_id, target) in zip(axes, panels, strict=True):
         chosen = predictions[(predictions.series_id == series_id) & (predictions.target == target)]
-        cutoffs = chosen.cutoff.drop_duplicates().sort_values(ascending=False).iloc[:: int(chosen.step.max())]
-        chosen = chosen[chosen.cutoff.isin(cutoffs.iloc[:MOST_WINDOWS])].sort_values("timestamp")
+        horizon = int(chosen.step.max())
+        cutoffs = chosen.cutoff.drop_duplicates().sort_values(ascending=False).iloc[::horizon]
+        if horizon > 1:
+            cutoffs = cutoffs.iloc[: max(MIN_WINDOWS, MIN_STEPS // horizon)]
+        chosen = chosen[chosen.cutoff.isin(cutoffs)].sort_values("timestamp")
+        windows = [window for _, window in chosen.groupby("cutoff")] if horizon > 1 else [chosen]
         axis.plot(chosen.timestamp, chosen.actual, color=ACTUAL, linewidth=1.2, label="actual")
-        _fan(axis, chosen, label="intervals")
-        for number, (_, window) in enumerate(chosen.groupby("cutoff")):
-            axis.plot(
-                window.timestamp,
-                window[MODEL],
-                color=FORECAST,
-                linewidth=1.2,
-                label="forecast" if number == 0 else None,
-            )
-            baseline = "seasonal naive" if number == 0 else None
-            axis.plot(window.timestamp, window.seasonal_naive, color=OTHER, linewidth=0.8, linestyle="--", label=baseline)
+        for place, window in enumerate(windows):
+            _fan(axis, window, "intervals" if place == 0 else None)
+            _line(axis, window, MODEL, "forecast" if place == 0 else None, color=FORECAST, linewidth=1.2)
+            baseline = "seasonal naive" if place == 0 else None
+            _line(axis, window, "seasonal_naive", baseline, color=OTHER, linewidth=0.8, linestyle="--")
         ahead = future[(future.series_id == series_id) & (future.target == target)]
         _fan(axis, ahead)
-        axis.plot(ahead.timestamp, ahead.forecast, color=FORECAST, linewidth=2, linestyle=":", label="future")
-        axis.set_title(f"{series_id}: {target}", loc="left", parse_math=False)
+        _line(axis, ahead, MODEL, "future", color=FORECAST, linewidth=2, linestyle=":")
+        _set_title(axis, series_id, target)
     axes[0].legend(ncols=5, frameon=False, fontsize="small", loc="upper left")
-    figure.suptitle(verdict, fontsize="small", color="#555555")
+    figure.suptitle(textwrap.fill(verdict, MAX_SMALL), fontsize="small", color="#555555")
     return figure
 
 
+def _line(axis: Axes, table: pd.DataFrame, column: str, label: str | None, **style: object) -> None:
+    """Draw a column over time; a single point gets a marker, since no line leads to it."""
+    axis.plot(table.timestamp, table[column], marker="o" if len(table) == 1 else None, markersize=5, label=label, **style)
+
+
+def _set_title(axis: Axes, series_id: str, target: str) -> None:
+    axis.set_title(textwrap.fill(f"{series_id}: {target}", MAX_TITLE), loc="left", parse_math=False)
+
+
 def _fan(axis: Axes, table: pd.DataFrame, label: str | None = None) -> None:
-    """Shade between the quantiles of each window, darker where more of them agree."""
+    """Shade between the quantiles of one line, darker where more of them agree; at a single point, draw bars."""
     for low, high in pairs_of_quantiles(table):
-        for window in [window for _, window in table.groupby("cutoff")] if "cutoff" in table else [table]:
-            bounds = (window[column_of(quantile)].to_numpy(float) for quantile in (low, high))
-            axis.fill_between(window.timestamp, *bounds, color=FORECAST, alpha=0.15, linewidth=0, label=label)
-            label = None
+        bounds = [table[column_of(quantile)].to_numpy(float) for quantile in (low, high)]
+        if len(table) == 1:
+            axis.vlines(table.timestamp, *bounds, color=FORECAST, alpha=0.3, linewidth=4, label=label)
+        else:
+            axis.fill_between(table.timestamp, *bounds, color=FORECAST, alpha=0.15, linewidth=0, label=label)
+        label = None
 
 
 def pairs_of_quantiles(table: pd.DataFrame) -> list[tuple[float, float]]:
@@ -232,7 +248,8 @@ def _residuals(predictions: pd.DataFrame) -> Figure:
     over_time.scatter(chosen.timestamp, residuals, s=6, alpha=0.4, color=FORECAST, linewidths=0)
     over_time.axhline(0, color=ACTUAL, linewidth=0.8)
     over_time.set(ylabel="forecast - actual")
-    over_time.set_title(f"residuals of {series_id}: {target}, every test window", parse_math=False)
+    title = f"residuals of {series_id}: {target}, every test window"
+    over_time.set_title(textwrap.fill(title, MAX_TITLE), parse_math=False)
     histogram.hist(residuals, bins=min(50, max(10, len(residuals) // 10)), color=OTHER)
     histogram.axvline(residuals.mean(), color=FORECAST, label=f"bias {residuals.mean():.3g}")
     histogram.set(xlabel="forecast - actual", ylabel="count")

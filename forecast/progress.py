@@ -92,8 +92,10 @@ def _update_bar(bar: Bar, task: Any, progress: Progress) -> None:
 
 def print_finished(finished: Finished) -> None:
     """A line for a run or a trial that ended."""
-    told = finished.why if finished.value is None else f"{finished.metric} {finished.value:.4g}"
-    best = "" if finished.best_value is None else f"  best {finished.best_value:.4g} {finished.best}"
+    from forecast.pages import number  # which loads pandas
+
+    told = finished.why if finished.value is None else f"{finished.metric} {number(finished.value)}"
+    best = "" if finished.best_value is None else f"  best {number(finished.best_value)} {finished.best}"
     left = f"  about {_time(finished.seconds_left)} left" if finished.done < finished.jobs else ""
     typer.echo(f"{finished.done}/{finished.jobs}  {finished.name}  {told}{best}{left}", err=True)
 

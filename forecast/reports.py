@@ -16,7 +16,7 @@ from forecast.diagnosis import HEALTHY, Diagnosis, diagnose
 from forecast.errors import check_installed
 from forecast.evaluation import BASELINES, LABELS, MODEL, coverage
 from forecast.intervals import column_of
-from forecast.pages import Chart, Line, drawn, moment, page, table
+from forecast.pages import Chart, Line, drawn, moment, number, page, table
 from forecast.plots import pairs_of_quantiles, panels_of, read_per_series, read_series, read_table, shown_series
 from forecast.repairs import told
 from forecast.runs import Run
@@ -133,7 +133,7 @@ class _Page:
             return
         found = self.run.read_json(self.run.importance)
         yield drawn(_regions(found["regions"]), "regions")
-        rises = pd.Series(found["columns"]).sort_values(ascending=False).map("{:+.1%}".format)
+        rises = pd.Series(found["columns"]).sort_values(ascending=False).map("{:+z.1%}".format)
         caption = (
             f"How much the error rises where a column is that of another time: {found['windows']} windows of the validation part."
         )
@@ -209,7 +209,7 @@ def _forecast(title: str, predictions: pd.DataFrame, future: pd.DataFrame, befor
         for quantile, word in ((low, "low"), (high, "high")):
             values = both[column_of(quantile)].reindex(index).to_numpy(float)
             lines.append(Line(f"{100 * (high - low):.4g}% {word}", values, "forecast", "edge"))
-    end = f", and {len(ahead)} steps ahead, to {moment(ahead.index[-1])}" if len(ahead) else ""
+    end = f", and {len(ahead)} step{'s'[: len(ahead) > 1]} ahead, to {moment(ahead.index[-1])}" if len(ahead) else ""
     drawn_from = f"Actual values and forecasts from {moment(index[0])}{end}. Drag to zoom, double-click to show all"
     drawn_from += "; on the keyboard, + and - zoom, arrows move, 0 shows all."
     return Chart(title, drawn_from, _seconds(index), lines, "", "", bands, time=True)
@@ -235,7 +235,7 @@ def _error_per_step(scores: dict) -> Chart:
     steps = {name: np.array(scores[name]["per_step"]["mae"], float) for name in (MODEL, *BASELINES)}
     lines = [Line(LABELS[name], values, COLOURS[name], strong=name == MODEL) for name, values in steps.items()]
     first, last = steps[MODEL][0], steps[MODEL][-1]
-    what = f"Mean absolute error by step after the cutoff: this network's goes from {first:.4g} to {last:.4g}."
+    what = f"Mean absolute error by step after the cutoff: this network's goes from {number(first)} to {number(last)}."
     return Chart("Error per step", what, np.arange(1, len(steps[MODEL]) + 1), lines, "step after the cutoff", "MAE", zero=True)
 
 
@@ -285,7 +285,7 @@ def _residuals(predictions: pd.DataFrame) -> Iterator[str]:
     of = f"{series_id}: {target}, one step ahead"
     kept = slice(-MOST_RESIDUALS, None)
     seconds = _seconds(own.timestamp)
-    what = f"Forecast minus actual, {len(residuals)} windows; bias {residuals.mean():.3g}."
+    what = f"Forecast minus actual, {len(residuals)} windows; bias {number(residuals.mean(), digits=3)}."
     dots = [Line("residual", residuals[kept], "forecast", kind="dots"), Line("zero", np.zeros(len(residuals[kept])), "fifth")]
     yield drawn(Chart(f"Residuals of {of}", what, seconds[kept], dots, "", "forecast - actual", time=True), "residuals-time")
     if np.ptp(residuals) < 1e-9 * max(1.0, np.abs(residuals).max()):  # as good as equal
@@ -293,7 +293,7 @@ def _residuals(predictions: pd.DataFrame) -> Iterator[str]:
     counts, edges = np.histogram(residuals, bins=min(40, max(8, len(residuals) // 10)))
     bars = [Line("windows", counts, "other", kind="bars")]
     low, high = np.quantile(residuals, [0.25, 0.75])
-    what = f"How residuals are distributed: half lie between {low:.3g} and {high:.3g}."
+    what = f"How residuals are distributed: half lie between {number(low, digits=3)} and {number(high, digits=3)}."
     middle = (edges[:-1] + edges[1:]) / 2
     yield drawn(Chart("Distribution", what, middle, bars, "forecast - actual", "windows"), "residuals-histogram")
     lags = min(MOST_LAGS, len(residuals) // 4)

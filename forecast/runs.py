@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecast.errors import DAMAGED, RunError, did_you_mean
+from forecast.errors import DAMAGED, RunError, did_you_mean, log_and_continue
 from forecast.files import PART, clear, csv_text, is_alive, locked, replacing, sha256_of, writing
 
 if TYPE_CHECKING:
@@ -299,16 +299,21 @@ class Run:
 
     @contextlib.contextmanager
     def telling_damage(self) -> Iterator[None]:
-        """For what reads files that nobody has checked.
+        """Turn a failure over files that have no checksums into a message. A changed file and a bug look alike here.
 
         Raises:
-            RunError: they do not hold what a run's files hold.
+            RunError: naming the failure, which is its cause.
         """
         try:
             yield
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            found = f"its files do not hold what a run's do ({type(error).__name__}: {error!s:.200})."
-            raise RunError(found, DAMAGED, str(self.directory)) from error
+        except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            found = f"this run cannot be explained ({type(error).__name__}: {error!s:.200})."
+            remedy = "If a file in it was changed, train again. If not, this is a bug in forecast; --debug shows the traceback."
+            raise RunError(found, remedy, str(self.directory)) from error
+
+    def explaining(self, step: str) -> contextlib.AbstractContextManager[None]:
+        """Log the failure of a step that only explains this run, and go on; to be used while the run is recording."""
+        return log_and_continue(step, f"Please report it with the traceback, which is in {self.log}.")
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
@@ -475,15 +480,16 @@ class Run:
                 raise RunError("no run holds this file.", "Remove it if you know it; it may hold code.", str(path))
 
     def read_pieces(self, path: Path, chosen: Callable[[pd.DataFrame], pd.Series] | None = None) -> pd.DataFrame:
-        """The chosen rows, or all, of a CSV of this run that may be large; names of series and targets stay text.
+        """Read the chosen rows, or all, of a CSV of this run that may be large; names of series and targets stay text.
 
         Raises:
             RunError: it is missing or damaged.
         """
         import pandas as pd
 
+        names = ["series_id"] if path == self.recent else ["series_id", "target", "run"]  # other columns there are the user's
         try:
-            text = dict.fromkeys(["series_id", "target", "run"], str)
+            text = dict.fromkeys(names, str)
             pieces = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""], chunksize=100_000)
             return pd.concat([piece[chosen(piece)] if chosen else piece for piece in pieces], ignore_index=True)
         except (OSError, ValueError, AttributeError, KeyError) as error:  # of what is no such table, pandas says any of these

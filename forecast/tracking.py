@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from forecast.config import Config, differences
 from forecast.errors import RunError, check_installed
@@ -33,7 +34,7 @@ def tracked(run: Run, config: Config) -> Iterator[Note]:
     """While open, what is yielded records each row of the history, in history.csv first; when all went well, results follow.
 
     Raises:
-        RunError: a tracker cannot begin. If MLflow fails later, that is warned of; it does not cost the training.
+        RunError: a tracker cannot begin. If one fails later, that is logged, and training goes on.
     """
     with contextlib.ExitStack() as stack:
         trackers = {"tensorboard": _tensorboard, "mlflow": _mlflow}
@@ -63,12 +64,19 @@ def _tensorboard(run: Run, config: Config) -> Iterator[Note]:
         from tensorboard.summary import Writer
     writers = {seed: Writer(str(run.tensorboard / f"seed-{seed}")) for seed in config.seeds}
     try:
-        yield lambda row: _write(writers[int(row["seed"])], _measured(row), int(row["epoch"]))
-        for writer in writers.values():
-            _write(writer, results_of(run), 0)
+        yield partial(_note, writers)
+        with _forgiven("TensorBoard"):
+            for writer in writers.values():
+                _write(writer, results_of(run), 0)
     finally:
-        for writer in writers.values():
-            writer.close()
+        with _forgiven("TensorBoard"):
+            for writer in writers.values():
+                writer.close()
+
+
+def _note(writers: Mapping[int, object], row: Mapping[str, float]) -> None:
+    with _forgiven("TensorBoard"):
+        _write(writers[int(row["seed"])], _measured(row), int(row["epoch"]))
 
 
 def _write(writer: object, values: Mapping[str, float], step: int) -> None:
@@ -83,32 +91,36 @@ def _mlflow(run: Run, config: Config) -> Iterator[Note]:
 
     try:
         mlflow.set_experiment(config.name)
-        begun = mlflow.start_run(run_name=run.name, nested=mlflow.active_run() is not None)
+        mlflow.start_run(run_name=run.name, nested=mlflow.active_run() is not None)
     except mlflow.exceptions.MlflowException as error:
         found = f"MLflow cannot begin: {str(error).splitlines()[0]}"
         raise RunError(found, "Set MLFLOW_TRACKING_URI, or leave mlflow out of `tracking`.", "tracking") from None
 
     def note(row: Mapping[str, float]) -> None:
         seed = f"seed-{int(row['seed'])}/" if config.training.seeds else ""
-        with _forgiven():
+        with _forgiven("MLflow"):
             mlflow.log_metrics({seed + name: value for name, value in _measured(row).items()}, step=int(row["epoch"]))
 
-    with begun:
-        with _forgiven():
+    state = "FAILED"
+    try:
+        with _forgiven("MLflow"):
             mlflow.log_params({key: str(value)[:LONGEST_PARAMETER] for key, value in differences(config).items()})
         yield note
-        with _forgiven():
+        state = "FINISHED"
+        with _forgiven("MLflow"):
             mlflow.log_metrics(results_of(run))
             for path in (run.config, run.metrics, run.history):
                 mlflow.log_artifact(str(path))
             mlflow.log_artifacts(str(run.plots), "plots")
+    finally:
+        with _forgiven("MLflow"):
+            mlflow.end_run(state)
 
 
 @contextlib.contextmanager
-def _forgiven() -> Iterator[None]:
-    import mlflow
-
+def _forgiven(tracker: str) -> Iterator[None]:
+    """Log the failure of a tracker, whatever it is, and go on: the run's own files hold everything."""
     try:
         yield
-    except mlflow.exceptions.MlflowException as error:
-        log.warning("MLflow could not record this: %s", str(error).splitlines()[0])
+    except Exception as error:
+        log.warning("%s could not record this (%s: %.200s); the run's own files hold everything.", tracker, type(error).__name__, error)

@@ -129,31 +129,21 @@ def _train(run: Run, prepared: Prepared, parent: Parent | None, seconds: dict[st
         scored = _score(run, prepared, linear, kept)
         if parent:
             check_not_worse(run, scored, parent)
-    with _timed(seconds, "leaks"):
+    run.seal()  # The result is complete. Nothing below may fail the run.
+    with _timed(seconds, "leaks"), run.explaining("checking for leaks"):
         _certify(run, scored)
-    run.seal()
-    _forecast(run, config.data, prepared.panel)
-    with _timed(seconds, "explaining"), spared("what the network looks at"):
+    with run.explaining("writing forecast.csv"):
+        _forecast(run, config.data, prepared.panel)
+    with _timed(seconds, "explaining"), run.explaining("measuring what the network looks at"):
         _explain(run, scored)
-    with _timed(seconds, "plots"), spared("the plots"):
+    with _timed(seconds, "plots"), run.explaining("drawing the plots"):
         write_plots(run)
     log.info("seconds: %s", seconds)
-    run.write_json(run.environment, run.read_json(run.environment) | {"seconds": seconds})
-    with spared("report.html"):
+    run.write_json(run.environment, found | {"seconds": seconds})
+    with run.explaining("writing report.html"):
         report(run)
-    run.forget_checkpoint()
-
-
-@contextlib.contextmanager
-def spared(what: str) -> Iterator[None]:
-    """What only explains a result, and fails, costs no trained network; a disk that is full does."""
-    try:
-        yield
-    except ResourceError:
-        raise
-    except Exception as error:  # whatever it is, hours of training weigh more; the run's log has all of it
-        log.warning("%s could not be made: %s: %s", what, type(error).__name__, error)
-        log.info("how it came to that:", exc_info=True)
+    with run.explaining("removing the checkpoint"):
+        run.forget_checkpoint()
 
 
 @contextlib.contextmanager

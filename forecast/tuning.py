@@ -23,7 +23,7 @@ from forecast.errors import ForecastError, RunError, check_installed, first_few
 from forecast.evaluation import MODEL
 from forecast.experiments import train_whole, write_best
 from forecast.loading import load_config
-from forecast.pages import write_study_page
+from forecast.pages import number, write_study_page
 from forecast.plots import study_figures
 from forecast.preparation import Prepared, prepare_panel, read_checked
 from forecast.runs import Run
@@ -49,6 +49,7 @@ from forecast.workers import Finished, Job, LostError, Result, Workers
 
 if TYPE_CHECKING:
     import optuna
+    from matplotlib.figure import Figure
 
     from forecast.models.callbacks import Progress
 
@@ -322,13 +323,16 @@ def _write_results(search: Search, study: optuna.Study, folder: Run) -> None:
     best = study.best_trial
     config = search.config_of(best.params)
     metric = "mean error over the folds" if search.tuning.objective == "backtest" else "error on the validation part"
-    title = f"{len(table)} trials: {metric} {best.value:.4g} (trial {best.number})"
+    title = f"{len(table)} trials: {metric} {number(best.value)} (trial {best.number})"
     write_best(folder, title, config)
     trained = Run(folder.runs / "best")
     if not trained.finished or differing_sections(trained.read_config(), config):
         train_whole(config, search.panel_of(config), trained.directory)
-    figures = study_figures(study)
-    for name, figure in figures.items():
-        folder.write_figure(f"{name}.png", figure)
-    verdict = trained.read_json(trained.metrics)["verdict"]
-    write_study_page(folder, search.config.name, f"The best of {title}.", verdict, table, figures)
+    figures: dict[str, Figure] = {}
+    with folder.explaining("drawing the plots"):
+        figures = study_figures(study)
+        for name, figure in figures.items():
+            folder.write_figure(f"{name}.png", figure)
+    with folder.explaining("writing the page"):
+        verdict = trained.read_json(trained.metrics)["verdict"]
+        write_study_page(folder, search.config.name, f"The best of {title}.", verdict, table, figures)

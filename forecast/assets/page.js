@@ -8,25 +8,40 @@ function colour(name) {
 }
 
 function number(value) {
-  return value == null ? "–" : Number(value.toPrecision(5)).toString();
+  if (value == null) return "–";
+  const rounded = Number(value.toPrecision(12));
+  const size = Math.abs(rounded);
+  if (size && (size < 1e-4 || size >= 1e15)) return rounded.toString();
+  return rounded.toLocaleString("en-US", { maximumFractionDigits: 12, useGrouping: size >= 1e4 });
 }
 
-function series(line, alone) {
+// The places of values that no line leads to, such as a future of one step; they are drawn as dots.
+function isolated(chart, place) {
+  const values = chart.data[place];
+  const missing = (index) => values[index] == null;
+  return [...values.keys()].filter((index) => !missing(index) && missing(index - 1) && missing(index + 1));
+}
+
+function series(line) {
   const bars = line.kind === "bars" ? { paths: uPlot.paths.bars({ size: [0.8, 60] }), fill: colour(line.colour) } : {};
   return {
     label: line.label,
     stroke: colour(line.colour),
     width: line.kind === "dots" || line.kind === "edge" ? 0 : line.strong ? 2.4 : 1.2,
     dash: line.dashed ? [6, 4] : undefined,
-    points: { show: line.kind === "dots" || (alone && line.kind === "line"), size: 7, fill: colour(line.colour) },
+    points: { show: line.kind === "dots", filter: line.kind === "line" ? isolated : undefined, size: 7, fill: colour(line.colour) },
     value: (chart, value) => number(value),
     spanGaps: false,
     ...bars,
   };
 }
 
-function short(chart, ticks) {
-  return ticks.map((value) => (value == null ? "" : Number(value.toPrecision(4)).toString()));
+function labels(chart, ticks) {
+  return ticks.map((value) => (value == null ? "" : number(value)));
+}
+
+function width(chart, texts) {
+  return Math.max(70, 20 + 8 * Math.max(0, ...(texts ?? []).map((text) => text.length)));
 }
 
 function axis(label, size) {
@@ -45,8 +60,8 @@ function draw(place) {
       height: Math.max(220, Math.min(360, place.clientWidth * 0.45)),
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "UTC"), // times are those of the file
       scales: { x: { time: spec.time, range: (chart, low, high) => [low - margin, high + margin] }, y: spec.log ? { distr: 3 } : bars || spec.zero ? { range: fromZero } : {} },
-      axes: [axis(spec.x_label, 46), { ...axis(spec.y_label, 70), values: short }],
-      series: [{ label: spec.time ? "time" : spec.x_label }, ...spec.lines.map((line) => series(line, spec.x.length === 1))],
+      axes: [axis(spec.x_label, 46), { ...axis(spec.y_label, width), values: labels }],
+      series: [{ label: spec.time ? "time" : spec.x_label }, ...spec.lines.map(series)],
       bands: spec.bands.map(([low, high, share]) => ({ series: [high + 1, low + 1], fill: `rgb(209 73 91 / ${share})` })),
       legend: { live: true },
       cursor: { drag: { x: true, y: false }, focus: { prox: 30 } },
