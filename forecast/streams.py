@@ -34,7 +34,8 @@ def prepare_streams() -> None:
         if getattr(sys, name) is None:
             descriptor = os.open(os.devnull, os.O_RDWR)  # The lowest free number, which is that of the stream.
             os.set_inheritable(descriptor, True)
-            setattr(sys, name, open(descriptor, "r" if name == "stdin" else "w", encoding="utf-8", closefd=False))
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8", closefd=False))
     codecs.register_error("spelled", _spell)
     sys.stdout = _guarded(sys.stdout, _refuse)
     sys.stderr = _guarded(sys.stderr, lambda error: None)
