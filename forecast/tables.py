@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
@@ -23,6 +25,8 @@ EMPTY = ["", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None"]  # cells
 LARGEST = 1e30  # beyond it, sums of squares no longer fit into the float32 of networks
 PARQUET = {".parquet", ".pq"}
 DELIMITERS = (",", ";", "\t", "|")
+UNWRITABLE = re.compile(r"[\r\x00]")  # what a name cannot hold, since it would not be the same after a CSV file
+UNNAMED = re.compile(r"\s*|Unnamed: \d+")  # a blank cell of the header, and what pandas calls an empty one
 HEADER_ROWS = 2  # row numbers are those of a spreadsheet or editor: the header is row 1, the first values row 2
 CHUNK = 200_000  # rows held as text at once
 
@@ -115,18 +119,24 @@ def header_of(path: Path, encoding: str, delimiter: str | None, wanted: list[str
     Raises:
         DataError: the file is empty.
     """
-    with open(path, encoding=codec_of(encoding), newline="") as file:
-        line, second = file.readline(), file.readline()
-    if not line.strip():
-        raise DataError("the file is empty or begins with an empty row.", "Give a file with a header row.", str(path))
     marks = [delimiter] if delimiter else DELIMITERS
-    cells = {mark: [next(csv.reader([text.strip("\r\n")], delimiter=mark), []) for text in (line, second)] for mark in marks}
+    with open(path, encoding=codec_of(encoding), newline="") as file:
+        if not file.readline().strip():
+            raise DataError("the file is empty or begins with an empty row.", "Give a file with a header row.", str(path))
+        cells = {mark: _first_rows(file, mark) for mark in marks}
     headers = {mark: [name or f"Unnamed: {i}" for i, name in enumerate(first)] for mark, (first, _) in cells.items()}  # as pandas
     complete = [mark for mark, names in headers.items() if set(wanted) <= set(names)]
     if complete and wanted:
         return headers[complete[0]], complete[0]
     best = max(marks, key=lambda mark: (len(cells[mark][0]) == len(cells[mark][1]) > 1, len(headers[mark])))
     return headers[best], best
+
+
+def _first_rows(file: TextIO, delimiter: str) -> tuple[list[str], list[str]]:
+    """Return the cells of the first two rows of a CSV file. A quoted cell may hold a line break."""
+    file.seek(0)
+    reader = csv.reader(file, delimiter=delimiter)
+    return next(reader, []), next(reader, [])
 
 
 def columns_of(config: DataConfig, path: Path) -> list[str]:
@@ -161,11 +171,11 @@ def _tables(config: DataConfig, path: Path) -> Iterator[pd.DataFrame]:
     wanted = config.columns
     if path.suffix.lower() in PARQUET:
         table = read_parquet(path, None if config.wide else list(dict.fromkeys(wanted)))
-        _check_columns(list(table.columns), wanted, path)
+        _check_columns(list(table.columns), config, path)
         yield table
         return
     header, delimiter = header_of(path, config.encoding, config.delimiter, wanted)
-    _check_columns(header, wanted, path)
+    _check_columns(header, config, path)
     names = [*(config.series_id or []), *config.static_categories]  # "NA" may be one, such as North America
     as_text = [*names, *(config.timestamp if len(config.timestamp) == 1 else [])]
     as_text += [*value_columns(config, header), *config.static_covariates] if config.decimal != "." or config.thousands else []
@@ -193,15 +203,35 @@ def check_width(table: pd.DataFrame, path: Path) -> None:
         raise DataError(found, "Name each column; numbers with commas need quotes.", f"{path}:{HEADER_ROWS}")
 
 
-def _check_columns(present: list[str], wanted: list[str], path: Path) -> None:
-    errors = [
-        DataError(f"no column `{name}`.", did_you_mean(name, present), f"{path}:1") for name in wanted if name not in present
-    ]
+def series_id_of(text: str) -> str:
+    """Return the series id that a cell, a header or a file name stands for: the text without the blanks around it.
+
+    >>> series_id_of(" north ")
+    'north'
+    """
+    return text.strip()
+
+
+def _check_columns(present: list[str], config: DataConfig, path: Path) -> None:
+    """Refuse a file without the columns that the config names, or whose names do not tell columns or series apart.
+
+    Raises:
+        DataError: naming all of them.
+    """
+    wanted, errors = config.columns, []
+    for name in wanted:
+        if name not in present:
+            errors.append(DataError(f"no column `{name}`.", did_you_mean(name, present), f"{path}:1"))
     for name in dict.fromkeys(wanted):
         if wanted.count(name) > 1:
             errors.append(DataError(f"column `{name}` is used twice.", "Name each column once in `data:`.", str(path)))
-        if present.count(name) > 1:
+    series = [series_id_of(name) for name in value_columns(config, present)] if config.wide else []
+    for name, count in Counter([name for name in present if name in wanted] + series).items():
+        if count > 1:
             errors.append(DataError(f"the header names `{name}` twice.", "Rename one of the two columns.", f"{path}:1"))
+        if UNWRITABLE.search(name):
+            found = f"the name {name!r} holds a carriage return or a null character."
+            errors.append(DataError(found, "Rename the column.", f"{path}:1"))
     if errors:
         raise DataError.together(errors)
 
@@ -214,6 +244,7 @@ class _Reader:
         self.date_format = config.date_format
         self.offsets: set[str] = set()
         self.static: list[pd.DataFrame] = []  # distinct rows of each piece: series, then what is static, and the row number
+        self.only_series = series_id_of(UNWRITABLE.sub(" ", Path(config.path).stem)) or "series"
         self.aware: bool | None = None  # whether timestamps have UTC offsets; all or none
 
     def read(self, table: pd.DataFrame) -> tuple[np.ndarray, pd.Series | None, pd.Series, np.ndarray]:
@@ -247,24 +278,24 @@ class _Reader:
                 "there is a header but no rows.", "Give at least lookback + horizon rows for each part.", str(self.path)
             )
         if self.config.series_id:
-            codes, names = pd.factorize(pd.concat(ids), sort=True)
+            codes, names = pd.factorize(pd.concat(ids))
             codes = codes.astype(np.int32)
         else:
-            codes, names = np.zeros(sum(map(len, numbers)), dtype=np.int32), [Path(self.config.path).stem]
+            codes, names = np.zeros(sum(map(len, numbers)), dtype=np.int32), [self.only_series]
         timestamps = pd.DatetimeIndex(pd.concat(stamps, ignore_index=True))
         stamps.clear()
         timestamps = localize(timestamps, self.offsets, self.config.timezone, codes, str(self.path))
         rows = Rows(np.concatenate(numbers), codes, [str(name) for name in names], timestamps, np.concatenate(values))
-        if self.config.wide:
-            rows = _narrow(rows, self.values)
+        rows = _in_order(_narrow(rows, self.values, str(self.path)) if self.config.wide else rows)
         return rows, self._join_static(rows.series_ids)
 
     def _static(self, table: pd.DataFrame, ids: pd.Series | None) -> pd.DataFrame:
         """Each series of a piece with its static cells, and the row in which they were seen first."""
-        found = {"series_id": ids if ids is not None else Path(self.config.path).stem}  # no column may be called so
+        found = {"series_id": ids if ids is not None else self.only_series}  # no column may be called so
         for name in self.config.static:
             given, text = table[name], table[name].astype(str).str.strip()
             self._refuse(given, (given.isna() | (text == "")).to_numpy(), "is empty", "Give it in every row of a series.")
+            self._refuse_unwritable(given, text)
             long = (text.str.len() > LONGEST_CATEGORY).to_numpy()
             self._refuse(given, long, f"is longer than {LONGEST_CATEGORY} characters", "A category has a short name.")
             if pd.api.types.is_float_dtype(given) and (given % 1 == 0).all():  # whole numbers beside an empty cell
@@ -311,6 +342,7 @@ class _Reader:
             given = table[name]
             part = given.astype(str).str.strip()
             self._refuse(given, (given.isna() | (part == "")).to_numpy(), "is empty", "Name the series of each row.")
+            self._refuse_unwritable(given, part)
             if len(self.config.series_id) > 1:
                 self._refuse(
                     given, part.str.contains("/").to_numpy(), "holds a slash", "It separates the parts of a series' name."
@@ -359,6 +391,11 @@ class _Reader:
         self._refuse(column, np.abs(numbers) > LARGEST, f"is infinite or beyond {LARGEST:g}", "Correct these cells.")
         return numbers
 
+    def _refuse_unwritable(self, column: pd.Series, text: pd.Series) -> None:
+        """Refuse names of series and categories that would not be the same after a run has written and read them."""
+        bad = text.str.contains(UNWRITABLE.pattern).to_numpy()
+        self._refuse(column, bad, "holds a carriage return or a null character", "Write each name in one line.")
+
     def _refuse(self, column: pd.Series, bad: np.ndarray, what: str, remedy: str) -> None:
         """Raise if any cell is bad, naming the first three."""
         rows = np.flatnonzero(bad)
@@ -369,18 +406,25 @@ class _Reader:
             raise DataError(f"`{column.name}` {what} in {len(rows)} rows: {first_few(cells, total=len(rows))}.", remedy, place)
 
 
-def _narrow(rows: Rows, names: list[str]) -> Rows:
-    """A row for each cell of a wide file, whose series begin and end where their columns hold values."""
+def _narrow(rows: Rows, names: list[str], source: str) -> Rows:
+    """Return a row for each cell of a wide file, whose series begin and end where their columns hold values.
+
+    Raises:
+        DataError: no column holds a value, or one that does has no name.
+    """
     pieces = []
     order = np.argsort(rows.timestamps.asi8, kind="stable")
     for series, values in enumerate(rows.values.T):
         known = np.flatnonzero(~np.isnan(values[order]))
         if len(known):
+            if UNNAMED.fullmatch(names[series]):
+                found = f"the header names no series for column `{names[series]}`."
+                raise DataError(found, "Name the series, or remove the column.", f"{source}:1")
             chosen = order[known[0] : known[-1] + 1]
             codes = np.full(len(chosen), series, dtype=np.int32)
             pieces.append((rows.number[chosen], codes, rows.timestamps[chosen], values[chosen, None]))
     if not pieces:
-        raise DataError("no column holds a value.", "Give a wide file with numbers.")
+        raise DataError("no column holds a value.", "Give a wide file with numbers.", source)
     numbers, codes, stamps, values = zip(*pieces, strict=True)
     present, codes = np.unique(np.concatenate(codes), return_inverse=True)
     return Rows(
@@ -390,3 +434,12 @@ def _narrow(rows: Rows, names: list[str]) -> Rows:
         stamps[0].append(list(stamps[1:])),
         np.concatenate(values),
     )
+
+
+def _in_order(rows: Rows) -> Rows:
+    """Spell the ids of all series alike and number the series in the order of their ids, whatever form the file has."""
+    spelled = [series_id_of(name) for name in rows.series_ids]
+    ids = sorted(set(spelled))
+    numbers = {name: number for number, name in enumerate(ids)}
+    series = np.array([numbers[name] for name in spelled], dtype=np.int32)[rows.series]
+    return replace(rows, series=series, series_ids=ids)

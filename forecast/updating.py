@@ -23,7 +23,7 @@ from forecast.loading import changed
 from forecast.preparation import read_checked
 from forecast.resampling import Grid
 from forecast.runs import Run
-from forecast.tables import HEADER_ROWS, PARQUET, Rows, codec_of, header_of, read_parquet, read_rows
+from forecast.tables import HEADER_ROWS, PARQUET, Rows, codec_of, header_of, read_parquet, read_rows, series_id_of, value_columns
 from forecast.trained import Trained, read_rows_of, read_trained
 from forecast.training import check_apart, check_outside, check_trainable, train
 
@@ -212,12 +212,15 @@ def _keys(rows: Rows) -> pd.DataFrame:
 
 
 def _cells(config: DataConfig, path: Path) -> pd.DataFrame:
-    """A file as it is: every cell of a CSV is text."""
+    """Return a file as it is: every cell of a CSV is text. Only the series of a wide file are spelled as in all results."""
     if path.suffix.lower() in PARQUET:
-        return read_parquet(path)
-    _, delimiter = header_of(path, config.encoding, config.delimiter, config.columns)
-    options = {"dtype": str, "keep_default_na": False, "skip_blank_lines": False}
-    return pd.read_csv(path, sep=delimiter, encoding=codec_of(config.encoding), **options)
+        cells = read_parquet(path)
+    else:
+        _, delimiter = header_of(path, config.encoding, config.delimiter, config.columns)
+        options = {"dtype": str, "keep_default_na": False, "skip_blank_lines": False}
+        cells = pd.read_csv(path, sep=delimiter, encoding=codec_of(config.encoding), **options)
+    series = value_columns(config, list(cells)) if config.wide else []
+    return cells.rename(columns={name: series_id_of(name) for name in series})
 
 
 def _write(config: DataConfig, cells: pd.DataFrame, path: Path) -> None:

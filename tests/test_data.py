@@ -347,3 +347,63 @@ def test_wide_files_have_a_series_in_each_column(tmp_path):
     assert read(tmp_path, gap, wide=True, missing_values="interpolate").values[:, 0].tolist() == [1, 2, 3, 4]
     with pytest.raises(DataError, match="no column but the timestamp's"):
         read(tmp_path, "t\n2020-01-01\n", wide=True)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a", "b", "t2"],
+        ["t2", "b", "a"],
+        ["s1", "s2", "s10", "s11"],
+        [" é", "B ", "a,b", 'q"', "x\ny", "\u00a0z"],
+        ["nan", "NA", "True", "None", "1e3", "1.0", "007", "7", "2020-01-01", "y"],
+    ],
+    ids=["sorted", "descending", "numbered", "blanks and marks", "like values"],
+)
+def test_series_have_one_order_and_spelling_in_every_form(tmp_path, names):
+    """Values are 100 * series + day, so that a series under another name shows."""
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    days = pd.date_range("2020-01-01", periods=4)
+    columns = {name: 100.0 * number + np.arange(4) for number, name in enumerate(names)}
+    wide = pd.DataFrame({"t": days} | columns)
+    long = pd.concat([pd.DataFrame({"t": days, "s": name, "y": values}) for name, values in columns.items()])
+    categories = long.assign(s=long.s.astype("category"))
+    wide.to_csv(tmp_path / "wide.csv", index=False)
+    long.to_csv(tmp_path / "long.csv", index=False)
+    wide.to_parquet(tmp_path / "wide.parquet")
+    long.to_parquet(tmp_path / "long.parquet", index=False)
+    categories.to_parquet(tmp_path / "categories.parquet", index=False)
+    ids = sorted(name.strip() for name in names)
+    of_series = {name.strip(): values.tolist() for name, values in columns.items()}
+    for file in ("wide.csv", "wide.parquet", "long.csv", "long.parquet", "categories.parquet"):
+        form = {"wide": True} if file.startswith("wide") else {"series_id": "s"}
+        panel = read_panel(DataConfig(path=str(tmp_path / file), timestamp="t", target=["y"], **form))
+        assert (panel.series_ids, panel.record) == (ids, []), file
+        assert panel.values[:, 0].tolist() == [value for name in ids for value in of_series[name]], file
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("t,a,a", r"a.csv:1: the header names `a` twice.\n  Rename one of the two columns"),
+        ("t,a,a ", "the header names `a` twice"),
+        ("t,a,", "the header names no series for column `Unnamed: 2`.\n  Name the series, or remove the column"),
+        ("t,a, ", "the header names no series for column ` `"),
+        ('t,a,"b\r\nc"', r"the name 'b\\r\\nc' holds a carriage return"),
+    ],
+    ids=["twice", "twice but for blanks", "no name", "blank name", "carriage return"],
+)
+def test_headers_that_name_no_series(tmp_path, header, message):
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, f"{header}\n2020-01-01,1,2\n2020-01-02,1,2\n2020-01-03,1,2\n", wide=True)
+
+
+def test_ids_that_no_table_can_hold(tmp_path):
+    text = 't,s,y\n2020-01-01,a,1\n2020-01-01,"b\r\n",1\n2020-01-02,"b\r\nc",2\n'
+    with pytest.raises(DataError, match=r"`s` holds a carriage return or a null character in 1 rows: row 4 'b\\r\\nc'"):
+        read(tmp_path, text, series_id="s")
+
+
+@pytest.mark.parametrize(("name", "series"), [(" sales .csv", "sales"), (" .csv", "series"), ("s.1.csv", "s.1")])
+def test_a_file_of_one_series_names_it_without_blanks(tmp_path, name, series):
+    assert read(tmp_path, days([1, 2.5, 3]), name).series_ids == [series]

@@ -8,6 +8,7 @@ import pytest
 from forecast.errors import DataError, RunError
 from forecast.prediction import predict
 from forecast.training import train
+from forecast.updating import update
 from tests.conftest import seasonal_rows
 
 
@@ -85,3 +86,42 @@ def test_a_new_series_is_forecast_where_it_is_allowed(run, tmp_path, caplog):
     assert both.series_id.unique().tolist() == ["south", "west"]
     assert both.forecast[both.series_id == "west"].between(2e4, 1e5).all()
     assert predict(run, tmp_path / "new.csv", new_series=True).equals(both)
+
+
+@pytest.mark.slow
+def test_every_form_and_order_of_a_panel_forecasts_the_same(tmp_path):
+    """A wide file whose columns are in no order is trained on, and one row per cell; each run then reads five orders of both
+    kinds of file."""
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    names = [f" s{number}" if number % 2 else f"s{number} " for number in range(11, 0, -1)]
+    months = pd.date_range("2010-01-01", periods=60, freq="MS", name="month")
+    wide = pd.DataFrame({name: seasonal_rows(60, seed) * 10 ** (seed % 3) for seed, name in enumerate(names)}, months)
+    long = wide.melt(var_name="shop", value_name="sales", ignore_index=False)
+    wide.to_csv(tmp_path / "wide.csv")
+    long.to_csv(tmp_path / "long.csv")
+    rest = (
+        "splits: {validation: 12, test: 12}\nwindows: {lookback: 6, horizon: 2}\n"
+        "model: {units: 2}\ntraining: {epochs: 1}\nintervals: {level: 80}\n"
+    )
+    forms = {"wide": "wide: true", "long": "series_id: shop"}
+    runs = {}
+    for form, key in forms.items():
+        config = tmp_path / f"{form}.yaml"
+        config.write_text(f"data: {{path: {form}.csv, timestamp: month, target: sales, {key}}}\n{rest}")
+        runs[form] = train(config, tmp_path / form)
+    expected = predict(runs["wide"])
+    assert expected.series_id.unique().tolist() == sorted(name.strip() for name in names)
+    pd.testing.assert_frame_equal(predict(runs["long"]), expected)
+    orders = [names, names[::-1], sorted(names), names[3:] + names[:3], names[::2] + names[1::2]]
+    for number, order in enumerate(orders):
+        table = {"wide": wide[order], "long": long.set_index("shop", append=True).loc[(slice(None), order), :]}
+        table["long"] = table["long"].reset_index("shop").sample(frac=1, random_state=number)
+        for form, rows in table.items():
+            rows.to_csv(tmp_path / "rows.csv")
+            rows.to_parquet(tmp_path / "rows.parquet")
+            for file in ("rows.csv", "rows.parquet"):
+                pd.testing.assert_frame_equal(predict(runs[form], tmp_path / file), expected)
+    longer = pd.concat([wide, wide[-12:].shift(3, freq="MS")[-3:]])
+    longer.rename(columns=str.strip)[sorted(name.strip() for name in names)].iloc[-10:].to_csv(tmp_path / "newer.csv")
+    updated = predict(update(runs["wide"], tmp_path / "newer.csv", tmp_path / "updated", intervals_only=True))
+    assert updated.series_id.tolist() == expected.series_id.tolist()
