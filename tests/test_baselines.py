@@ -49,6 +49,15 @@ def test_seasonal_naive_without_a_whole_season_is_naive():
     assert baselines.seasonal_naive(values, np.array([0]), np.array([2]), 3, 12).ravel().tolist() == [1, 1, 1]
 
 
+def test_known_values_of_a_later_series():
+    values = coded_panel(10, 20).values
+    begin, first = np.array([10, 10]), np.array([12, 13])  # two rows, and three
+    two, three = baselines.seasonal_naive(values, begin, first, 4, 3)[..., 0].tolist()
+    assert (two, three) == ([1001] * 4, [1000, 1001, 1002, 1000]), "a whole season is enough, and no less"
+    assert baselines.drift(values, begin, first, 2)[..., 0].tolist() == [[1002, 1003], [1003, 1004]]
+    np.testing.assert_allclose(baselines.mean(values, begin, first, 1)[:, 0, 0], [1000.5, 1001])
+
+
 def windows(values: np.ndarray, first: range) -> Windows:
     return Windows(values, values[:, :0], values, np.array(first), np.zeros(len(first), int), lookback=6, horizon=3)
 
