@@ -29,11 +29,11 @@ def test_what_lies_after_the_cutoff_or_in_another_series_does_not_matter(forecas
         changed = values.copy()
         changed[first:] += 100
         np.testing.assert_allclose(forecaster(changed)[window], forecasts[window], atol=1e-12)
-        np.testing.assert_allclose(forecaster(changed * [[2], [1]][0])[window][0] / 2, forecasts[window][0], atol=1e-12)
         if begin:
             changed = values.copy()
             changed[:begin] -= 100
             np.testing.assert_allclose(forecaster(changed)[window], forecasts[window], atol=1e-12)
+    np.testing.assert_allclose(forecaster(values * [2, 1]), forecasts * [2, 1], atol=1e-12)  # each target by itself
 
 
 def test_known_values():
@@ -47,6 +47,15 @@ def test_known_values():
 def test_seasonal_naive_without_a_whole_season_is_naive():
     values = coded_panel(10).values
     assert baselines.seasonal_naive(values, np.array([0]), np.array([2]), 3, 12).ravel().tolist() == [1, 1, 1]
+
+
+def test_known_values_of_a_later_series():
+    values = coded_panel(10, 20).values
+    begin, first = np.array([10, 10]), np.array([12, 13])  # two rows, and three
+    two, three = baselines.seasonal_naive(values, begin, first, 4, 3)[..., 0].tolist()
+    assert (two, three) == ([1001] * 4, [1000, 1001, 1002, 1000]), "a whole season is enough, and no less"
+    assert baselines.drift(values, begin, first, 2)[..., 0].tolist() == [[1002, 1003], [1003, 1004]]
+    np.testing.assert_allclose(baselines.mean(values, begin, first, 1)[:, 0, 0], [1000.5, 1001])
 
 
 def windows(values: np.ndarray, first: range) -> Windows:

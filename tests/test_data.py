@@ -242,10 +242,6 @@ def test_bad_files(tmp_path, text, keys, message):
     assert "\n  " in str(caught.value), "no remedy"
 
 
-def test_there_are_at_least_sixty_bad_files():
-    assert len(BAD) >= 60
-
-
 def test_missing_file_and_folder(tmp_path):
     config = DataConfig(path=str(tmp_path / "none.csv"), timestamp="t", target=["y"])
     with pytest.raises(DataError, match="none.csv: no such data file"):

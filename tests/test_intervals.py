@@ -157,6 +157,36 @@ def test_the_naive_forecast_sets_the_growth():
     assert (growth[:, 1] > 0).all(), "a constant column must not divide by 0"
 
 
+@pytest.mark.parametrize("shared", [True, False], ids=["one for all", "one each"])
+def test_each_series_gets_its_own_offsets(shared):
+    steps, ladder = np.arange(2 * 3).reshape(2, 3, 1, 1), np.array([-2.0, -1, 0, 1, 2])  # ascending, so nothing is reordered
+    offsets = ladder * (1 + steps[:1] if shared else 1 + steps)
+    forecast, series = np.arange(12.0).reshape(4, 3, 1), np.array([1, 0, 1, 1])
+    made = Intervals([0.05, 0.1, 0.5, 0.9, 0.95], [], offsets).apply(forecast, series)
+    np.testing.assert_allclose(made, forecast[..., None] + offsets[np.zeros(4, int) if shared else series])
+
+
+def test_fewer_windows_than_steps_count_too():
+    start = noise(50, 0)
+    tracker = Tracker(calibrate(start, QUANTILES, []), start.std(axis=0), 1)
+    tracker.follow(np.array([7, 8]), np.zeros(2, int), noise(2, 1))
+    assert (tracker.intervals().offsets != tracker.first.offsets).all()
+
+
+def test_offsets_grow_with_the_errors():
+    """In thousands or in units, conformal or adaptive, pooled over steps or not."""
+    for windows in (12, 60):
+        start, later, first = noise(windows, 0), noise(30, 1), np.arange(30) + 7
+        small, large = (
+            Tracker(calibrate(factor * start, QUANTILES, []), factor * start.std(axis=0), 1).follow(
+                first, 0 * first, factor * later
+            )
+            for factor in (1, 1000)
+        )
+        assert np.ptp(small, axis=0).all()
+        np.testing.assert_allclose(large, 1000 * small, rtol=1e-9)
+
+
 def test_steps_beyond_the_horizon_have_no_interval():
     made = calibrate(noise(50, 0), QUANTILES, []).apply(np.zeros((4, 5, 2)), np.zeros(4, int))
     assert np.isfinite(made[:, :3]).all()

@@ -67,6 +67,20 @@ def test_crps_is_that_of_the_distribution():
     made = np.sort(RNG.normal(size=(20, 20)), axis=1)
     together = np.mean([metrics.pinball(TRUE.ravel(), made[:, i], level) for i, level in enumerate(levels)])
     assert metrics.crps(TRUE.ravel(), levels, made) == pytest.approx(2 * together)
+    few = [0.01, 0.12, 0.5, 0.61, 0.9]  # straight lines between them, the last one beyond
+    between = [np.apply_along_axis(lambda row, level=level: np.interp(level, few, row), 1, made[:, :5]) for level in levels]
+    together = np.mean([metrics.pinball(TRUE.ravel(), row, level) for row, level in zip(between, levels, strict=True)])
+    assert metrics.crps(TRUE.ravel(), few, made[:, :5]) == pytest.approx(2 * together)
+
+
+def test_the_winkler_score_adds_what_lies_outside_on_either_side():
+    true, low, high = np.array([[-1.0, 2.0], [5.0, 3.0]]), np.zeros((2, 2)), np.full((2, 2), 4.0)
+    assert metrics.winkler(true, low, high, 80, (0,)).tolist() == [4 + 10 * 1, 4]
+    assert metrics.winkler(true, low, high, 95) == pytest.approx(4 + 40 * (1 + 0 + 1 + 0) / 4)
+
+
+def test_the_ends_of_an_interval_are_covered():
+    assert metrics.coverage(np.array([1.0, 2.0, 2.5]), np.ones(3), np.full(3, 2.0)) == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +134,7 @@ def test_undefined_metrics_are_nan():
     assert np.isnan([scores[name] for name in ("mape", "wape", "mase", "rmsse")]).all()
     assert scores["smape"] == 1.0
     assert metrics.smape(zeros, zeros) == 0.0
+    assert metrics.smape(zeros + 0.1, zeros + 0.3) == pytest.approx(0.5)
     pool = metrics.Pool()
     pool.add(zeros, zeros + 1, np.zeros((1, 2, 1)))
     assert np.isnan([pool.score()[name] for name in ("mape", "wape", "mase", "rmsse")]).all()
@@ -130,6 +145,6 @@ def test_filled_rows_do_not_count_in_seasonal_scales():
     assert metrics.seasonal_scales(rows, 1).ravel().tolist() == [2.5, np.sqrt(8.5)]
 
 
-@pytest.mark.parametrize(("rows", "expected"), [(3, 1.0), (2, 1.0), (1, 0.0)])
+@pytest.mark.parametrize(("rows", "expected"), [(13, 12.0), (12, 1.0), (3, 1.0), (2, 1.0), (1, 0.0)])
 def test_seasonal_scales_of_short_series_fall_back_to_steps(rows, expected):
     assert metrics.seasonal_scales(np.arange(rows, dtype=float)[:, None], 12)[0, 0] == expected

@@ -14,6 +14,7 @@ from forecast.config import ScalingConfig, SplitsConfig, WindowsConfig
 from forecast.errors import DataError
 from forecast.scaling import Scaler, check_scaled, fit_scaler
 from forecast.splits import make_splits
+from forecast.tables import Static
 from tests.panels import coded_panel
 
 PANEL = coded_panel(40, 60, targets=2)
@@ -46,6 +47,41 @@ def test_undo_is_the_inverse_after_json(method, transform):
     np.testing.assert_allclose(scaler.undo(scaler.apply(windows, series), series), windows, rtol=1e-5, atol=1e-4)
 
 
+def test_no_scaling_leaves_values_as_they_are():
+    scaled = fit_scaler(PANEL, SPLITS, ScalingConfig(method="none"), WINDOWS).apply(PANEL.values, PANEL.series)
+    np.testing.assert_array_equal(scaled, PANEL.values.astype(np.float32))
+
+
+def test_each_quantile_is_scaled_back_by_itself():
+    scaler = fit_scaler(PANEL, SPLITS, ScalingConfig(), WINDOWS)
+    scaled, series = np.random.default_rng(0).normal(size=(2, 4, 2, 3)), np.array([1, 0])  # the last axis: quantiles
+    each = scaler.undo_each(scaled, series)
+    for number in range(3):
+        np.testing.assert_array_equal(each[..., number], scaler.undo(scaled[..., number], series))
+
+
+@pytest.mark.parametrize("per", ["series", "all"])
+def test_new_series_are_scaled_by_their_own_rows_or_as_all_are(per):
+    config = ScalingConfig(per=per)
+    scaler = fit_scaler(PANEL, SPLITS, config, WINDOWS)
+    new = replace(coded_panel(10, 5, targets=2), series_ids=["new", "newer"])
+    both = scaler.extended(new, config)
+    assert both.series_ids == ["s0", "s1", "new", "newer"]
+    expected = {"series": ([[0, 0.1], [1000, 1000.1]], [[9, 9], [4, 4]]), "all": ([[0, 0.1]] * 2, [[1039, 1039]] * 2)}[per]
+    np.testing.assert_allclose(both.offset, [*scaler.offset, *expected[0]], atol=1e-9)
+    np.testing.assert_allclose(both.scale, [*scaler.scale, *expected[1]])
+
+
+def test_what_is_static_is_scaled_by_the_series_that_are_trained_on():
+    numbers = np.array([[1.0, 5.0], [3.0, 5.0], [8.0, 9.0]])  # the third series has no training window
+    static = Static(numbers, np.array([["x"], ["y"], ["z"]], dtype=object))
+    panel = replace(coded_panel(23, 40, 22), static=static)
+    scaler = fit_scaler(panel, make_splits(panel, SplitsConfig(validation=10, test=10, align="ends")), ScalingConfig(), WINDOWS)
+    inputs = scaler.static.apply(static)
+    assert inputs["static"].tolist() == [[-1, 0], [1, 0], [6, 4]]
+    assert inputs["categories"].tolist() == [[1], [2], [0]]
+
+
 @pytest.mark.parametrize("method", ["minmax", "standard", "robust"])
 def test_constant_training_rows_are_only_shifted(method):
     panel = coded_panel(40, 60, targets=2)
@@ -55,10 +91,11 @@ def test_constant_training_rows_are_only_shifted(method):
     assert scaler.apply(np.array([[0.0, 1.1]]), np.array([0]))[0, 1] == pytest.approx(1.0)
 
 
-def test_log1p_needs_values_above_minus_one():
+@pytest.mark.parametrize("value", [-1.5, -1])
+def test_log1p_needs_values_above_minus_one(value):
     panel = coded_panel(30)
-    panel.values[3] = -1.5
-    with pytest.raises(DataError, match="log1p, but `y0` is -1.5 at 2020-01-04"):
+    panel.values[3] = value
+    with pytest.raises(DataError, match=f"log1p, but `y0` is {value} at 2020-01-04"):
         fit_scaler(panel, make_splits(panel, SplitsConfig()), ScalingConfig(transform="log1p"), WINDOWS)
 
 
