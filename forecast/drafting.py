@@ -141,8 +141,8 @@ def _to_numbers(cells: pd.Series, decimal: str, thousands: str | None) -> pd.Ser
 def _likeliest(formats: list[NumberFormat], cells: pd.Series, delimiter: str) -> NumberFormat:
     """Return the format to read cells with that have several: 4.018 may be 4018, and 1,560 may be 1.56.
 
-    A comma in a file with semicolons is a decimal comma. Otherwise, thousands are separated in all cells or in none, so that whole
-    numbers of four digits speak against a separator, and shorter ones for it. Without either, a point is a decimal point, and a
+    A comma in a file with semicolons is a decimal comma. Otherwise, thousands are separated in all cells or in none: whole
+    numbers of four digits speak against a separator, and shorter ones for it. Without either, a point is a decimal point and a
     comma separates thousands.
     """
     grouped = next((form for form in formats if form[1]), None)
