@@ -47,7 +47,7 @@ class Section(BaseModel):
 class ResampleConfig(Section):
     """One row per step, made of all rows within it; a first or last step that they cover only in part is left out."""
 
-    freq: Text = Field(description="length of the new step as a pandas frequency; where steps begin does not depend on the first row")
+    freq: Text = Field(description="length of the new step as a pandas frequency")
     how: Literal["mean", "sum", "first", "last", "min", "max"] = Field(description="what becomes of the rows within a step")
 
 

@@ -114,13 +114,14 @@ def repaired(rows: Rows, static: Static, config: DataConfig, source: str, grid: 
     rows = repairs.sort_rows(rows, record)
     every = rows
     rows, ahead = repairs.without_future(rows, config, record)
+    repairs.check_ends(rows, config, source)
     rows = repairs.merge_duplicates(rows, config, source, record)
     rows = resample(rows, config, source, record, grid)
     ends = rows.timestamps[rows.offsets[1:] - 1]
     freq = config.resample.freq if config.resample else config.freq or _infer_freq(rows, source)
     check_freq(freq, "data.freq", source)
     rows = repairs.fill_timestamps(rows, freq, config, record)
-    check_spacing(rows.timestamps, rows.offsets[:-1], freq, rows.number, source)
+    check_spacing(rows.timestamps, rows.offsets[:-1], freq, rows.number, source, config.resample is not None)
     max_gap, season = (
         steps_in(value, freq, f"data.{key}", source) if isinstance(value, str) else value
         for key, value in (("max_gap", config.max_gap), ("season_length", season_of(config, freq)))

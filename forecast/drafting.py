@@ -14,7 +14,7 @@ from forecast.config import DataConfig
 from forecast.data import Panel, read_panel
 from forecast.errors import DataError, RunError, did_you_mean
 from forecast.sizing import FEWEST_ROWS, choose_sizes, find_season, grows
-from forecast.tables import DELIMITERS, EMPTY, PARQUET, check_width, codec_of, header_of, read_parquet, readable
+from forecast.tables import DELIMITERS, EMPTY, PARQUET, check_width, codec_of, header_of, number_pattern, read_parquet, readable
 from forecast.timestamps import CLOCK, infer_freq, parse_parts, parse_timestamps, possible_formats, season_length_of
 from forecast.yaml12 import yaml_line
 
@@ -27,6 +27,10 @@ MODEL_REMARKS = {
 LARGE_TRAINING = {"epochs": 30, "batch_size": 128, "learning_rate": 0.001, "early_stopping": {"patience": 5}}
 SMALL_TRAINING = {"epochs": 300, "batch_size": 16, "learning_rate": 0.01, "early_stopping": {"patience": 20}}
 NUMBERS = {"%Y": (1500, 2200), "%Y%m%d": (15000101, 22001231), "unix": (10**8, 10**10), "unix_ms": (10**11, 10**13)}
+
+NumberFormat = tuple[str, str | None]  # decimal point, and what separates thousands
+NUMBER_FORMATS: list[NumberFormat] = [(".", None), (",", None), (".", ","), (",", ".")]
+NUMBER_FORMATS += [(decimal, thousands) for thousands in " '" for decimal in ".,"]
 
 
 @dataclass
@@ -53,8 +57,8 @@ def init(
     output = Path(output or f"{data.stem}.yaml")
     if output.exists() and not force:
         raise RunError("this file exists.", "Choose another with -o, or replace it with --force.", str(output))
-    table, options = _read(data)
-    draft = _Draft({"path": str(data), **options})
+    draft = _Draft({"path": str(data)})
+    table = _read(data, draft)
     stamps = _find_timestamps(draft, table, data)
     _find_series(draft, table, stamps, data)
     _find_target(draft, table, target, data)
@@ -67,39 +71,88 @@ def init(
     return output
 
 
-def _read(path: Path) -> tuple[pd.DataFrame, dict[str, object]]:
-    """The whole file, and the keys of `data:` that were needed to read it."""
+def _read(path: Path, draft: _Draft) -> pd.DataFrame:
+    """Return the whole file; the keys that were needed to read it go into the draft."""
     with readable(path):
         if path.suffix.lower() in PARQUET:
-            return read_parquet(path), {}
+            return read_parquet(path)
         try:
-            return _read_text(path, "utf-8", {})
+            return _read_text(path, "utf-8", draft)
         except UnicodeDecodeError:
-            return _read_text(path, "latin-1", {"encoding": "latin-1"})
+            draft.data["encoding"] = "latin-1"
+            return _read_text(path, "latin-1", draft)
 
 
-def _read_text(path: Path, encoding: str, options: dict[str, object]) -> tuple[pd.DataFrame, dict[str, object]]:
+def _read_text(path: Path, encoding: str, draft: _Draft) -> pd.DataFrame:
     _, delimiter = header_of(path, encoding, None, [])
-    codec = codec_of(encoding)
-    table = pd.read_csv(path, sep=delimiter, encoding=codec, na_values=EMPTY, keep_default_na=False, low_memory=False)
+    options = {"sep": delimiter, "encoding": codec_of(encoding), "na_values": EMPTY, "keep_default_na": False}
+    table = pd.read_csv(path, **options, low_memory=False)
     check_width(table, path)
     if delimiter != DELIMITERS[0]:
-        options["delimiter"] = delimiter
-    return _with_plain_numbers(table.dropna(how="all"), options)
+        draft.data["delimiter"] = delimiter
+    cells = table.select_dtypes(exclude=["number", "bool"])
+    decimals = table.columns[[pd.api.types.is_float_dtype(kind) for kind in table.dtypes]]
+    if delimiter == ";" and len(decimals):  # what pandas took for decimal points may separate thousands
+        cells = cells.join(pd.read_csv(path, **options, dtype=str)[decimals])
+    _find_number_format(draft, table, cells, delimiter)
+    return table.dropna(how="all")
 
 
-def _with_plain_numbers(table: pd.DataFrame, options: dict[str, object]) -> tuple[pd.DataFrame, dict[str, object]]:
-    """Columns of numbers such as 1,5 or 1,500 become numbers, and `decimal` or `thousands` a key."""
-    for name in table.columns[[pd.api.types.is_string_dtype(kind) for kind in table.dtypes]]:
-        cells = table[name].dropna().astype(str).str.strip()
-        with_comma = cells[cells.str.contains(",", regex=False)]
-        if with_comma.empty or not cells.str.fullmatch(r"[-+]?\d+(,\d+)*(\.\d+)?").all():
-            continue
-        grouped = with_comma.str.fullmatch(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?").all()
-        key, mark = ("thousands", "") if grouped else ("decimal", ".")
-        options[key] = ","
-        table[name] = pd.to_numeric(table[name].str.strip().str.replace(",", mark))
-    return table, options
+def _find_number_format(draft: _Draft, table: pd.DataFrame, text: pd.DataFrame, delimiter: str) -> None:
+    """Turn columns of text such as 1,5 or 1.500,25 into numbers; `decimal` and `thousands` become keys.
+
+    text: the cells of columns whose format is to be found, as they are in the file.
+    """
+    columns = {name: text[name].dropna().astype(str).str.strip() for name in text}
+    formats = {
+        name: [form for form in NUMBER_FORMATS if cells.str.fullmatch(number_pattern(*form)).all()]
+        for name, cells in columns.items()
+        if len(cells)
+    }
+    formats = {name: possible for name, possible in formats.items() if possible}
+    if not formats:
+        return
+    common = [form for form in NUMBER_FORMATS if all(form in possible for possible in formats.values())]
+    common = common or next(iter(formats.values()))  # where columns differ, a config can read only those that are alike
+    columns = {name: columns[name] for name, possible in formats.items() if common[0] in possible}
+    cells = pd.concat(list(columns.values()), ignore_index=True).drop_duplicates()
+    readings = {_to_numbers(cells, *form).to_numpy().tobytes(): form for form in reversed(common)}  # the simplest of equals
+    decimal, thousands = chosen = _likeliest(list(readings.values()), cells, delimiter)
+    for name, own in columns.items():
+        table[name] = _to_numbers(own, *chosen).reindex(table.index)
+    if decimal != "." or len(readings) > 1:
+        draft.data["decimal"] = decimal
+    if thousands:
+        draft.data["thousands"] = thousands
+    for other in readings.values():
+        if other != chosen:
+            example = cells[cells.str.contains("[.,]")].iloc[:1]
+            now, then = (f"{_to_numbers(example, *form).iloc[0]:.12g}" for form in (chosen, other))
+            instead = f"set decimal: '{other[0]}' and " + (f"thousands: '{other[1]}'" if other[1] else "leave out thousands")
+            remark = f"CHECK THIS: {example.iloc[0]} is read as {now}; if it means {then}, {instead}"
+            draft.remarks["thousands" if thousands else "decimal"] = remark
+
+
+def _to_numbers(cells: pd.Series, decimal: str, thousands: str | None) -> pd.Series:
+    plain = cells.str.replace(thousands, "", regex=False) if thousands else cells
+    return pd.to_numeric(plain.str.replace(decimal, ".", regex=False))
+
+
+def _likeliest(formats: list[NumberFormat], cells: pd.Series, delimiter: str) -> NumberFormat:
+    """Return the format to read cells with that have several: 4.018 may be 4018, and 1,560 may be 1.56.
+
+    A comma in a file with semicolons is a decimal comma. Otherwise, thousands are separated in all cells or in none: whole
+    numbers of four digits speak against a separator, and shorter ones for it. Without either, a point is a decimal point and a
+    comma separates thousands.
+    """
+    grouped = next((form for form in formats if form[1]), None)
+    single = next((form for form in formats if not form[1]), None)
+    if not (grouped and single):
+        return formats[-1]
+    whole = cells[cells.str.fullmatch(r"[-+]?\d+")].str.lstrip("+-").str.len()
+    if grouped[1] == "," and delimiter == ";" or (whole > 3).any():
+        return single
+    return grouped if len(whole) or grouped[1] == "," else single
 
 
 def _find_timestamps(draft: _Draft, table: pd.DataFrame, path: Path) -> pd.Series:
@@ -249,13 +302,12 @@ def _remark_repair(draft: _Draft, repair: dict, attempt: dict) -> None:
         draft.data.setdefault("missing_values", attempt["missing_values"])
         draft.remarks.setdefault("missing_values", f"the first {repair['rows']} rows have no value and are left out")
     elif repair["what"] == "missing values":
-        longest = max(gap["steps"] for gap in repair["ranges"])
         draft.data["missing_values"] = attempt["missing_values"]
         draft.remarks["missing_values"] = (
             f"{repair['cells']} cells are empty; windows with a filled cutoff or target are left out"
         )
-        if longest > DataConfig.model_fields["max_gap"].default:
-            draft.data["max_gap"] = longest
+        if repair["longest"] > DataConfig.model_fields["max_gap"].default:
+            draft.data["max_gap"] = repair["longest"]
             draft.remarks["max_gap"] = "the longest run of empty cells; a smaller number refuses such gaps"
     elif repair["what"] == "resampled":
         draft.data["resample"] = attempt["resample"]

@@ -14,6 +14,7 @@ from forecast.tables import Rows
 from forecast.timestamps import steps_between, ticks_from
 
 Record = list[dict]
+END_SERIES = "Remove the rows after a series' last value: nobody measured them. `predict --future` takes their known covariates."
 MOST_RANGES = 1000  # filled ranges that a record names; the count is always whole
 
 
@@ -54,6 +55,30 @@ def without_future(rows: Rows, config: DataConfig, record: Record) -> tuple[Rows
     first = [f"row {rows.number[row]} ({rows.timestamps[row]})" for row in np.flatnonzero(future)[:3]]
     record.append({"what": "rows of the future, with known covariates only", "rows": int(future.sum()), "first": first})
     return rows[~future], rows[future]
+
+
+def check_ends(rows: Rows, config: DataConfig, source: str) -> None:
+    """Refuse series that are no longer measured while their known covariates go on, unless a policy can fill the rest.
+
+    rows: up to the last measured one of all series.
+
+    Raises:
+        DataError: `data.missing_values` is error or interpolate.
+    """
+    if not config.known_covariates or config.missing_values not in ("error", "interpolate"):
+        return
+    measured = np.isfinite(rows.values[:, : len(config.target) + len(config.past_covariates)]).any(axis=1)
+    examples, places, tail = [], [], 0
+    for series, span in enumerate(rows.spans()):
+        last = np.flatnonzero(measured[span])
+        if len(last) and span.start + last[-1] + 1 < span.stop:
+            row = span.start + int(last[-1])
+            examples.append(f"'{rows.series_ids[series]}' ends at {rows.timestamps[row]}")
+            places.append(rows.number[row + 1])
+            tail += span.stop - row - 1
+    if examples:
+        found = f"{len(examples)} series are measured no longer than this, but {tail} rows follow: {first_few(examples)}."
+        raise DataError(found, END_SERIES, f"{source}:{places[0]}")
 
 
 def merge_duplicates(rows: Rows, config: DataConfig, source: str, record: Record) -> Rows:
@@ -149,8 +174,9 @@ def fill_values(rows: Rows, config: DataConfig, season_length: int, source: str,
         record.append({"what": "rows before the first value left out", "rows": int((~keep).sum())})
     cells = sum(gap["steps"] for gap in ranges)
     if cells:
-        filled = {"what": "missing values", "policy": config.missing_values, "cells": cells, "ranges": ranges[:MOST_RANGES]}
-        record.append(filled)
+        longest = max(gap["steps"] for gap in ranges)
+        filled = {"what": "missing values", "policy": config.missing_values, "cells": cells, "longest": longest}
+        record.append(filled | {"ranges": ranges[:MOST_RANGES]})
     kept = rows[keep]
     return Rows(kept.number, kept.series, kept.series_ids, kept.timestamps, values[keep]), empty[keep]
 
@@ -195,9 +221,10 @@ def _check_gaps(gaps: list[tuple[int, int]], rows: Rows, column: int, config: Da
     if long:
         examples = [f"{rows.timestamps[a]} ({b - a} steps)" for a, b in long]
         longest = max(b - a for a, b in long)
+        remedy = f"Start or end the data elsewhere, or set data.max_gap: {longest} to fill them all the same."
         raise DataError(
             f"`{name}` has {len(long)} gaps longer than data.max_gap of {config.max_gap} steps: {first_few(examples)}.",
-            f"Start or end the data elsewhere, or set data.max_gap: {longest} to fill them all the same.",
+            END_SERIES if config.known_covariates and long[-1][1] == len(rows) else remedy,
             f"{source}:{rows.number[long[0][0]]}",
         )
     if config.missing_values == "interpolate" and gaps and gaps[-1][1] == len(rows):

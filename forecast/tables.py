@@ -381,7 +381,7 @@ class _Reader:
             plain = column.astype("str").str.strip()
             mark, point = self.config.thousands, self.config.decimal
             if mark:
-                grouped = plain.str.fullmatch(rf"[-+]?\d{{1,3}}({re.escape(mark)}\d{{3}})*({re.escape(point)}\d*)?")
+                grouped = plain.str.fullmatch(number_pattern(point, mark))
                 plain = plain.str.replace(mark, "", regex=False).where(grouped | ~plain.str.contains(mark, regex=False, na=False))
             if point != ".":
                 plain = plain.where(~plain.str.contains(".", regex=False, na=False)).str.replace(point, ".", regex=False)
@@ -404,6 +404,12 @@ class _Reader:
             cells = [f"row {number} {cell}" for number, cell in zip(column.index[rows[:3]] + HEADER_ROWS, shown, strict=True)]
             place = f"{self.path}:{column.index[rows[0]] + HEADER_ROWS}"
             raise DataError(f"`{column.name}` {what} in {len(rows)} rows: {first_few(cells, total=len(rows))}.", remedy, place)
+
+
+def number_pattern(decimal: str, thousands: str | None) -> str:
+    """Return a regular expression for the numbers of a format. Groups of thousands never begin with 0: 0,560 is no 560."""
+    point, groups = re.escape(decimal), rf"[1-9]\d{{0,2}}(?:{re.escape(thousands)}\d{{3}})+|" if thousands else ""
+    return rf"[-+]?(?:(?:{groups}\d+)(?:{point}\d*)?|{point}\d+)(?:[eE][-+]?\d+)?"
 
 
 def _narrow(rows: Rows, names: list[str], source: str) -> Rows:

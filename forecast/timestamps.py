@@ -345,10 +345,12 @@ def steps_between(first: pd.Timestamp, last: pd.Timestamp, freq: str) -> float:
     return (last - first) / _usual_step(freq)
 
 
-def check_spacing(stamps: pd.DatetimeIndex, begins: Sequence[int], freq: str, rows: np.ndarray, source: str) -> None:
+def check_spacing(
+    stamps: pd.DatetimeIndex, begins: Sequence[int], freq: str, rows: np.ndarray, source: str, resampled: bool = False
+) -> None:
     """Every series starts on a tick of the freq, and every timestamp is one step after the one before.
 
-    begins: the first row of each series; rows: the row of each timestamp in the file.
+    begins: the first row of each series; rows: the row of each timestamp in the file; resampled: whether by `data.resample`.
 
     Raises:
         DataError: naming the first three places.
@@ -366,8 +368,11 @@ def check_spacing(stamps: pd.DatetimeIndex, begins: Sequence[int], freq: str, ro
     wrong = wrong[~np.isin(wrong, begins)]
     if len(wrong):
         places = [f"row {rows[row]} ({stamps[row - 1]} is followed by {stamps[row]})" for row in wrong[:3]]
+        remedy = "Set data.missing_timestamps: fill to add missing rows, data.resample for irregular ones, or correct data.freq."
+        if resampled:
+            remedy = "These steps hold no rows. Set data.missing_timestamps: fill to add them, or a longer data.resample.freq."
         raise DataError(
             f"the spacing is not one step of freq {freq} in {len(wrong)} places: {', '.join(places)}.",
-            "Set data.missing_timestamps: fill to add missing rows, data.resample for irregular ones, or correct data.freq.",
+            remedy,
             f"{source}:{rows[wrong[0]]}",
         )

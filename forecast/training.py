@@ -280,8 +280,6 @@ def _record_inputs(run: Run, prepared: Prepared, parent: Parent | None) -> None:
     log.info("%s: %d rows, %d series; windows: %s", panel.source, len(panel.values), len(panel.series_ids), counts)
     for sentence in told(panel.record):
         log.warning("%s: %s", panel.source, sentence)
-    if config.intervals and (sentence := few_windows(counts["validation"]["independent"])):
-        log.warning(sentence)
     memory, too_much = needs(prepared)
     if too_much:
         log.warning("memory may run out: %s. %s", memory, remedy(prepared))

@@ -196,6 +196,7 @@ BAD = {
     "many text cells": (days(["a", "b", "c", "d", "e"]), {}, r"in 5 rows: row 2 'a', row 3 'b', row 4 'c' and 2 more"),
     "decimal comma": ('t,y\n2020-01-01,"1,5"\n2020-01-02,"2,5"\n', {}, r"row 2 '1,5'.*\n.*set data.decimal"),
     "thousands": ('t,y\n2020-01-01,"1,500"\n2020-01-02,"2,500"\n', {}, r"row 2 '1,500'.*\n.*data.thousands"),
+    "thousands that begin with 0": ('t,y\n2020-01-01,"0,560"\n2020-01-02,"1,500"\n', {"thousands": ","}, "in 1 rows: row 2 '0,560'"),
     "thousands that are none": ('t,y\n2020-01-01,"1,5"\n2020-01-02,"2,500"\n', {"thousands": ","}, "row 2 '1,5'"),
     "point beside a decimal comma": ("t;y\n2020-01-01;1,5\n2020-01-02;2.5\n", {"decimal": ","}, "row 3 '2.5'"),
     "units in cells": (days(["1 kW", "2 kW"]), {}, "row 2 '1 kW'"),
@@ -230,6 +231,11 @@ BAD = {
     "freq too fine to fill": (days([1, 2, 3]), {"freq": "ms", "missing_timestamps": "fill"}, "is not one step of freq ms"),
     "resampling backwards": (days([1, 2, 3]), {"resample": {"freq": "-1D", "how": "mean"}}, "data.resample.freq '-1D' is not"),
     "zone that is a folder": (days([1, 2, 3]), {"timezone": "Europe"}, "data.timezone 'Europe' cannot be applied"),
+    "steps without rows": (
+        at(["2020-01-01", "2020-01-02", "2020-01-04", "2020-01-05"]),
+        {"resample": {"freq": "D", "how": "mean"}},
+        r"These steps hold no rows. Set data.missing_timestamps: fill to add them, or a longer data.resample.freq.$",
+    ),
     "no such resampling": (days([1, 2, 3]), {"resample": {"freq": "often", "how": "mean"}}, "data.resample.freq 'often' is not"),
 }  # fmt: skip
 
@@ -269,7 +275,7 @@ def test_contract(tmp_path):
     assert (told["rows"], told["freq"], told["last_timestamp"], told["timezone"]) == (3, "D", "2020-01-03 00:00:00", None)
     assert told["columns"]["y"] == pytest.approx({"min": 1, "max": 6, "mean": 8 / 3, "median_size": 1, "filled": 1 / 3}, abs=1e-9)
     filled = {"column": "y", "from": "2020-01-02 00:00:00", "to": "2020-01-02 00:00:00", "steps": 1}
-    assert told["repairs"] == [{"what": "missing values", "policy": "forward", "cells": 1, "ranges": [filled]}]
+    assert told["repairs"] == [{"what": "missing values", "policy": "forward", "cells": 1, "longest": 1, "ranges": [filled]}]
 
 
 FACTS = {"columns": {"y": {"min": 10.0, "max": 30.0, "median_size": 20.0}}, "freq": "D"}

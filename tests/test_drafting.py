@@ -90,6 +90,50 @@ def test_thousands_are_no_decimals(tmp_path):
     assert prepare(config).panel.values[-1, 0] == 1099
 
 
+def grouped(numbers, mark: str) -> list[str]:
+    return [f"{number:,}".replace(",", mark) for number in numbers]
+
+
+CHECK = "CHECK THIS: "
+NUMBERS = {  # delimiter, cells, the values they are, and the remark
+    "a leading 0,": (",", ["0,560", "1,250", "2,480"], [0.56, 1.25, 2.48], None),
+    "commas beside semicolons": (";", ["1,560", "1,250"], [1.56, 1.25], "1,560 is read as 1.56; if it means 1560, set decimal"),
+    "two digits after a comma": (",", ["1,560", "1,25"], [1.56, 1.25], None),
+    "points and a comma": (";", ["1.006,29", "12,5"], [1006.29, 12.5], None),
+    "commas and a point": (",", ["1,006.29", "12.5"], [1006.29, 12.5], None),
+    "points beside semicolons": (";", ["4.018", "4.020"], [4.018, 4.02], "4.018 is read as 4.018; if it means 4018, set"),
+    "points from a thousand on": (";", grouped([998, 999, 1000], "."), [998, 999, 1000], "1.000 is read as 1000; if it means 1,"),
+    "points beside four digits": (";", ["4.018", "1000"], [4.018, 1000], "4.018 is read as 4.018; if it means 4018,"),
+    "points of other lengths": (";", ["4.018", "4.1"], [4.018, 4.1], None),
+    "a leading 0.": (";", ["4.018", "0.125"], [4.018, 0.125], None),
+    "two points": (";", grouped([999, 1234567], "."), [999, 1234567], None),
+    "commas from a thousand on": (",", grouped([998, 999, 1000], ","), [998, 999, 1000], "1,000 is read as 1000; if it means 1,"),
+    "blanks": (";", ["1 500,5", "20"], [1500.5, 20], None),
+    "apostrophes": (",", ["1'500.5", "20"], [1500.5, 20], None),
+    "points in a file of commas": (",", ["4.018", "4.020"], [4.018, 4.02], None),
+}
+
+
+@pytest.mark.parametrize(("delimiter", "cells", "values", "remark"), NUMBERS.values(), ids=NUMBERS)
+def test_numbers_are_read_as_they_were_meant_or_asked_about(tmp_path, delimiter, cells, values, remark):
+    table = pd.DataFrame({"month": MONTHS, "row": range(120), "sales": np.resize(cells, 120)})
+    path = write(tmp_path, table, sep=delimiter)
+    text, config = path.read_text(), load_config(path)
+    assert config.data.target == ["sales"]
+    assert prepare(config).panel.values[: len(values), 0].tolist() == values
+    assert CHECK + (remark or "") in text if remark else CHECK not in text
+
+
+def test_more_gaps_than_a_record_names(tmp_path):
+    """The longest gap comes after the first thousand; the config takes it in, and can be trained."""
+    table = pd.DataFrame({"hour": pd.date_range("2020-01-01", periods=5000, freq="h"), "load": seasonal_rows(5000)})
+    table.loc[table.index[: 2 * 1100 : 2][1:], "load"] = np.nan
+    table.loc[3000:3039, "load"] = np.nan
+    config = load_config(write(tmp_path, table))
+    assert config.data.max_gap == 40
+    assert len(prepare(config).windows["train"])
+
+
 def test_offsets_over_a_clock_change_become_a_zone(tmp_path):
     hours = pd.date_range("2020-03-01", "2020-04-30", freq="h", tz="Europe/Berlin")
     path = write(tmp_path, pd.DataFrame({"t": hours.map(lambda hour: hour.isoformat()), "load": seasonal_rows(len(hours))}))

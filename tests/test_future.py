@@ -271,8 +271,14 @@ def test_covariates_are_repaired_by_their_names(project):
 def test_a_series_that_stops_before_the_others_has_no_future_of_its_own(project):
     table = priced()
     table.loc[(table.shop == "south") & (table.day >= "2020-12-01"), "sales"] = np.nan
-    with pytest.raises(DataError, match="`sales` is empty in 65 of 800 rows"):
-        prepare(load_config(config(project, table, known_covariates="price")))
+    found = r"1 series are measured no longer than this, but 65 rows follow: 'south' ends at 2020-11-30 .*\n  Remove the rows"
+    for policy in ({}, {"missing_values": "interpolate"}):
+        with pytest.raises(DataError, match=found):
+            prepare(load_config(config(project, table, known_covariates="price", **policy)))
+    with pytest.raises(DataError, match=r"`sales` has 1 gaps longer than data.max_gap of 24 steps: .*\n  Remove the rows after"):
+        prepare(load_config(config(project, table, known_covariates="price", missing_values="forward")))
+    panel = prepare(load_config(config(project, table[table.sales.notna()], known_covariates="price"))).panel
+    assert np.diff(panel.offsets).tolist() == [400, 335]
 
 
 @pytest.mark.slow
