@@ -89,20 +89,20 @@ class _Page:
         future = predictions[:0]
         if run.forecast.exists():
             future = read_series(run, run.forecast, shown)
-        recent = predictions[:0]  # a backtest keeps no rows
+        recent = pd.DataFrame(columns=["series_id", "timestamp"])  # a backtest keeps no rows
         if run.recent.exists():
             recent = read_series(run, run.recent, shown)
         contract = run.read_json(run.contract)
         freq = None if contract["timezone"] else contract.get("freq")
-        for number, (series_id, target) in enumerate(panels_of(predictions)):
+        for place, (series_id, target) in enumerate(panels_of(predictions)):
             own, ahead = (rows[(rows.series_id == series_id) & (rows.target == target)] for rows in (predictions, future))
             before = recent[recent.series_id == series_id].set_index("timestamp").get(target, pd.Series(dtype=float))
             title = f"{series_id}: {target}"
-            yield drawn(_forecast(title, own, ahead, before, freq), f"forecast-{number}")
+            yield drawn(_forecast(title, own, ahead, before, freq), f"forecast-{place}")
             if len(ahead):
                 quantiles = [column_of(end) for pair in pairs_of_quantiles(ahead) for end in pair]
                 columns = ["timestamp", MODEL, *sorted(quantiles)[: 2 * MOST_BANDS]]
-                yield table(ahead[columns], f"{title}: what comes next, with the ends of its intervals.", f"future-{number}")
+                yield table(ahead[columns], f"{title}: what comes next, with the ends of its intervals.", f"future-{place}")
 
     def _errors(self, metrics: dict, per_series: pd.DataFrame) -> Iterator[str]:
         yield table(_scores(metrics), f"On the test part: {metrics['test']['windows']} windows that chose nothing.")

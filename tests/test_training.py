@@ -123,7 +123,10 @@ def test_a_run_is_whole(project, tmp_path):
     assert metrics["test"][MODEL]["per_step"]["mae"] == pytest.approx(per_step.tolist())
     per_target = errors.groupby(predictions.target).mean()
     assert metrics["test"][MODEL]["per_target"]["visits"]["mae"] == pytest.approx(per_target["visits"])
-    assert set(metrics["validation"]) == {"windows", "scored_on", MODEL, *BASELINES}
+    assert set(metrics["validation"]) == {"windows", "scored_on", "bias", MODEL, *BASELINES}
+    relative = (predictions[MODEL] - predictions.actual)[predictions.target == "visits"]
+    share = metrics["test"]["bias"]["visits"]["share"]
+    assert share == pytest.approx(relative.mean() / np.sqrt(np.square(relative).mean()), rel=0.2), "series of one size"
     assert set(metrics["test"]) == set(metrics["validation"]) | {"intervals"}
     within = (predictions["q0.1"] <= predictions.actual) & (predictions.actual <= predictions["q0.9"])
     found = metrics["test"]["intervals"]["adaptive"]["levels"]["80"]
