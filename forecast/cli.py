@@ -247,8 +247,9 @@ def diagnose(run: RunFolder, as_json: Json = False, debug: Debug = False) -> Non
     from dataclasses import asdict
 
     from forecast.console import diagnosed
-    from forecast.diagnosis import HEALTHY
+    from forecast.diagnosis import HEALTHY, remark
     from forecast.diagnosis import diagnose as find
+    from forecast.runs import Run
 
     found = find(run)
     if as_json:
@@ -258,6 +259,8 @@ def diagnose(run: RunFolder, as_json: Json = False, debug: Debug = False) -> Non
         typer.echo(line)
     if not found:
         typer.echo(f"✔ {HEALTHY}")
+    if Run(run).finished and (sentence := remark(Run(run))):
+        typer.echo(f"· {sentence}")
 
 
 @app.command()

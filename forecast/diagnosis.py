@@ -76,15 +76,8 @@ def _of_the_loss(run: Run, config: Config, metrics: dict) -> list[Diagnosis]:
         return []
     history, kept = pd.read_csv(run.history), metrics["kept_epochs"]
     found: dict[str, Diagnosis] = {}
-    if config.model.linear_skip and not any(kept.values()) and not run.parent.exists():
-        found["ridge"] = Diagnosis(
-            "the network is the linear baseline",
-            f"epoch 0 was kept: none of {history.epoch.max()} epochs had a smaller validation loss than the ridge regression that"
-            " the network begins with, so this is what forecasts.",
-            "Take it as such; or try more model.units, another model.normalization, or covariates.",
-        )
     if _is_exact(metrics["validation"]):
-        return list(found.values())
+        return []
     for seed, curve in history.groupby("seed"):
         for one in _of_a_curve(curve, kept[str(seed)], config):
             found.setdefault(one.name, one)
@@ -128,23 +121,19 @@ def _of_a_curve(history: pd.DataFrame, kept: int, config: Config) -> list[Diagno
                 f"{saved} Try fewer model.units, model.dropout: 0.2, or more data.",
             )
         ]
-    return _of_the_trend(errors) if kept or not config.model.linear_skip else []
+    return _of_the_trend(errors, config)
 
 
-def _of_the_trend(errors: np.ndarray) -> list[Diagnosis]:
+def _of_the_trend(errors: np.ndarray, config: Config) -> list[Diagnosis]:
     """Say that a validation loss, by epoch from 0, goes up and down without falling."""
     after = errors[1:]
     if len(after) < MIN_EPOCHS:
         return []
-    changes = np.diff(after)
-    noise = 1.4826 * float(np.median(np.abs(changes - np.median(changes)))) / math.sqrt(2)  # robust deviation of an epoch's loss
-    third = len(after) // 3
+    noise, third, best = _noise(after), len(after) // 3, 1 + int(np.argmin(after))
     fell = float(np.mean(after[:third]) - np.mean(after[-third:]))
     steady = fell < 2 * noise * math.sqrt(2 / third)  # two standard errors of a difference of means
-    lucky = noise * math.sqrt(2 * math.log(len(after)))  # by which the best of so many epochs lies below the others by chance
-    best = 1 + int(np.argmin(after))
-    gain = float(errors[0] - after.min())
-    if gain >= lucky and not (steady and noise > UNSTEADY * float(np.mean(after))):
+    idle = _gained_by_chance(errors) and not config.model.linear_skip  # else it began where there may be nothing left to gain
+    if not idle and not (steady and noise > UNSTEADY * float(np.mean(after))):
         return []
     return [
         Diagnosis(
@@ -155,6 +144,44 @@ def _of_the_trend(errors: np.ndarray) -> list[Diagnosis]:
             " there is nothing to learn beyond the baselines.",
         )
     ]
+
+
+def _noise(losses: np.ndarray) -> float:
+    """Return the deviation of the loss of a single epoch from its neighbours, by the median, which single leaps do not move."""
+    changes = np.diff(losses)
+    return 1.4826 * float(np.median(np.abs(changes - np.median(changes)))) / math.sqrt(2)
+
+
+def _gained_by_chance(errors: np.ndarray) -> bool:
+    """Return whether the best epoch is below epoch 0 by no more than the best of so many lies below the others by chance."""
+    after = errors[1:]
+    return float(errors[0] - after.min()) < _noise(after) * math.sqrt(2 * math.log(len(after)))
+
+
+def remark(run: Run) -> str:
+    """Return a sentence where the network is the linear baseline that it began as, or no better by more than chance; else "".
+
+    This is no illness, but no merit of the network either.
+
+    Raises:
+        RunError: the run is damaged.
+    """
+    with run.telling_damage():
+        config, kept = run.read_config(), run.read_json(run.metrics)["kept_epochs"]
+        if not config.model.linear_skip or run.parent.exists() or not run.history.exists():
+            return ""
+        curves = [curve.val_loss.to_numpy() for _, curve in pd.read_csv(run.history).groupby("seed")]
+        epochs = max(map(len, curves)) - 1
+        ridge = "a ridge regression" if config.model.decoder == "recursive" else "the linear baseline"
+        if not any(kept.values()):
+            return f"The network is {ridge}: epoch 0 was kept, because none of {epochs} epochs had a smaller validation loss."
+        if all(len(errors) > MIN_EPOCHS and _gained_by_chance(errors) for errors in curves):
+            best = min(float(errors.min() / errors[0]) for errors in curves if errors[0] > 0)
+            return (
+                f"The network is hardly more than {ridge}, as which it began: its best validation loss is {best:.1%} of that of"
+                " epoch 0, and the best of so many epochs may be as low by chance."
+            )
+    return ""
 
 
 def _of_the_size(run: Run, config: Config, metrics: dict) -> list[Diagnosis]:

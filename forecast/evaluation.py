@@ -356,6 +356,11 @@ def advice(compared: Mapping[str, Comparison], moves: float, trained: bool, line
     moves: `Scoreboard.persistence`; trained: some network is not as it began.
     """
     ended = outcomes(compared)
+    begun = ""
+    if linear_skip and not trained:
+        begun = (
+            "The recurrent part added nothing on the validation part: this forecast is the ridge regression that it began with."
+        )
     if moves < STILL:
         return (
             f"The forecast is almost the last value, shifted: it moves away from it by {moves:.0%} of what truly happens."
@@ -363,11 +368,9 @@ def advice(compared: Mapping[str, Comparison], moves: float, trained: bool, line
         )
     free = [LABELS[name] for verb, names in ended.items() if verb != "beats" for name in names if name != "linear"]
     if free:
-        return f"Do not trust this network yet: {free[0]} costs nothing and may be as good."
-    if linear_skip and not trained:
-        return (
-            "The recurrent part added nothing on the validation part: this forecast is the ridge regression that it began with."
-        )
+        return f"Do not trust this network yet: {free[0]} costs nothing and may be as good. {begun}".rstrip()
+    if begun:
+        return begun
     if "linear" in ended["is not distinguishable from"]:
         return "Nothing shows that the recurrent part adds anything to a ridge regression: believe it as much as that."
     if "linear" in ended["loses to"]:

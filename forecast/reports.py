@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.config import differences
-from forecast.diagnosis import HEALTHY, Diagnosis, diagnose
+from forecast.diagnosis import HEALTHY, Diagnosis, diagnose, remark
 from forecast.errors import check_installed
 from forecast.evaluation import BASELINES, LABELS, MODEL, coverage
 from forecast.intervals import column_of
@@ -66,7 +66,7 @@ class _Page:
             notes.append("The cutoffs are too few to tell luck from skill; forecast backtest gives more.")
         yield from (f"<p>{html.escape(note)}</p>" for note in notes)
         parts = {
-            "Diagnosis": () if run.folds.exists() else _findings(diagnose(run)),
+            "Diagnosis": () if run.folds.exists() else _findings(diagnose(run), remark(run)),
             "Forecast": self._forecasts(predictions, shown),
             "Errors": self._errors(metrics, per_series),
             "Training": self._training(metrics),
@@ -174,15 +174,14 @@ def _keys(run: Run) -> dict[str, str]:
     return {key: yaml_line(value) for key, value in differences(run.read_config()).items()}
 
 
-def _findings(found: list[Diagnosis]) -> Iterator[str]:
-    if not found:
-        yield f"<p>{HEALTHY}</p>"
-        return
+def _findings(findings: list[Diagnosis], remark: str) -> Iterator[str]:
     items = [
         f"<li><strong>{html.escape(one.name.capitalize())}:</strong> {html.escape(one.evidence)} {html.escape(one.remedy)}</li>"
-        for one in found
+        for one in findings
     ]
-    yield f'<ul class="findings">{"".join(items)}</ul>'
+    yield f'<ul class="findings">{"".join(items)}</ul>' if items else f"<p>{HEALTHY}</p>"
+    if remark:
+        yield f"<p>{html.escape(remark)}</p>"
 
 
 def _forecast(title: str, predictions: pd.DataFrame, future: pd.DataFrame, before: pd.Series, freq: str | None) -> Chart:

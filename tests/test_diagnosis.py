@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from forecast.cli import app
 from forecast.config import Config
-from forecast.diagnosis import _of_a_curve, _of_the_bias, _of_the_forecast, _of_the_intervals, diagnose
+from forecast.diagnosis import _of_a_curve, _of_the_bias, _of_the_forecast, _of_the_intervals, diagnose, remark
 from forecast.errors import RunError
 from forecast.evaluation import BASELINES, MODEL
 from forecast.runs import Run
@@ -78,9 +78,6 @@ ILLNESSES = {
     "a ridge regression is better": ("worse than a baseline", hourly(), PLAIN, {"epochs": 2}),
     "the test part rises": ("biased forecasts", rising(), PLAIN, {"epochs": 5}),
     "noisier in the test part": ("intervals too narrow", noisier(), {}, {"epochs": 2}),
-    "steps too long for what is left to learn": (
-        "the network is the linear baseline", hourly(600, 1.0), {}, {"epochs": 3, "learning_rate": 0.1},
-    ),
 }  # fmt: skip
 
 
@@ -137,9 +134,9 @@ def scored(compared: dict | None = None, **test: object) -> dict:
 
 COMPARED = {
     "ridge is better": ({"linear": {"skill": -0.2}}, True, "worse than a baseline", "120% of that of linear"),
-    "a baseline of a later version": ({"theta": {"skill": -0.1, "p_value": 0.01}}, True, "worse than a baseline", "110% of that of theta"),
+    "a later baseline": ({"theta": {"skill": -0.1, "p_value": 0.01}}, True, "worse than a baseline", "110% of that of theta"),
     "naive is exact": ({"naive": {"skill": None}}, True, "worse than a baseline", "infinitely many times of that of naive"),
-    "several": ({"drift": {"skill": -0.1}, "linear": {"skill": -0.2}}, True, "worse than a baseline", "110% of that of drift, 120%"),
+    "several": ({"drift": {"skill": -0.1}, "linear": {"skill": -0.2}}, True, "worse than a baseline", "of that of drift, 120% of"),
     "luck": ({"theta": {"skill": 0.04, "p_value": 0.3}}, True, "no better than a baseline", r"96% \(p 0.3\) of that of theta"),
     "as good as ridge, without it": ({"linear": {"skill": 0.0}}, False, "no better than a baseline", "100% of that of linear"),
     "no signal is said once": ({"mean": {"skill": -0.1}, "drift": {"skill": 0.0}}, True, "no signal", "110% of that of the mean"),
@@ -219,7 +216,7 @@ CURVES = {
     "learned, then perfect": (np.r_[1.0, np.zeros(12)], None),
     "falls and stays": (np.r_[1.0, 0.5 + 0.01 * NOISE], None),
     "falls slowly": (1 - 0.01 * np.arange(41) + 0.005 * np.r_[0, NOISE], None),
-    "never below chance": (1 + 0.05 * np.r_[0, np.abs(NOISE)], "validation loss without a trend"),
+    "nothing gained": (1 + 0.05 * np.r_[0, np.abs(NOISE)], "validation loss without a trend"),
     "up and down": (np.r_[3.0, 1 + 0.2 * NOISE.clip(-1, 1)], "validation loss without a trend"),
 }
 
@@ -227,8 +224,32 @@ CURVES = {
 @pytest.mark.parametrize(("errors", "name"), CURVES.values(), ids=CURVES)
 def test_curves(errors, name):
     history = pd.DataFrame({"loss": errors, "val_loss": errors, "gradient_norm": 1.0})
-    found = _of_a_curve(history, int(np.argmin(errors)) or 1, config(training={"epochs": 100}))
+    found = _of_a_curve(history, int(np.argmin(errors)) or 1, config(model={"linear_skip": False}))
     assert [finding.name for finding in found] == ([name] if name else [])
+
+
+@pytest.mark.parametrize(
+    ("kept", "losses", "skip", "sentence"),
+    [
+        (0, 1 + 0.05 * np.r_[0, np.abs(NOISE)], True, "The network is the linear baseline: epoch 0 was kept, because none of 40"),
+        (
+            7,
+            1 + 0.05 * np.r_[0.0, NOISE],
+            True,
+            "The network is hardly more than the linear baseline, as which it began: its best",
+        ),
+        (40, np.r_[1.0, np.linspace(0.9, 0.5, 40)], True, ""),
+        (0, 1 + 0.05 * np.r_[0, np.abs(NOISE)], False, ""),
+    ],
+    ids=["epoch 0", "by chance", "learned", "began as nothing"],
+)
+def test_a_network_that_is_the_linear_baseline_is_said_to_be(tmp_path, kept, losses, skip, sentence):
+    run = Run.create("x", tmp_path / "run")
+    run.write_text(run.config, config(model={"linear_skip": skip}).to_yaml())
+    run.write_json(run.metrics, {"kept_epochs": {"1": kept}})
+    run.write_table(run.history, pd.DataFrame({"seed": 1, "epoch": range(41), "val_loss": losses}))
+    assert remark(run).startswith(sentence)
+    assert bool(remark(run)) == bool(sentence)
 
 
 @pytest.mark.slow
