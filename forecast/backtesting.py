@@ -82,7 +82,8 @@ def backtest(
         run.write_table(run.folds, table)
         run.write_table(run.steps, _per_step(scores))
         run.write_table(run.per_series, board.per_series())
-        run.write_json(run.metrics, summary(board, int(table.kept_epoch.max())) | {"test": scores})
+        trained = bool(table.kept_epoch.any()) or (tested is not None and own.parent.exists())
+        run.write_json(run.metrics, summary(board, trained) | {"test": scores})
         with run.explaining("drawing the plots"):
             write_backtest_plots(run)
         seconds = {"all": round(time.perf_counter() - began, 2)}

@@ -254,8 +254,9 @@ def diagnose(run: RunFolder, as_json: Json = False, debug: Debug = False) -> Non
     from dataclasses import asdict
 
     from forecast.console import diagnosed
-    from forecast.diagnosis import HEALTHY
+    from forecast.diagnosis import HEALTHY, remark
     from forecast.diagnosis import diagnose as find
+    from forecast.runs import Run
 
     found = find(run)
     if as_json:
@@ -265,6 +266,8 @@ def diagnose(run: RunFolder, as_json: Json = False, debug: Debug = False) -> Non
         echo(line)
     if not found:
         echo(f"✔ {HEALTHY}")
+    if Run(run).finished and (sentence := remark(Run(run))):
+        echo(f"· {sentence}")
 
 
 @app.command()

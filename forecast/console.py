@@ -34,7 +34,8 @@ def trained(run: Run, metrics: dict) -> Iterator[str]:
         yield f"Where `{name}` is missing over the horizon ({cost['policy']}), {errors}."
     yield from _advice(metrics)
     findings: list[Diagnosis] = []
-    with log_and_continue("diagnosing the training", f"Please report it; forecast diagnose {run.directory} --debug shows the traceback."):
+    traceback = f"Please report it; forecast diagnose {run.directory} --debug shows the traceback."
+    with log_and_continue("diagnosing the training", traceback):
         findings = diagnose(run)
     yield from diagnosed(findings)
     yield from _updated(run)
@@ -112,9 +113,9 @@ def _scores(metrics: dict, part: str) -> Iterator[str]:
 
 
 def _aligned(rows: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterator[str]:
-    """Write rows of equal length as lines: the first column to the left, the others to the right, each as wide as it must be."""
-    least = [width + (place > 0) for place, width in enumerate(map(max, ((map(len, column)) for column in zip(*rows, strict=True))))]
-    first, *others = map(max, widths, least)
+    """Write rows of equal length as lines: the first column to the left, others to the right, at least as wide as `widths`."""
+    longest = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    first, *others = map(max, widths, [longest[0], *(1 + length for length in longest[1:])])
     for label, *cells in rows:
         yield f"{label:<{first}}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, others, strict=True))
 

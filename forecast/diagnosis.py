@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import numpy as np
 import pandas as pd
 
 from forecast.config import Config
-from forecast.evaluation import EQUAL, MODEL
+from forecast.errors import first_few
+from forecast.evaluation import EQUAL, LABELS, MODEL, outcomes
+from forecast.intervals import method_of
 from forecast.runs import Run
-from forecast.significance import ALPHA
+from forecast.significance import ALPHA, Comparison
 
 HEALTHY = "Nothing is wrong with this training, as far as its figures tell."
 FAILURES = {"the loss is no longer a number": "exploding gradients", "memory ran out": "too little memory"}
@@ -24,6 +27,13 @@ CROWDED = 100  # parameters for each target value to learn from
 SHIFT = 2.5  # times the validation part's MASE on the test part
 FADED = 1e-4  # of the strongest step's gradient, below which a step is not learned from
 FORGOTTEN = 0.5  # of the steps
+EXACT, ROUNDING = 1e-3, 1e-6  # of naive's error, and in scaled units, which are float32: errors below are as good as none
+BIASED = 0.1  # of the mean squared error that would go if the bias went
+FAR_OFF = 0.1  # of all values, or half of those that may lie outside: a coverage further off matters
+LOPSIDED = 1.5  # times the values that should lie to one side of an interval
+CHANCE = 0.01  # probability below which a coverage is no chance
+UNSTEADY = 0.1  # of the validation loss: changes from an epoch to the next that hide a trend
+MIN_EPOCHS = 8  # to see a trend in
 
 
 @dataclass(frozen=True)
@@ -54,17 +64,22 @@ def diagnose(run: Run | str | Path) -> list[Diagnosis]:
             *_of_the_loss(run, config, metrics),
             *_of_the_size(run, config, metrics),
             *_of_the_forecast(config, metrics),
+            *_of_the_bias(config, metrics),
+            *_of_the_intervals(config, metrics),
             *_of_the_lookback(run, config, metrics),
         ]
 
 
 def _of_the_loss(run: Run, config: Config, metrics: dict) -> list[Diagnosis]:
-    """What the learning curves of all seeds say."""
+    """Return what the learning curves of all seeds say."""
     if not run.history.exists():
         return []
+    history, kept = pd.read_csv(run.history), metrics["kept_epochs"]
     found: dict[str, Diagnosis] = {}
-    for seed, own in pd.read_csv(run.history).groupby("seed"):
-        for one in _of_a_curve(own, metrics["kept_epochs"][str(seed)], config):
+    if _is_exact(metrics["validation"]):
+        return []
+    for seed, curve in history.groupby("seed"):
+        for one in _of_a_curve(curve, kept[str(seed)], config):
             found.setdefault(one.name, one)
     return list(found.values())
 
@@ -86,7 +101,8 @@ def _of_a_curve(history: pd.DataFrame, kept: int, config: Config) -> list[Diagno
             evidence += f"; over an epoch, the mean norm of the gradient was {longest:.3g}"
         return [Diagnosis(name, f"{evidence}.", f"Lower training.learning_rate from {rate:g}, such as to {rate / 10:g}{clip}.")]
     quarter = max(1, last // 4)
-    fell = 1 - end / float(np.mean(errors[-3 - quarter : -quarter]))  # means, since single epochs are noisy
+    before = float(np.mean(errors[-3 - quarter : -quarter]))  # means, since single epochs are noisy
+    fell = 1 - end / before if before > 0 else 0.0
     if last == config.training.epochs and best > last - quarter and fell > STILL_FALLING:
         return [
             Diagnosis(
@@ -105,7 +121,67 @@ def _of_a_curve(history: pd.DataFrame, kept: int, config: Config) -> list[Diagno
                 f"{saved} Try fewer model.units, model.dropout: 0.2, or more data.",
             )
         ]
-    return []
+    return _of_the_trend(errors, config)
+
+
+def _of_the_trend(errors: np.ndarray, config: Config) -> list[Diagnosis]:
+    """Say that a validation loss, by epoch from 0, goes up and down without falling."""
+    after = errors[1:]
+    if len(after) < MIN_EPOCHS:
+        return []
+    noise, third, best = _noise(after), len(after) // 3, 1 + int(np.argmin(after))
+    fell = float(np.mean(after[:third]) - np.mean(after[-third:]))
+    steady = fell < 2 * noise * math.sqrt(2 / third)  # two standard errors of a difference of means
+    idle = _gained_by_chance(errors) and not config.model.linear_skip  # else it began where there may be nothing left to gain
+    if not idle and not (steady and noise > UNSTEADY * float(np.mean(after))):
+        return []
+    return [
+        Diagnosis(
+            "validation loss without a trend",
+            f"it was {errors[0]:.3g} before training, {after[:third].mean():.3g} in the first third of {len(after)} epochs and"
+            f" {after[-third:].mean():.3g} in the last, and varies by {noise:.2g}: epoch {best} is the best by chance.",
+            "Use a longer validation part, a lower training.learning_rate or a larger training.batch_size; if it then stays flat,"
+            " there is nothing to learn beyond the baselines.",
+        )
+    ]
+
+
+def _noise(losses: np.ndarray) -> float:
+    """Return the deviation of the loss of a single epoch from its neighbours, by the median, which single leaps do not move."""
+    changes = np.diff(losses)
+    return 1.4826 * float(np.median(np.abs(changes - np.median(changes)))) / math.sqrt(2)
+
+
+def _gained_by_chance(errors: np.ndarray) -> bool:
+    """Return whether the best epoch is below epoch 0 by no more than the best of so many lies below the others by chance."""
+    after = errors[1:]
+    return float(errors[0] - after.min()) < _noise(after) * math.sqrt(2 * math.log(len(after)))
+
+
+def remark(run: Run) -> str:
+    """Return a sentence where the network is the linear baseline that it began as, or no better by more than chance; else "".
+
+    This is no illness, but no merit of the network either.
+
+    Raises:
+        RunError: the run is damaged.
+    """
+    with run.telling_damage():
+        config, kept = run.read_config(), run.read_json(run.metrics)["kept_epochs"]
+        if not config.model.linear_skip or run.parent.exists() or not run.history.exists():
+            return ""
+        curves = [curve.val_loss.to_numpy() for _, curve in pd.read_csv(run.history).groupby("seed")]
+        epochs = max(map(len, curves)) - 1
+        ridge = "a ridge regression" if config.model.decoder == "recursive" else "the linear baseline"
+        if not any(kept.values()):
+            return f"The network is {ridge}: epoch 0 was kept, because none of {epochs} epochs had a smaller validation loss."
+        if all(len(errors) > MIN_EPOCHS and _gained_by_chance(errors) for errors in curves):
+            best = min(float(errors.min() / errors[0]) for errors in curves if errors[0] > 0)
+            return (
+                f"The network is hardly more than {ridge}, as which it began: its best validation loss is {best:.1%} of that of"
+                " epoch 0, and the best of so many epochs may be as low by chance."
+            )
+    return ""
 
 
 def _of_the_size(run: Run, config: Config, metrics: dict) -> list[Diagnosis]:
@@ -125,30 +201,15 @@ def _of_the_size(run: Run, config: Config, metrics: dict) -> list[Diagnosis]:
 
 
 def _of_the_forecast(config: Config, metrics: dict) -> list[Diagnosis]:
-    """Whether the forecast is better than what costs nothing, and whether the test part is another world."""
-    skill, found = metrics["skill"], []
-    if _is_no_better(metrics["compared"]["mean"]):
-        found.append(
-            Diagnosis(
-                "no signal",
-                f"the error is {1 - skill['mean']:.0%} of that of the mean of all rows before.",
-                "Check that rows and timestamps belong together; perhaps nothing in the past tells what comes next.",
-            )
-        )
-    elif _is_no_better(metrics["compared"]["naive"]):
-        skip = "" if config.model.linear_skip else "Set model.linear_skip: true. "
-        found.append(
-            Diagnosis(
-                "no better than persistence",
-                f"the error is {1 - skill['naive']:.0%} of that of repeating the last value.",
-                f"{skip}Give covariates that tell what comes; if there are none, take the last value.",
-            )
-        )
+    """Compare the network with every baseline of the scoreboard, and the test part with what came before."""
+    if _is_exact(metrics["test"]):
+        return []
+    findings = _of_the_baselines(config, metrics)
     scaled = {part: {name: metrics[part][name]["total"]["mase"] for name in (MODEL, "linear")} for part in ("validation", "test")}
     if all(value for part in scaled.values() for value in part.values()):
         ratios = {name: scaled["test"][name] / scaled["validation"][name] for name in (MODEL, "linear")}
         if min(ratios.values()) > SHIFT:
-            found.append(
+            findings.append(
                 Diagnosis(
                     "the test part differs from what came before",
                     f"errors there are {ratios[MODEL]:.1f} times those of the validation part; those of a ridge regression"
@@ -156,13 +217,129 @@ def _of_the_forecast(config: Config, metrics: dict) -> list[Diagnosis]:
                     "Look at the series around the borders of the parts; train on newer rows with `forecast update`.",
                 )
             )
-    return found
+    return findings
 
 
-def _is_no_better(compared: dict) -> bool:
-    """Than what it is compared with, or by no more than luck."""
-    skill, p_value = compared["skill"], compared["p_value"]
-    return skill is not None and (skill < EQUAL or (p_value is not None and p_value >= ALPHA))
+def _is_exact(scores: dict) -> bool:
+    """Return whether errors of a part are so small that differences between them mean nothing."""
+    network, naive = (scores[name]["total"].get("mae_scaled") for name in (MODEL, "naive"))
+    return network is not None and naive is not None and network <= max(EXACT * naive, ROUNDING)
+
+
+def _of_the_baselines(config: Config, metrics: dict) -> list[Diagnosis]:
+    """Name every baseline that forecasts better than the network, or as well."""
+    compared = {name: Comparison(**against) for name, against in metrics["compared"].items()}
+    ended, findings, skip = outcomes(compared), [], config.model.linear_skip
+    worse = ended["loses to"]
+    equal = ended["equals"] + ended["is not distinguishable from"]
+    if skip:  # the network begins as the linear baseline, and may stay near it
+        equal = [name for name in equal if name != "linear"]
+    if _is_no_better(compared["mean"]):
+        worse, equal = [name for name in worse if name != "mean"], []
+        findings.append(
+            Diagnosis(
+                "no signal",
+                f"the error is {_error_beside(compared['mean'])} of that of the mean of all rows before.",
+                "Check that rows and timestamps belong together; perhaps nothing in the past tells what comes next.",
+            )
+        )
+    elif _is_no_better(compared["naive"]):
+        worse, equal = [name for name in worse if name != "naive"], []
+        findings.append(
+            Diagnosis(
+                "no better than persistence",
+                f"the error is {_error_beside(compared['naive'])} of that of repeating the last value.",
+                f"{'' if skip else 'Set model.linear_skip: true. '}Give covariates that tell what comes; if there are none, take"
+                " the last value.",
+            )
+        )
+    if names := worse or equal:
+        errors = ", ".join(f"{_error_beside(compared[name])} of that of {LABELS.get(name, name)}" for name in names)
+        begin = "" if skip or "linear" not in names else "Set model.linear_skip: true, to begin as the linear baseline. "
+        remedy = f"{begin}Forecast with the baseline, or give the network covariates, more rows or another windows.lookback."
+        name, luck = ("worse than a baseline", "") if worse else ("no better than a baseline", "; the difference may be luck")
+        findings.append(Diagnosis(name, f"the error on the test part is {errors}{luck}.", remedy))
+    return findings
+
+
+def _is_no_better(compared: Comparison) -> bool:
+    """Return whether the network is worse than a baseline that is not exact, or better by no more than luck."""
+    return compared.skill is not None and (compared.skill < EQUAL or not compared.distinguishable)
+
+
+def _error_beside(compared: Comparison) -> str:
+    """Write the error of the network as a share of that of a baseline."""
+    if compared.skill is None:
+        return "infinitely many times"
+    chance = "" if compared.distinguishable or compared.p_value is None else f" (p {compared.p_value:.2g})"
+    return f"{1 - compared.skill:.0%}{chance}"
+
+
+def _of_the_bias(config: Config, metrics: dict) -> list[Diagnosis]:
+    """Name the targets whose forecasts are too high or too low on average, by much and not by chance."""
+    biases = metrics["test"].get("bias", {})  # runs of earlier versions have none
+    if _is_exact(metrics["test"]):
+        return []
+    clear = {
+        target: bias
+        for target, bias in biases.items()
+        if bias["p_value"] is not None and bias["p_value"] < ALPHA / len(biases) and bias["share"] ** 2 > BIASED
+    }
+    if not clear:
+        return []
+    sentences = [
+        f"`{target}` is forecast too {'high' if bias['share'] > 0 else 'low'}: the mean error is {abs(bias['share']):.0%} of the"
+        f" root mean squared error (p {bias['p_value']:.2g})"
+        for target, bias in clear.items()
+    ]
+    if config.model.quantiles or config.training.loss in ("mae", "huber"):
+        remedy = (
+            "This loss aims at the median, which lies beside the mean where errors are skewed: train with training.loss: mse."
+        )
+    elif config.scaling.transform != "none":
+        remedy = "What is a mean after scaling.transform is a median before it: set scaling.transform: none."
+    else:
+        remedy = "The level moved: set model.normalization: last, give covariates that tell it, or train on newer rows."
+    return [Diagnosis("biased forecasts", f"{first_few(sentences)}.", remedy)]
+
+
+def _of_the_intervals(config: Config, metrics: dict) -> list[Diagnosis]:
+    """Compare the share of actual values within each interval, and to each side of it, with what was asked for."""
+    scores = metrics["test"]
+    if "intervals" not in scores or _is_exact(scores):
+        return []
+    independent = scores["windows"] / config.windows.horizon  # windows that overlap tell the same again
+    narrow, wide, skewed = [], [], []
+    for level, measured in scores["intervals"][method_of(config)]["levels"].items():
+        nominal, coverage = float(level) / 100, measured["coverage"]
+        low, high = measured["coverage_low"], measured["coverage_high"]
+        far = abs(coverage - nominal) > min(FAR_OFF, (1 - nominal) / 2) and (low is None or not low <= nominal <= high)
+        if far and _exceeds_chance(coverage, nominal, independent):
+            text = f"the {level}% interval holds {coverage:.1%} of the actual values of {scores['windows']} windows"
+            (narrow if coverage < nominal else wide).append(text)
+        outside = 1 - coverage
+        below = min(measured.get("below", outside / 2), outside)  # which runs of earlier versions lack
+        above = outside - below
+        lopsided = max(below, above) > LOPSIDED * (1 - nominal) / 2
+        if lopsided and _exceeds_chance(below / outside, 0.5, independent * outside):
+            skewed.append(f"{below:.1%} of the actual values lie below the {level}% interval, {above:.1%} above it")
+    method = "" if method_of(config) == "adaptive" else "Set intervals.method: adaptive, which follows the errors. "
+    findings = {
+        "intervals too narrow": (narrow, f"{method}A longer validation part, or newer rows, tell more of the errors."),
+        "intervals too wide": (wide, f"{method}Errors were larger on the validation part: a newer or longer one tells more."),
+        "skewed intervals": (skewed, f"{method}Look for a bias or for a trend that the network does not follow."),
+    }
+    return [Diagnosis(name, f"{'; '.join(texts)}.", remedy) for name, (texts, remedy) in findings.items() if texts]
+
+
+def _exceeds_chance(share: float, expected: float, count: float) -> bool:
+    """Return whether `share` of `count` independent trials is too far from `expected` for chance, by Chernoff's bound.
+
+    The probability of a share that far off is at most exp(-count * KL(share, expected)), whatever the count.
+    """
+    pairs = [(share, expected), (1 - share, 1 - expected)]
+    divergence = sum(seen * math.log(seen / probability) for seen, probability in pairs if seen > 0)
+    return count * divergence > -math.log(CHANCE)
 
 
 def _of_the_lookback(run: Run, config: Config, metrics: dict) -> list[Diagnosis]:

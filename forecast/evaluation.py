@@ -15,7 +15,7 @@ from forecast.data import Panel
 from forecast.errors import RunError
 from forecast.intervals import bounds, column_of, columns_of, quantiles_of
 from forecast.scaling import Scaler
-from forecast.significance import Comparison, compare_losses, ratio_interval
+from forecast.significance import Comparison, compare_losses, p_value_of_mean, ratio_interval
 from forecast.splits import Splits
 from forecast.windows import Windows, gather
 
@@ -24,6 +24,7 @@ EQUAL = 0.005  # skills smaller than this are no difference worth a word
 BASELINES = ("naive", "seasonal_naive", "drift", "mean", "linear")
 LABELS = {MODEL: "this network"} | {name: name.replace("_", " ") for name in BASELINES}  # in the order of tables
 MOST_PIECES = 50  # whose cutoffs are kept apart before they are added up
+INTERVAL_METRICS = ("coverage", "width", "winkler", "below")  # below: the share of actual values under the interval
 STILL = 0.1  # of what moves, a forecast that moves less from the last value is that value
 
 
@@ -82,7 +83,7 @@ class IntervalScores:
     def __init__(self, quantiles: Sequence[float], levels: Sequence[float]):
         self.quantiles, self.levels = list(quantiles), list(levels)
         self.windows = 0
-        self.sums: dict[float, np.ndarray] = {}  # by level: coverage, width and Winkler score, `(3, horizon, targets)`
+        self.sums: dict[float, np.ndarray] = {}  # by level: `INTERVAL_METRICS`, `(4, horizon, targets)`
         self.pinballs, self.crps = np.zeros(len(self.quantiles)), 0.0
 
     def add(self, actual: np.ndarray, made: np.ndarray) -> dict[float, np.ndarray]:
@@ -98,6 +99,7 @@ class IntervalScores:
                 metrics.coverage(actual, low, high, 0),
                 (high - low).mean(axis=0),
                 metrics.winkler(actual, low, high, level, 0),
+                (actual < low).mean(axis=0),
             )
             self.sums[level] = self.sums.get(level, 0.0) + len(actual) * np.stack(score)
             covered[level] = metrics.coverage(actual, low, high, (1, 2))
@@ -107,9 +109,9 @@ class IntervalScores:
         """By level, then in total and per horizon step; and the losses of the quantiles. Plain JSON values."""
         found: dict = {}
         for level, sums in self.sums.items():
-            names, means = ("coverage", "width", "winkler"), sums / self.windows
-            found[f"{level:g}"] = dict(zip(names, means.mean(axis=(1, 2)).tolist(), strict=True)) | {
-                "per_step": dict(zip(names, means.mean(axis=2).tolist(), strict=True))
+            means = sums / self.windows
+            found[f"{level:g}"] = dict(zip(INTERVAL_METRICS, means.mean(axis=(1, 2)).tolist(), strict=True)) | {
+                "per_step": dict(zip(INTERVAL_METRICS, means.mean(axis=2).tolist(), strict=True))
             }
         losses = self.pinballs / self.windows
         named = {column_of(quantile): float(loss) for quantile, loss in zip(self.quantiles, losses, strict=True)}
@@ -129,6 +131,7 @@ class Scoreboard:
         measured = np.where(panel.filled[:, : len(panel.targets)], np.nan, panel.target_values)
         seen = [measured[span] for span in splits.fitted(config.windows.lookback)]
         self.scales = np.stack([metrics.seasonal_scales(rows, season_length) for rows in seen])  # (series, 2, targets)
+        self.squares = np.zeros(len(panel.targets))  # sums over windows of the network's squared errors, each over its scale
         self.pools: dict[str, metrics.Pool] = {}
         self.scaled: dict[str, np.ndarray] = {}  # sums over windows of absolute and squared errors after scaling
         self.of_series: dict[str, np.ndarray] = {}  # sums over windows of absolute errors, `(series,)`
@@ -153,6 +156,9 @@ class Scoreboard:
             absolute = metrics.mae(actual, forecast, (1, 2))  # (windows,)
             self.of_series[name] = self.of_series.get(name, 0.0) + np.bincount(series, absolute, minlength=every)
             mine |= {f"mae_{name}": absolute, f"mase_{name}": metrics.mase(actual, forecast, self.scales[series, :1], (1, 2))}
+        biases, squares = self._relative_errors(forecasts.by[MODEL] - actual, self.scales[series, 0])
+        mine |= {f"bias_{target}": biases[:, target] for target in range(biases.shape[1])}
+        self.squares += squares
         for method, made in forecasts.quantiles.items():
             board = self.intervals.setdefault(method, IntervalScores(self.quantiles, self.levels))
             mine |= {f"{method}_{level:g}": covered for level, covered in board.add(actual, made).items()}
@@ -168,12 +174,32 @@ class Scoreboard:
         for pool, member in zip(self.members, members, strict=True):
             pool.add(actual, self.scaler.undo(member, series), self.scales[series])
 
+    @staticmethod
+    def _relative_errors(errors: np.ndarray, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean errors `(windows, targets)` and the sums of mean squared errors `(targets,)`, over the scales.
+
+        errors: `(windows, horizon, targets)`; scales: `(windows, targets)`, of each window's series. Where one is 0 or NaN, the
+        window does not count.
+        """
+        relative = errors * np.where(scales > 0, 1 / np.where(scales > 0, scales, 1.0), 0.0)[:, None]
+        return relative.mean(axis=1), np.square(relative).mean(axis=1).sum(axis=0)
+
+    def _bias(self) -> dict[str, dict[str, float | None]]:
+        """Return the bias of each target's forecasts as a share of their root mean squared error, and the p-value of none."""
+        sums, biases = self._cutoffs().groupby(level=1).sum(), {}
+        for number, target in enumerate(self.panel.targets):
+            errors = sums[f"bias_{number}"].to_numpy()
+            size = float(np.sqrt(self.squares[number] * self.windows.sum()))
+            share = float(errors.sum()) / size if size > 0 else 0.0
+            biases[target] = {"share": share, "p_value": p_value_of_mean(errors, self.config.windows.horizon)}
+        return biases
+
     def scores(self) -> dict:
         """Plain JSON values, None where undefined."""
         count = int(self.windows.sum())
         members = {"members": [_plain(pool.score()) for pool in self.members]} if self.members else {}
         found = (
-            {"windows": count, "scored_on": self._digest()}
+            {"windows": count, "scored_on": self._digest(), "bias": self._bias()}
             | members
             | {name: self._of(name, pool, count) for name, pool in self.pools.items()}
         )
@@ -219,7 +245,8 @@ class Scoreboard:
         cutoffs = table.index.to_frame(index=False, name=["fold", "cutoff"]).groupby("fold").cutoff.agg(["min", "max"])
         cutoffs.columns = ["first_cutoff", "last_cutoff"]
         sums = table.groupby(level=0).sum()
-        return pd.concat([cutoffs, _means(sums, [name for name in sums.columns if name != "windows"])], axis=1)
+        named = [name for name in sums.columns if name != "windows" and not name.startswith("bias_")]
+        return pd.concat([cutoffs, _means(sums, named)], axis=1)
 
     def _cutoffs(self) -> pd.DataFrame:
         """Sums over the windows of each fold and cutoff."""
@@ -249,12 +276,12 @@ def _plain(values: dict[str, np.ndarray]) -> dict:
     return {name: np.where(np.isfinite(value), np.asarray(value, object), None).tolist() for name, value in values.items()}
 
 
-def summary(board: Scoreboard, kept_epoch: int) -> dict:
-    """What a scoreboard amounts to, as plain JSON values; kept_epoch: the latest that a network was kept at."""
+def summary(board: Scoreboard, trained: bool) -> dict:
+    """Return what a scoreboard amounts to, as plain JSON values; trained: some network is not as it began, untrained."""
     compared, moves = compare_all(board.losses(), board.config.windows.horizon), board.persistence()
     return {
         "verdict": verdict(compared),
-        "advice": advice(compared, moves, kept_epoch, board.config.model.linear_skip),
+        "advice": advice(compared, moves, trained, board.config.model.linear_skip),
         "skill": {name: found.skill for name, found in compared.items()},
         "compared": {name: found.to_json() for name, found in compared.items()},
         "persistence": moves,
@@ -324,12 +351,17 @@ def verdict(compared: Mapping[str, Comparison]) -> str:
     return text[0].upper() + text[1:] + "."
 
 
-def advice(compared: Mapping[str, Comparison], moves: float, kept_epoch: int, linear_skip: bool) -> str:
-    """What to make of the verdict, in one line; empty where the network beats everything.
+def advice(compared: Mapping[str, Comparison], moves: float, trained: bool, linear_skip: bool) -> str:
+    """Return what to make of the verdict, in one line; empty where the network beats everything.
 
-    moves: `Scoreboard.persistence`.
+    moves: `Scoreboard.persistence`; trained: some network is not as it began.
     """
     ended = outcomes(compared)
+    begun = ""
+    if linear_skip and not trained:
+        begun = (
+            "The recurrent part added nothing on the validation part: this forecast is the ridge regression that it began with."
+        )
     if moves < STILL:
         return (
             f"The forecast is almost the last value, shifted: it moves away from it by {moves:.0%} of what truly happens."
@@ -337,11 +369,9 @@ def advice(compared: Mapping[str, Comparison], moves: float, kept_epoch: int, li
         )
     free = [LABELS[name] for verb, names in ended.items() if verb != "beats" for name in names if name != "linear"]
     if free:
-        return f"Do not trust this network yet: {free[0]} costs nothing and may be as good."
-    if kept_epoch == 0 and linear_skip:
-        return (
-            "The recurrent part added nothing on the validation part: this forecast is the ridge regression that it began with."
-        )
+        return f"Do not trust this network yet: {free[0]} costs nothing and may be as good. {begun}".rstrip()
+    if begun:
+        return begun
     if "linear" in ended["is not distinguishable from"]:
         return "Nothing shows that the recurrent part adds anything to a ridge regression: believe it as much as that."
     if "linear" in ended["loses to"]:

@@ -301,7 +301,8 @@ def _write_results(board: _Leaderboard, name: str) -> None:
     chosen = settings.iloc[0]
     cell = next(cell for cell in cells if all(yaml_line(cell.factors[factor]) == chosen[factor] for factor in factors))
     spread = f" (its {chosen.runs} seeds {number(chosen.low)} to {number(chosen.high)})" if chosen.runs > 1 else ""
-    write_best(folder, f"experiment {name}: {label_of(table)} {number(chosen['mean'])} on the validation part{spread}", cell.config)
+    error = f"{label_of(table)} {number(chosen['mean'])} on the validation part{spread}"
+    write_best(folder, f"experiment {name}: {error}", cell.config)
 
 
 def write_best(folder: Run, found: str, config: Config) -> None:

@@ -146,7 +146,8 @@ def check_not_worse(run: Run, fitted: Fitted, parent: Parent) -> None:
     old, new = errors["before"][metric], errors["after"][metric]
     if new > old * (1 + EQUAL) and not parent.even_if_worse:
         raise RunError(
-            f"its {metric.upper()} on the {len(newest)} newest windows is {number(new)}, that of {parent.run.name} is {number(old)}.",
+            f"its {metric.upper()} on the {len(newest)} newest windows is {number(new)}, that of {parent.run.name} is"
+            f" {number(old)}.",
             "Keep the old run, move only its intervals with --intervals-only, or take the new one with --even-if-worse.",
             str(run.directory),
         )

@@ -109,9 +109,8 @@ def _told(settings: pd.DataFrame, metric: str) -> str:
     if pd.isna(best["mean"]):
         return "No run finished."
     factors = settings.columns[: settings.columns.get_loc("mean")]
-    text = (
-        f"Best: {', '.join(f'{factor} {best[factor]}' for factor in factors)}, {metric} {number(best['mean'])} on the validation part"
-    )
+    setting = ", ".join(f"{factor} {best[factor]}" for factor in factors)
+    text = f"Best: {setting}, {metric} {number(best['mean'])} on the validation part"
     if len(settings) == 1 or pd.isna(settings["mean"].iloc[1]):
         return f"{text}."
     second = settings.iloc[1]

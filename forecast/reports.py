@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.config import differences
-from forecast.diagnosis import HEALTHY, Diagnosis, diagnose
+from forecast.diagnosis import HEALTHY, Diagnosis, diagnose, remark
 from forecast.errors import check_installed
 from forecast.evaluation import BASELINES, LABELS, MODEL, coverage
 from forecast.intervals import column_of
@@ -66,7 +66,7 @@ class _Page:
             notes.append("The cutoffs are too few to tell luck from skill; forecast backtest gives more.")
         yield from (f"<p>{html.escape(note)}</p>" for note in notes)
         parts = {
-            "Diagnosis": () if run.folds.exists() else _findings(diagnose(run)),
+            "Diagnosis": () if run.folds.exists() else _findings(diagnose(run), remark(run)),
             "Forecast": self._forecasts(predictions, shown),
             "Errors": self._errors(metrics, per_series),
             "Training": self._training(metrics),
@@ -89,20 +89,20 @@ class _Page:
         future = predictions[:0]
         if run.forecast.exists():
             future = read_series(run, run.forecast, shown)
-        recent = predictions[:0]  # a backtest keeps no rows
+        recent = pd.DataFrame(columns=["series_id", "timestamp"])  # a backtest keeps no rows
         if run.recent.exists():
             recent = read_series(run, run.recent, shown)
         contract = run.read_json(run.contract)
         freq = None if contract["timezone"] else contract.get("freq")
-        for number, (series_id, target) in enumerate(panels_of(predictions)):
+        for place, (series_id, target) in enumerate(panels_of(predictions)):
             own, ahead = (rows[(rows.series_id == series_id) & (rows.target == target)] for rows in (predictions, future))
             before = recent[recent.series_id == series_id].set_index("timestamp").get(target, pd.Series(dtype=float))
             title = f"{series_id}: {target}"
-            yield drawn(_forecast(title, own, ahead, before, freq), f"forecast-{number}")
+            yield drawn(_forecast(title, own, ahead, before, freq), f"forecast-{place}")
             if len(ahead):
                 quantiles = [column_of(end) for pair in pairs_of_quantiles(ahead) for end in pair]
                 columns = ["timestamp", MODEL, *sorted(quantiles)[: 2 * MOST_BANDS]]
-                yield table(ahead[columns], f"{title}: what comes next, with the ends of its intervals.", f"future-{number}")
+                yield table(ahead[columns], f"{title}: what comes next, with the ends of its intervals.", f"future-{place}")
 
     def _errors(self, metrics: dict, per_series: pd.DataFrame) -> Iterator[str]:
         yield table(_scores(metrics), f"On the test part: {metrics['test']['windows']} windows that chose nothing.")
@@ -174,15 +174,14 @@ def _keys(run: Run) -> dict[str, str]:
     return {key: yaml_line(value) for key, value in differences(run.read_config()).items()}
 
 
-def _findings(found: list[Diagnosis]) -> Iterator[str]:
-    if not found:
-        yield f"<p>{HEALTHY}</p>"
-        return
+def _findings(findings: list[Diagnosis], remark: str) -> Iterator[str]:
     items = [
         f"<li><strong>{html.escape(one.name.capitalize())}:</strong> {html.escape(one.evidence)} {html.escape(one.remedy)}</li>"
-        for one in found
+        for one in findings
     ]
-    yield f'<ul class="findings">{"".join(items)}</ul>'
+    yield f'<ul class="findings">{"".join(items)}</ul>' if items else f"<p>{HEALTHY}</p>"
+    if remark:
+        yield f"<p>{html.escape(remark)}</p>"
 
 
 def _forecast(title: str, predictions: pd.DataFrame, future: pd.DataFrame, before: pd.Series, freq: str | None) -> Chart:

@@ -157,7 +157,15 @@ def _trained(run: Run, again: Run, config: Config, initial: dict | None, toleran
     elif again.history.exists():
         yield _epochs(run, again, config, tolerance)
     yield _weights(run, again, tolerance)
-    yield _compared("metrics", run.read_json(run.metrics), again.read_json(again.metrics), tolerance)
+    before = run.read_json(run.metrics)
+    yield _compared("metrics", before, _recorded(before, again.read_json(again.metrics)), tolerance)
+
+
+def _recorded(before: object, now: object) -> object:
+    """Return a JSON document without the keys that an earlier one lacks; versions come to measure more."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return {key: _recorded(before[key], value) for key, value in now.items() if key in before}
+    return now
 
 
 def _epochs(run: Run, again: Run, config: Config, tolerance: float) -> Stage:

@@ -97,6 +97,11 @@ def bootstrap(samples: np.ndarray, block: int, rng: np.random.Generator, level: 
     return float(low), float(high)
 
 
+def p_value_of_mean(samples: np.ndarray, horizon: int) -> float | None:
+    """Return the p-value that the mean of samples at successive cutoffs is zero; None where the cutoffs are too few."""
+    return diebold_mariano(samples, horizon) if len(samples) >= FEWEST_HORIZONS * max(horizon, 2) else None
+
+
 def ljung_box(residuals: np.ndarray, lags: int) -> tuple[np.ndarray, float]:
     """Autocorrelations `(lags,)` of successive residuals, and the p-value that all of them are zero (Ljung & Box 1978).
 

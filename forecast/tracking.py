@@ -123,4 +123,5 @@ def _forgiven(tracker: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        log.warning("%s could not record this (%s: %.200s); the run's own files hold everything.", tracker, type(error).__name__, error)
+        failure = f"{type(error).__name__}: {error!s:.200}"
+        log.warning("%s could not record this (%s). The run's own files hold everything.", tracker, failure)

@@ -494,5 +494,5 @@ def _score(run: Run, prepared: Prepared, linear: Linear, kept: dict[int, int]) -
         "linear_strength": dict(zip(prepared.panel.targets, linear.strength, strict=True)),
     }
     scores = {"validation": validation.scores(), "test": test.scores()}
-    run.write_json(run.metrics, summary(test, max(kept.values())) | details | scores)
+    run.write_json(run.metrics, summary(test, any(kept.values()) or run.parent.exists()) | details | scores)
     return fitted

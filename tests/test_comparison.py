@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from forecast.cli import app
 from forecast.comparison import compare
+from forecast.console import compared
 from forecast.errors import RunError
 from forecast.loading import load_config
 from forecast.runs import Run
@@ -37,6 +38,16 @@ def test_the_best_comes_first_with_what_makes_the_difference(sales, worse, tmp_p
     assert "training.batch_size" not in table, "which both have"
     assert table.coverage_80.between(0, 1).all()
     assert (tmp_path / "compared.png").stat().st_size > 1000
+
+
+def test_a_tiny_lead_is_no_negative_zero():
+    row = {"mae": 1e9, "rmse": 2e9, "mase": 1.0, "parameters": 9, "seconds": 1.0, "low": -1e-5, "high": 1e-5, "p_value": 0.5}
+    table = pd.DataFrame([row | {"run": "a", "worse_by": 0.0}, row | {"run": "b", "worse_by": -1e-5, "mae": 1e9 + 10}])
+    _, first, second, _ = compared(table)
+    assert "1,000,000,000" in first
+    assert "1,000,000,010" in second
+    assert "0.0% (0..0)" in second
+    assert "-0" not in second
 
 
 def test_any_metric_ranks(sales, worse):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from forecast.cli import app
-from forecast.diagnosis import diagnose
+from forecast.config import Config
+from forecast.diagnosis import _of_a_curve, _of_the_bias, _of_the_forecast, _of_the_intervals, diagnose, remark
 from forecast.errors import RunError
+from forecast.evaluation import BASELINES, MODEL
 from forecast.runs import Run
 from forecast.training import train
 
@@ -41,6 +44,18 @@ def shifted() -> np.ndarray:
     return values
 
 
+def rising() -> np.ndarray:
+    """The last fifth rises to where no row has been before."""
+    return hourly() + np.maximum(np.arange(1500) - 1200, 0) / 5
+
+
+def noisier() -> np.ndarray:
+    """The noise of the last fifth is six times as strong."""
+    values = hourly()
+    values[1200:] += np.random.default_rng(7).normal(0, 0.6, 300)
+    return values
+
+
 ILLNESSES = {
     "learning rate x100": ("unstable training", hourly(), PLAIN, {"learning_rate": 0.1}),
     "three epochs": ("underfitting", hourly(), PLAIN, {"epochs": 3, "learning_rate": 3e-4}),
@@ -60,6 +75,9 @@ ILLNESSES = {
     ),
     "another world in the test part": ("the test part differs from what came before", shifted(), {}, {}),
     "random walk": ("no better than persistence", walk(), {}, {}),
+    "a ridge regression is better": ("worse than a baseline", hourly(), PLAIN, {"epochs": 2}),
+    "the test part rises": ("biased forecasts", rising(), PLAIN, {"epochs": 5}),
+    "noisier in the test part": ("intervals too narrow", noisier(), {}, {"epochs": 2}),
 }  # fmt: skip
 
 
@@ -97,6 +115,141 @@ def test_a_planted_illness_is_named(illness, tmp_path):
 @pytest.mark.parametrize("values", [hourly(), yearly(), hourly(600, 1.0)], ids=["hourly", "yearly", "noisy"])
 def test_the_healthy_are_left_alone(values, tmp_path):
     assert diagnose(trained(tmp_path, values, {}, {"epochs": 100})) == []
+
+
+CONFIG = {"data": {"path": "a.csv", "timestamp": "t", "target": ["y"]}, "windows": {"lookback": 3, "horizon": 2}}
+
+
+def config(**sections: dict) -> Config:
+    return Config.model_validate(CONFIG | sections)
+
+
+def scored(compared: dict | None = None, **test: object) -> dict:
+    """Metrics of a network that is twice as good as every baseline, but for what is told."""
+    skills = {name: {"skill": 0.5} for name in BASELINES} | (compared or {})
+    scores = {name: {"total": {"mase": 1.0, "mae_scaled": 1.0 if name == MODEL else 2.0}} for name in (MODEL, *BASELINES)}
+    whole = scores | {"windows": 100} | test
+    return {"compared": skills, "validation": scores, "test": whole}
+
+
+COMPARED = {
+    "ridge is better": ({"linear": {"skill": -0.2}}, True, "worse than a baseline", "120% of that of linear"),
+    "a later baseline": ({"theta": {"skill": -0.1, "p_value": 0.01}}, True, "worse than a baseline", "110% of that of theta"),
+    "naive is exact": ({"naive": {"skill": None}}, True, "worse than a baseline", "infinitely many times of that of naive"),
+    "several": ({"drift": {"skill": -0.1}, "linear": {"skill": -0.2}}, True, "worse than a baseline", "of that of drift, 120% of"),
+    "luck": ({"theta": {"skill": 0.04, "p_value": 0.3}}, True, "no better than a baseline", r"96% \(p 0.3\) of that of theta"),
+    "as good as ridge, without it": ({"linear": {"skill": 0.0}}, False, "no better than a baseline", "100% of that of linear"),
+    "no signal is said once": ({"mean": {"skill": -0.1}, "drift": {"skill": 0.0}}, True, "no signal", "110% of that of the mean"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("compared", "skip", "name", "evidence"), COMPARED.values(), ids=COMPARED)
+def test_every_baseline_on_the_scoreboard_is_compared(compared, skip, name, evidence):
+    (finding,) = _of_the_forecast(config(model={"linear_skip": skip}), scored(compared))
+    assert finding.name == name
+    assert re.search(evidence, finding.evidence), finding.evidence
+
+
+@pytest.mark.parametrize("compared", [{}, {"linear": {"skill": 0.0}}, {"linear": {"skill": -0.02, "p_value": 0.4}}], ids=str)
+def test_a_network_that_began_as_the_ridge_regression_may_be_near_it(compared):
+    assert _of_the_forecast(config(), scored(compared)) == []
+
+
+BIASES = {
+    "much, and no chance": (0.5, 0.001, True),
+    "too low": (-0.5, 0.001, True),
+    "may be chance": (0.5, 0.2, False),
+    "too few cutoffs to say": (0.5, None, False),
+    "no chance, but little": (0.1, 1e-9, False),
+}
+
+
+@pytest.mark.parametrize(("share", "p_value", "told"), BIASES.values(), ids=BIASES)
+def test_a_bias_is_told_where_it_is_large_and_no_chance(share, p_value, told):
+    found = _of_the_bias(config(), scored(bias={"y": {"share": share, "p_value": p_value}}))
+    assert [finding.name for finding in found] == ["biased forecasts"] * told
+    assert not told or f"too {'high' if share > 0 else 'low'}" in found[0].evidence
+
+
+REMEDIES = {
+    "the median": ({"training": {"loss": "mae"}}, "training.loss: mse"),
+    "logarithms": ({"scaling": {"transform": "log1p"}}, "scaling.transform: none"),
+    "else": ({}, "model.normalization: last"),
+}
+
+
+@pytest.mark.parametrize(("sections", "remedy"), REMEDIES.values(), ids=REMEDIES)
+def test_the_remedy_of_a_bias_is_that_of_its_cause(sections, remedy):
+    (finding,) = _of_the_bias(config(**sections), scored(bias={"y": {"share": 0.6, "p_value": 0.0}}))
+    assert remedy in finding.remedy
+
+
+INTERVALS = {  # level, share within, share below, windows of a horizon of 2 steps
+    "as asked for": ("80", 0.81, 0.1, 1000, []),
+    "somewhat narrow": ("80", 0.72, 0.14, 1000, []),
+    "narrow": ("80", 0.6, 0.2, 200, ["intervals too narrow"]),
+    "narrow by 12 windows": ("80", 0.6, 0.2, 12, []),
+    "none within, by 12 windows": ("80", 0.0, 0.5, 12, ["intervals too narrow"]),
+    "narrow at 95%": ("95", 0.9, 0.05, 500, ["intervals too narrow"]),
+    "wide": ("80", 0.99, 0.005, 200, ["intervals too wide"]),
+    "all within, by 20 windows": ("80", 1.0, 0.0, 20, []),
+    "skewed": ("80", 0.8, 0.19, 400, ["skewed intervals"]),
+    "skewed to the other side": ("80", 0.8, 0.01, 400, ["skewed intervals"]),
+    "skewed by 20 windows": ("80", 0.8, 0.19, 20, []),
+    "of an earlier version": ("80", 0.8, None, 400, []),
+}
+
+
+@pytest.mark.parametrize(("level", "coverage", "below", "windows", "names"), INTERVALS.values(), ids=INTERVALS)
+def test_intervals_are_told_where_chance_does_not_make_them(level, coverage, below, windows, names):
+    found = {"coverage": coverage, "coverage_low": None, "coverage_high": None} | ({} if below is None else {"below": below})
+    made = {method: {"levels": {level: found}} for method in ("conformal", "adaptive")}
+    metrics = scored(windows=windows, intervals=made)
+    assert [finding.name for finding in _of_the_intervals(config(), metrics)] == names
+    found |= {"coverage_low": 0.0, "coverage_high": 1.0}
+    assert not {"intervals too narrow", "intervals too wide"} & {one.name for one in _of_the_intervals(config(), metrics)}
+
+
+NOISE = np.random.default_rng(8).normal(0, 1, 40)
+CURVES = {
+    "a perfect fit": (np.zeros(13), None),
+    "learned, then perfect": (np.r_[1.0, np.zeros(12)], None),
+    "falls and stays": (np.r_[1.0, 0.5 + 0.01 * NOISE], None),
+    "falls slowly": (1 - 0.01 * np.arange(41) + 0.005 * np.r_[0, NOISE], None),
+    "nothing gained": (1 + 0.05 * np.r_[0, np.abs(NOISE)], "validation loss without a trend"),
+    "up and down": (np.r_[3.0, 1 + 0.2 * NOISE.clip(-1, 1)], "validation loss without a trend"),
+}
+
+
+@pytest.mark.parametrize(("errors", "name"), CURVES.values(), ids=CURVES)
+def test_curves(errors, name):
+    history = pd.DataFrame({"loss": errors, "val_loss": errors, "gradient_norm": 1.0})
+    found = _of_a_curve(history, int(np.argmin(errors)) or 1, config(model={"linear_skip": False}))
+    assert [finding.name for finding in found] == ([name] if name else [])
+
+
+@pytest.mark.parametrize(
+    ("kept", "losses", "skip", "sentence"),
+    [
+        (0, 1 + 0.05 * np.r_[0, np.abs(NOISE)], True, "The network is the linear baseline: epoch 0 was kept, because none of 40"),
+        (
+            7,
+            1 + 0.05 * np.r_[0.0, NOISE],
+            True,
+            "The network is hardly more than the linear baseline, as which it began: its best",
+        ),
+        (40, np.r_[1.0, np.linspace(0.9, 0.5, 40)], True, ""),
+        (0, 1 + 0.05 * np.r_[0, np.abs(NOISE)], False, ""),
+    ],
+    ids=["epoch 0", "by chance", "learned", "began as nothing"],
+)
+def test_a_network_that_is_the_linear_baseline_is_said_to_be(tmp_path, kept, losses, skip, sentence):
+    run = Run.create("x", tmp_path / "run")
+    run.write_text(run.config, config(model={"linear_skip": skip}).to_yaml())
+    run.write_json(run.metrics, {"kept_epochs": {"1": kept}})
+    run.write_table(run.history, pd.DataFrame({"seed": 1, "epoch": range(41), "val_loss": losses}))
+    assert remark(run).startswith(sentence)
+    assert bool(remark(run)) == bool(sentence)
 
 
 @pytest.mark.slow

@@ -40,33 +40,36 @@ def test_two_exact_forecasts_are_equal():
 
 
 ADVICE = {
-    "wins": ({}, 5, True, ""),
-    "naive is better": ({"naive": -0.1}, 5, True, "Do not trust this network yet: naive costs nothing and may be as good."),
-    "naive is exact": ({"naive": None}, 5, True, "Do not trust this network yet: naive costs nothing"),
-    "the skip alone": ({"linear": 0.0}, 0, True, "The recurrent part added nothing"),
-    "linear is better": ({"linear": -0.1}, 5, False, "A ridge regression does better: set model.linear_skip: true"),
-    "linear is better beside a skip": ({"linear": -0.1}, 5, True, "A ridge regression does better."),
+    "wins": ({}, True, True, ""),
+    "naive is better": ({"naive": -0.1}, True, True, "Do not trust this network yet: naive costs nothing and may be as good."),
+    "naive is exact": ({"naive": None}, True, True, "Do not trust this network yet: naive costs nothing"),
+    "the skip alone": ({"linear": 0.0}, False, True, "The recurrent part added nothing"),
+    "linear is better": ({"linear": -0.1}, True, False, "A ridge regression does better: set model.linear_skip: true"),
+    "linear is better beside a skip": ({"linear": -0.1}, True, True, "A ridge regression does better."),
 }
 
 
-@pytest.mark.parametrize(("changed", "kept", "skip", "told"), ADVICE.values(), ids=ADVICE.keys())
-def test_advice(changed, kept, skip, told):
+@pytest.mark.parametrize(("changed", "trained", "skip", "told"), ADVICE.values(), ids=ADVICE.keys())
+def test_advice(changed, trained, skip, told):
     compared = {name: Comparison(skill) for name, skill in (dict.fromkeys(BASELINES, 0.5) | changed).items()}
-    assert advice(compared, 1.0, kept, skip).startswith(told)
-    assert bool(advice(compared, 1.0, kept, skip)) == bool(told)
+    assert advice(compared, 1.0, trained, skip).startswith(told)
+    assert bool(advice(compared, 1.0, trained, skip)) == bool(told)
+    assert advice(compared, 1.0, False, True).endswith("this forecast is the ridge regression that it began with.")
 
 
 def test_a_difference_that_may_be_luck_is_no_victory():
     compared = dict.fromkeys(BASELINES, Comparison(0.5, 0.4, 0.6, 0.001)) | {"naive": Comparison(0.3, -0.1, 0.6, 0.2)}
     assert "is not distinguishable from naive (30%, 95% CI -10..60, p 0.2)" in verdict(compared)
-    assert advice(compared, 1.0, 5, True).startswith("Do not trust this network yet: naive")
+    assert advice(compared, 1.0, True, True).startswith("Do not trust this network yet: naive")
     compared |= {"naive": Comparison(0.5, 0.4, 0.6, 0.001), "linear": Comparison(0.01, -0.1, 0.2, 0.3)}
-    assert advice(compared, 1.0, 5, True).startswith("Nothing shows that the recurrent part adds anything to a ridge regression")
+    assert advice(compared, 1.0, True, True).startswith(
+        "Nothing shows that the recurrent part adds anything to a ridge regression"
+    )
 
 
 def test_the_last_value_shifted_is_called_so():
     compared = dict.fromkeys(BASELINES, Comparison(0.5))
-    assert advice(compared, 0.03, 5, True).startswith(
+    assert advice(compared, 0.03, True, True).startswith(
         "The forecast is almost the last value, shifted: it moves away from it by 3%"
     )
 
@@ -83,6 +86,7 @@ def test_interval_scores_of_pieces_are_those_of_the_whole():
     found = pieces.scores()["levels"]["80"]
     assert found["coverage"] == pytest.approx(np.mean((low <= actual) & (actual <= high)))
     assert found["width"] == pytest.approx((high - low).mean())
+    assert found["below"] == pytest.approx(np.mean(actual < low))
     assert found["per_step"]["width"] == pytest.approx((high - low).mean(axis=(0, 2)).tolist())
     assert whole.scores()["crps"] == pytest.approx(pieces.scores()["crps"])
 

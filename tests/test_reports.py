@@ -13,11 +13,12 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from forecast.backtesting import backtest
 from forecast.cli import app
 from forecast.diagnosis import diagnose
 from forecast.errors import RunError
-from forecast.pages import Chart, Line, drawn, page, table
-from forecast.reports import report
+from forecast.pages import Chart, Line, drawn, number, page, spread_of, table
+from forecast.reports import _forecast, report
 from forecast.runs import Run
 from forecast.training import train
 
@@ -42,7 +43,8 @@ def test_train_ends_with_a_report_that_begins_with_the_verdict(sales):
     assert "data.csv" in text
     assert "Within the 80% interval: " in text
     future = pd.read_csv(run.forecast)
-    assert all(f"<td>{value:.4g}</td>" in text for value in future.forecast), "what comes next, in numbers"
+    texts = [number(value, spread_of(future.forecast)) for value in future.forecast]
+    assert all(f"<td>{value}</td>" in text for value in texts), "what comes next, in numbers"
 
 
 @pytest.mark.slow
@@ -70,17 +72,30 @@ def test_a_damaged_run_is_told(sales, tmp_path, text):
     shutil.copytree(sales / "run", tmp_path / "run")
     (tmp_path / "run" / "metrics.json").write_text(text)
     for explain in (report, diagnose):
-        with pytest.raises(RunError, match="its files do not hold what a run's do"):
+        with pytest.raises(
+            RunError, match=r"cannot be explained \(.*\n.*If a file in it was changed, train again. If not, this is a bug"
+        ):
             explain(tmp_path / "run")
 
 
 @pytest.mark.slow
-def test_a_page_that_cannot_be_made_costs_no_training(sales, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("forecast.reports._residuals", None)
-    run = train(sales / "config.yaml", tmp_path / "run")
-    assert run.finished
-    assert not run.report.exists()
-    assert "report.html could not be made" in caplog.text
+def test_columns_may_be_called_like_those_of_the_tool(tmp_path):
+    days, rng = pd.date_range("2024-01-01", periods=60), np.random.default_rng(0)
+    targets, covariates = ["cutoff", "target", "run", "day_of_week_sin"], ["step", "actual", "forecast", "q0.1", "windows"]
+    series = [
+        pd.DataFrame(rng.normal(9, 1, (60, 9)), columns=[*targets, *covariates]).assign(time=days, series=name, name=1.5)
+        for name in ("cutoff", "timestamp")
+    ]
+    pd.concat(series).to_csv(tmp_path / "data.csv", index=False)
+    (tmp_path / "config.yaml").write_text(
+        f"data: {{path: data.csv, timestamp: time, target: {targets}, series_id: series, past_covariates: {covariates[:2]},"
+        f" known_covariates: {covariates[2:]}, static_covariates: name}}\nsplits: {{validation: 10, test: 10}}\n"
+        "windows: {lookback: 7, horizon: 1}\nmodel: {units: 2}\ntraining: {epochs: 1}\nbacktest: {folds: 1}\n"
+    )
+    run = train(tmp_path / "config.yaml", tmp_path / "run")
+    assert diagnose(run) is not None
+    for text in (report(run).read_text(), report(backtest(tmp_path / "config.yaml", tmp_path / "backtest")).read_text()):
+        assert all(f"{name}: {target}" in text for name in ("cutoff",) for target in targets)
 
 
 def test_nothing_in_a_page_is_code_but_its_own():
@@ -100,6 +115,39 @@ def test_numbers_of_a_chart_are_json_and_missing_ones_null():
     assert '"x":[0,1,2,3]' in drawn(chart, "one")
     small = Chart("t", "w", np.arange(2), [Line("l", np.array([1.0, 1.23456e-9]), "other")], "", "", log=True)
     assert '"values":[1.0,1.235e-09]' in drawn(small, "one")
+
+
+NUMBERS = {
+    "as they are": ([14.4213, 0.5, 1234.6], ["14.42", "0.5", "1235"]),
+    "near a billion": ([1_000_000_001.2, 1_000_000_004.5], ["1,000,000,001.2", "1,000,000,004.5"]),
+    "around a billion": ([999_123_456.7, 1_200_000_000.0], ["999,123,457", "1,200,000,000"]),
+    "near one": ([1.00001, 1.00002], ["1.00001", "1.00002"]),
+    "of any size": ([1e-9, 3e20, 0.0, -0.0], ["1e-09", "3e+20", "0", "0"]),
+    "missing": ([float("nan"), 2.0], ["", "2"]),
+}
+
+
+@pytest.mark.parametrize(("values", "texts"), NUMBERS.values(), ids=NUMBERS)
+def test_numbers_that_differ_look_different(values, texts):
+    assert re.findall("<td>(.*?)</td>", table(pd.DataFrame({"value": values}), "")) == texts
+
+
+def one_step(days: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Forecasts of a horizon of 1, and that of the day after them."""
+    cutoffs = pd.date_range("2024-01-01", periods=days + 1)
+    rows = pd.DataFrame({"cutoff": cutoffs, "timestamp": cutoffs + pd.Timedelta("1D"), "step": 1, "actual": 2.0, "forecast": 1.0})
+    rows = rows.assign(seasonal_naive=0.0, **{"q0.1": 0.5, "q0.9": 1.5})
+    return rows[:-1], rows[-1:].drop(columns=["cutoff", "actual", "seasonal_naive"])
+
+
+def test_a_chart_of_a_horizon_of_1_has_one_line_bands_and_the_future():
+    chart = _forecast("a: y", *one_step(50), pd.Series(dtype=float, index=pd.DatetimeIndex([])), "D")
+    values = {line.label: line.values for line in chart.lines}
+    assert np.isfinite(values["forecast"]).tolist() == [True] * 50 + [False]
+    assert np.isfinite(values["future"]).tolist() == [False] * 50 + [True]
+    assert np.isfinite(values["80% low"]).all()
+    assert chart.bands == [(4, 5, 0.14)]
+    assert "and 1 step ahead" in chart.told
 
 
 @contextlib.contextmanager
@@ -157,6 +205,29 @@ def test_a_browser_opens_it_without_a_complaint(which, width, sales, many_series
             assert tab.evaluate("document.documentElement.scrollWidth") <= WIDTHS[width], "nothing sticks out"
     assert told == []
     assert asked == [run.report.resolve().as_uri()] * 2
+
+
+@pytest.mark.slow
+def test_a_browser_draws_a_future_of_one_step_and_large_numbers(tmp_path):
+    predictions, future = one_step(50)
+    large = ["actual", "forecast", "seasonal_naive", "q0.1", "q0.9"]
+    predictions[large] += 1e9
+    future[["forecast", "q0.1", "q0.9"]] += 1e9
+    chart = _forecast("a: y", predictions, future, pd.Series(dtype=float, index=pd.DatetimeIndex([])), "D")
+    (tmp_path / "page.html").write_text(page("x", [drawn(chart, "one")]))
+    with browser() as chromium:
+        tab = chromium.new_page()
+        tab.goto((tmp_path / "page.html").as_uri())
+        assert tab.evaluate("[1, 2, 3, 4].map((place) => isolated(shown[0].chart, place))") == [[], [], [], [50]]
+        pixel = """() => {
+            const chart = shown[0].chart;
+            const [x, y] = [chart.valToPos(chart.data[0][50], "x", true), chart.valToPos(chart.data[4][50], "y", true)];
+            return [...chart.ctx.getImageData(x - 1, y, 1, 1).data];
+        }"""
+        red, green, blue, alpha = tab.evaluate(pixel)
+        assert red > 150 > max(green, blue), "the dot of the future"
+        labels = tab.evaluate("labels(shown[0].chart, [1e9, 1e9 + 0.5, 1e9 + 1])")
+        assert labels == ["1,000,000,000", "1,000,000,000.5", "1,000,000,001"]
 
 
 @pytest.mark.slow

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from forecast.cli import app
 from forecast.config import TrainingConfig
+from forecast.console import trained
+from forecast.diagnosis import diagnose
 from forecast.errors import ConfigError, DataError, RunError
 from forecast.evaluation import BASELINES, MODEL
 from forecast.exports import export
@@ -123,7 +125,10 @@ def test_a_run_is_whole(project, tmp_path):
     assert metrics["test"][MODEL]["per_step"]["mae"] == pytest.approx(per_step.tolist())
     per_target = errors.groupby(predictions.target).mean()
     assert metrics["test"][MODEL]["per_target"]["visits"]["mae"] == pytest.approx(per_target["visits"])
-    assert set(metrics["validation"]) == {"windows", "scored_on", MODEL, *BASELINES}
+    assert set(metrics["validation"]) == {"windows", "scored_on", "bias", MODEL, *BASELINES}
+    relative = (predictions[MODEL] - predictions.actual)[predictions.target == "visits"]
+    share = metrics["test"]["bias"]["visits"]["share"]
+    assert share == pytest.approx(relative.mean() / np.sqrt(np.square(relative).mean()), rel=0.2), "series of one size"
     assert set(metrics["test"]) == set(metrics["validation"]) | {"intervals"}
     within = (predictions["q0.1"] <= predictions.actual) & (predictions.actual <= predictions["q0.9"])
     found = metrics["test"]["intervals"]["adaptive"]["levels"]["80"]
@@ -133,6 +138,47 @@ def test_a_run_is_whole(project, tmp_path):
     contract = run.read_json(run.contract)
     assert (contract["rows"], contract["freq"], contract["repairs"]) == (240, "MS", [])
     assert contract["parts"]["test"] == {"windows": 36}
+
+
+STEPS = {  # that come after the result is complete, and what they are called
+    "_certify": "checking for leaks",
+    "_forecast": "writing forecast.csv",
+    "_explain": "measuring what the network looks at",
+    "write_plots": "drawing the plots",
+    "report": "writing report.html",
+    "Run.forget_checkpoint": "removing the checkpoint",
+}
+
+
+def divide_by_zero(*_: object) -> None:
+    raise ZeroDivisionError("float division by zero")
+
+
+@pytest.mark.slow
+def test_what_only_explains_a_result_fails_no_training(project, tmp_path, monkeypatch, caplog):
+    for name in STEPS:
+        monkeypatch.setattr(f"forecast.training.{name}", divide_by_zero)
+    run = train(project(), tmp_path / "run")
+    assert run.finished
+    assert len(predict(run)) == 3
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    for step in STEPS.values():
+        (line,) = [line for line in lines if line.startswith(step)]
+        assert "failed (ZeroDivisionError: float division by zero). This is a bug in forecast." in line
+        assert line.endswith(f"the traceback, which is in {run.log}.")
+    assert run.log.read_text().count("in divide_by_zero") == len(STEPS)
+
+
+@pytest.mark.slow
+def test_a_perfect_fit_is_explained(project, tmp_path, monkeypatch):
+    months = pd.date_range("2010-01-01", periods=120, freq="MS")
+    sales = np.r_[np.full(105, 5.0), np.random.default_rng(0).normal(5, 1, 15)]  # nothing to learn before the test part
+    run = train(project(pd.DataFrame({"month": months, "sales": sales})), tmp_path / "run")
+    assert pd.read_csv(run.history).val_loss.tolist() == [0.0, 0.0, 0.0]
+    assert run.report.exists()
+    assert "unstable training" not in [finding.name for finding in diagnose(run)]
+    monkeypatch.setattr("forecast.console.diagnose", divide_by_zero)
+    assert list(trained(run, run.read_json(run.metrics)))[-1].startswith("Next: forecast predict"), "whatever fails"
 
 
 @pytest.mark.slow
