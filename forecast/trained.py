@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from forecast.config import Config, DataConfig
 from forecast.contracts import Contract
-from forecast.errors import DAMAGED, DataError, RunError, did_you_mean, first_few
+from forecast.errors import DAMAGED, DataError, InternalError, RunError, did_you_mean, first_few
 from forecast.intervals import Intervals, quantiles_of
 from forecast.models.architectures import describe_network
 from forecast.models.description import KNOWN, Network
@@ -288,24 +288,46 @@ def read_rows_of(run: Run, trained: Trained, data: str | Path | None, keep_parti
         grid = replace(grid, keep_partial=grid.keep_partial or keep_partial)
         panel = read_panel(trained.config.data.model_copy(update={"freq": trained.contract.freq}), data, grid)
         return named_as_trained(panel, trained)
-    config = trained.config.data
-    kept = DataConfig(
-        path=str(run.recent),
-        timestamp=["timestamp"],
-        target=config.target,
-        past_covariates=config.past_covariates,
-        known_covariates=config.known_covariates,
-        static_covariates=config.static_covariates,
-        static_categories=config.static_categories,
-        calendar=config.calendar,
-        series_id=["series_id"],
-        freq=trained.contract.freq,
-        timezone=trained.contract.timezone,
-    )
-    panel = read_panel(kept)
+    panel = _read_recent(run, trained.config.data, trained.contract.freq, trained.contract.timezone)
     if panel.series_ids != trained.scaler.series_ids or str(panel.timestamps.max()) != trained.contract.last_timestamp:
         raise RunError("these are not the rows that the contract and the scaler are of.", DAMAGED, str(run.recent))
     return panel
+
+
+def check_recent(run: Run, panel: Panel, config: DataConfig) -> None:
+    """Read the last rows of a panel back from the run, before anything is trained that could not be opened without them.
+
+    Raises:
+        InternalError: they cannot be read, or are of other series or timestamps.
+    """
+    zone = str(panel.timestamps.tz) if panel.timestamps.tz else None
+    try:
+        again = _read_recent(run, config, panel.freq, zone)
+    except DataError as error:
+        raise InternalError(f"the last rows of the data cannot be read back: {error}") from error
+    if again.series_ids != panel.series_ids or str(again.timestamps.max()) != str(panel.timestamps.max()):
+        raise InternalError("the last rows of the data are of other series or timestamps when they are read back.")
+
+
+def _read_recent(run: Run, config: DataConfig, freq: str, timezone: str | None) -> Panel:
+    """Read the rows that a run kept. config: of the data that it was trained on."""
+    from forecast.data import read_panel
+
+    return read_panel(
+        DataConfig(
+            path=str(run.recent),
+            timestamp=["timestamp"],
+            target=config.target,
+            past_covariates=config.past_covariates,
+            known_covariates=config.known_covariates,
+            static_covariates=config.static_covariates,
+            static_categories=config.static_categories,
+            calendar=config.calendar,
+            series_id=["series_id"],
+            freq=freq,
+            timezone=timezone,
+        )
+    )
 
 
 def named_as_trained(panel: Panel, trained: Trained) -> Panel:

@@ -49,7 +49,7 @@ from forecast.reports import report
 from forecast.runs import Run
 from forecast.scoring import Fitted, calibrated, costs_of_missing, score, scoreboard
 from forecast.tracking import check_trackers, tracked
-from forecast.trained import median_of, member_prefix, network_of, read_members, read_training_rows, recent_rows
+from forecast.trained import check_recent, median_of, member_prefix, network_of, read_members, read_training_rows, recent_rows
 
 if TYPE_CHECKING:
     from forecast.models.callbacks import Progress
@@ -275,6 +275,7 @@ def _record_inputs(run: Run, prepared: Prepared, parent: Parent | None) -> None:
     if parent:
         run.write_json(run.parent, parent.to_json())
     run.write_table(run.recent, recent_rows(panel, config))
+    check_recent(run, panel, config.data)
     whole = changed(config, {"data.path": os.path.relpath(config.data.path, run.directory)}) if parent else config
     run.write_text(run.config, whole.to_yaml())  # the last, since with it a training can be resumed
     log.info("%s: %d rows, %d series; windows: %s", panel.source, len(panel.values), len(panel.series_ids), counts)

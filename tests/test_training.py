@@ -14,7 +14,7 @@ from forecast.cli import app
 from forecast.config import TrainingConfig
 from forecast.console import trained
 from forecast.diagnosis import diagnose
-from forecast.errors import ConfigError, DataError, RunError
+from forecast.errors import ConfigError, DataError, InternalError, RunError
 from forecast.evaluation import BASELINES, MODEL
 from forecast.exports import export
 from forecast.files import sha256_of
@@ -24,7 +24,7 @@ from forecast.models.numpy_runtime import forward
 from forecast.prediction import predict
 from forecast.preparation import BATCH_SIZES, batch_sizes, prepare
 from forecast.runs import Run
-from forecast.trained import read_trained
+from forecast.trained import read_trained, recent_rows
 from forecast.training import train
 from forecast.windows import Windows
 from tests.conftest import seasonal_rows
@@ -523,3 +523,19 @@ def test_the_spread_between_seeds_is_shown(ensemble, tmp_path):
     assert "network 3/3  epoch 2/2" in shown.stderr
     lowest, highest = (line.split() for line in shown.stdout.splitlines() if "of 3 seeds" in line)
     assert float(lowest[4]) < float(highest[4])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows.assign(series_id="x"), "are of other series or timestamps when they are read back"),
+        (lambda rows: rows[:-1], "are of other series or timestamps"),
+        (lambda rows: rows.assign(timestamp="?"), "cannot be read back: .*`timestamp` '.' is in no form"),
+    ],
+    ids=["series", "timestamps", "unreadable"],
+)
+def test_rows_that_a_run_could_not_read_back_stop_it_before_training(project, tmp_path, monkeypatch, change, message):
+    monkeypatch.setattr("forecast.training.recent_rows", lambda panel, config: change(recent_rows(panel, config)))
+    with pytest.raises(InternalError, match=f"(?s){message}.*This is a bug of forecast, not a mistake of yours"):
+        train(project(), tmp_path / "run")
+    assert not Run(tmp_path / "run").history.exists()
