@@ -208,6 +208,7 @@ BAD = {
     "NA cell": (days([1, "NA", 3]), {}, "`y` is empty in 1 of 3 rows: 3"),
     "no values": (days(["", "", ""]), {}, "`y` has no values at all"),
     "long gap": (days([1, "", "", "", 3]), {"missing_values": "interpolate", "max_gap": 2}, r"1 gaps longer than data.max_gap of 2 steps: 2020-01-02.*\n.*max_gap: 3"),
+    "long gaps": (days([1, "", "", "", 3, "", "", "", "", 4]), {"missing_values": "interpolate", "max_gap": 2}, r"2 gaps longer than data.max_gap of 2 steps(.|\n)*max_gap: 4"),
     "long gap in time": (days([1, "", "", "", 3]), {"missing_values": "interpolate", "max_gap": "2d"}, "longer than data.max_gap of 2 steps"),
     "empty end": (days([1, 2, "", ""]), {"missing_values": "interpolate"}, "`y` ends with 2 empty rows"),
     "blank series id": ("t,s,y\n2020-01-01,a,1\n2020-01-02, ,1\n", {"series_id": "s"}, "a.csv:3: `s` is empty in 1 rows: row 3 ' '"),

@@ -49,6 +49,15 @@ def test_every_combination_is_a_run_with_a_readable_name(plan):
     assert (last.model.cell, last.model.units, last.windows.lookback, last.seed) == ("simple_rnn", [8], 12, 2)
 
 
+def test_a_path_to_data_starts_at_the_folder_of_the_experiment(plan, tmp_path):
+    folder = tmp_path / "grids"
+    folder.mkdir()
+    path = plan(base="../config.yaml", grid={"data.path": ["more.csv", "/data/all.csv"]}).rename(folder / "paths.yaml")
+    found = read_experiment(path)
+    assert found.name == "paths"
+    assert [cell.config.data.path for cell in found.cells] == [str(folder / "more.csv"), "/data/all.csv"]
+
+
 def test_names_that_would_be_alike_are_told_apart(plan):
     cells = read_experiment(plan(grid={"model.units": [[84], [8, 4], [16] * 60]}, cases={"a": {}})).cells
     assert cells[0].name == "a,units=84"

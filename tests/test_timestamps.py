@@ -8,7 +8,16 @@ import pytest
 from forecast.config import DataConfig
 from forecast.data import read_panel
 from forecast.errors import ConfigError, DataError
-from forecast.timestamps import from_wall_clock, infer_freq, steps_in
+from forecast.timestamps import (
+    choose_format,
+    from_wall_clock,
+    infer_freq,
+    parse_parts,
+    parse_timestamps,
+    season_length_of,
+    steps_in,
+    write_timestamps,
+)
 
 DURATIONS = [
     ("7d", "h", 168), ("36h", "h", 36), ("90min", "15min", 6), ("1d", "15min", 96), ("60s", "min", 1), ("3d", "36h", 2),
@@ -29,6 +38,33 @@ def test_durations_that_are_no_whole_steps(duration, freq):
         ConfigError, match=f"c.yaml:3:1: windows.horizon is {duration}, which is no whole number of steps of freq {freq}"
     ):
         steps_in(duration, freq, "windows.horizon", "c.yaml:3:1")
+
+
+SEASONS = [
+    ("s", 3600), ("30s", 120), ("min", 1440), ("7min", 1440), ("2h", 12), ("12h", 2), ("D", 7), ("2D", 182), ("W-SUN", 52),
+    ("2W-SUN", 26), ("B", 5), ("2B", 2), ("MS", 12), ("2MS", 6), ("QE", 4), ("YS", 1), ("5YS", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("freq", "length"), SEASONS, ids=str)
+def test_seasons(freq, length):
+    assert season_length_of(freq) == length
+
+
+STAMPS = pd.DatetimeIndex(["2020-01-31 04:05:06", "2021-12-01 23:00:59"])
+
+
+@pytest.mark.parametrize("written", [None, "unix", "unix_ms", "%d.%m.%Y %H:%M:%S"])
+def test_timestamps_are_written_as_they_are_read(written):
+    cells = write_timestamps(STAMPS, ["t"], written).t.astype(str)
+    read, _ = parse_timestamps(cells, written or choose_format(cells, "t", ""))
+    assert pd.DatetimeIndex(read).tz_localize(None).as_unit("ns").equals(STAMPS.as_unit("ns"))
+
+
+def test_timestamps_are_written_in_parts():
+    parts = write_timestamps(STAMPS, ["year", "m", "d", "h"], None)
+    assert parts.to_numpy().tolist() == [[2020, 1, 31, 4], [2021, 12, 1, 23]]
+    assert parse_parts(parts).tolist() == STAMPS.floor("h").tolist()
 
 
 def test_months_with_gaps_everywhere():

@@ -12,7 +12,7 @@ from forecast.config import Config, SplitsConfig
 from forecast.data import Panel
 from forecast.errors import ConfigError
 from forecast.splits import PARTS, make_splits
-from forecast.windows import check_parts, make_windows, window_statistics, without_short
+from forecast.windows import Assumption, Windows, check_parts, last_windows, make_windows, window_statistics, without_short
 from tests.panels import coded_panel
 
 
@@ -67,6 +67,33 @@ def test_windows_copy_nothing_until_asked():
     assert windows.pasts(np.array([3, 1]))[:, 0, 0].tolist() == [3, 1]
 
 
+def test_windows_with_a_filled_cutoff_or_target_are_left_out():
+    panel, settings = coded_panel(30, targets=2), config()
+    panel.filled[12, 1] = True
+    assert windows_of(panel, "train", settings).first.tolist() == [4, 5, 6, 7, 8, 9, 10, 14, 15, 16]
+
+
+def test_last_windows_forecast_what_comes_after_each_series():
+    panel = coded_panel(10, 20, targets=2)
+    last = last_windows(panel, panel.values, 3, 2)
+    assert (last.first.tolist(), last.series.tolist()) == ([10, 30], [0, 1])
+    assert last.pasts()[..., 0].tolist() == [[7, 8, 9], [1017, 1018, 1019]]
+    earlier = last_windows(panel, panel.values, 3, 2, most=2, before=1)
+    assert (earlier.first.tolist(), earlier.series.tolist()) == ([8, 9, 28, 29], [0, 0, 1, 1])
+    assert len(last_windows(panel, panel.values, 3, 2, most=100)) == 8 + 18, "as many as look back into the series"
+    told = replace(panel, targets=["y0"], known=1)
+    ahead = last_windows(told, told.values, 3, 2, np.array([[[5], [6]], [[7], [8]]]))
+    assert ahead.inputs()["known"].tolist() == [[[5], [6]], [[7], [8]]]
+    np.testing.assert_allclose(ahead.pasts(), last.pasts())
+
+
+@pytest.mark.parametrize(("column", "known"), [(0, [[40, 500], [40, 600]]), (1, [[50, 400], [60, 400]])])
+def test_what_is_assumed_comes_from_the_past_of_its_own_column(column, known):
+    rows = np.arange(20.0)[:, None] * [1, 10, 100]  # a target, and two known covariates
+    windows = Windows(rows, rows[:, 1:], rows[:, :1], np.array([5]), np.zeros(1, int), lookback=3, horizon=2)
+    assert windows.without(Assumption(column, "hold", 1)).inputs()["known"][0].tolist() == known
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
@@ -87,6 +114,8 @@ def test_parts_without_a_window(keys, message):
 
 
 def test_the_largest_lookback_named_does_fit():
+    panel, settings = coded_panel(40, 30), config(lookback=14, validation=2, test=8)  # a validation part of one window
+    check_parts(*without_short(panel, make_splits(panel, settings.splits), settings), settings)
     panel, settings = coded_panel(40, 30), config(lookback=16)
     check_parts(*without_short(panel, make_splits(panel, settings.splits), settings), settings)
     assert len(windows_of(panel, "train", settings)) == 12
@@ -117,7 +146,7 @@ def test_short_series_are_refused_or_skipped():
     skipping = settings.model_copy(update={"data": settings.data.model_copy(update={"short_series": "skip"})})
     kept, parts = without_short(panel, splits, skipping)
     assert kept.series_ids == ["s0", "s1", "s3"]
-    assert [repair["first"] for repair in kept.record] == [["s2"], ["s3"]]
+    assert [(repair["rows"], repair["first"]) for repair in kept.record] == [(1, ["s2"]), (1, ["s3"])]
     assert parts.borders.tolist() == [[0, 28, 34, 40], [40, 68, 74, 80], [80, 80, 84, 90]]
     assert kept.values[80, 0] == 3000
     counts = {
