@@ -19,7 +19,7 @@ from forecast.data import Panel
 from forecast.environment import environment, slowed_by
 from forecast.errors import ConfigError, RunError
 from forecast.evaluation import BASELINES, MODEL, Scoreboard, summary
-from forecast.intervals import Calibration
+from forecast.intervals import Calibration, count_independent
 from forecast.loading import load_config
 from forecast.plots import write_backtest_plots
 from forecast.preparation import Prepared, prepare_panel, prepare_parts, read_checked
@@ -76,6 +76,7 @@ def backtest(
             log.warning(sentence)
         run.write_json(run.contract, contract(folds.first.panel))
         board = scoreboard(folds.first)
+        calibration_windows = count_independent(folds.first.windows["validation"])
         table = _through_the_folds(run, folds, tested, board, on_progress)
         scores = board.scores()
         run.write_table(run.losses, board.losses())
@@ -83,7 +84,7 @@ def backtest(
         run.write_table(run.steps, _per_step(scores))
         run.write_table(run.per_series, board.per_series())
         trained = bool(table.kept_epoch.any()) or (tested is not None and own.parent.exists())
-        run.write_json(run.metrics, summary(board, trained) | {"test": scores})
+        run.write_json(run.metrics, summary(board, trained) | {"test": scores, "calibration_windows": calibration_windows})
         with run.explaining("drawing the plots"):
             write_backtest_plots(run)
         seconds = {"all": round(time.perf_counter() - began, 2)}

@@ -28,7 +28,7 @@ def trained(run: Run, metrics: dict) -> Iterator[str]:
     yield from _scores(metrics, "test part")
     if len(scores["forecast"]["per_target"]) > 1:
         yield from _targets(scores)
-    yield from _intervals(scores)
+    yield from _intervals(metrics)
     for name, cost in metrics["missing_known"].items():
         errors = f"MAE is {number(cost['mae'])} instead of {number(scores['forecast']['total']['mae'])}"
         yield f"Where `{name}` is missing over the horizon ({cost['policy']}), {errors}."
@@ -93,7 +93,7 @@ def backtested(run: Run, metrics: dict) -> Iterator[str]:
     yield ""
     yield from _aligned(rows, [0, 8, 10, 16, 10])
     yield from _scores(metrics, "all folds")
-    yield from _intervals(metrics["test"])
+    yield from _intervals(metrics)
     yield from _advice(metrics)
     seconds = run.read_json(run.environment)["seconds"]["all"]
     yield f"\n{seconds:.1f} seconds. Folds, steps, series, predictions and plots: {run.directory}/"
@@ -157,10 +157,10 @@ def forecast_rows(table: pd.DataFrame) -> str:
     return shown.to_string(index=False)
 
 
-def _intervals(scores: dict) -> Iterator[str]:
-    """What share of the actual values lay within each interval."""
-    told = coverage(scores)
-    yield from ["", *told] if told else []
+def _intervals(metrics: dict) -> Iterator[str]:
+    """Yield what `coverage` says, below an empty line."""
+    sentences = coverage(metrics)
+    yield from ["", *sentences] if sentences else []
 
 
 def _advice(metrics: dict) -> Iterator[str]:

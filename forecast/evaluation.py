@@ -13,7 +13,7 @@ from forecast import baselines, metrics
 from forecast.config import Config
 from forecast.data import Panel
 from forecast.errors import RunError
-from forecast.intervals import bounds, column_of, columns_of, quantiles_of
+from forecast.intervals import bounds, column_of, columns_of, few_windows, quantiles_of
 from forecast.scaling import Scaler
 from forecast.significance import Comparison, compare_losses, p_value_of_mean, ratio_interval
 from forecast.splits import Splits
@@ -379,15 +379,19 @@ def advice(compared: Mapping[str, Comparison], moves: float, trained: bool, line
     return ""
 
 
-def coverage(scores: dict) -> list[str]:
-    """What share of the actual values lay within each interval, a sentence for each; scores: of a part, as in metrics.json."""
+def coverage(metrics: dict) -> list[str]:
+    """Return a sentence for each interval that says which share of the actual values of the test set lay within, and one more
+    where the intervals rest on few windows. metrics: as metrics.json holds them.
+    """
     levels: dict[str, list[str]] = {}
-    for method, made in scores.get("intervals", {}).items():
+    for method, made in metrics["test"].get("intervals", {}).items():
         for level, found in made["levels"].items():
             low, high = found["coverage_low"], found["coverage_high"]
             sure = f" (95% CI {100 * low:.0f}..{100 * high:.0f})" if low is not None else ""
             levels.setdefault(level, []).append(f"{found['coverage']:.1%}{sure} {method}")
-    return [f"Within the {level}% interval: {', '.join(told)}." for level, told in levels.items()]
+    shares = [f"Within the {level}% interval: {', '.join(told)}." for level, told in levels.items()]
+    note = few_windows(metrics.get("calibration_windows")) if shares else ""
+    return [*shares, note] if note else shares
 
 
 def predictions_table(forecasts: Forecasts, panel: Panel, quantiles: Sequence[float] = (), method: str = "") -> pd.DataFrame:

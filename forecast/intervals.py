@@ -224,7 +224,7 @@ def few_windows(independent: int | None) -> str:
     if independent is None or independent >= MIN_INDEPENDENT_WINDOWS:
         return ""
     return (
-        f"the intervals rest on {independent} held-out {'window' if independent == 1 else 'windows'} without overlap, fewer than"
+        f"The intervals rest on {independent} held-out {'window' if independent == 1 else 'windows'} without overlap, fewer than"
         f" {MIN_INDEPENDENT_WINDOWS}, so they follow Student's t distribution and are wider than calibrated intervals."
     )
 

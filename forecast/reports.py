@@ -106,7 +106,7 @@ class _Page:
 
     def _errors(self, metrics: dict, per_series: pd.DataFrame) -> Iterator[str]:
         yield table(_scores(metrics), f"On the test part: {metrics['test']['windows']} windows that chose nothing.")
-        yield from (f"<p>{told}</p>" for told in coverage(metrics["test"]))
+        yield from (f"<p>{html.escape(sentence)}</p>" for sentence in coverage(metrics))
         if self.run.folds.exists():
             yield table(_named(pd.read_csv(self.run.folds)), "Mean absolute error of each fold.")
         yield drawn(_error_per_step(metrics["test"]), "error-per-step")

@@ -34,7 +34,7 @@ from forecast.errors import (
 from forecast.evaluation import summary
 from forecast.files import PART
 from forecast.importance import importance
-from forecast.intervals import count_independent, few_windows, method_of
+from forecast.intervals import count_independent, method_of
 from forecast.leaks import certify, to_json
 from forecast.lineage import Parent, check_not_worse, prepare_after, read_parent, taken_in
 from forecast.loading import changed, load_config
@@ -493,6 +493,7 @@ def _score(run: Run, prepared: Prepared, linear: Linear, kept: dict[int, int]) -
         "missing_known": costs_of_missing(fitted),
         "kept_epochs": kept,
         "parameters": network.parameters * len(weights),
+        "calibration_windows": count_independent(prepared.windows["validation"]),
         "runtime_difference": _reader_difference(network, weights, checked, fitted.forward(checked)),
         "linear_strength": dict(zip(prepared.panel.targets, linear.strength, strict=True)),
     }

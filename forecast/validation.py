@@ -89,7 +89,7 @@ def _about_windows(prepared: Prepared) -> list[Finding]:
         )
     independent = count_independent(prepared.windows["validation"])
     if prepared.config.intervals and (sentence := few_windows(independent)):
-        found.append(Finding("warning", "windows", sentence, "Set splits.validation higher."))
+        found.append(Finding("ok", "intervals", sentence, "A larger splits.validation gives calibrated intervals."))
     season, lookback = prepared.season_length, prepared.config.windows.lookback
     if 1 < season <= LONG_SEASON and lookback < season:
         found.append(

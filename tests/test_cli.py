@@ -127,7 +127,7 @@ def test_init_then_validate(project, tmp_path, monkeypatch):
     checked = call("validate", "mine.yaml")
     assert checked.exit_code == 0
     subjects = [line.split()[1] for line in checked.stdout.splitlines() if line.startswith(("✔", "⚠"))]
-    assert subjects == ["config", "data", "windows", "windows", "network", "memory"]  # 120 rows make few windows
+    assert subjects == ["config", "data", "windows", "windows", "intervals", "network", "memory"]  # 120 rows make few windows
     assert call("init", "data.csv", "-o", "mine.yaml").stderr.startswith("mine.yaml: this file exists.\n")
 
 

@@ -137,7 +137,7 @@ def test_a_run_is_whole(project, tmp_path):
 
     contract = run.read_json(run.contract)
     assert (contract["rows"], contract["freq"], contract["repairs"]) == (240, "MS", [])
-    assert contract["parts"]["test"] == {"windows": 36}
+    assert contract["parts"]["test"] == {"windows": 36, "independent": 12}
 
 
 STEPS = {  # that come after the result is complete, and what they are called

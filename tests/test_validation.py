@@ -23,10 +23,11 @@ def levels(findings):
 
 def test_a_good_config(project):
     findings = validate(project())
-    assert levels(findings) == {("ok", subject) for subject in ("config", "data", "windows", "network", "memory")}
+    assert levels(findings) == {("ok", subject) for subject in ("config", "data", "windows", "intervals", "network", "memory")}
     told = " ".join(finding.text for finding in findings)
     assert "120 rows, 1 series, freq MS, 2010-01-01" in told
     assert "70 train, 16 validation, 16 test" in told
+    assert "The intervals rest on 6 held-out windows without overlap, fewer than 10" in told
 
 
 @pytest.mark.parametrize(
