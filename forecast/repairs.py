@@ -60,18 +60,17 @@ def without_future(rows: Rows, config: DataConfig, record: Record) -> tuple[Rows
 def check_ends(rows: Rows, config: DataConfig, source: str) -> None:
     """Refuse series that are no longer measured while their known covariates go on, unless a policy can fill the rest.
 
-    rows: up to the last measured one of all series.
-
     Raises:
         DataError: `data.missing_values` is error or interpolate.
     """
     if not config.known_covariates or config.missing_values not in ("error", "interpolate"):
         return
-    measured = np.isfinite(rows.values[:, : len(config.target) + len(config.past_covariates)]).any(axis=1)
+    present, unknown = np.isfinite(rows.values), len(config.target) + len(config.past_covariates)
+    measured, known = present[:, :unknown].any(axis=1), present[:, unknown:].any(axis=1)
     examples, places, tail = [], [], 0
     for series, span in enumerate(rows.spans()):
         last = np.flatnonzero(measured[span])
-        if len(last) and span.start + last[-1] + 1 < span.stop:
+        if len(last) and known[span.start + last[-1] + 1 : span.stop].any():
             row = span.start + int(last[-1])
             examples.append(f"'{rows.series_ids[series]}' ends at {rows.timestamps[row]}")
             places.append(rows.number[row + 1])

@@ -17,6 +17,7 @@ from forecast.timestamps import check_freq, from_wall_clock, has_fixed_length, s
 
 ORIGIN = "2000-01-03 00:00:00"  # a Monday, so that steps of 7D are weeks
 END_LABELLED = {"ME", "YE", "QE", "BME", "BYE", "BQE", "W"}  # freqs whose ticks are the last day of their step, as in pandas
+IRREGULAR = 1.25  # of the median, above which a gap between rows is no usual spacing; months are 28 to 31 days apart
 USUAL = 0.9  # share of a series' inner steps whose rows begin, or end, as close to the border of the step as is usual
 
 
@@ -99,9 +100,12 @@ def _whole(rows: Rows, steps: _Steps, first: np.ndarray, source: str, record: Re
     """
     whole = np.ones(len(first), dtype=bool)
     borders = np.append(first, len(rows))
+    gaps = _nanoseconds(steps.clock[1:] - steps.clock[:-1])
+    leads = _nanoseconds(steps.clock[first] - steps.begins[first])
+    tails = _nanoseconds(steps.ends[first] - steps.clock[borders[1:] - 1])
     partial: dict[str, list[int]] = {"first": [], "last": []}
     for begin, end in pairwise(np.searchsorted(first, rows.offsets)):  # the steps of one series
-        edges = _partial_edges(steps, borders[begin : end + 1])
+        edges = _partial_edges(gaps[borders[begin] : borders[end] - 1], leads[begin:end], tails[begin:end])
         for edge, step, is_partial in zip(partial, (begin, end - 1), edges, strict=True):
             if is_partial:
                 partial[edge].append(step)
@@ -119,25 +123,22 @@ def _whole(rows: Rows, steps: _Steps, first: np.ndarray, source: str, record: Re
     return whole
 
 
-def _partial_edges(steps: _Steps, borders: np.ndarray) -> tuple[bool, bool]:
+def _partial_edges(gaps: np.ndarray, leads: np.ndarray, tails: np.ndarray) -> tuple[bool, bool]:
     """Return whether rows cover only a part of the first, and of the last, step of a series.
 
     The rows decide how close to the border of a step its first and its last row usually lie. A step at an edge of the series is
     partial where one more row of the usual spacing would fit in between, and rows come closer in nine of ten inner steps: the
     nights without trade of hourly prices, or the weekends of daily ones, make no step partial.
 
-        |  1  2  3  4 | 1  2  3  4 | 1  2         the last step is partial
-        |             |            |      <-tail->|
+        |  1  2  3  4 |  1  2  3  4 |  1  2         the last step is partial
+        |             |          <->|     <-tail->|
 
-    borders: the first row of each step, and the end of the last.
+    gaps: `(rows - 1,)`, between successive rows; leads, tails: `(steps,)`, from the begin of each step to its first row, and from
+    its last row to its end; all in the same unit.
     """
-    if borders[-1] - borders[0] < 2:
+    if len(gaps) + 1 == len(leads):  # each step has one row
         return False, False
-    rows = slice(borders[0], borders[-1])
-    spacing = np.median(_nanoseconds(steps.clock[rows][1:] - steps.clock[rows][:-1]))
-    first, last = borders[:-1], borders[1:] - 1
-    leads = _nanoseconds(steps.clock[first] - steps.begins[first])
-    tails = _nanoseconds(steps.ends[last] - steps.clock[last])
+    spacing = gaps[gaps <= IRREGULAR * np.median(gaps)].max()
     usual_lead, usual_tail = (
         np.quantile(inner, USUAL, method="higher") if len(inner) else 0 for inner in (leads[1:-1], tails[1:-1])
     )

@@ -86,6 +86,7 @@ def test_series_of_a_panel_share_their_steps(tmp_path):
 TRADED = [f"{day.date()} {hour}:00" for day in pd.bdate_range("2024-01-01", periods=20) for hour in range(10, 17)]
 WEEKDAYS = pd.bdate_range("2024-01-01", "2024-03-29")  # from a Monday to a Friday
 HOURS = pd.date_range("2024-01-01", "2024-01-10 23:00", freq="h")
+HALF_MONTHS = pd.DatetimeIndex([f"2023-{month:02}-{day}" for month in (1, 2, 3) for day in ("01", "15")])
 BURSTS = irregular("2024-01-01", days=60)
 PARTIAL = {  # rows, freq, and whether the first and the last step are left out
     "hours of whole days": (HOURS, "D", False, False),
@@ -103,6 +104,9 @@ PARTIAL = {  # rows, freq, and whether the first and the last step are left out
     "months of which days are missing": (pd.date_range("2020-01-02", "2020-06-29"), "MS", True, True),
     "steps as long as rows are apart": (pd.date_range("2020-01-01", "2020-02-01"), "D", False, False),
     "shorter steps": (pd.date_range("2020-01-01", "2020-02-01"), "6h", False, False),
+    "months stamped by their end": (pd.date_range("2023-01-31", periods=2, freq="ME"), "ME", False, False),
+    "twice a month": (HALF_MONTHS, "MS", False, False),
+    "twice a month, but once in the last": (HALF_MONTHS[:-1], "MS", False, True),
     "rows at any times": (BURSTS, "D", False, False),
     "rows at any times until noon": (BURSTS[BURSTS < "2024-02-20 12:00"], "D", False, True),
 }
