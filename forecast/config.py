@@ -138,6 +138,8 @@ class DataConfig(Section):
             raise ValueError(
                 f"a target or covariate cannot be called {reserved.pop()!r}, which is a column of every result; rename it"
             )
+        if double := set(calendar_columns(self.calendar)) & {*self.values, *self.static}:
+            raise ValueError(f"data.calendar makes a column {double.pop()!r}, which is a column of the file too; rename that one")
         return self
 
     @property

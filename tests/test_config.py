@@ -136,6 +136,11 @@ PROBLEMS = {
         "a target or covariate cannot be called 'series_id'",
         None,
     ),
+    "target of the calendar's name": (
+        "data: {path: a.csv, timestamp: t, target: hour_sin, calendar: hour}",
+        "data.calendar makes a column 'hour_sin', which is a column of the file too",
+        None,
+    ),
     "long delimiter": (
         "data: {path: a.csv, timestamp: t, target: y, delimiter: ', '}",
         "`data.delimiter` is ', '; it should have at most 1 character",

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from forecast.errors import RunError
+from forecast.errors import ResourceError, RunError
 from forecast.runs import Run
 
 
@@ -192,3 +192,41 @@ def test_what_is_not_whole_stays_beside(tmp_path):
         (part / "done").touch()
     assert (run.directory / "done").exists()
     assert not part.exists()
+
+
+FAILURES = {
+    "a bug": (
+        ZeroDivisionError("division by zero"),
+        "drawing failed (ZeroDivisionError: division by zero). This is a bug in forecast.",
+    ),
+    "a user's": (RunError("cannot be written.", "Check it.", "x.png"), "drawing failed: x.png: cannot be written.\n  Check it."),
+    "memory": (MemoryError(), "drawing failed: memory ran out."),
+}
+
+
+@pytest.mark.parametrize(("error", "text"), FAILURES.values(), ids=FAILURES)
+def test_a_step_that_only_explains_may_fail(tmp_path, caplog, error, text):
+    caplog.set_level("INFO", "forecast")
+    with Run(tmp_path).explaining("drawing"):
+        raise error
+    warning, traceback = caplog.records
+    assert warning.getMessage().startswith(text)
+    assert ("log.txt" in warning.getMessage()) == ("bug" in text)
+    assert traceback.exc_info[1] is error
+
+
+def test_a_full_disk_is_told_whatever_the_step(tmp_path):
+    with pytest.raises(ResourceError, match="no space"), Run(tmp_path).explaining("drawing"):
+        raise ResourceError("no space left.")
+
+
+@pytest.mark.parametrize("error", [KeyError("verdict"), ZeroDivisionError("division by zero"), TypeError("no list")], ids=repr)
+def test_a_bug_is_not_said_to_be_damage(tmp_path, caplog, error):
+    with (
+        pytest.raises(RunError, match=r"cannot be explained \(.*\n.*If not, this is a bug in forecast"),
+        Run(tmp_path).telling_damage(),
+    ):
+        raise error
+    with Run(tmp_path).explaining("reporting"), Run(tmp_path).telling_damage():
+        raise error
+    assert "This is a bug in forecast." in caplog.text, "the run has just been written"

@@ -76,6 +76,25 @@ def test_a_training_that_fails_is_failed_in_mlflow_too(project, tmp_path, store)
     assert recorded.info.status == "FAILED"
 
 
+def fail(*_: object, **__: object) -> None:
+    raise ConnectionError("the server is gone")
+
+
+def test_a_tracker_that_fails_later_costs_no_training(project, tmp_path, store, monkeypatch, caplog):
+    for name in ("mlflow.log_params", "mlflow.log_metrics", "mlflow.log_artifacts", "mlflow.end_run"):
+        monkeypatch.setattr(name, fail)
+    monkeypatch.setattr("forecast.tracking._write", fail)
+    run = train(load_config(project(), {"tracking": ["mlflow", "tensorboard"]}), tmp_path / "run")
+    monkeypatch.undo()
+    import mlflow
+
+    mlflow.end_run()
+    assert run.finished
+    assert pd.read_csv(run.history).epoch.tolist() == [0, 1, 2]
+    for tracker in ("MLflow", "TensorBoard"):
+        assert f"{tracker} could not record this (ConnectionError: the server is gone)" in caplog.text
+
+
 def test_a_tracker_that_cannot_begin_is_told(project, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
     monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
