@@ -74,7 +74,7 @@ def test_crps_is_that_of_the_distribution():
 
 
 def test_the_winkler_score_adds_what_lies_outside_on_either_side():
-    true, low, high = np.array([[-1.0, 2.0], [5.0, 3.0]]), np.zeros((2, 2)), np.full((2, 2), 4.0)
+    true, low, high = np.array([[0.0, 3.0], [6.0, 4.0]]), np.ones((2, 2)), np.full((2, 2), 5.0)
     assert metrics.winkler(true, low, high, 80, (0,)).tolist() == [4 + 10 * 1, 4]
     assert metrics.winkler(true, low, high, 95) == pytest.approx(4 + 40 * (1 + 0 + 1 + 0) / 4)
 

@@ -73,12 +73,12 @@ def test_new_series_are_scaled_by_their_own_rows_or_as_all_are(per):
 
 
 def test_what_is_static_is_scaled_by_the_series_that_are_trained_on():
-    numbers = np.array([[1.0, 5.0], [3.0, 5.0], [8.0, 9.0]])  # the third series has no training window
+    numbers = np.array([[1.0, 5.0, 0.0], [5.0, 5.0, 0.5], [9.0, 9.0, 0.25]])  # the third series has no training window
     static = Static(numbers, np.array([["x"], ["y"], ["z"]], dtype=object))
     panel = replace(coded_panel(23, 40, 22), static=static)
     scaler = fit_scaler(panel, make_splits(panel, SplitsConfig(validation=10, test=10, align="ends")), ScalingConfig(), WINDOWS)
     inputs = scaler.static.apply(static)
-    assert inputs["static"].tolist() == [[-1, 0], [1, 0], [6, 4]]
+    assert inputs["static"].tolist() == [[-1, 0, -1], [1, 0, 1], [3, 4, 0]]
     assert inputs["categories"].tolist() == [[1], [2], [0]]
 
 

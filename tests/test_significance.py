@@ -28,6 +28,19 @@ def test_the_correction_is_that_of_harvey_leybourne_and_newbold():
     assert diebold_mariano(d, h) == pytest.approx(2 * stats.t.sf(abs(statistic), (n + 1) / h - 2), rel=1e-9)
 
 
+def test_bartletts_weights_stand_in_where_the_variance_would_be_negative():
+    d, n, h = 0.1 + np.tile([1.0, -1.0], 10), 20, 2
+    c = d - d.mean()
+    variance = (c @ c + c[1:] @ c[:-1]) / n / n  # the lag counts twice, by a half
+    statistic = d.mean() / np.sqrt(variance) * np.sqrt((n + 1 - 2 * h + h * (h - 1) / n) / n)
+    assert diebold_mariano(d, h) == pytest.approx(2 * stats.t.sf(abs(statistic), (n + 1) / h - 2), rel=1e-9)
+
+
+@pytest.mark.parametrize(("difference", "p_value"), [(0.0, 1.0), (0.5, 0.0)])
+def test_differences_that_never_vary_are_no_luck(difference, p_value):
+    assert diebold_mariano(np.full(20, difference), 1) == p_value
+
+
 @pytest.mark.parametrize(("cutoffs", "horizon"), [(20, 1), (100, 1), (200, 4), (60, 12), (600, 12)])
 def test_equal_forecasters_differ_as_often_as_the_level_says(cutoffs, horizon):
     rng, draws = np.random.default_rng(cutoffs), 1000
