@@ -293,9 +293,8 @@ def _of_the_bias(config: Config, metrics: dict) -> list[Diagnosis]:
         for target, bias in clear.items()
     ]
     if config.model.quantiles or config.training.loss in ("mae", "huber"):
-        remedy = (
-            "This loss aims at the median, which lies beside the mean where errors are skewed: train with training.loss: mse."
-        )
+        change = "set training.loss: mse" + (" and model.quantiles: null." if config.model.quantiles else ".")
+        remedy = f"This loss aims at the median, which lies beside the mean where errors are skewed: {change}"
     elif config.scaling.transform != "none":
         remedy = "What is a mean after scaling.transform is a median before it: set scaling.transform: none."
     else:

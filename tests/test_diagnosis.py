@@ -173,6 +173,7 @@ def test_a_bias_is_told_where_it_is_large_and_no_chance(share, p_value, told):
 
 REMEDIES = {
     "the median": ({"training": {"loss": "mae"}}, "training.loss: mse"),
+    "the median, by quantiles": ({"model": {"quantiles": [0.1, 0.5, 0.9]}}, "training.loss: mse and model.quantiles: null"),
     "logarithms": ({"scaling": {"transform": "log1p"}}, "scaling.transform: none"),
     "else": ({}, "model.normalization: last"),
 }

@@ -81,13 +81,13 @@ def fail(*_: object, **__: object) -> None:
 
 
 def test_a_tracker_that_fails_later_costs_no_training(project, tmp_path, store, monkeypatch, caplog):
-    for name in ("mlflow.log_params", "mlflow.log_metrics", "mlflow.log_artifacts", "mlflow.end_run"):
-        monkeypatch.setattr(name, fail)
-    monkeypatch.setattr("forecast.tracking._write", fail)
-    run = train(load_config(project(), {"tracking": ["mlflow", "tensorboard"]}), tmp_path / "run")
-    monkeypatch.undo()
     import mlflow
 
+    with monkeypatch.context() as broken:
+        for name in ("mlflow.log_params", "mlflow.log_metrics", "mlflow.log_artifacts", "mlflow.end_run"):
+            broken.setattr(name, fail)
+        broken.setattr("forecast.tracking._write", fail)
+        run = train(load_config(project(), {"tracking": ["mlflow", "tensorboard"]}), tmp_path / "run")
     mlflow.end_run()
     assert run.finished
     assert pd.read_csv(run.history).epoch.tolist() == [0, 1, 2]
