@@ -257,7 +257,9 @@ def test_a_network_that_is_the_linear_baseline_is_said_to_be(tmp_path, kept, los
 def test_the_command_tells_what_to_turn(sales, tmp_path):
     done = CliRunner().invoke(app, ["diagnose", str(sales / "run"), "--json"])
     assert done.exit_code == 0
-    assert all({"name", "evidence", "remedy"} == set(one) for one in json.loads(done.stdout))
+    Run.create("x", tmp_path / "run").write_status("failed", "training: memory ran out.\n  Lower training.batch_size.")
+    done = CliRunner().invoke(app, ["diagnose", str(tmp_path / "run"), "--json"])
+    assert [set(one) for one in json.loads(done.stdout)] == [{"name", "evidence", "remedy"}]
     done = CliRunner().invoke(app, ["diagnose", str(tmp_path / "none")])
     assert done.exit_code == 1
     assert "does not exist" in done.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -72,6 +74,22 @@ def test_each_step_is_as_wide_as_its_own_errors():
     offsets = calibrate(noise(1000, 0), QUANTILES, []).offsets[0]
     widths = (offsets[..., 2] - offsets[..., 1]).mean(axis=1)
     assert widths / widths[0] == pytest.approx([1, 2, 3], rel=0.1)
+
+
+def test_each_step_is_as_wide_as_its_few_errors_are_large():
+    errors = noise(30, 0)
+    offsets, sizes = calibrate(errors, QUANTILES, []).offsets[0], np.sqrt(np.square(errors[..., 0]).mean(axis=0))
+    widths = (offsets[..., 2] - offsets[..., 1]) / sizes  # (horizon, targets)
+    np.testing.assert_allclose(widths, widths[[0, 0, 0]], rtol=0.2)
+
+
+@pytest.mark.parametrize(("own", "base"), [([], [0, 0, 0]), ([0.1, 0.5, 0.9], [-1, 0, 1])], ids=["point", "quantiles"])
+def test_an_error_is_what_came_less_what_was_forecast(own, base):
+    errors = Errors(4, 6, own, [0.1, 0.5, 0.9])
+    actual, forecast = np.random.default_rng(0).normal(size=(2, 4, 3, 2))
+    added = errors.add(actual, forecast[..., None] + base if own else forecast)
+    np.testing.assert_allclose(added, (actual - forecast)[..., None] - (base if own else 0))
+    np.testing.assert_array_equal(errors.all(), added)
 
 
 def test_a_networks_own_quantiles_are_moved_each_by_itself():
@@ -166,6 +184,12 @@ def test_each_series_gets_its_own_offsets(shared):
     np.testing.assert_allclose(made, forecast[..., None] + offsets[np.zeros(4, int) if shared else series])
 
 
+def test_the_median_stays_the_forecast():
+    start, quantiles = noise(50, 0), [0.1, 0.5, 0.9]
+    issued = Tracker(calibrate(start, quantiles, []), start, 1).follow(np.arange(30) + 7, np.zeros(30, int), noise(30, 1))
+    assert (issued[..., 1] == 0).all()
+
+
 def test_fewer_windows_than_steps_count_too():
     start = noise(50, 0)
     tracker = Tracker(calibrate(start, QUANTILES, []), start.std(axis=0), 1)
@@ -250,8 +274,12 @@ def test_what_a_run_keeps_is_read_again():
     made = calibrate(noise(50, 0), quantiles_of(CONFIG), [])
     again = Intervals.from_arrays(made.to_arrays(), (1, 3, 2), CONFIG)
     np.testing.assert_allclose(again.offsets, made.offsets, rtol=1e-6)
-    with pytest.raises(RunError, match="damaged, or of another run"):
-        Intervals.from_arrays(made.to_arrays(), (1, 4, 2), CONFIG)
+    assert again.quantiles == QUANTILES
+    each = replace(made, offsets=np.repeat(made.offsets, 5, axis=0)).to_arrays()  # of five series
+    assert len(Intervals.from_arrays(each, (5, 3, 2), CONFIG).offsets) == 5
+    for stored, shape in ((made.to_arrays(), (1, 4, 2)), (each, (1, 3, 2)), (each, (2, 3, 2)), (each, (6, 3, 2))):
+        with pytest.raises(RunError, match="damaged, or of another run"):
+            Intervals.from_arrays(stored, shape, CONFIG)
 
 
 def test_the_last_errors_count_when_their_time_has_come():
