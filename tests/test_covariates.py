@@ -47,6 +47,7 @@ def test_windows_see_past_covariates_to_the_cutoff_and_known_ones_beyond(project
     assert (panel.known, windows.known.shape[1]) == (3, 3)
     seen, first = windows.inputs(np.array([5])), windows.first[5]
     scaled = prepared.scaler.apply(panel.values, panel.series)
+    np.testing.assert_array_equal(scaled[:, 3:], panel.values[:, 3:].astype(np.float32))  # the calendar stays as it is
     np.testing.assert_array_equal(seen["past"][0], scaled[first - 7 : first])
     np.testing.assert_array_equal(seen["known"][0], scaled[first : first + 3, 2:])
     changed = panel.values.copy()

@@ -190,6 +190,15 @@ def test_the_median_stays_the_forecast():
     assert (issued[..., 1] == 0).all()
 
 
+def test_each_forecast_is_judged_once():
+    """Rows without a forecast, such as those of a gap, move nothing."""
+    start, later = noise(50, 0), noise(2, 1)
+    tracker = Tracker(calibrate(start, QUANTILES, []), start, 1, rate=0.1)
+    before, after = tracker.follow(np.array([7, 20]), np.zeros(2, int), later)
+    moves = np.array(QUANTILES) - (later[0] <= before)
+    np.testing.assert_allclose(after, before + 0.1 * start.std(axis=0) * moves)
+
+
 def test_fewer_windows_than_steps_count_too():
     start = noise(50, 0)
     tracker = Tracker(calibrate(start, QUANTILES, []), start.std(axis=0), 1)

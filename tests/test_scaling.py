@@ -28,11 +28,13 @@ PEERS = {
 }
 
 
+@pytest.mark.parametrize("factor", [1, 0.001])
 @pytest.mark.parametrize(("config", "peer"), PEERS.values(), ids=PEERS.keys())
-def test_equals_scikit_learn_fitted_on_training_rows(config, peer):
-    scaled = fit_scaler(PANEL, SPLITS, config, WINDOWS).apply(PANEL.values, PANEL.series)
+def test_equals_scikit_learn_fitted_on_training_rows(config, peer, factor):
+    values = factor * PANEL.values
+    scaled = fit_scaler(replace(PANEL, values=values), SPLITS, config, WINDOWS).apply(values, PANEL.series)
     for first, train_end, last in [(0, 20, 40), (40, 80, 100)]:
-        expected = peer.fit(PANEL.values[first:train_end]).transform(PANEL.values[first:last])
+        expected = peer.fit(values[first:train_end]).transform(values[first:last])
         np.testing.assert_allclose(scaled[first:last], expected, rtol=1e-6, atol=1e-6)
 
 
