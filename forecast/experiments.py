@@ -229,6 +229,8 @@ class _Leaderboard:
 
 def _scores(run: Run) -> dict:
     """The row of a run that is finished; one that leaks is not ranked."""
+    if not run.leakage.exists():
+        return {"state": "failed", "why": f"it could not be checked for leaks: see {run.log}"}
     if not run.read_json(run.leakage)["passed"]:
         return {"state": "failed", "why": f"a leak was found: see {run.leakage}"}
     metrics = run.read_json(run.metrics)

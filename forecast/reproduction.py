@@ -162,7 +162,11 @@ def _trained(run: Run, again: Run, config: Config, initial: dict | None, toleran
 
 
 def _recorded(before: object, now: object) -> object:
-    """Return a JSON document without the keys that an earlier one lacks; versions come to measure more."""
+    """Return a JSON document without the keys that an earlier one lacks; versions come to measure more.
+
+    >>> _recorded({"test": {"mae": 1.0}}, {"test": {"mae": 1.0, "bias": 0.1}, "verdict": ""})
+    {'test': {'mae': 1.0}}
+    """
     if isinstance(before, dict) and isinstance(now, dict):
         return {key: _recorded(before[key], value) for key, value in now.items() if key in before}
     return now

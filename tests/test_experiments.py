@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from forecast.cli import app
 from forecast.errors import ConfigError, RunError
-from forecast.experiments import by_setting, effects, experiment
+from forecast.experiments import _scores, by_setting, effects, experiment
 from forecast.grids import read_experiment
 from forecast.loading import load_config
 from forecast.runs import Run
@@ -292,6 +292,11 @@ def test_a_run_that_leaks_is_not_ranked(finished, tmp_path):
     last = pd.read_csv(tmp_path / "out" / "leaderboard.csv").iloc[-1]
     assert (last.run, last.state) == (best, "failed")
     assert "a leak was found" in last.why
+
+
+def test_a_run_that_could_not_be_checked_for_leaks_is_not_ranked(tmp_path):
+    row = _scores(Run(tmp_path))
+    assert row == {"state": "failed", "why": f"it could not be checked for leaks: see {tmp_path / 'log.txt'}"}
 
 
 @pytest.mark.slow
