@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,7 @@ from typer.core import TyperGroup
 
 from forecast import __version__
 from forecast.errors import ForecastError, RunError
+from forecast.streams import OutputError, echo, prepare_streams
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,12 +34,12 @@ class _ErrorBoundary(TyperGroup):
         except ForecastError as error:
             if ctx.obj:
                 raise
-            typer.echo(_readable(str(error)), err=True)
+            echo(_readable(str(error)), err=True)
             raise typer.Exit(1) from None
         except MemoryError:  # in training it is told with more than this
             if ctx.obj:
                 raise
-            typer.echo("memory ran out.\n  Give less data at once, or use a machine with more.", err=True)
+            echo("memory ran out.\n  Give less data at once, or use a machine with more.", err=True)
             raise typer.Exit(1) from None
 
 
@@ -57,7 +59,7 @@ class _Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno == logging.WARNING:
-            typer.echo(_readable(f"warning: {record.getMessage()}"), err=True)
+            echo(_readable(f"warning: {record.getMessage()}"), err=True)
 
 
 def _readable(text: str) -> str:
@@ -81,7 +83,7 @@ def _quiet(ctx: typer.Context, value: bool) -> bool:
 
 def _version(value: bool) -> None:
     if value:
-        typer.echo(f"forecast {__version__}")
+        echo(f"forecast {__version__}")
         raise typer.Exit
 
 
@@ -160,7 +162,7 @@ def init(
     from forecast.drafting import init as draft
 
     path = draft(data, output, target, horizon, force)
-    typer.echo(f"Wrote {path}; its comments say what was chosen and why.\nNext: forecast train {path}")
+    echo(f"Wrote {path}; its comments say what was chosen and why.\nNext: forecast train {path}")
 
 
 @app.command()
@@ -177,16 +179,16 @@ def validate(config: ConfigFile, override: Overrides = None, as_json: Json = Fal
     findings = check(config, parse_overrides(override or []))
     failed = any(finding.level == "error" for finding in findings)
     if as_json:
-        typer.echo(json.dumps({"valid": not failed, "findings": [asdict(finding) for finding in findings]}))
+        echo(json.dumps({"valid": not failed, "findings": [asdict(finding) for finding in findings]}))
     else:
         for finding in findings:
             mark = {"ok": "✔", "warning": "⚠", "error": "✘"}[finding.level]
             remedy = f"\n      {finding.remedy}" if finding.remedy else ""
-            typer.echo(f"{mark} {finding.subject:<8} {finding.text}{remedy}")
+            echo(f"{mark} {finding.subject:<8} {finding.text}{remedy}")
     if failed:
         raise typer.Exit(1)
     if not as_json:
-        typer.echo(f"\nNext: forecast train {config}")
+        echo(f"\nNext: forecast train {config}")
 
 
 @app.command()
@@ -235,7 +237,7 @@ def report(run: RunFolder, quiet: Quiet = False, debug: Debug = False) -> None:
     from forecast.reports import report as write_report
 
     path = write_report(run)
-    typer.echo(str(path) if quiet else f"Wrote {path}; it opens in any browser, without a network.")
+    echo(str(path) if quiet else f"Wrote {path}; it opens in any browser, without a network.")
 
 
 @app.command()
@@ -252,12 +254,12 @@ def diagnose(run: RunFolder, as_json: Json = False, debug: Debug = False) -> Non
 
     found = find(run)
     if as_json:
-        typer.echo(json.dumps([asdict(one) for one in found]))
+        echo(json.dumps([asdict(one) for one in found]))
         return
     for line in diagnosed(found):
-        typer.echo(line)
+        echo(line)
     if not found:
-        typer.echo(f"✔ {HEALTHY}")
+        echo(f"✔ {HEALTHY}")
 
 
 @app.command()
@@ -301,14 +303,14 @@ def predict(
     table = predict_future(opened, data, runtime, new_series, future, steps)
     opened.write_table(path, table)
     if as_json:
-        typer.echo(json.dumps({"file": str(path), "forecast": _records(table)}))
+        echo(json.dumps({"file": str(path), "forecast": _records(table)}))
     elif not quiet:
         shown = table.head(12)
-        typer.echo(shown.to_string(index=False, float_format="{:.5g}".format))
+        echo(shown.to_string(index=False, float_format="{:.5g}".format))
         if len(table) > len(shown):
-            typer.echo(f"... {len(table) - len(shown)} more rows")
+            echo(f"... {len(table) - len(shown)} more rows")
     if not as_json:
-        typer.echo(str(path) if quiet else f"\nWrote {path}")
+        echo(str(path) if quiet else f"\nWrote {path}")
 
 
 def _records(table: pd.DataFrame) -> list[dict]:
@@ -351,16 +353,16 @@ def plan(
 
     needs = needs_of(run, data, output, steps)
     if as_json:
-        typer.echo(json.dumps([{**vars(need), "first": str(need.first), "last": str(need.last)} for need in needs]))
+        echo(json.dumps([{**vars(need), "first": str(need.first), "last": str(need.last)} for need in needs]))
         return
     command = f"forecast predict {run}" + (f" --data {data}" if data else "") + (f" --steps {steps}" if steps else "")
     for need in needs:
         missing = f" (may be missing: {need.missing})" if need.missing else ""
-        typer.echo(f"{need.column:<24} {need.role:<16} {need.first} to {need.last}{missing}")
+        echo(f"{need.column:<24} {need.role:<16} {need.first} to {need.last}{missing}")
     if any(need.role == "known covariate" for need in needs):
-        typer.echo(f"\nWrote {output}; fill it and run: {command} --future {output}")
+        echo(f"\nWrote {output}; fill it and run: {command} --future {output}")
     else:
-        typer.echo(f"\nNothing of the future is needed. Next: {command}")
+        echo(f"\nNothing of the future is needed. Next: {command}")
 
 
 @app.command()
@@ -411,19 +413,19 @@ def _tell(
     from forecast.evaluation import worse_than
 
     if fail_if_worse_than and worse_than(metrics, fail_if_worse_than):
-        typer.echo(f"The network is worse than {fail_if_worse_than} (--fail-if-worse-than).", err=True)
+        echo(f"The network is worse than {fail_if_worse_than} (--fail-if-worse-than).", err=True)
         raise typer.Exit(3)
 
 
 def _show(run: Run, document: Callable[[], dict], lines: Iterable[str], quiet: bool, as_json: bool) -> None:
     """Print what a command made: one JSON document, the directory alone, or lines for people."""
     if as_json:
-        typer.echo(json.dumps({"run": str(run.directory), **document()}))
+        echo(json.dumps({"run": str(run.directory), **document()}))
     elif quiet:
-        typer.echo(str(run.directory))
+        echo(str(run.directory))
     else:
         for line in lines:
-            typer.echo(line)
+            echo(line)
 
 
 @contextlib.contextmanager
@@ -432,7 +434,7 @@ def _resumable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("Interrupted; the same command goes on.", err=True)
+        echo("Interrupted; the same command goes on.", err=True)
         raise typer.Exit(130) from None
 
 
@@ -453,10 +455,10 @@ def compare(
 
     table = compare_runs(runs, sort, plot)
     if as_json:
-        typer.echo(json.dumps(_records(table)))
+        echo(json.dumps(_records(table)))
     else:
         for line in compared(table):
-            typer.echo(line)
+            echo(line)
 
 
 @app.command()
@@ -595,10 +597,10 @@ def reproduce(
         stages = train_again(run, data, run_dir, tolerance, on_progress)
     verdict = verdict_of(stages)
     if as_json:
-        typer.echo(json.dumps({"verdict": verdict, "stages": [asdict(stage) for stage in stages]}))
+        echo(json.dumps({"verdict": verdict, "stages": [asdict(stage) for stage in stages]}))
     else:
         for line in [verdict] if quiet else reproduced(stages, verdict):
-            typer.echo(line)
+            echo(line)
     if verdict == "differs":
         raise typer.Exit(1)
 
@@ -622,16 +624,16 @@ def detect(
     found = find(run, data, level)
     if as_json:
         anomalies = _records(found.anomalies)
-        typer.echo(json.dumps({"file": str(found.file), "points": found.points, "anomalies": anomalies}))
+        echo(json.dumps({"file": str(found.file), "points": found.points, "anomalies": anomalies}))
         return
     if len(found.anomalies):
         worst = found.anomalies.nlargest(12, "score").sort_values("timestamp")
-        typer.echo(worst.to_string(index=False, float_format="{:.5g}".format) + "\n")
+        echo(worst.to_string(index=False, float_format="{:.5g}".format) + "\n")
     share = len(found.anomalies) / max(1, found.points)
-    typer.echo(
+    echo(
         f"{len(found.anomalies)} of {found.points} points ({share:.1%}) lie outside; {found.expected:.0%} are expected to."
     )
-    typer.echo(f"Wrote {found.file} and {found.plot}")
+    echo(f"Wrote {found.file} and {found.plot}")
 
 
 @app.command()
@@ -648,14 +650,14 @@ def check_leaks(config: ConfigFile, override: Overrides = None, as_json: Json = 
     path = Run(config).config if config.is_dir() else config
     checks = check(load_config(path, parse_overrides(override or [])))
     if as_json:
-        typer.echo(json.dumps(to_json(checks)))
+        echo(json.dumps(to_json(checks)))
     else:
         for made in checks:
-            typer.echo(f"{'✔' if made.passed else '✘'} {made.cutoff:<26} {made.what} {made.found}")
+            echo(f"{'✔' if made.passed else '✘'} {made.cutoff:<26} {made.what} {made.found}")
     if not all(made.passed for made in checks):
         raise typer.Exit(1)
     if not as_json:
-        typer.echo(f"\nNo leak found. Next: forecast train {config}")
+        echo(f"\nNo leak found. Next: forecast train {config}")
 
 
 @app.command()
@@ -678,14 +680,14 @@ def export(
 
     from forecast.exports import export as write_export
 
-    made = write_export(run, to, output, None if quiet or as_json else lambda stage: typer.echo(f"{stage} ...", err=True))
+    made = write_export(run, to, output, None if quiet or as_json else lambda stage: echo(f"{stage} ...", err=True))
     if as_json:
-        typer.echo(json.dumps({**asdict(made), "directory": str(made.directory)}))
+        echo(json.dumps({**asdict(made), "directory": str(made.directory)}))
     elif quiet:
-        typer.echo(str(made.directory))
+        echo(str(made.directory))
     else:
-        typer.echo(f"Wrote {made.directory}/; its README.md says how to run it.")
-        typer.echo(
+        echo(f"Wrote {made.directory}/; its README.md says how to run it.")
+        echo(
             f"Checked on {made.windows} windows: its forecasts differ from the run's by at most {made.difference:.2g},"
             f" {made.difference_scaled:.0e} of the largest."
         )
@@ -708,7 +710,7 @@ def config(
 
     loaded = load_config(config, parse_overrides(override or []))
     text = "".join(f"{key}: {yaml_line(value)}\n" for key, value in differences(loaded).items()) if diff else loaded.to_yaml()
-    typer.echo(text, nl=False)
+    echo(text, end="")
 
 
 @app.command()
@@ -719,10 +721,15 @@ def schema(debug: Debug = False) -> None:
     """
     from forecast.config import schema as json_schema
 
-    typer.echo(json.dumps(json_schema(), indent=2))
+    echo(json.dumps(json_schema(), indent=2))
 
 
 def main() -> None:
     """Entry point of the `forecast` command."""
+    prepare_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # who ends it so wants what Ctrl-C does
-    app()
+    try:
+        app()
+    except OutputError as error:
+        echo(f"error: {error}", err=True)
+        sys.exit(1)

@@ -77,7 +77,7 @@ def _git() -> dict | None:
     git = shutil.which("git")
     if git is None:
         return None
-    ask = {"capture_output": True, "text": True, "check": True, "timeout": 10}
+    ask = {"capture_output": True, "encoding": "utf-8", "errors": "replace", "check": True, "timeout": 10}
     try:
         commit, changes = (
             subprocess.run([git, "--no-optional-locks", *command], **ask).stdout.strip()  # noqa: S603

@@ -265,7 +265,8 @@ def _run_code(form: Format, folder: Path, target: Path) -> np.ndarray:
     """What the export forecasts, in a process of its own that imports nothing of this package."""
     result = folder / "forecast.npy"
     code = f"{form.code}\nnp.save('{result.name}', forecast)"
-    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=folder, capture_output=True, text=True)  # noqa: S603
+    command = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", errors="replace")  # noqa: S603
     if done.returncode:
         found = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         raise RunError(f"{form.file} was written, but does not run ({found[0]:.200}).", "Try another format.", str(target))

@@ -7,9 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from forecast.files import watched
+from forecast.streams import echo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +74,7 @@ def _print_epoch(progress: Progress) -> None:
     if progress.done == 1:
         loss = "" if progress.epoch == 0 else f"  loss {progress.loss:.5f}"
         epoch = f"{_member(progress)}epoch {progress.epoch}/{progress.epochs}"
-        typer.echo(f"{epoch}{loss}  val_loss {progress.val_loss:.5f}  {progress.seconds:.1f}s", err=True)
+        echo(f"{epoch}{loss}  val_loss {progress.val_loss:.5f}  {progress.seconds:.1f}s", err=True)
 
 
 def _member(progress: Progress) -> str:
@@ -95,7 +94,7 @@ def print_finished(finished: Finished) -> None:
     told = finished.why if finished.value is None else f"{finished.metric} {finished.value:.4g}"
     best = "" if finished.best_value is None else f"  best {finished.best_value:.4g} {finished.best}"
     left = f"  about {_time(finished.seconds_left)} left" if finished.done < finished.jobs else ""
-    typer.echo(f"{finished.done}/{finished.jobs}  {finished.name}  {told}{best}{left}", err=True)
+    echo(f"{finished.done}/{finished.jobs}  {finished.name}  {told}{best}{left}", err=True)
 
 
 def _time(seconds: float) -> str:

@@ -16,7 +16,7 @@ PACKAGE = Path(forecast.__file__).parent
 # From top to bottom; a file imports only from rows above it.
 ROWS = [
     ["errors"],
-    ["yaml12", "values", "files"],
+    ["yaml12", "values", "files", "streams"],
     ["config"],
     ["loading"],
     ["grids"],
@@ -50,7 +50,7 @@ ROWS = [
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}
 ALWAYS_INSIDE = {"tensorflow", "jax", "matplotlib", "sklearn", "safetensors", "rich", "pyarrow"}
 KERAS_AT_THE_TOP = {"models.backend", "models.callbacks", "models.keras_builder", "models.fitting", "models.gradients"}
-LIGHT = {"errors", "yaml12", "files", "config", "loading", "runs", "cli", "__main__"}  # nor pandas or numpy
+LIGHT = {"errors", "yaml12", "files", "streams", "config", "loading", "runs", "cli", "__main__"}  # nor pandas or numpy
 
 
 def modules() -> dict[str, ast.Module]:
