@@ -187,7 +187,7 @@ def validate(config: ConfigFile, override: Overrides = None, as_json: Json = Fal
             echo(f"{mark} {finding.subject:<8} {finding.text}{remedy}")
     if failed:
         raise typer.Exit(1)
-    if not as_json:
+    if not as_json and not any(finding.subject == "training" for finding in findings):
         echo(f"\nNext: forecast train {config}")
 
 

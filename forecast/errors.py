@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib.util
+import json
+import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 LONGEST_NAME, MOST_NAMES = 100, 1000  # that `nearest` compares, which takes time
+BACKENDS = {"tensorflow": "train", "jax": "jax"}  # backends of Keras that this program uses, and the extras that install them
 INSTALL = "In the folder of this program's source: pip install -c constraints.txt '.[{extra}]'"
 
 
@@ -57,6 +62,24 @@ def check_installed(purpose: str, packages: Iterable[str], extra: str) -> None:
     missing = [f"`{name}`" for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         raise ForecastError(f"{purpose} needs {first_few(missing, 9)}, not installed here.", INSTALL.format(extra=extra))
+
+
+def check_backend() -> str:
+    """Return the backend of Keras that KERAS_BACKEND names, else keras.json, else tensorflow.
+
+    Raises:
+        ForecastError: this program does not use it.
+    """
+    backend, place = os.environ.get("KERAS_BACKEND"), "KERAS_BACKEND"
+    if not backend:
+        settings = Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras")), "keras.json")
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):  # Keras ignores what it cannot read.
+            backend, place = json.loads(settings.read_bytes())["backend"], str(settings)
+    backend = backend or "tensorflow"
+    if backend not in BACKENDS:
+        found = f"the backend of Keras is {str(backend)!r:.40}, and networks are trained with {' or '.join(BACKENDS)}."
+        raise ForecastError(found, f"Set the environment variable KERAS_BACKEND to {' or '.join(BACKENDS)}.", place)
+    return backend
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

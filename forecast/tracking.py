@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def check_trackers(config: Config) -> None:
-    """What `tracking` names is installed.
+    """Check that what `tracking` names is installed.
 
     Raises:
         ForecastError: with the line that installs it.

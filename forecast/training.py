@@ -20,7 +20,7 @@ from forecast.config import Config, DataConfig, differences
 from forecast.contracts import contract
 from forecast.data import Panel
 from forecast.environment import environment, slowed_by
-from forecast.errors import ConfigError, DataError, ResourceError, RunError, check_installed, first_few
+from forecast.errors import BACKENDS, ConfigError, DataError, ResourceError, RunError, check_backend, check_installed, first_few
 from forecast.evaluation import summary
 from forecast.files import PART
 from forecast.importance import importance
@@ -251,12 +251,13 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 
 def check_trainable() -> None:
-    """What only training needs is installed.
+    """Check that what only training needs is installed, and that Keras has a backend which trains.
 
     Raises:
-        ForecastError: with the line that installs it.
+        ForecastError: with the line that installs what is missing.
     """
-    check_installed("Training", ["keras", os.environ.get("KERAS_BACKEND", "tensorflow"), "matplotlib", "scipy"], "train")
+    backend = check_backend()
+    check_installed("Training", ["keras", backend, "matplotlib", "scipy"], BACKENDS[backend])
 
 
 def _record_inputs(run: Run, prepared: Prepared, parent: Parent | None) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +18,7 @@ from forecast.models.description import Network
 from forecast.preparation import Prepared, prepare
 from forecast.repairs import told
 from forecast.tables import PARQUET
+from forecast.tracking import check_trackers
 from forecast.training import check_trainable
 
 FEW_WINDOWS = 50  # training windows below which a network hardly learns more than its linear skip
@@ -45,7 +48,8 @@ def validate(config: Config | str | Path, overrides: Mapping[str, object] | None
     except ForecastError as error:
         return [*found, Finding("error", "config" if isinstance(error, ConfigError) else "data", str(error))]
     network = prepared.network
-    return [*found, *_about_data(prepared), *_about_windows(prepared), *_about_network(prepared, network), *_about_packages()]
+    about_config = [*_about_windows(prepared), *_about_network(prepared, network), *_about_packages(loaded)]
+    return [*found, *_about_data(prepared), *about_config]
 
 
 def _about_data(prepared: Prepared) -> list[Finding]:
@@ -106,9 +110,17 @@ def _about_network(prepared: Prepared, network: Network) -> list[Finding]:
     return [*found, Finding("warning", "memory", told, remedy(prepared)) if too_much else Finding("ok", "memory", told)]
 
 
-def _about_packages() -> list[Finding]:
-    try:
-        check_trainable()
-    except ForecastError as error:
-        return [Finding("warning", "training", error.found, error.remedy)]
-    return []
+def _about_packages(config: Config) -> list[Finding]:
+    """Return a finding for what `train` would refuse here; a warning where only predicting is installed.
+
+    Such an installation checks configs for other machines.
+    """
+    level = "warning" if importlib.util.find_spec("keras") is None else "error"
+    found = []
+    for check in (check_trainable, partial(check_trackers, config)):
+        try:
+            check()
+        except ForecastError as error:
+            place = f"{error.place}: " if error.place else ""
+            found.append(Finding(level, "training", place + error.found, error.remedy))
+    return found

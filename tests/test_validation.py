@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+from pathlib import Path
+
 import pytest
 
+import forecast.models
+from forecast.errors import ForecastError
 from forecast.loading import load_config
 from forecast.models.keras_builder import build_keras
 from forecast.preparation import prepare
+from forecast.training import check_trainable
 from forecast.validation import validate
 
 
@@ -66,3 +73,42 @@ def test_a_large_text_file_would_better_be_parquet(project, monkeypatch):
 def test_the_parameter_count_is_that_of_keras(project, keys):
     prepared = prepare(load_config(project(model=keys)))
     assert prepared.network.parameters == build_keras(prepared.network).count_params()
+
+
+@pytest.mark.parametrize("backend", ["torch", "foo", "numpy"])
+@pytest.mark.parametrize("where", ["KERAS_BACKEND", "keras.json"])
+def test_a_backend_that_does_not_train_is_refused(backend, where, project, tmp_path, monkeypatch):
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    if where == "KERAS_BACKEND":
+        monkeypatch.setenv(where, backend)
+    else:
+        (tmp_path / where).write_text(json.dumps({"backend": backend}))
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    told = f"{where}: the backend of Keras is '{backend}', and networks are trained with tensorflow or jax."
+    with pytest.raises(ForecastError, match=rf"{told}\n  Set the environment variable KERAS_BACKEND to tensorflow or jax."):
+        check_trainable()
+    last = validate(project())[-1]
+    assert (last.level, last.subject) == ("error", "training")
+    assert last.text.endswith(told)
+    spec = importlib.util.spec_from_file_location("fresh", Path(forecast.models.__file__).with_name("backend.py"))
+    with pytest.raises(ForecastError, match=told):  # as `predict --runtime keras` loads it
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+@pytest.mark.parametrize(
+    ("absent", "backend", "tracking", "level", "extra"),
+    [
+        ("jax", "jax", [], "error", "jax"),
+        ("scipy", "tensorflow", [], "error", "train"),
+        ("mlflow", "tensorflow", ["tensorboard", "mlflow"], "error", "mlflow"),
+        ("keras", "tensorflow", [], "warning", "train"),
+    ],
+)
+def test_what_train_would_not_find_installed(absent, backend, tracking, level, extra, project, monkeypatch):
+    config, find = load_config(project(), {"tracking": tracking}), importlib.util.find_spec
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == absent else find(name))
+    last = validate(config)[-1]
+    assert (last.level, last.subject) == (level, "training")
+    assert f"`{absent}`, not installed here." in last.text
+    assert last.remedy.endswith(f"'.[{extra}]'")

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 
-from forecast.errors import INSTALL, RunError
+from forecast.errors import BACKENDS, INSTALL, RunError, check_backend
 
 
 @contextlib.contextmanager
@@ -29,12 +29,13 @@ def silent_stderr() -> Iterator[None]:
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # for what TensorFlow and XLA have to say later; read once, below
+_backend = check_backend()
 try:
     with silent_stderr():
         import keras
     # Each network that is loaded has its own `predict_on_batch`; TensorFlow takes them for one that is traced again and again.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 except ImportError as error:
-    raise RunError(f"Keras cannot be loaded ({error}).", INSTALL.format(extra="train")) from None
+    raise RunError(f"Keras cannot be loaded ({error}).", INSTALL.format(extra=BACKENDS[_backend])) from None
 
 __all__ = ["keras", "silent_stderr"]
