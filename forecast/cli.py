@@ -642,8 +642,8 @@ def check_leaks(config: ConfigFile, override: Overrides = None, as_json: Json = 
 
     Example:  forecast check-leaks configs/airline.yaml
     """
+    from forecast.leaks import UNSEEN, to_json
     from forecast.leaks import check_leaks as check
-    from forecast.leaks import to_json
     from forecast.loading import load_config, parse_overrides
     from forecast.runs import Run
 
@@ -653,7 +653,10 @@ def check_leaks(config: ConfigFile, override: Overrides = None, as_json: Json = 
         echo(json.dumps(to_json(checks)))
     else:
         for made in checks:
-            echo(f"{'✔' if made.passed else '✘'} {made.cutoff:<26} {made.what} {made.found}")
+            mark = "⚠" if made.doubtful else "✔" if made.passed else "✘"
+            echo(f"{mark} {made.cutoff:<26} {made.what} {made.found}")
+        if any(made.what.startswith("covariate") for made in checks):
+            echo(f"\n{UNSEEN}")
     if not all(made.passed for made in checks):
         raise typer.Exit(1)
     if not as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -24,7 +25,17 @@ MOST_WINDOWS = 256  # that are compared of each part; all are cut by the same co
 MOST_SHIFTS = 100  # by which a covariate is compared with them
 FEWEST_MOVES = 10  # of a target, from which something can be said
 MOST_ROWS = 5_000  # of each series in which a covariate is compared with the targets to come
+ROWS_PER_WEIGHT = 4  # of the regressions that look for target values to come in a covariate
+PROOF = 0.999  # Share that later target values explain of what earlier ones leave open; nothing real leads a target so exactly.
+EXACT = 1 - 1e-6  # The same for the target of the same step, which a known covariate may well decide, but for noise.
+DOUBT = 0.95  # Share from which a past covariate is doubtful: an honest one may lead the target, seldom so closely.
+OPEN = 1e-6  # What the past leaves open of a covariate, relative to its changes, below which rounding decides.
+RIDGE = 1e-13  # relative, so that regressions on a target without noise have a solution
 SAME = 0.95  # fraction of rows in which a covariate that equals a target to come does so; repairs change others
+UNSEEN = (
+    f"Covariates are compared with the target up to {MOST_SHIFTS} steps later. No file shows when their values became known: "
+    "only you can tell\nwhether each was there at its timestamp."
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,7 @@ class Check:
     cutoff: str  # the last timestamp before what was changed
     passed: bool
     found: str
+    doubtful: bool = False  # It passed, but a person should look at it.
 
     @classmethod
     def of(cls, what: str, cutoff: object, same: bool) -> Check:
@@ -70,7 +82,7 @@ def certify(prepared: Prepared, forward: Forward) -> list[Check]:
     own, other = (each.windows["test"].only(chosen) for each in (prepared, after))
     checks.append(Check.of("validation windows", cutoff, same))
     checks.append(Check.of("forecasts", cutoff, _same_forecasts(prepared, own, other, forward)))
-    return [*checks, *_twins(prepared)]
+    return [*checks, *check_covariates(prepared)]
 
 
 def check_leaks(config: Config | str | Path) -> list[Check]:
@@ -94,7 +106,7 @@ def check_leaks(config: Config | str | Path) -> list[Check]:
                 panel = panel.only(np.array([panel.series_ids.index(name) for name in prepared.panel.series_ids]))
             after = prepare_parts(prepared.config, panel, prepared.splits)
             checks += _compared(prepared, after, cutoff, forward if unknown_only else None)
-    return [*checks, *_twins(prepared)]
+    return [*checks, *check_covariates(prepared)]
 
 
 def _cutoffs(prepared: Prepared) -> list[pd.Timestamp]:
@@ -196,19 +208,109 @@ def _same_windows(one: Windows, other: Windows) -> bool:
     return same and np.array_equal(one.targets(), other.targets(), equal_nan=True)
 
 
-def _twins(prepared: Prepared) -> Iterator[Check]:
-    """Covariates that are a target to come, which no change of the target alone would show."""
-    panel, horizon, targets = prepared.panel, prepared.config.windows.horizon, len(prepared.panel.targets)
-    rows = [slice(begin, min(end, begin + MOST_ROWS)) for begin, end in pairwise(panel.offsets)][:MOST_WINDOWS]
-    columns = len(panel.file_columns)
-    seen = [np.where(panel.filled[span, :columns], np.nan, panel.values[span, :columns]) for span in rows]
-    for column in range(targets, columns):
+def check_covariates(prepared: Prepared) -> list[Check]:
+    """Return a check of each covariate: whether target values to come can be read off it, which no change of the target shows.
+
+    A leak is a covariate that equals the target of a later step, or is a linear function of later ones, such as a moving average
+    that looks ahead. Nobody can see in a file when a value became known.
+    """
+    panel, begin, end = prepared.panel, *prepared.splits.borders.T[:2]
+    rows = _measured(panel, [slice(begin, min(end, begin + MOST_ROWS)) for begin, end in pairwise(panel.offsets)])
+    training = _measured(panel, [slice(max(first, last - MOST_ROWS), last) for first, last in zip(begin, end, strict=True)])
+    checks = []
+    for column in range(len(panel.targets), len(panel.file_columns)):
+        check = partial(Check, f"covariate `{panel.columns[column]}`", str(panel.timestamps.max()))
         known = column >= len(panel.columns) - panel.known
-        shifts = range(0 if known else 1, min(horizon, MOST_SHIFTS) + 1)
-        pairs = ((target, shift) for target in range(targets) for shift in shifts)
-        copied = next((pair for pair in pairs if _copies([(part[:, column], part[:, pair[0]]) for part in seen], pair[1])), None)
-        found = f"is `{panel.targets[copied[0]]}` {copied[1]} steps later" if copied else "is no target to come"
-        yield Check(f"covariate `{panel.columns[column]}`", str(panel.timestamps.max()), copied is None, found)
+        pairs = {name: [(part[:, column], part[:, target]) for part in training] for target, name in enumerate(panel.targets)}
+        if copied := _copied(prepared, rows, column, known):
+            checks.append(check(False, f"is {copied}"))
+        elif made_of := next(filter(None, (_made_of(name, series, known, sure=True) for name, series in pairs.items())), None):
+            checks.append(check(False, f"is made of {made_of}"))
+        elif doubt := next(filter(None, (_made_of(name, series, known, sure=False) for name, series in pairs.items())), None):
+            checks.append(check(True, f"may be made of {doubt}; is it known at its timestamp?", doubtful=True))
+        else:
+            checks.append(check(True, "shows no target to come"))
+    return checks
+
+
+def _measured(panel: Panel, spans: list[slice]) -> list[np.ndarray]:
+    """Return the rows of the file, series by series, with NaN where a value was filled."""
+    columns = len(panel.file_columns)
+    return [np.where(panel.filled[span, :columns], np.nan, panel.values[span, :columns]) for span in spans[:MOST_WINDOWS]]
+
+
+def _copied(prepared: Prepared, rows: list[np.ndarray], column: int, known: bool) -> str:
+    """Return which target to come a covariate is, up to a factor and an offset; empty where it is none."""
+    panel, most = prepared.panel, min(prepared.config.windows.horizon, MOST_SHIFTS)
+    for target, name in enumerate(panel.targets):
+        for shift in range(0 if known else 1, most + 1):
+            if _copies([(part[:, column], part[:, target]) for part in rows], shift):
+                return f"`{name}` {shift} steps later"
+    return ""
+
+
+def _made_of(name: str, series: list[tuple[np.ndarray, np.ndarray]], known: bool, sure: bool) -> str:
+    """Return which values to come of a target a covariate is a linear function of, for sure or perhaps; empty where of none."""
+    if (regressors := _regressors(series)) is None:
+        return ""
+    share, steps = _explained_ahead(*regressors, first=1)
+    found = share >= (PROOF if sure else DOUBT) and (sure or not known)
+    if known and sure and not found:
+        share, steps = _explained_ahead(*regressors, first=0)
+        found = share >= EXACT
+    when = f"up to {steps} steps later" if steps else "of the same step"
+    return f"`{name}` {when}, which explains {share:.1%} of what the past leaves open" if found else ""
+
+
+def _regressors(series: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the rows of a covariate `(rows,)` and what may explain them `(rows, 2 * reach + 3)`; None where rows are too few.
+
+    That is the two values of the covariate before, and the target from `reach` steps before to `reach` steps after. The mean of
+    each series is subtracted, and its size divided by, so that a common linear function of series of different sizes stays one.
+    """
+    reach = MOST_SHIFTS
+    while reach:
+        rows = []
+        for covariate, target in series:
+            if (np.isfinite(covariate) & np.isfinite(target)).sum() <= 2 * reach + 2 or not (size := np.nanstd(target)) > 0:
+                continue
+            lags = np.lib.stride_tricks.sliding_window_view(target, 2 * reach + 1)[2:]
+            x = [covariate[reach + 2 - lag : len(covariate) - reach - lag] for lag in range(3)]  # of its step, one and two before
+            whole = np.column_stack([*x, lags]) / size
+            whole = whole[np.isfinite(whole).all(axis=1)]
+            rows.append(whole - whole.mean(axis=0) if len(whole) else whole)
+            if sum(map(len, rows)) >= MOST_ROWS:
+                break
+        if sum(map(len, rows)) >= ROWS_PER_WEIGHT * (2 * reach + 3):
+            return np.concatenate(rows)[:, 0], np.concatenate(rows)[:, 1:]
+        reach //= 2
+    return None
+
+
+def _explained_ahead(x: np.ndarray, columns: np.ndarray, first: int) -> tuple[float, int]:
+    """Return the share of a covariate that target values from `first` steps later on explain of what all before leaves open.
+
+    And how many steps later the last of them is. Two linear regressions are compared, on the rows that they were fitted to and on
+    the last third, which they were not. The smaller share counts.
+    """
+    reach, cut = (columns.shape[1] - 3) // 2, 2 * len(x) // 3
+    gram, moments = columns[:cut].T @ columns[:cut], columns[:cut].T @ x[:cut]
+    gram += RIDGE * np.trace(gram) * np.eye(len(gram))
+
+    def left(steps: int) -> np.ndarray:
+        """Variances that the target until so many steps later leaves open, in the rows of the fit and in the others."""
+        count = 2 + reach + steps + 1
+        squares = (x - columns[:, :count] @ np.linalg.solve(gram[:count, :count], moments[:count])) ** 2
+        return np.array([squares[:cut].sum() / (cut - count), squares[cut:].mean()])
+
+    before = left(first - 1)
+    if before.min() <= OPEN * np.diff(x).var():
+        return 0.0, 0
+    shares = (1 - max(left(steps) / before) for steps in range(reach, first - 1, -1))
+    share = next(shares)
+    enough = min(PROOF, 2 * share - 1)  # as much as all of them, but for what twice as much noise would leave
+    fewer = sum(1 for _ in itertools.takewhile(lambda each: each >= enough, shares)) if share >= DOUBT else 0
+    return share, reach - fewer
 
 
 def _copies(series: list[tuple[np.ndarray, np.ndarray]], shift: int) -> bool:

@@ -409,6 +409,8 @@ def _certify(run: Run, fitted: Fitted) -> None:
     for check in checks:
         if not check.passed:
             log.warning("LEAK: %s %s (cutoff %s); the metrics cannot be believed.", check.what, check.found, check.cutoff)
+        elif check.doubtful:
+            log.warning("%s %s", check.what, check.found)
 
 
 def _explain(run: Run, fitted: Fitted) -> None:

@@ -12,6 +12,7 @@ from typing import Literal
 from forecast.config import Config
 from forecast.diagnosis import CROWDED
 from forecast.errors import ConfigError, ForecastError
+from forecast.leaks import check_covariates
 from forecast.loading import load_config
 from forecast.memory import needs, remedy
 from forecast.models.description import Network
@@ -48,6 +49,11 @@ def validate(config: Config | str | Path, overrides: Mapping[str, object] | None
     except ForecastError as error:
         return [*found, Finding("error", "config" if isinstance(error, ConfigError) else "data", str(error))]
     network = prepared.network
+    found += [
+        Finding("warning", "leaks", f"{check.what} {check.found}", "Leave it out, or give the values that were known by then.")
+        for check in check_covariates(prepared)
+        if check.doubtful or not check.passed
+    ]
     about_config = [*_about_windows(prepared), *_about_network(prepared, network), *_about_packages(loaded)]
     return [*found, *_about_data(prepared), *about_config]
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from forecast import preparation, scaling
 from forecast.cli import app
-from forecast.leaks import certify, check_leaks
+from forecast.leaks import UNSEEN, certify, check_covariates, check_leaks
 from forecast.loading import load_config
 from forecast.preparation import prepare
 from forecast.splits import Splits
@@ -122,6 +122,65 @@ def test_a_covariate_that_is_the_target_to_come_is_found(visited, column, shift)
     assert f"is `sales` {shift} steps later" in {check.found for check in checks}
 
 
+AHEAD = {
+    "centred average": lambda sales, noise: sales.rolling(5, center=True).mean(),
+    "centred average of a season": lambda sales, noise: sales.rolling(12, center=True).mean(),
+    "sum of what comes": lambda sales, noise: sales.shift(-1) + sales.shift(-2),
+    "difference to come": lambda sales, noise: sales.diff().shift(-1),
+}
+HONEST = {
+    "trailing average": lambda sales, noise: sales.rolling(5).mean(),
+    "long trailing average": lambda sales, noise: sales.rolling(24).mean(),
+    "rounded trailing average": lambda sales, noise: sales.rolling(5).mean().round(1),
+    "lagged target": lambda sales, noise: sales.shift(12),
+    "exponential average": lambda sales, noise: sales.ewm(alpha=0.1).mean(),
+    "leading indicator": lambda sales, noise: sales.diff().shift(-1) + 0.5 * sales.diff().std() * noise,
+    "calendar": lambda sales, noise: pd.Series(np.sin(2 * np.pi * np.arange(len(sales)) / 12), sales.index),
+    "trend": lambda sales, noise: pd.Series(np.arange(float(len(sales))), sales.index),
+    "noise": lambda sales, noise: noise,
+}
+
+
+def with_visits(visited, make, column="visits"):
+    def plant(table):
+        noise = pd.Series(np.random.default_rng(9).normal(size=len(table)), table.index)
+        made = table.groupby("shop", group_keys=False).sales.apply(lambda sales: make(sales.interpolate(), noise[sales.index]))
+        return table.assign(**{column: made.bfill().ffill()})
+
+    return prepare(load_config(visited(plant)))
+
+
+@pytest.mark.parametrize("column", ["visits", "price"])
+@pytest.mark.parametrize(("name", "steps"), list(zip(AHEAD, [2, 5, 2, 1], strict=True)))
+def test_a_covariate_that_is_made_of_targets_to_come_is_found(visited, name, steps, column):
+    (check,) = [check for check in check_covariates(with_visits(visited, AHEAD[name], column)) if not check.passed]
+    assert check.what == f"covariate `{column}`"
+    assert check.found == f"is made of `sales` up to {steps} steps later, which explains 100.0% of what the past leaves open"
+
+
+def test_a_known_covariate_that_is_made_of_the_target_of_its_step_is_found(visited):
+    checks = check_covariates(with_visits(visited, HONEST["trailing average"], "price"))
+    (check,) = [check for check in checks if not check.passed]
+    assert check.found.startswith("is made of `sales` of the same step")
+
+
+def test_a_covariate_that_may_be_made_of_targets_to_come_is_doubtful(visited):
+    def noisy(sales, noise):
+        return sales.rolling(3, center=True).mean() + 0.02 * noise
+
+    checks = check_covariates(with_visits(visited, noisy))
+    assert not failed(checks)
+    (doubt,) = [check.found for check in checks if check.doubtful]
+    assert doubt.startswith("may be made of `sales` up to 1 steps later, which explains 9")
+    assert doubt.endswith("; is it known at its timestamp?")
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_an_honest_covariate_raises_no_alarm(visited, name):
+    checks = check_covariates(with_visits(visited, HONEST[name]))
+    assert [check.found for check in checks] == ["shows no target to come"] * 2
+
+
 def test_an_imputation_across_the_cutoff_is_found(visited, monkeypatch):
     honest = scaling.fit_scaler
 
@@ -143,6 +202,7 @@ def test_the_command(visited):
     shown = CliRunner().invoke(app, ["check-leaks", config])
     assert shown.exit_code == 0
     assert "scaler did not move" in shown.stdout
+    assert UNSEEN in shown.stdout
     assert f"No leak found. Next: forecast train {config}" in shown.stdout
     planted = str(visited(lambda table: table.assign(visits=table.groupby("shop").sales.shift(-1).fillna(0.0))))
     found = CliRunner().invoke(app, ["check-leaks", planted, "--json"])
