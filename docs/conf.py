@@ -12,5 +12,4 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 html_theme = "furo"
 html_title = f"forecast {release}"
-# Links out of docs/ lead somewhere where the source is browsed, not on the site; a test checks that every file is there.
-suppress_warnings = ["myst.xref_missing"]
+smartquotes = False  # "--target" in a command is two hyphens, not a dash

@@ -325,4 +325,5 @@ def _data(contract: dict) -> Iterator[str]:
 def _leaks(leakage: dict) -> Iterator[str]:
     passed = "No leak: what lies after a cutoff was changed, and nothing before it moved." if leakage["passed"] else "LEAK."
     yield f"<p>{passed}</p>"
-    yield table(pd.DataFrame(leakage["checks"]), "What was checked. No check can see when the values of a covariate became known.")
+    told = "What was checked. No check can see when the values of a covariate became known."
+    yield table(pd.DataFrame(leakage["checks"]), told)

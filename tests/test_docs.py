@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from html.parser import HTMLParser
 from pathlib import Path
 
 import jsonschema
@@ -175,6 +176,31 @@ def test_the_pages_build_without_a_warning(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "tutorial.html").exists()
+    assert "forecast init sales.csv -o sales.yaml --target revenue" in (tmp_path / "commands.html").read_text()
+    pages = {path: Page(path.read_text()) for path in tmp_path.rglob("*.html")}
+    for path, page in pages.items():
+        assert "xref myst" not in path.read_text(), f"{path.name} has a link that leads nowhere"
+        for link in page.links:
+            file, _, anchor = link.partition("#")
+            target = (path.parent / file).resolve() if file else path
+            assert target.exists(), f"{path.name}: {link}"
+            assert not anchor or anchor in pages[target].ids, f"{path.name}: {link}"
+
+
+class Page(HTMLParser):
+    """The local links of a page, and where links can lead within it."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.links, self.ids = [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.ids.add(found.get("id"))
+        link = (found.get("href") if tag in ("a", "link") else found.get("src")) or ""
+        if link and not re.match(r"[a-z]+:|//", link):
+            self.links.append(link.partition("?")[0])
 
 
 def test_readme_names_every_command():
@@ -189,10 +215,19 @@ def test_every_file_of_a_run_is_explained():
         assert f"`{named}" in page, named
 
 
+def anchors(page: Path) -> set[str]:
+    """What its headings are called in links."""
+    headings = re.findall(r"^#+ (.*)$", BLOCK.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_links_lead_somewhere():
-    for page in [*PAGES, *ROOT.glob("*.md"), ROOT / "data" / "README.md", ROOT / "benchmarks" / "README.md"]:
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+    written = [*PAGES, *(ROOT / "docs" / name for name in MADE), *ROOT.glob("*.md")]
+    for page in [*written, ROOT / "data" / "README.md", ROOT / "benchmarks" / "README.md"]:
+        for file, anchor in re.findall(r"\]\(([^)#:\s]*)#?([^):\s]*)\)", page.read_text()):
+            target = page.parent / file if file else page
+            assert target.exists(), f"{page.name}: {file}"
+            assert not anchor or anchor in anchors(target), f"{page.name}: {file}#{anchor}"
 
 
 def test_dependencies_have_reasons():
