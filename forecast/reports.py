@@ -325,5 +325,5 @@ def _data(contract: dict) -> Iterator[str]:
 def _leaks(leakage: dict) -> Iterator[str]:
     passed = "No leak: what lies after a cutoff was changed, and nothing before it moved." if leakage["passed"] else "LEAK."
     yield f"<p>{passed}</p>"
-    told = "What was checked. No check can see when the values of a covariate became known."
-    yield table(pd.DataFrame(leakage["checks"]), told)
+    caption = "What was checked. No check can see when the values of a covariate became known."
+    yield table(pd.DataFrame(leakage["checks"]), caption)

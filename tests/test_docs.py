@@ -62,6 +62,20 @@ def test_shipped_configs_load_and_say_what_to_expect(path):
     assert f"configs/{path.name}" in README
 
 
+@pytest.mark.parametrize(("name", "page"), [("airline", "README.md"), ("classic", "docs/tutorial.md")])
+def test_the_header_of_a_config_and_the_table_of_a_page_agree(name, page):
+    header, table = (ROOT / "configs" / f"{name}.yaml").read_text(), (ROOT / page).read_text()
+    table = table[table.index(f"{name}-1: Beats") :]
+    patterns = {
+        "this network": r"test MAE ([\d.]+)",
+        r"seasonal naive \(12\)": r"seasonal naive(?:'s)? ([\d.]+\d)",
+        "linear": r"linear ([\d.]+\d)",
+    }
+    for row, pattern in patterns.items():
+        if found := re.search(pattern, header):
+            assert found[1] == re.search(rf"^{row} +([\d.]+)", table, re.MULTILINE)[1], row
+
+
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.name)
 def test_shipped_experiments_load_and_say_what_to_expect(path):
     assert read_experiment(path).cells
