@@ -225,7 +225,7 @@ def few_windows(independent: int | None) -> str:
         return ""
     return (
         f"The intervals rest on {independent} held-out {'window' if independent == 1 else 'windows'} without overlap, fewer than"
-        f" {MIN_INDEPENDENT_WINDOWS}, so they follow Student's t distribution and are wider than calibrated intervals."
+        f" {MIN_INDEPENDENT_WINDOWS}: they follow Student's t distribution and are wider."
     )
 
 
