@@ -434,7 +434,7 @@ def _show(run: Run, document: Callable[[], dict], lines: Iterable[str], quiet: b
         echo(str(run.directory))
     else:
         shown: list[str] = []
-        with log_and_continue("showing the result", "Please report it."):  # which is written, whatever happens here
+        with log_and_continue("showing the result", "Please report it."):  # The result itself is on disk.
             shown.extend(lines)
         for line in shown:
             echo(line)

@@ -27,13 +27,14 @@ CROWDED = 100  # parameters for each target value to learn from
 SHIFT = 2.5  # times the validation part's MASE on the test part
 FADED = 1e-4  # of the strongest step's gradient, below which a step is not learned from
 FORGOTTEN = 0.5  # of the steps
-EXACT, ROUNDING = 1e-3, 1e-6  # of naive's error, and in scaled units, which are float32: errors below are as good as none
-BIASED = 0.1  # of the mean squared error that would go if the bias went
-FAR_OFF = 0.1  # of all values, or half of those that may lie outside: a coverage further off matters
-LOPSIDED = 1.5  # times the values that should lie to one side of an interval
-CHANCE = 0.01  # probability below which a coverage is no chance
-UNSTEADY = 0.1  # of the validation loss: changes from an epoch to the next that hide a trend
-MIN_EPOCHS = 8  # to see a trend in
+EXACT = 1e-3  # Fraction of the naive error below which a forecast counts as exact.
+ROUNDING = 1e-6  # Scaled error that float32 rounding explains.
+BIASED = 0.1  # Share of the squared bias in the mean squared error.
+FAR_OFF = 0.1  # Distance of a coverage from its level that matters; or half of what may lie outside, if that is less.
+LOPSIDED = 1.5  # Times the number of values that should lie on one side of an interval.
+CHANCE = 0.01  # Probability below which chance does not explain a coverage.
+UNSTEADY = 0.1  # Change of the validation loss between epochs, as a fraction of it, that hides a trend.
+MIN_EPOCHS = 8  # Fewer show no trend.
 
 
 @dataclass(frozen=True)
@@ -317,7 +318,7 @@ def _of_the_intervals(config: Config, metrics: dict) -> list[Diagnosis]:
             text = f"the {level}% interval holds {coverage:.1%} of the actual values of {scores['windows']} windows"
             (narrow if coverage < nominal else wide).append(text)
         outside = 1 - coverage
-        below = min(measured.get("below", outside / 2), outside)  # which runs of earlier versions lack
+        below = min(measured.get("below", outside / 2), outside)  # Runs of earlier versions lack it.
         above = outside - below
         lopsided = max(below, above) > LOPSIDED * (1 - nominal) / 2
         if lopsided and _exceeds_chance(below / outside, 0.5, independent * outside):

@@ -25,7 +25,7 @@ MOST_WINDOWS = 256  # that are compared of each part; all are cut by the same co
 MOST_SHIFTS = 100  # by which a covariate is compared with them
 FEWEST_MOVES = 10  # of a target, from which something can be said
 MOST_ROWS = 5_000  # of each series in which a covariate is compared with the targets to come
-ROWS_PER_WEIGHT = 4  # of the regressions that look for target values to come in a covariate
+ROWS_PER_WEIGHT = 4  # Rows for each weight of the regressions that look for later target values in a covariate.
 PROOF = 0.999  # Share that later target values explain of what earlier ones leave open; nothing real leads a target so exactly.
 EXACT = 1 - 1e-6  # The same for the target of the same step, which a known covariate may well decide, but for noise.
 DOUBT = 0.95  # Share from which a past covariate is doubtful: an honest one may lead the target, seldom so closely.
@@ -275,7 +275,7 @@ def _regressors(series: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray
             if (np.isfinite(covariate) & np.isfinite(target)).sum() <= 2 * reach + 2 or not (size := np.nanstd(target)) > 0:
                 continue
             lags = np.lib.stride_tricks.sliding_window_view(target, 2 * reach + 1)[2:]
-            x = [covariate[reach + 2 - lag : len(covariate) - reach - lag] for lag in range(3)]  # of its step, one and two before
+            x = [covariate[reach + 2 - lag : len(covariate) - reach - lag] for lag in range(3)]  # Lags 0 to 2.
             whole = np.column_stack([*x, lags]) / size
             whole = whole[np.isfinite(whole).all(axis=1)]
             rows.append(whole - whole.mean(axis=0) if len(whole) else whole)

@@ -17,13 +17,13 @@ from forecast.timestamps import check_freq, from_wall_clock, has_fixed_length, s
 
 ORIGIN = "2000-01-03 00:00:00"  # a Monday, so that steps of 7D are weeks
 END_LABELLED = {"ME", "YE", "QE", "BME", "BYE", "BQE", "W"}  # freqs whose ticks are the last day of their step, as in pandas
-IRREGULAR = 1.25  # of the median, above which a gap between rows is no usual spacing; months are 28 to 31 days apart
+IRREGULAR = 1.25  # Times the median gap between rows, up to which a gap is usual; months are 28 to 31 days apart.
 USUAL = 0.9  # share of a series' inner steps whose rows begin, or end, as close to the border of the step as is usual
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where steps begin, and what happens to steps that rows cover in part.
+    """The steps of `data.resample`: where they begin, and what happens to steps that rows cover in part.
 
     origin: a local time at which a step begins. None: each series has its own grid, which begins on the day of its first row; so
         it was in runs whose contract has no `resample_origin`.
