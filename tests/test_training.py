@@ -25,7 +25,7 @@ from forecast.prediction import predict
 from forecast.preparation import BATCH_SIZES, batch_sizes, prepare
 from forecast.runs import Run
 from forecast.trained import read_trained, recent_rows
-from forecast.training import train
+from forecast.training import _reader_difference, train
 from forecast.windows import Windows
 from tests.conftest import seasonal_rows
 
@@ -539,3 +539,40 @@ def test_rows_that_a_run_could_not_read_back_stop_it_before_training(project, tm
     with pytest.raises(InternalError, match=f"(?s){message}.*This is a bug of forecast, not a mistake of yours"):
         train(project(), tmp_path / "run")
     assert not Run(tmp_path / "run").history.exists()
+
+
+@pytest.mark.parametrize(
+    ("rounding", "difference", "message"),
+    [
+        (0.0, 0.0, ""),
+        (1e-3, 5e-3, "amplifies rounding errors: its forecasts are exact to 4.0e-03"),
+        (1e-7, 1e-3, "NumPy and Keras forecast differently, by 1.0e-03 of the largest forecast.*This is a bug of forecast"),
+        (1e-7, np.nan, "NumPy and Keras forecast differently, by nan"),
+    ],
+    ids=["equal", "rounding", "bug", "no number"],
+)
+def test_readers_that_differ_by_more_than_rounding_are_a_bug(monkeypatch, caplog, rounding, difference, message):
+    def by_numpy(network, weights, inputs):
+        return np.full((2, 3, 1), 1 + rounding if inputs["past"].dtype == np.float32 else 1.0)
+
+    monkeypatch.setattr("forecast.training.forward", by_numpy)
+    seen, by_keras = {"past": np.zeros((2, 4, 1), np.float32)}, np.full((2, 3, 1), 1 + difference)
+    if message.startswith("NumPy"):
+        with pytest.raises(InternalError, match=f"(?s){message}"):
+            _reader_difference(None, [{}], seen, by_keras)
+    else:
+        _reader_difference(None, [{}], seen, by_keras)
+        assert message in caplog.text
+
+
+def test_a_bug_is_reported_as_one(project, monkeypatch):
+    def differ(*arguments):
+        raise InternalError("NumPy and Keras forecast differently.")
+
+    monkeypatch.setattr("forecast.training.read_checked", differ)
+    done = CliRunner().invoke(app, ["train", str(project())])
+    assert done.exit_code == 1
+    assert done.stderr == (
+        "error: NumPy and Keras forecast differently.\n"
+        "  This is a bug of forecast, not a mistake of yours. Please report it with the config and the run's log.txt.\n"
+    )
