@@ -240,12 +240,17 @@ def _measured(panel: Panel, spans: list[slice]) -> list[np.ndarray]:
 
 
 def _copied(prepared: Prepared, rows: list[np.ndarray], column: int, known: bool) -> str:
-    """Return which target to come a covariate is, up to a factor and an offset; empty where it is none."""
+    """Return which target to come a covariate is, up to a factor and an offset; empty where it is none.
+
+    A covariate that equals earlier target values as well proves nothing: a straight line or a repeated season has no news.
+    """
     panel, most = prepared.panel, min(prepared.config.windows.horizon, MOST_SHIFTS)
+    first = 0 if known else 1
     for target, name in enumerate(panel.targets):
-        for shift in range(0 if known else 1, most + 1):
-            if _copies([(part[:, column], part[:, target]) for part in rows], shift):
-                return f"`{name}` {shift} steps later"
+        pairs = [(part[:, column], part[:, target]) for part in rows]
+        shift = next((shift for shift in range(first, most + 1) if _copies(pairs, shift)), None)
+        if shift is not None and not any(_copies(pairs, earlier) for earlier in range(-MOST_SHIFTS, first)):
+            return f"`{name}` {shift} steps later"
     return ""
 
 
@@ -314,10 +319,13 @@ def _explained_ahead(x: np.ndarray, columns: np.ndarray, first: int) -> tuple[fl
 
 
 def _copies(series: list[tuple[np.ndarray, np.ndarray]], shift: int) -> bool:
-    """Whether a covariate says, up to a factor and an offset, what the target will be `shift` steps later, in every series."""
+    """Return whether a covariate is the target of `shift` steps later, up to a factor and an offset, in every series.
+
+    A negative shift means earlier.
+    """
     told = 0
     for covariate, target in series:
-        x, y = covariate[: len(covariate) - shift], target[shift:]
+        x, y = covariate[max(-shift, 0) : len(covariate) - max(shift, 0)], target[max(shift, 0) : len(target) - max(-shift, 0)]
         known = np.isfinite(x) & np.isfinite(y)
         x, y = x[known], y[known]
         moves = np.diff(y) != 0
