@@ -1,4 +1,4 @@
-"""How well intervals cover that are calibrated on few windows: ranked errors beside Student's t with several degrees of freedom.
+"""Measure the coverage of intervals calibrated on few windows: ranked errors and Student's t with several degrees of freedom.
 
 python benchmarks/few_windows.py SHARED/data/panels [--series 60]
 

@@ -44,7 +44,7 @@ class _ErrorBoundary(TyperGroup):
         except MemoryError:  # in training it is told with more than this
             if ctx.obj:
                 raise
-            echo("memory ran out.\n  Give less data at once, or use a machine with more.", err=True)
+            echo("memory ran out.\n  Use less data at once, or a machine with more memory.", err=True)
             raise typer.Exit(1) from None
 
 
@@ -369,9 +369,9 @@ def plan(
         missing = f" (may be missing: {need.missing})" if need.missing else ""
         echo(f"{need.column:<24} {need.role:<16} {need.first} to {need.last}{missing}")
     if any(need.role == "known covariate" for need in needs):
-        echo(f"\nWrote {output}; fill it and run: {command} --future {output}")
+        echo(f"\nWrote {output}. Fill it in and run: {command} --future {output}")
     else:
-        echo(f"\nNothing of the future is needed. Next: {command}")
+        echo(f"\nNo future values are needed. Next: {command}")
 
 
 @app.command()
@@ -446,7 +446,7 @@ def _resumable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        echo("Interrupted; the same command goes on.", err=True)
+        echo("Interrupted. Run the same command again to continue.", err=True)
         raise typer.Exit(130) from None
 
 

@@ -139,7 +139,7 @@ class DataConfig(Section):
                 f"a target or covariate cannot be called {reserved.pop()!r}, which is a column of every result; rename it"
             )
         if double := set(calendar_columns(self.calendar)) & {*self.values, *self.static}:
-            raise ValueError(f"data.calendar makes a column {double.pop()!r}, which is a column of the file too; rename that one")
+            raise ValueError(f"data.calendar adds a column {double.pop()!r}, which the file already has; rename it in the file")
         return self
 
     @property

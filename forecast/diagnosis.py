@@ -139,9 +139,10 @@ def _of_the_trend(errors: np.ndarray, config: Config) -> list[Diagnosis]:
     return [
         Diagnosis(
             "validation loss without a trend",
-            f"it was {errors[0]:.3g} before training, {after[:third].mean():.3g} in the first third of {len(after)} epochs and"
-            f" {after[-third:].mean():.3g} in the last, and varies by {noise:.2g}: epoch {best} is the best by chance.",
-            "Use a longer validation part, a lower training.learning_rate or a larger training.batch_size; if it then stays flat,"
+            f"it was {errors[0]:.3g} before training, averaged {after[:third].mean():.3g} over the first third of {len(after)}"
+            f" epochs and {after[-third:].mean():.3g} over the last, and varies by {noise:.2g} between epochs."
+            f" Epoch {best} is the best only by chance.",
+            "Use a longer validation set, a lower training.learning_rate or a larger training.batch_size. If the loss stays flat,"
             " there is nothing to learn beyond the baselines.",
         )
     ]
@@ -179,8 +180,8 @@ def remark(run: Run) -> str:
         if all(len(errors) > MIN_EPOCHS and _gained_by_chance(errors) for errors in curves):
             best = min(float(errors.min() / errors[0]) for errors in curves if errors[0] > 0)
             return (
-                f"The network is hardly more than {ridge}, as which it began: its best validation loss is {best:.1%} of that of"
-                " epoch 0, and the best of so many epochs may be as low by chance."
+                f"The network started as {ridge} and hardly improved on it: its best validation loss is {best:.1%} of the loss"
+                " at epoch 0, a difference that chance alone can explain."
             )
     return ""
 
@@ -241,7 +242,7 @@ def _of_the_baselines(config: Config, metrics: dict) -> list[Diagnosis]:
             Diagnosis(
                 "no signal",
                 f"the error is {_error_beside(compared['mean'])} of that of the mean of all rows before.",
-                "Check that rows and timestamps belong together; perhaps nothing in the past tells what comes next.",
+                "Check that each row has the right timestamp. If so, the past may not predict the target.",
             )
         )
     elif _is_no_better(compared["naive"]):
@@ -250,8 +251,8 @@ def _of_the_baselines(config: Config, metrics: dict) -> list[Diagnosis]:
             Diagnosis(
                 "no better than persistence",
                 f"the error is {_error_beside(compared['naive'])} of that of repeating the last value.",
-                f"{'' if skip else 'Set model.linear_skip: true. '}Give covariates that tell what comes; if there are none, take"
-                " the last value.",
+                f"{'' if skip else 'Set model.linear_skip: true. '}Add covariates that predict the target. If there are"
+                " none, use the last value as the forecast.",
             )
         )
     if names := worse or equal:
@@ -271,7 +272,7 @@ def _is_no_better(compared: Comparison) -> bool:
 def _error_beside(compared: Comparison) -> str:
     """Write the error of the network as a share of that of a baseline."""
     if compared.skill is None:
-        return "infinitely many times"
+        return "an infinite multiple"
     chance = "" if compared.distinguishable or compared.p_value is None else f" (p {compared.p_value:.2g})"
     return f"{1 - compared.skill:.0%}{chance}"
 
@@ -295,11 +296,11 @@ def _of_the_bias(config: Config, metrics: dict) -> list[Diagnosis]:
     ]
     if config.model.quantiles or config.training.loss in ("mae", "huber"):
         change = "set training.loss: mse" + (" and model.quantiles: null." if config.model.quantiles else ".")
-        remedy = f"This loss aims at the median, which lies beside the mean where errors are skewed: {change}"
+        remedy = f"This loss targets the median, which differs from the mean when errors are skewed: {change}"
     elif config.scaling.transform != "none":
-        remedy = "What is a mean after scaling.transform is a median before it: set scaling.transform: none."
+        remedy = "A mean on the transformed scale becomes a median in original units: set scaling.transform: none."
     else:
-        remedy = "The level moved: set model.normalization: last, give covariates that tell it, or train on newer rows."
+        remedy = "The level shifted: set model.normalization: last, add covariates that explain it, or train on newer rows."
     return [Diagnosis("biased forecasts", f"{first_few(sentences)}.", remedy)]
 
 
@@ -325,8 +326,8 @@ def _of_the_intervals(config: Config, metrics: dict) -> list[Diagnosis]:
             skewed.append(f"{below:.1%} of the actual values lie below the {level}% interval, {above:.1%} above it")
     method = "" if method_of(config) == "adaptive" else "Set intervals.method: adaptive, which follows the errors. "
     findings = {
-        "intervals too narrow": (narrow, f"{method}A longer validation part, or newer rows, tell more of the errors."),
-        "intervals too wide": (wide, f"{method}Errors were larger on the validation part: a newer or longer one tells more."),
+        "intervals too narrow": (narrow, f"{method}A longer validation set or newer rows give a better estimate of the errors."),
+        "intervals too wide": (wide, f"{method}Errors were larger on the validation set: use a newer or longer one."),
         "skewed intervals": (skewed, f"{method}Look for a bias or for a trend that the network does not follow."),
     }
     return [Diagnosis(name, f"{'; '.join(texts)}.", remedy) for name, (texts, remedy) in findings.items() if texts]

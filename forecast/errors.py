@@ -56,11 +56,11 @@ class InternalError(Exception):
 
     >>> print(InternalError("two readers of one network disagree."))
     two readers of one network disagree.
-      This is a bug of forecast, not a mistake of yours. Please report it with the config and the run's log.txt.
+      This is a bug in forecast, not in your input. Please report it with the config and the run's log.txt.
     """
 
     def __init__(self, found: str):
-        report = "This is a bug of forecast, not a mistake of yours. Please report it with the config and the run's log.txt."
+        report = "This is a bug in forecast, not in your input. Please report it with the config and the run's log.txt."
         super().__init__(f"{found}\n  {report}")
 
 
@@ -117,7 +117,7 @@ def check_backend() -> str:
             backend, place = json.loads(settings.read_bytes())["backend"], str(settings)
     backend = backend or "tensorflow"
     if backend not in BACKENDS:
-        found = f"the backend of Keras is {str(backend)!r:.40}, and networks are trained with {' or '.join(BACKENDS)}."
+        found = f"the Keras backend is {str(backend)!r:.40}, but training supports only {' or '.join(BACKENDS)}."
         raise ForecastError(found, f"Set the environment variable KERAS_BACKEND to {' or '.join(BACKENDS)}.", place)
     return backend
 

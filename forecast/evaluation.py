@@ -360,7 +360,7 @@ def advice(compared: Mapping[str, Comparison], moves: float, trained: bool, line
     begun = ""
     if linear_skip and not trained:
         begun = (
-            "The recurrent part added nothing on the validation part: this forecast is the ridge regression that it began with."
+            "The recurrent layers added nothing on the validation set: this forecast is the ridge regression they started from."
         )
     if moves < STILL:
         return (

@@ -116,7 +116,7 @@ def _is_kept(folder: Run, cell: Cell, panels: Panels) -> bool:
     if sections or other_data or other_grid:
         found = "was trained before the data changed." if other_data else f"was trained with another {first_few(sections, 5)}."
         if other_grid and not (sections or other_data):
-            found = "was trained by an earlier version, whose steps of data.resample began elsewhere."
+            found = "was trained by an earlier version, which used another origin for the steps of data.resample."
         raise RunError(found, "Begin anew with --force, or choose another --run-dir.", str(run.directory))
     return True
 

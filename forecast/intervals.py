@@ -220,12 +220,12 @@ def _size_of_few(errors: np.ndarray, growth: np.ndarray) -> np.ndarray:
 
 
 def few_windows(independent: int | None) -> str:
-    """Return the sentence that says how intervals come from so few windows, or nothing where there are enough, or None knows."""
+    """Return a sentence that says that intervals are based on few windows; "" if there are enough or the number is unknown."""
     if independent is None or independent >= MIN_INDEPENDENT_WINDOWS:
         return ""
     return (
-        f"The intervals rest on {independent} held-out {'window' if independent == 1 else 'windows'} without overlap, fewer than"
-        f" {MIN_INDEPENDENT_WINDOWS}: they follow Student's t distribution and are wider."
+        f"The intervals rest on {independent} non-overlapping held-out {'window' if independent == 1 else 'windows'} (fewer than"
+        f" {MIN_INDEPENDENT_WINDOWS}), so they follow Student's t distribution and are wider."
     )
 
 

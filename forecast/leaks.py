@@ -33,8 +33,8 @@ OPEN = 1e-6  # What the past leaves open of a covariate, relative to its changes
 RIDGE = 1e-13  # relative, so that regressions on a target without noise have a solution
 SAME = 0.95  # fraction of rows in which a covariate that equals a target to come does so; repairs change others
 UNSEEN = (
-    f"Covariates are compared with the target up to {MOST_SHIFTS} steps later. No file shows when their values became known: "
-    "only you can tell\nwhether each was there at its timestamp."
+    f"Covariates are compared with the target up to {MOST_SHIFTS} steps later. A file does not show when its values "
+    "became known.\nCheck that each value was available at its timestamp."
 )
 
 
@@ -225,11 +225,11 @@ def check_covariates(prepared: Prepared) -> list[Check]:
         if copied := _copied(prepared, rows, column, known):
             checks.append(check(False, f"is {copied}"))
         elif made_of := next(filter(None, (_made_of(name, series, known, sure=True) for name, series in pairs.items())), None):
-            checks.append(check(False, f"is made of {made_of}"))
+            checks.append(check(False, f"is computed from {made_of}"))
         elif doubt := next(filter(None, (_made_of(name, series, known, sure=False) for name, series in pairs.items())), None):
-            checks.append(check(True, f"may be made of {doubt}; is it known at its timestamp?", doubtful=True))
+            checks.append(check(True, f"may be computed from {doubt}. Check that it is known at its timestamp.", doubtful=True))
         else:
-            checks.append(check(True, "shows no target to come"))
+            checks.append(check(True, "reveals no later target value"))
     return checks
 
 
@@ -264,7 +264,7 @@ def _made_of(name: str, series: list[tuple[np.ndarray, np.ndarray]], known: bool
         share, steps = _explained_ahead(*regressors, first=0)
         found = share >= EXACT
     when = f"up to {steps} steps later" if steps else "of the same step"
-    return f"`{name}` {when}, which explains {share:.1%} of what the past leaves open" if found else ""
+    return f"`{name}` {when}, which explains {share:.1%} of what the past does not" if found else ""
 
 
 def _regressors(series: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray] | None:

@@ -116,7 +116,7 @@ def _told(settings: pd.DataFrame, metric: str) -> str:
     second = settings.iloc[1]
     apart = second["mean"] - best["mean"]
     if best.runs > 1 and apart < best.high - best.low:
-        return f"{text}; the second, {number(second['mean'])}, is no further away than seeds of the best from each other."
+        return f"{text}; the second, {number(second['mean'])}, lies within the spread of the best setting's seeds."
     return f"{text}; the second has {number(second['mean'])}."
 
 

@@ -14,7 +14,7 @@ from forecast.tables import Rows
 from forecast.timestamps import steps_between, ticks_from
 
 Record = list[dict]
-END_SERIES = "Remove the rows after a series' last value: nobody measured them. `predict --future` takes their known covariates."
+END_SERIES = "Remove the rows after each series' last measured value. Pass their known covariates with `predict --future`."
 MOST_RANGES = 1000  # filled ranges that a record names; the count is always whole
 
 
@@ -76,7 +76,7 @@ def check_ends(rows: Rows, config: DataConfig, source: str) -> None:
             places.append(rows.number[row + 1])
             tail += span.stop - row - 1
     if examples:
-        found = f"{len(examples)} series are measured no longer than this, but {tail} rows follow: {first_few(examples)}."
+        found = f"{tail} rows follow the last measured values of {len(examples)} series: {first_few(examples)}."
         raise DataError(found, END_SERIES, f"{source}:{places[0]}")
 
 

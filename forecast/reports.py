@@ -102,7 +102,7 @@ class _Page:
             if len(ahead):
                 quantiles = [column_of(end) for pair in pairs_of_quantiles(ahead) for end in pair]
                 columns = ["timestamp", MODEL, *sorted(quantiles)[: 2 * MOST_BANDS]]
-                yield table(ahead[columns], f"{title}: what comes next, with the ends of its intervals.", f"future-{place}")
+                yield table(ahead[columns], f"{title}: forecast of the next steps, with interval bounds.", f"future-{place}")
 
     def _errors(self, metrics: dict, per_series: pd.DataFrame) -> Iterator[str]:
         yield table(_scores(metrics), f"On the test part: {metrics['test']['windows']} windows that chose nothing.")
@@ -292,7 +292,7 @@ def _residuals(predictions: pd.DataFrame) -> Iterator[str]:
     counts, edges = np.histogram(residuals, bins=min(40, max(8, len(residuals) // 10)))
     bars = [Line("windows", counts, "other", kind="bars")]
     low, high = np.quantile(residuals, [0.25, 0.75])
-    what = f"How residuals are distributed: half lie between {number(low, digits=3)} and {number(high, digits=3)}."
+    what = f"Distribution of the residuals: half of them lie between {number(low, digits=3)} and {number(high, digits=3)}."
     middle = (edges[:-1] + edges[1:]) / 2
     yield drawn(Chart("Distribution", what, middle, bars, "forecast - actual", "windows"), "residuals-histogram")
     lags = min(MOST_LAGS, len(residuals) // 4)
@@ -324,5 +324,5 @@ def _data(contract: dict) -> Iterator[str]:
 def _leaks(leakage: dict) -> Iterator[str]:
     passed = "No leak: what lies after a cutoff was changed, and nothing before it moved." if leakage["passed"] else "LEAK."
     yield f"<p>{passed}</p>"
-    caption = "What was checked. No check can see when the values of a covariate became known."
+    caption = "Leak checks. No check can tell when the values of a covariate became known."
     yield table(pd.DataFrame(leakage["checks"]), caption)

@@ -87,8 +87,8 @@ def _check_freq_suits(rows: Rows, series_id: str, freq: str, source: str) -> Non
     steps = steps_between(rows.timestamps[0], rows.timestamps[-1], freq)
     if steps > 1000 * len(rows) + 1000:
         raise DataError(
-            f"data.resample.freq is {freq}: {len(rows)} rows of series '{series_id}' would lie in {steps:.2g} steps.",
-            "Use a longer freq, one of the rows' own spacing or above.",
+            f"data.resample.freq is {freq}: {len(rows)} rows of series '{series_id}' would be spread over {steps:.2g} steps.",
+            "Use a longer freq, at least as long as the spacing of the rows.",
             source,
         )
 

@@ -307,7 +307,7 @@ class Run:
         try:
             yield
         except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            found = f"this run cannot be explained ({type(error).__name__}: {error!s:.200})."
+            found = f"this run cannot be diagnosed or reported ({type(error).__name__}: {error!s:.200})."
             remedy = "If a file in it was changed, train again. If not, this is a bug in forecast; --debug shows the traceback."
             raise RunError(found, remedy, str(self.directory)) from error
 

@@ -81,7 +81,7 @@ class _Guard(io.RawIOBase):
 def _refuse(error: OSError) -> None:
     if isinstance(error, BrokenPipeError):  # The reader has seen enough, which typer takes for the end of the command.
         raise error
-    remedy = "Files that the command wrote are complete; send its output elsewhere."
+    remedy = "Files that the command wrote are complete. Redirect its output elsewhere."
     raise OutputError(f"standard output cannot be written ({error.strerror}).\n  {remedy}") from None
 
 

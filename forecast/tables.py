@@ -424,7 +424,7 @@ def _narrow(rows: Rows, names: list[str], source: str) -> Rows:
         known = np.flatnonzero(~np.isnan(values[order]))
         if len(known):
             if UNNAMED.fullmatch(names[series]):
-                found = f"the header names no series for column `{names[series]}`."
+                found = f"column `{names[series]}` has no series name in the header."
                 raise DataError(found, "Name the series, or remove the column.", f"{source}:1")
             chosen = order[known[0] : known[-1] + 1]
             codes = np.full(len(chosen), series, dtype=np.int32)

@@ -124,4 +124,4 @@ def _forgiven(tracker: str) -> Iterator[None]:
         yield
     except Exception as error:
         failure = f"{type(error).__name__}: {error!s:.200}"
-        log.warning("%s could not record this (%s). The run's own files hold everything.", tracker, failure)
+        log.warning("%s failed while recording (%s). The run folder has all results.", tracker, failure)

@@ -306,7 +306,7 @@ def check_recent(run: Run, panel: Panel, config: DataConfig) -> None:
     except DataError as error:
         raise InternalError(f"the last rows of the data cannot be read back: {error}") from error
     if again.series_ids != panel.series_ids or str(again.timestamps.max()) != str(panel.timestamps.max()):
-        raise InternalError("the last rows of the data are of other series or timestamps when they are read back.")
+        raise InternalError("the last rows of the data have different series or timestamps when they are read back.")
 
 
 def _read_recent(run: Run, config: DataConfig, freq: str, timezone: str | None) -> Panel:

@@ -144,7 +144,7 @@ def _train(run: Run, prepared: Prepared, parent: Parent | None, seconds: dict[st
         _certify(run, scored)
     with run.explaining("writing forecast.csv"):
         _forecast(run, config.data, prepared.panel)
-    with _timed(seconds, "explaining"), run.explaining("measuring what the network looks at"):
+    with _timed(seconds, "explaining"), run.explaining("measuring the importance of the inputs"):
         _explain(run, scored)
     with _timed(seconds, "plots"), run.explaining("drawing the plots"):
         write_plots(run)
@@ -456,8 +456,8 @@ def _reader_difference(
     exact = median_of([partial(forward, network, _in_float64(member)) for member in members])(_in_float64(inputs))
     rounding = relative_difference(by_numpy, exact)
     if not difference <= ROUNDING_MARGIN * rounding:
-        raise InternalError(f"NumPy and Keras forecast differently, by {difference:.1e} of the largest forecast.")
-    log.warning("the network amplifies rounding errors: its forecasts are exact to %.1e of the largest.", difference)
+        raise InternalError(f"NumPy and Keras forecasts differ by {difference:.1e} of the largest forecast.")
+    log.warning("the network amplifies rounding errors: its forecasts are accurate to %.1e of the largest.", difference)
     return difference
 
 

@@ -51,7 +51,7 @@ def validate(config: Config | str | Path, overrides: Mapping[str, object] | None
         return [*found, Finding("error", "config" if isinstance(error, ConfigError) else "data", str(error))]
     network = prepared.network
     found += [
-        Finding("warning", "leaks", f"{check.what} {check.found}", "Leave it out, or give the values that were known by then.")
+        Finding("warning", "leaks", f"{check.what} {check.found}", "Remove it, or use the values known at each timestamp.")
         for check in check_covariates(prepared)
         if check.doubtful or not check.passed
     ]

@@ -138,7 +138,7 @@ PROBLEMS = {
     ),
     "target of the calendar's name": (
         "data: {path: a.csv, timestamp: t, target: hour_sin, calendar: hour}",
-        "data.calendar makes a column 'hour_sin', which is a column of the file too",
+        "data.calendar adds a column 'hour_sin', which the file already has",
         None,
     ),
     "long delimiter": (

@@ -390,8 +390,8 @@ def test_series_have_one_order_and_spelling_in_every_form(tmp_path, names):
     [
         ("t,a,a", r"a.csv:1: the header names `a` twice.\n  Rename one of the two columns"),
         ("t,a,a ", "the header names `a` twice"),
-        ("t,a,", "the header names no series for column `Unnamed: 2`.\n  Name the series, or remove the column"),
-        ("t,a, ", "the header names no series for column ` `"),
+        ("t,a,", "column `Unnamed: 2` has no series name in the header.\n  Name the series, or remove the column"),
+        ("t,a, ", "column ` ` has no series name in the header"),
         ('t,a,"b\r\nc"', r"the name 'b\\r\\nc' holds a carriage return"),
     ],
     ids=["twice", "twice but for blanks", "no name", "blank name", "carriage return"],

@@ -135,7 +135,7 @@ def scored(compared: dict | None = None, **test: object) -> dict:
 COMPARED = {
     "ridge is better": ({"linear": {"skill": -0.2}}, True, "worse than a baseline", "120% of that of linear"),
     "a later baseline": ({"theta": {"skill": -0.1, "p_value": 0.01}}, True, "worse than a baseline", "110% of that of theta"),
-    "naive is exact": ({"naive": {"skill": None}}, True, "worse than a baseline", "infinitely many times of that of naive"),
+    "naive is exact": ({"naive": {"skill": None}}, True, "worse than a baseline", "an infinite multiple of that of naive"),
     "several": ({"drift": {"skill": -0.1}, "linear": {"skill": -0.2}}, True, "worse than a baseline", "drift, 120% of that"),
     "luck": ({"theta": {"skill": 0.04, "p_value": 0.3}}, True, "no better than a baseline", r"96% \(p 0.3\) of that of theta"),
     "as good as ridge, without it": ({"linear": {"skill": 0.0}}, False, "no better than a baseline", "100% of that of linear"),
@@ -237,7 +237,7 @@ def test_curves(errors, name):
             7,
             1 + 0.05 * np.r_[0.0, NOISE],
             True,
-            "The network is hardly more than the linear baseline, as which it began: its best",
+            "The network started as the linear baseline and hardly improved on it: its best",
         ),
         (40, np.r_[1.0, np.linspace(0.9, 0.5, 40)], True, ""),
         (0, 1 + 0.05 * np.r_[0, np.abs(NOISE)], False, ""),

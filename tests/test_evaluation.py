@@ -43,7 +43,7 @@ ADVICE = {
     "wins": ({}, True, True, ""),
     "naive is better": ({"naive": -0.1}, True, True, "Do not trust this network yet: naive costs nothing and may be as good."),
     "naive is exact": ({"naive": None}, True, True, "Do not trust this network yet: naive costs nothing"),
-    "the skip alone": ({"linear": 0.0}, False, True, "The recurrent part added nothing"),
+    "the skip alone": ({"linear": 0.0}, False, True, "The recurrent layers added nothing"),
     "linear is better": ({"linear": -0.1}, True, False, "A ridge regression does better: set model.linear_skip: true"),
     "linear is better beside a skip": ({"linear": -0.1}, True, True, "A ridge regression does better."),
 }

@@ -271,7 +271,7 @@ def test_covariates_are_repaired_by_their_names(project):
 def test_a_series_that_stops_before_the_others_has_no_future_of_its_own(project):
     table = priced()
     table.loc[(table.shop == "south") & (table.day >= "2020-12-01"), "sales"] = np.nan
-    found = r"1 series are measured no longer than this, but 65 rows follow: 'south' ends at 2020-11-30 .*\n  Remove the rows"
+    found = r"65 rows follow the last measured values of 1 series: 'south' ends at 2020-11-30 .*\n  Remove the rows"
     for policy in ({}, {"missing_values": "interpolate"}):
         with pytest.raises(DataError, match=found):
             prepare(load_config(config(project, table, known_covariates="price", **policy)))

@@ -155,13 +155,13 @@ def with_visits(visited, make, column="visits"):
 def test_a_covariate_that_is_made_of_targets_to_come_is_found(visited, name, steps, column):
     (check,) = [check for check in check_covariates(with_visits(visited, AHEAD[name], column)) if not check.passed]
     assert check.what == f"covariate `{column}`"
-    assert check.found == f"is made of `sales` up to {steps} steps later, which explains 100.0% of what the past leaves open"
+    assert check.found == f"is computed from `sales` up to {steps} steps later, which explains 100.0% of what the past does not"
 
 
 def test_a_known_covariate_that_is_made_of_the_target_of_its_step_is_found(visited):
     checks = check_covariates(with_visits(visited, HONEST["trailing average"], "price"))
     (check,) = [check for check in checks if not check.passed]
-    assert check.found.startswith("is made of `sales` of the same step")
+    assert check.found.startswith("is computed from `sales` of the same step")
 
 
 def test_a_covariate_that_may_be_made_of_targets_to_come_is_doubtful(visited):
@@ -171,14 +171,14 @@ def test_a_covariate_that_may_be_made_of_targets_to_come_is_doubtful(visited):
     checks = check_covariates(with_visits(visited, noisy))
     assert not failed(checks)
     (doubt,) = [check.found for check in checks if check.doubtful]
-    assert doubt.startswith("may be made of `sales` up to 1 steps later, which explains 9")
-    assert doubt.endswith("; is it known at its timestamp?")
+    assert doubt.startswith("may be computed from `sales` up to 1 steps later, which explains 9")
+    assert doubt.endswith(". Check that it is known at its timestamp.")
 
 
 @pytest.mark.parametrize("name", HONEST)
 def test_an_honest_covariate_raises_no_alarm(visited, name):
     checks = check_covariates(with_visits(visited, HONEST[name]))
-    assert [check.found for check in checks] == ["shows no target to come"] * 2
+    assert [check.found for check in checks] == ["reveals no later target value"] * 2
 
 
 @pytest.mark.parametrize("values", [np.zeros(12), np.tile([3.0, 1.0], 6)], ids=["line", "season"])

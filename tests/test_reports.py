@@ -73,7 +73,7 @@ def test_a_damaged_run_is_told(sales, tmp_path, text):
     (tmp_path / "run" / "metrics.json").write_text(text)
     for explain in (report, diagnose):
         with pytest.raises(
-            RunError, match=r"cannot be explained \(.*\n.*If a file in it was changed, train again. If not, this is a bug"
+            RunError, match=r"diagnosed or reported \(.*\n.*If a file in it was changed, train again. If not, this is a bug"
         ):
             explain(tmp_path / "run")
 

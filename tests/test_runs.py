@@ -223,7 +223,7 @@ def test_a_full_disk_is_told_whatever_the_step(tmp_path):
 @pytest.mark.parametrize("error", [KeyError("verdict"), ZeroDivisionError("division by zero"), TypeError("no list")], ids=repr)
 def test_a_bug_is_not_said_to_be_damage(tmp_path, caplog, error):
     with (
-        pytest.raises(RunError, match=r"cannot be explained \(.*\n.*If not, this is a bug in forecast"),
+        pytest.raises(RunError, match=r"diagnosed or reported \(.*\n.*If not, this is a bug in forecast"),
         Run(tmp_path).telling_damage(),
     ):
         raise error

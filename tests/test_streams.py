@@ -37,7 +37,7 @@ def test_a_command_writes_its_file_whatever_its_streams_are(streams, tmp_path):
 def test_a_full_stdout_is_an_error_and_the_file_is_kept(tmp_path):
     done = shell(f"predict {OLD_RUNS / 'version-2'} -o {tmp_path / 'out.csv'}", ">/dev/full")
     assert done.returncode == 1
-    assert done.stderr.decode() == FULL + "  Files that the command wrote are complete; send its output elsewhere.\n"
+    assert done.stderr.decode() == FULL + "  Files that the command wrote are complete. Redirect its output elsewhere.\n"
     assert len(pd.read_csv(tmp_path / "out.csv"))
 
 

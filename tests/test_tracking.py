@@ -92,7 +92,7 @@ def test_a_tracker_that_fails_later_costs_no_training(project, tmp_path, store, 
     assert run.finished
     assert pd.read_csv(run.history).epoch.tolist() == [0, 1, 2]
     for tracker in ("MLflow", "TensorBoard"):
-        assert f"{tracker} could not record this (ConnectionError: the server is gone)" in caplog.text
+        assert f"{tracker} failed while recording (ConnectionError: the server is gone)" in caplog.text
 
 
 def test_a_tracker_that_cannot_begin_is_told(project, tmp_path, monkeypatch):

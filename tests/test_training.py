@@ -143,7 +143,7 @@ def test_a_run_is_whole(project, tmp_path):
 STEPS = {  # that come after the result is complete, and what they are called
     "_certify": "checking for leaks",
     "_forecast": "writing forecast.csv",
-    "_explain": "measuring what the network looks at",
+    "_explain": "measuring the importance of the inputs",
     "write_plots": "drawing the plots",
     "report": "writing report.html",
     "Run.forget_checkpoint": "removing the checkpoint",
@@ -528,15 +528,15 @@ def test_the_spread_between_seeds_is_shown(ensemble, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda rows: rows.assign(series_id="x"), "are of other series or timestamps when they are read back"),
-        (lambda rows: rows[:-1], "are of other series or timestamps"),
+        (lambda rows: rows.assign(series_id="x"), "have different series or timestamps when they are read back"),
+        (lambda rows: rows[:-1], "have different series or timestamps"),
         (lambda rows: rows.assign(timestamp="?"), "cannot be read back: .*`timestamp` '.' is in no form"),
     ],
     ids=["series", "timestamps", "unreadable"],
 )
 def test_rows_that_a_run_could_not_read_back_stop_it_before_training(project, tmp_path, monkeypatch, change, message):
     monkeypatch.setattr("forecast.training.recent_rows", lambda panel, config: change(recent_rows(panel, config)))
-    with pytest.raises(InternalError, match=f"(?s){message}.*This is a bug of forecast, not a mistake of yours"):
+    with pytest.raises(InternalError, match=f"(?s){message}.*This is a bug in forecast, not in your input"):
         train(project(), tmp_path / "run")
     assert not Run(tmp_path / "run").history.exists()
 
@@ -545,9 +545,9 @@ def test_rows_that_a_run_could_not_read_back_stop_it_before_training(project, tm
     ("rounding", "difference", "message"),
     [
         (0.0, 0.0, ""),
-        (1e-3, 5e-3, "amplifies rounding errors: its forecasts are exact to 4.0e-03"),
-        (1e-7, 1e-3, "NumPy and Keras forecast differently, by 1.0e-03 of the largest forecast.*This is a bug of forecast"),
-        (1e-7, np.nan, "NumPy and Keras forecast differently, by nan"),
+        (1e-3, 5e-3, "amplifies rounding errors: its forecasts are accurate to 4.0e-03"),
+        (1e-7, 1e-3, "NumPy and Keras forecasts differ by 1.0e-03 of the largest forecast.*This is a bug in forecast"),
+        (1e-7, np.nan, "NumPy and Keras forecasts differ by nan"),
     ],
     ids=["equal", "rounding", "bug", "no number"],
 )
@@ -574,5 +574,5 @@ def test_a_bug_is_reported_as_one(project, monkeypatch):
     assert done.exit_code == 1
     assert done.stderr == (
         "error: NumPy and Keras forecast differently.\n"
-        "  This is a bug of forecast, not a mistake of yours. Please report it with the config and the run's log.txt.\n"
+        "  This is a bug in forecast, not in your input. Please report it with the config and the run's log.txt.\n"
     )

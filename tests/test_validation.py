@@ -27,7 +27,7 @@ def test_a_good_config(project):
     told = " ".join(finding.text for finding in findings)
     assert "120 rows, 1 series, freq MS, 2010-01-01" in told
     assert "70 train, 16 validation, 16 test" in told
-    assert "The intervals rest on 6 held-out windows without overlap, fewer than 10" in told
+    assert "The intervals rest on 6 non-overlapping held-out windows (fewer than 10)" in told
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_backend_that_does_not_train_is_refused(backend, where, project, tmp_p
     else:
         (tmp_path / where).write_text(json.dumps({"backend": backend}))
         monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    told = f"{where}: the backend of Keras is '{backend}', and networks are trained with tensorflow or jax."
+    told = f"{where}: the Keras backend is '{backend}', but training supports only tensorflow or jax."
     with pytest.raises(ForecastError, match=rf"{told}\n  Set the environment variable KERAS_BACKEND to tensorflow or jax."):
         check_trainable()
     last = validate(project())[-1]
