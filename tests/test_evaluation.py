@@ -54,7 +54,7 @@ def test_advice(changed, trained, skip, told):
     compared = {name: Comparison(skill) for name, skill in (dict.fromkeys(BASELINES, 0.5) | changed).items()}
     assert advice(compared, 1.0, trained, skip).startswith(told)
     assert bool(advice(compared, 1.0, trained, skip)) == bool(told)
-    assert advice(compared, 1.0, False, True).endswith("this forecast is the ridge regression that it began with.")
+    assert advice(compared, 1.0, False, True).endswith("this forecast is the ridge regression they started from.")
 
 
 def test_a_difference_that_may_be_luck_is_no_victory():

@@ -85,7 +85,7 @@ def test_each_step_is_as_wide_as_its_few_errors_are_large():
 
 @pytest.mark.parametrize(("own", "base"), [([], [0, 0, 0]), ([0.1, 0.5, 0.9], [-1, 0, 1])], ids=["point", "quantiles"])
 def test_an_error_is_what_came_less_what_was_forecast(own, base):
-    errors = Errors(4, 6, own, [0.1, 0.5, 0.9])
+    errors = Errors(windows_of([4]), own, [0.1, 0.5, 0.9])
     actual, forecast = np.random.default_rng(0).normal(size=(2, 4, 3, 2))
     added = errors.add(actual, forecast[..., None] + base if own else forecast)
     np.testing.assert_allclose(added, (actual - forecast)[..., None] - (base if own else 0))
@@ -186,14 +186,15 @@ def test_each_series_gets_its_own_offsets(shared):
 
 def test_the_median_stays_the_forecast():
     start, quantiles = noise(50, 0), [0.1, 0.5, 0.9]
-    issued = Tracker(calibrate(start, quantiles, []), start, 1).follow(np.arange(30) + 7, np.zeros(30, int), noise(30, 1))
+    tracker = Tracker(calibrate(start, quantiles, []), start.std(axis=0), 1)
+    issued = tracker.follow(np.arange(30) + 7, np.zeros(30, int), noise(30, 1))
     assert (issued[..., 1] == 0).all()
 
 
 def test_each_forecast_is_judged_once():
     """Rows without a forecast, such as those of a gap, move nothing."""
     start, later = noise(50, 0), noise(2, 1)
-    tracker = Tracker(calibrate(start, QUANTILES, []), start, 1, rate=0.1)
+    tracker = Tracker(calibrate(start, QUANTILES, []), start.std(axis=0), 1, rate=0.1)
     before, after = tracker.follow(np.array([7, 20]), np.zeros(2, int), later)
     moves = np.array(QUANTILES) - (later[0] <= before)
     np.testing.assert_allclose(after, before + 0.1 * start.std(axis=0) * moves)
