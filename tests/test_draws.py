@@ -24,6 +24,7 @@ from tests.draws import draw, write
 
 pytestmark = pytest.mark.slow
 FIRST = int(os.environ.get("FORECAST_FIRST_DRAW", "0"))
+DIVERGED = ("the gradients exploded", "values too large to be numbers")  # At learning rates up to 10, without scaling.
 DRAWS = range(FIRST, FIRST + int(os.environ.get("FORECAST_DRAWS", "6")))
 
 
@@ -36,7 +37,8 @@ def test_a_draw(seed, tmp_path):
     try:
         train(config, tmp_path / "run")
     except ForecastError as error:
-        assert not (tmp_path / "run").exists() or "the gradients exploded" in str(error), "a refusal comes before training"
+        diverged = any(sentence in str(error) for sentence in DIVERGED)
+        assert diverged or not (tmp_path / "run").exists(), "a refusal comes before training"
         print(f"refused: {error}")
         return
     run = Run.open(tmp_path / "run")
