@@ -325,6 +325,8 @@ def _copies(series: list[tuple[np.ndarray, np.ndarray]], shift: int) -> bool:
     """
     told = 0
     for covariate, target in series:
+        if len(covariate) <= abs(shift):
+            continue
         x, y = covariate[max(-shift, 0) : len(covariate) - max(shift, 0)], target[max(shift, 0) : len(target) - max(-shift, 0)]
         known = np.isfinite(x) & np.isfinite(y)
         x, y = x[known], y[known]

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from forecast import preparation, scaling
 from forecast.cli import app
-from forecast.leaks import UNSEEN, certify, check_covariates, check_leaks
+from forecast.leaks import _copies, UNSEEN, certify, check_covariates, check_leaks
 from forecast.loading import load_config
 from forecast.preparation import prepare
 from forecast.splits import Splits
@@ -191,6 +191,13 @@ def test_a_target_that_repeats_its_past_raises_no_alarm(visited, values):
         return table.assign(sales=sales, visits=1e5 * np.asarray(sales) + 7)
 
     assert not failed(check_covariates(prepare(load_config(visited(plant)))))
+
+
+@pytest.mark.parametrize("shift", [-3, -2, 0, 2, 3])
+def test_a_series_shorter_than_a_shift_says_nothing(shift):
+    short, long = np.arange(2.0), np.arange(40.0)
+    assert not _copies([(short, short)], shift)
+    assert _copies([(short, short), (long, long)], shift)
 
 
 def test_an_imputation_across_the_cutoff_is_found(visited, monkeypatch):
