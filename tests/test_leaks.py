@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from forecast import preparation, scaling
 from forecast.cli import app
-from forecast.leaks import _copies, UNSEEN, certify, check_covariates, check_leaks
+from forecast.leaks import UNSEEN, _copies, certify, check_covariates, check_leaks
 from forecast.loading import load_config
 from forecast.preparation import prepare
 from forecast.splits import Splits
