@@ -214,9 +214,12 @@ def calibrate_few(
 
 
 def _size_of_few(errors: np.ndarray, growth: np.ndarray) -> np.ndarray:
-    """Return the size of the errors at each step, `(horizon, targets, 1)`: their root mean square, shaped as `growth`."""
-    mean_square = np.square(errors, dtype=np.float64).mean(axis=(0, 1, 3))  # (targets,)
-    return (growth * np.sqrt(mean_square / np.square(growth).mean(axis=0)))[..., None]
+    """Return the size of the errors at each step, `(horizon, targets, 1)`: their root mean square, shaped as `growth`, or that
+    of the step itself where it is larger.
+    """
+    of_steps = np.square(errors, dtype=np.float64).mean(axis=(0, 3))  # (horizon, targets)
+    shaped = growth * np.sqrt(of_steps.mean(axis=0) / np.square(growth).mean(axis=0))
+    return np.maximum(shaped, np.sqrt(of_steps))[..., None]  # A step may be worse than the naive forecast's growth says.
 
 
 def few_windows(independent: int | None) -> str:
