@@ -287,7 +287,8 @@ def _regressors(series: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray
             if sum(map(len, rows)) >= MOST_ROWS:
                 break
         if sum(map(len, rows)) >= ROWS_PER_WEIGHT * (2 * reach + 3):
-            return np.concatenate(rows)[:, 0], np.concatenate(rows)[:, 1:]
+            whole = np.concatenate(rows)
+            return whole[:, 0], whole[:, 1:]
         reach //= 2
     return None
 

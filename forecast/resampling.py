@@ -74,13 +74,12 @@ def resample(rows: Rows, config: DataConfig, source: str, record: Record, grid: 
     new[1:] = (rows.series[1:] != rows.series[:-1]) | (steps.begins[1:] != steps.begins[:-1])
     first = np.flatnonzero(new)
     first = first[_whole(rows, steps, first, source, record, grid)]
-    groups = pd.DataFrame(rows.values).groupby(np.cumsum(new) - 1)
+    numbers = np.cumsum(new) - 1  # (rows,), of the step of each row
+    groups = pd.DataFrame(rows.values).groupby(numbers)
     values = groups.sum(min_count=1) if how == "sum" else getattr(groups, how)()
     record.append({"what": "resampled", "policy": f"{how} per {freq}", "rows": count})
-    chosen = (np.cumsum(new) - 1)[first]
-    return Rows(
-        rows.number[first], rows.series[first], rows.series_ids, steps.labels[first], values.to_numpy(np.float64)[chosen]
-    )
+    values = values.to_numpy(np.float64)[numbers[first]]
+    return Rows(rows.number[first], rows.series[first], rows.series_ids, steps.labels[first], values)
 
 
 def _check_freq_suits(rows: Rows, series_id: str, freq: str, source: str) -> None:
