@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.baselines import fit_linear
-from forecast.intervals import calibrate, calibrate_few, count_independent, naive_growth
-from forecast.metrics import coverage, winkler
-from forecast.windows import Windows
+from forecast.evaluation.intervals import calibrate, calibrate_few, count_independent, naive_growth
+from forecast.evaluation.metrics import coverage, winkler
+from forecast.forecasters.baselines import fit_linear
+from forecast.windows.windows import Windows
 
 QUANTILES = [0.025, 0.1, 0.9, 0.975]
 LEVELS = {80: (1, 2), 95: (0, 3)}  # Places of the bounds in QUANTILES.

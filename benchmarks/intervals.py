@@ -3,8 +3,8 @@
 python benchmarks/intervals.py airline.csv ETTh1.csv delhi-climate.csv [--rates]
 
 Each file is drafted by `forecast init` and trained unedited, and so is a series whose noise swells and fades with the hour.
---rates: for several rates of `forecast.intervals.Tracker`, coverage and pinball loss on the second half of the validation part,
-which starts from the first half; the test part has no say in it.
+--rates: for several rates of `intervals.Tracker`, coverage and pinball loss on the second half of the validation set, which starts
+from the first half. The test set is not used.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 from start_up import forecast, measure
 
-from forecast.intervals import Tracker, bounds, calibrate
-from forecast.loading import load_config
-from forecast.preparation import prepare
-from forecast.runs import Run
-from forecast.trained import read_trained
+from forecast.config.load import load_config
+from forecast.evaluation.intervals import Tracker, bounds, calibrate
+from forecast.forecasters.preparation import prepare
+from forecast.runs.loaded import read_trained
+from forecast.runs.run import Run
 
 QUANTILES = [0.025, 0.1, 0.9, 0.975]
 RATES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)

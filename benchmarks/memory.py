@@ -27,7 +27,7 @@ LIMITED = (  # becomes another program, with as much memory as its first argumen
     " os.execv(sys.argv[2], sys.argv[2:])"
 )
 IMPORTS = {
-    "forecast": "import keras, pandas, forecast.training",
+    "forecast": "import keras, pandas, forecast.commands.train",
     "neuralforecast": "import neuralforecast",
     "darts": "import darts.models",
 }

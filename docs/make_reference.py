@@ -9,14 +9,14 @@ from typing import Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
-from forecast.config import Config, Section, schema, section_of
-from forecast.grids import ExperimentConfig
+from forecast.config.schema import Config, Section, schema, section_of
+from forecast.search.grid import ExperimentConfig
 
 FOLDER = Path(__file__).parent
 INTRODUCTION = """# Every key of a config
 
-Made from `forecast/config.py` and `forecast/grids.py` by `docs/make_reference.py`. Keys without a default must be given. Any key
-can be set on the command line, as in `forecast train config.yaml --set training.epochs=5`. Sizes in steps may be written as
+Made from `forecast/config/schema.py` and `forecast/search/grid.py` by `docs/make_reference.py`. Keys without a default are required.
+Any key can be set on the command line, as in `forecast train config.yaml --set training.epochs=5`. Sizes in steps may be written as
 durations: with hourly data `horizon: 7d` is 168. Editors complete the keys with [config.schema.json](config.schema.json): in VS
 Code, begin the file with `# yaml-language-server: $schema=config.schema.json`.
 """
@@ -32,7 +32,7 @@ def commands() -> str:
     """Every command with its arguments and options, as Typer writes them."""
     from typer.cli import app
 
-    arguments = ["forecast.cli", "utils", "docs", "--name", "forecast", "--title", "Commands"]
+    arguments = ["forecast.cli.app", "utils", "docs", "--name", "forecast", "--title", "Commands"]
     return CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
 
 

@@ -67,7 +67,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def priced_run(tmp_path_factory):
     """Trained with the price known ahead, the visits known up to the cutoff, and the day of the week."""
-    from forecast.training import train  # which few tests need
+    from forecast.commands.train import train  # which few tests need
     from tests.shops import priced
 
     folder = tmp_path_factory.mktemp("covariates")
@@ -84,8 +84,8 @@ def priced_run(tmp_path_factory):
 @pytest.fixture(scope="session")
 def sales(tmp_path_factory):
     """A folder with a config, its data, the run that it trains and a backtest of it, with a fold for every five cutoffs."""
-    from forecast.backtesting import backtest
-    from forecast.training import train
+    from forecast.commands.backtest import backtest
+    from forecast.commands.train import train
 
     folder = tmp_path_factory.mktemp("sales")
     months = pd.date_range("2005-01-01", periods=180, freq="MS")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from forecast.runs import Run
+from forecast.runs.run import Run
 
 CANARY = "canary.txt"
 OLD_RUNS = Path(__file__).parent / "old_runs"  # a run of each version of the network's description, with its forecast

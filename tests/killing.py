@@ -21,14 +21,14 @@ import matplotlib.pyplot  # noqa: F401  loaded before the fork, as are those bel
 import numpy as np
 import scipy.stats  # noqa: F401
 
-from forecast import runs
+from forecast.commands.predict import predict
+from forecast.commands.train import train
+from forecast.config.load import load_config
 from forecast.errors import RunError
-from forecast.files import PART
-from forecast.loading import load_config
-from forecast.models import callbacks, fitting, keras_builder  # noqa: F401
-from forecast.prediction import predict
-from forecast.runs import Run
-from forecast.training import train
+from forecast.forecasters.network import callbacks, fitting, keras_builder  # noqa: F401
+from forecast.runs import run as runs
+from forecast.runs.run import Run
+from forecast.storage import PART
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.chmod", "os.truncate"}  # audit events; the first argument is a path
 PASSING = {"status.json", "environment.json", "log.txt", "history.csv", "checkpoint.safetensors", "fingerprints.json"}

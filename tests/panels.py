@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from forecast.data import Panel
-from forecast.tables import Static
+from forecast.data.panel import Panel
+from forecast.data.readers import Static
 
 
 def coded_panel(*lengths: int, targets: int = 1) -> Panel:

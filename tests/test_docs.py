@@ -20,12 +20,12 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from forecast.cli import app
-from forecast.grids import read_experiment
-from forecast.loading import load_config
-from forecast.runs import Run
-from forecast.training import train
-from forecast.yaml12 import Loader
+from forecast.cli.app import app
+from forecast.commands.train import train
+from forecast.config.load import load_config
+from forecast.config.yaml12 import Loader
+from forecast.runs.run import Run
+from forecast.search.grid import read_experiment
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -14,13 +14,13 @@ import pandas as pd
 import pytest
 
 from forecast import Run, detect, diagnose, plan, predict, report, train
+from forecast.commands.export import EXPORT_TOLERANCE, _examples, _graph
+from forecast.commands.train import ROUNDING_MARGIN
 from forecast.errors import ForecastError
-from forecast.evaluation import BASELINES, MODEL
-from forecast.exports import EXPORT_TOLERANCE, _examples, _graph
-from forecast.models.numpy_runtime import READER_TOLERANCE, relative_difference
-from forecast.preparation import prepare
-from forecast.trained import read_trained
-from forecast.training import ROUNDING_MARGIN
+from forecast.evaluation.scoreboard import BASELINES, MODEL
+from forecast.forecasters.network.numpy_runtime import READER_TOLERANCE, relative_difference
+from forecast.forecasters.preparation import prepare
+from forecast.runs.loaded import read_trained
 from tests.draws import draw, write
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ DRAWS = range(FIRST, FIRST + int(os.environ.get("FORECAST_DRAWS", "6")))
 
 @pytest.mark.parametrize("seed", DRAWS)
 def test_a_draw(seed, tmp_path):
-    from forecast.models.backend import keras
+    from forecast.forecasters.network.backend import keras
 
     keras.utils.clear_session()
     config = write(draw(seed), tmp_path)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import forecast
-from forecast.cli import app
-from forecast.config import Config
-from forecast.runs import Run
+from forecast.cli.app import app
+from forecast.config.schema import Config
+from forecast.runs.run import Run
 
 PACKAGE = Path(forecast.__file__).parent
 

@@ -15,11 +15,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from forecast.config import Config, DataConfig
-from forecast.data import read_panel
+from forecast.config.load import load_config
+from forecast.config.schema import Config, DataConfig
+from forecast.config.yaml12 import Dumper
+from forecast.data.panel import read_panel
 from forecast.errors import ConfigError, ForecastError
-from forecast.loading import load_config
-from forecast.yaml12 import Dumper
 
 FUZZ = settings(
     max_examples=int(os.environ.get("FUZZ_EXAMPLES", "200")),

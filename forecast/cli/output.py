@@ -1,0 +1,237 @@
+"""What a command says of a result, as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from forecast.commands.diagnose import diagnose
+from forecast.errors import log_and_continue
+from forecast.evaluation.diagnosis import Diagnosis
+from forecast.evaluation.metrics import number
+from forecast.evaluation.scoreboard import LABELS, coverage
+from forecast.evaluation.significance import ALPHA
+from forecast.reports.page import spread_of
+from forecast.runs.run import Run
+
+if TYPE_CHECKING:
+    from forecast.commands.reproduce import Stage
+
+MOST_SHOWN = 10  # runs of an experiment
+METRICS = {"mae": 10, "rmse": 10, "mase": 8, "wape": 8, "bias": 10}  # the columns of a table of errors, and how wide they are
+
+
+def trained(run: Run, metrics: dict) -> Iterator[str]:
+    """The verdict, the table of network and baselines on the test part, and what to do next."""
+    scores = metrics["test"]
+    yield f"\n{run.name}: {metrics['verdict']}"
+    yield from _scores(metrics, "test part")
+    if len(scores["forecast"]["per_target"]) > 1:
+        yield from _targets(scores)
+    yield from _intervals(metrics)
+    for name, cost in metrics["missing_known"].items():
+        errors = f"MAE is {number(cost['mae'])} instead of {number(scores['forecast']['total']['mae'])}"
+        yield f"Where `{name}` is missing over the horizon ({cost['policy']}), {errors}."
+    yield from _advice(metrics)
+    findings: list[Diagnosis] = []
+    traceback = f"Please report it; forecast diagnose {run.directory} --debug shows the traceback."
+    with log_and_continue("diagnosing the training", traceback):
+        findings = diagnose(run)
+    yield from diagnosed(findings)
+    yield from _updated(run)
+    stages = run.read_json(run.environment)["seconds"]
+    yield "\nSeconds: " + ", ".join(f"{stage} {spent:.1f}" for stage, spent in stages.items())
+    epochs = ", ".join(map(str, metrics["kept_epochs"].values()))
+    yield f"Kept the weights of epoch {epochs}. Predictions, metrics and plots: {run.directory}/"
+    if run.report.exists():
+        yield f"All on one page, for a browser: {run.report}"
+    command = "predict" if run.forecast.exists() else "plan"  # known covariates over the horizon are yet to be given
+    yield f"Next: forecast {command} {run.directory}"
+
+
+def diagnosed(found: Sequence[Diagnosis]) -> Iterator[str]:
+    """What is wrong with a training, and what to change."""
+    for one in found:
+        yield f"⚠ {one.name}: {one.evidence}\n  {one.remedy}"
+
+
+def _updated(run: Run) -> Iterator[str]:
+    """How a run that continues another compares with it, on the windows that neither was trained on."""
+    told = run.read_json(run.parent) if run.parent.exists() else {}
+    if "before" in told:
+        before, after = (told[name]["mae"] for name in ("before", "after"))
+        change = f"was {number(before)}, and is {number(after)} now"
+        yield f"Continues {told['run']}: MAE on the {told['windows']} newest windows {change}."
+
+
+def reproduced(stages: Sequence[Stage], verdict: str) -> Iterator[str]:
+    """A line per stage, and what it comes to."""
+    marks = {"equal": "✔", "within tolerance": "✔", "differs": "✘", "not recorded": "·"}
+    for stage in stages:
+        mark = "⚠" if stage.name == "versions" and stage.found else marks[stage.verdict]
+        yield f"{mark} {stage.name:<16} {stage.verdict:<17} {stage.found}".rstrip()
+    recorded = " that was recorded" if any(stage.verdict == "not recorded" for stage in stages) else ""
+    first = next((stage.name for stage in stages if stage.verdict == "differs" and stage.name != "versions"), None)
+    yield {
+        "equal": f"\nReproduced: everything{recorded} is equal, to the last bit.",
+        "within tolerance": "\nReproduced, within the tolerance.",
+        "differs": f"\nNot reproduced: the first stage that differs is {first}.",
+        "not recorded": "\nThis run recorded too little to compare.",
+    }[verdict]
+
+
+def backtested(run: Run, metrics: dict) -> Iterator[str]:
+    """The verdict, a row per fold, and the table of network and baselines over all folds."""
+    folds = pd.read_csv(run.folds)
+    yield f"\n{run.name}: {metrics['verdict']}"
+    dates = f"{'trained until':<20}{'cutoffs from':<20}{'to':<20}"
+    rows = [(f"{'fold':>4}  {dates}", "windows", "MAE", "seasonal naive", "linear")]
+    for row in folds.to_dict("records"):
+        dates = "".join(f"{row[name]:<20}" for name in ("trained_until", "first_cutoff", "last_cutoff"))
+        errors = [number(row[f"mae_{name}"]) for name in ("forecast", "seasonal_naive", "linear")]
+        rows.append((f"{row['fold']:>4}  {dates}", str(row["windows"]), *errors))
+    yield ""
+    yield from _aligned(rows, [0, 8, 10, 16, 10])
+    yield from _scores(metrics, "all folds")
+    yield from _intervals(metrics)
+    yield from _advice(metrics)
+    seconds = run.read_json(run.environment)["seconds"]["all"]
+    yield f"\n{seconds:.1f} seconds. Folds, steps, series, predictions and plots: {run.directory}/"
+
+
+def _scores(metrics: dict, part: str) -> Iterator[str]:
+    scores = metrics["test"]
+    part = f"{part}, {scores['windows']} windows"
+    rows = [(part, "MAE", "RMSE", "MASE", "WAPE", "bias")]
+    for name, label in LABELS.items():
+        label += f" ({metrics['season_length']})" if name == "seasonal_naive" else ""
+        rows.append((label, *_cells(scores[name]["total"])))
+        if name == "forecast" and "members" in scores:
+            rows += _spread(scores["members"])
+    yield ""
+    yield from _aligned(rows, [28, *METRICS.values()])
+
+
+def _aligned(rows: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterator[str]:
+    """Write rows of equal length as lines: the first column to the left, others to the right, at least as wide as `widths`."""
+    longest = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    first, *others = map(max, widths, [longest[0], *(1 + length for length in longest[1:])])
+    for label, *cells in rows:
+        yield f"{label:<{first}}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, others, strict=True))
+
+
+def _cells(values: dict[str, float | None]) -> list[str]:
+    """Write the metrics of a row, a dash for one that is undefined."""
+    styles = {"mase": "{:.3f}".format, "wape": "{:.1%}".format, "bias": _signed}
+    return ["-" if values[name] is None else styles.get(name, number)(values[name]) for name in METRICS]
+
+
+def _signed(value: float) -> str:
+    text = number(value, digits=3)
+    return text if text.startswith("-") else f"+{text}"
+
+
+def _spread(members: list[dict]) -> Iterator[tuple[str, ...]]:
+    """How far the errors of the networks of different seeds lie apart, below those of their median."""
+    for label, of in (("lowest", min), ("highest", max)):
+        values = {name: [member[name] for member in members if member[name] is not None] for name in METRICS}
+        ends = {name: of(of_metric) if of_metric else None for name, of_metric in values.items()}
+        yield f"  {label} of {len(members)} seeds", *_cells(ends)
+
+
+def _targets(scores: dict) -> Iterator[str]:
+    """MAE of each target in its own units."""
+    rows = [("MAE by target", *LABELS.values())]
+    for target in scores["forecast"]["per_target"]:
+        rows.append((target, *(number(scores[name]["per_target"][target]["mae"]) for name in LABELS)))
+    yield ""
+    yield from _aligned(rows, [16] * len(rows[0]))
+
+
+def forecast_rows(table: pd.DataFrame) -> str:
+    """Write rows of forecasts as text in which values of the same series and target that differ look different."""
+    shown, groups = table.copy(), table.groupby(["series_id", "target"], sort=False)
+    for name in table.select_dtypes("float"):
+        spreads = groups[name].transform(spread_of)
+        shown[name] = [number(value, spread, digits=5) for value, spread in zip(table[name], spreads, strict=True)]
+    return shown.to_string(index=False)
+
+
+def _intervals(metrics: dict) -> Iterator[str]:
+    """Yield what `coverage` says, below an empty line."""
+    sentences = coverage(metrics)
+    yield from ["", *sentences] if sentences else []
+
+
+def _advice(metrics: dict) -> Iterator[str]:
+    if metrics["advice"]:
+        yield f"\n{metrics['advice']}"
+
+
+def experimented(folder: Run) -> Iterator[str]:
+    """The ten best runs, those that failed, and what to do next."""
+    table = folder.read_pieces(folder.leaderboard)
+    finished, failed = (table[table.state == state] for state in ("finished", "failed"))
+    width = max(map(len, table.run)) + 2
+    rows = [(f"{'':<4}{'run':<{width}}", "validation MAE", "MASE", "test MAE", "MASE", "beats seasonal naive by")]
+    cells = {"validation_mae": number, "validation_mase": "{:.3f}".format, "test_mae": number, "test_mase": "{:.3f}".format}
+    cells |= {"skill_seasonal_naive": "{:z.0%}".format}
+    for place, row in enumerate(finished.head(MOST_SHOWN).to_dict("records"), 1):
+        texts = ("-" if pd.isna(row[name]) else style(row[name]) for name, style in cells.items())
+        rows.append((f"{place:<4}{row['run']:<{width}}", *texts))
+    yield ""
+    yield from _aligned(rows, [0, 15, 8, 11, 8, 25])
+    if len(finished) > MOST_SHOWN:
+        yield f"... {len(finished) - MOST_SHOWN} more runs"
+    for row in failed.to_dict("records"):
+        yield f"{'-':<4}{row['run']:<{width}}  failed: {row['why']}"
+    yield f"\nRanked by the validation part. Leaderboard and page: {folder.leaderboard}, {folder.report}"
+    if len(finished):
+        yield f"Next: forecast train {folder.best}"
+
+
+def tuned(folder: Run) -> Iterator[str]:
+    """The best trials, how the best did on the test part, and what to do next."""
+    table = folder.read_pieces(folder.trials)
+    ended = (
+        table.dropna(subset="error").nsmallest(MOST_SHOWN, "error", keep="all").head(MOST_SHOWN).drop(columns=["state", "why"])
+    )
+    yield "\n" + ended.to_string(index=False, float_format=number)
+    states = table.state.value_counts()
+    yield f"\n{len(table)} trials: " + ", ".join(f"{count} {state}" for state, count in states.items())
+    best = Run(folder.runs / "best")
+    yield f"{best.directory}: {best.read_json(best.metrics)['verdict']}"
+    yield f"\nChosen by the validation part. Trials, page and plots: {folder.directory}/"
+    yield f"Next: forecast predict {best.directory}, or forecast train {folder.best}"
+
+
+def compared(table: pd.DataFrame) -> Iterator[str]:
+    """The leaderboard, and in which keys of their configs the runs differ."""
+    width = max(map(len, table.run)) + 2
+    heads = (f"{'':<4}{'run':<{width}}", "MAE", "RMSE", "MASE", "error above the first", "p", "parameters", "seconds")
+    rows, details = [heads], [""]
+    keys = list(table.columns[table.columns.get_loc("seconds") + 1 : table.columns.get_loc("worse_by")])
+    for place, row in enumerate(table.astype(object).where(table.notna(), None).to_dict("records"), 1):
+        interval = "" if row["low"] is None else f" ({100 * row['low']:z.0f}..{100 * row['high']:z.0f})"
+        cells = [
+            "" if row["mae"] is None else number(row["mae"], spread_of(table.mae)),
+            "" if row["rmse"] is None else number(row["rmse"], spread_of(table.rmse)),
+            "" if row["mase"] is None else f"{row['mase']:.3f}",
+            "" if place == 1 or row["worse_by"] is None else f"{row['worse_by']:z.1%}{interval}",
+            "" if row["p_value"] is None else f"{row['p_value']:.2g}",
+            "" if row["parameters"] is None else f"{row['parameters']:.0f}",
+            "" if row["seconds"] is None else f"{row['seconds']:.1f}",
+        ]
+        rows.append((f"{place:<4}{row['run']:<{width}}", *cells))
+        details.append(f"{'':<4}{'':<{width}}" + ", ".join(f"{key}: {row[key]}" for key in keys) if keys else "")
+    for line, detail in zip(_aligned(rows, [0, 10, 10, 8, 26, 8, 12, 9]), details, strict=True):
+        yield line
+        if detail:
+            yield detail
+    known = table.p_value.iloc[1:].dropna()
+    if len(known) and known.iloc[0] >= ALPHA:
+        yield f"\nThe first two are not distinguishable: p is {ALPHA:g} or more."
+    elif len(table) > 1 and not len(known):
+        yield "\nThe cutoffs are too few to tell luck from skill; forecast backtest gives more."

@@ -1,0 +1,110 @@
+"""What is shown while a command works, on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from forecast.cli.streams import echo
+from forecast.storage import watched
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.progress import Progress as Bar
+
+    from forecast.forecasters.network.callbacks import Progress
+    from forecast.search.workers import Finished
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[None]:
+    """Shows on a terminal how far a file is read that takes a while."""
+    with contextlib.ExitStack() as shown:
+        bars: list[Bar] = []
+
+        def show(path: Path, share: float) -> None:
+            if not bars and share < 1:
+                bars.append(shown.enter_context(_bar()))
+            for bar in bars:
+                _update_reading(bar, path, share)
+            if share == 1:
+                bars.clear()
+                shown.close()
+
+        with watched(show if sys.stderr.isatty() else None):
+            yield
+
+
+def _bar() -> Bar:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    left = [TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
+    return Progress(TextColumn("{task.description}"), BarColumn(), *left, console=Console(stderr=True), transient=True)
+
+
+@contextlib.contextmanager
+def progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
+    """What shows progress on stderr: a bar on a terminal, otherwise a line per epoch."""
+    if quiet:
+        yield None
+    elif not sys.stderr.isatty():
+        yield _print_epoch
+    else:
+        with _bar() as bar, watched(lambda path, share: _update_reading(bar, path, share)):
+            task = bar.add_task("starting Keras", total=None)
+            yield lambda progress: _update_bar(bar, task, progress)
+
+
+def _update_reading(bar: Bar, path: Path, share: float) -> None:
+    """A line of its own for a file, while it is read."""
+    told = f"reading {path.name}"
+    known = [task.id for task in bar.tasks if task.description == told]
+    if share == 1:
+        for task in known:
+            bar.remove_task(task)
+    else:
+        bar.update(known[0] if known else bar.add_task(told, total=1.0), completed=share)
+
+
+def _print_epoch(progress: Progress) -> None:
+    if progress.done == 1:
+        loss = "" if progress.epoch == 0 else f"  loss {progress.loss:.5f}"
+        epoch = f"{_member(progress)}epoch {progress.epoch}/{progress.epochs}"
+        echo(f"{epoch}{loss}  val_loss {progress.val_loss:.5f}  {progress.seconds:.1f}s", err=True)
+
+
+def _member(progress: Progress) -> str:
+    fold = f"fold {progress.fold}/{progress.folds}  " if progress.folds > 1 else ""
+    return fold + (f"network {progress.member}/{progress.members}  " if progress.members > 1 else "")
+
+
+def _update_bar(bar: Bar, task: Any, progress: Progress) -> None:
+    text = (
+        f"{_member(progress)}epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.5f}  val_loss {progress.val_loss:.5f}"
+    )
+    bar.update(task, description=text, total=progress.epochs, completed=max(0.0, progress.epoch - 1 + progress.done))
+
+
+def print_finished(finished: Finished) -> None:
+    """A line for a run or a trial that ended."""
+    from forecast.evaluation.metrics import number  # It loads pandas.
+
+    told = finished.why if finished.value is None else f"{finished.metric} {number(finished.value)}"
+    best = "" if finished.best_value is None else f"  best {number(finished.best_value)} {finished.best}"
+    left = f"  about {_time(finished.seconds_left)} left" if finished.done < finished.jobs else ""
+    echo(f"{finished.done}/{finished.jobs}  {finished.name}  {told}{best}{left}", err=True)
+
+
+def _time(seconds: float) -> str:
+    """A time in the unit that fits.
+
+    >>> _time(7.2), _time(200), _time(9000)
+    ('7 s', '3 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

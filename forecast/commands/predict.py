@@ -1,0 +1,86 @@
+"""`predict`: a run forecasts the steps after the last row, of its own data or of newer rows."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from forecast.data.contract import compare
+from forecast.evaluation.intervals import Intervals, columns_of, few_windows
+from forecast.runs.loaded import continuing_windows, read_rows_of, read_trained
+from forecast.runs.run import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from forecast.data.panel import Panel
+
+log = logging.getLogger(__name__)
+
+
+def predict(
+    run: Run | str | Path,
+    data: str | Path | None = None,
+    runtime: str = "numpy",
+    new_series: bool = False,
+    future: str | Path | None = None,
+    steps: int | None = None,
+) -> pd.DataFrame:
+    """Forecast the steps after the last row of every series, all series in one pass.
+
+    run: a finished run or its directory; it needs neither its config file nor its data any more.
+    data: newer rows, with the columns of the training data; None continues the training data.
+    runtime: what computes the network, numpy or keras.
+    future: the known covariates of the steps to forecast, where the run has any; `plan` says which rows.
+    new_series: whether `data` may hold series that the run does not know; each is scaled by the rows that are given of it.
+    steps: how many, None for the horizon; those beyond it are rolled out, as forecasts that continue forecasts.
+
+    Returns a row per series, step and target: series_id, timestamp, step, target, forecast (in the units of the file), and the
+    quantiles that the config asks for, `q0.1` being exceeded by nine actual values in ten; empty beyond the horizon.
+
+    Raises:
+        RunError: the run is unfinished or damaged.
+        DataError: `data` cannot be read, is shorter than the lookback, or holds a series that the run does not know; or a cell of
+            `future` is missing.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    trained = read_trained(run).reaching(steps)
+    forward = trained.forward(runtime)
+    panel = read_rows_of(run, trained, data)
+    from forecast.commands.plan import read_future  # these two load pandas, after the run has been believed
+    from forecast.data.cleaning import told
+
+    if data:
+        for sentence in told(panel.record) + compare(panel, trained.contract):
+            log.warning("%s: %s", data, sentence)
+    ends = panel.filled[panel.offsets[1:] - 1].any(axis=1)
+    if ends.any():
+        log.warning("%s: %d series end with a filled value, from which the forecast starts.", data or run.name, int(ends.sum()))
+    if trained.intervals and (sentence := few_windows(trained.contract.calibration_windows)):
+        log.warning("%s: %s", run.name, sentence)
+    if trained.horizon > (own := trained.config.windows.horizon):
+        log.warning(
+            "steps %d to %d continue the forecast itself: errors add up, and no metric of the run is of them.", own + 1, steps
+        )
+    trained = trained.of(panel, new_series)
+    windows = continuing_windows(panel, trained, read_future(panel, trained, future))
+    return _table(panel, *trained.forecast(windows, forward), trained.intervals)
+
+
+def _table(panel: Panel, forecasts: np.ndarray, made: np.ndarray | None, intervals: Intervals | None) -> pd.DataFrame:
+    import pandas as pd
+
+    series, horizon, targets = forecasts.shape
+    return pd.DataFrame(
+        {
+            "series_id": np.repeat(panel.series_ids, horizon * targets),
+            "timestamp": panel.ahead(horizon).repeat(targets),
+            "step": np.tile(np.repeat(np.arange(1, horizon + 1), targets), series),
+            "target": np.tile(panel.targets, series * horizon),
+            "forecast": forecasts.ravel(),
+            **(columns_of(intervals.quantiles, made) if intervals else {}),
+        }
+    )

@@ -1,0 +1,136 @@
+"""`validate`: everything that can fail in training is said now, without TensorFlow."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from forecast.commands.memory import needs, remedy
+from forecast.commands.train import check_trainable
+from forecast.config.load import load_config
+from forecast.config.schema import Config
+from forecast.data.cleaning import told
+from forecast.data.readers import PARQUET
+from forecast.errors import ConfigError, ForecastError
+from forecast.evaluation.diagnosis import CROWDED
+from forecast.evaluation.intervals import count_independent, few_windows
+from forecast.evaluation.leakage import check_covariates
+from forecast.forecasters.network.description import Network
+from forecast.forecasters.preparation import Prepared, prepare
+from forecast.runs.tracking import check_trackers
+
+FEW_WINDOWS = 50  # training windows below which a network hardly learns more than its linear skip
+LONG_SEASON = 100  # steps; a season longer than this is not for the lookback to see
+LARGE_TEXT = 100e6  # bytes
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of a validation; `text` has figures, `remedy` says what to do."""
+
+    level: Literal["ok", "warning", "error"]
+    subject: str
+    text: str
+    remedy: str = ""
+
+
+def validate(config: Config | str | Path, overrides: Mapping[str, object] | None = None) -> list[Finding]:
+    """Check a config and its data as `train` would, up to the first weight; errors are findings, not exceptions."""
+    try:
+        loaded = config if isinstance(config, Config) else load_config(config, overrides)
+    except ForecastError as error:
+        return [Finding("error", "config", str(error))]
+    found = [Finding("ok", "config", f"{loaded.name}, all keys are known and in range")]
+    try:
+        prepared = prepare(loaded)
+    except ForecastError as error:
+        return [*found, Finding("error", "config" if isinstance(error, ConfigError) else "data", str(error))]
+    network = prepared.network
+    found += [
+        Finding("warning", "leaks", f"{check.what} {check.found}", "Remove it, or use the values known at each timestamp.")
+        for check in check_covariates(prepared)
+        if check.doubtful or not check.passed
+    ]
+    about_config = [*_about_windows(prepared), *_about_network(prepared, network), *_about_packages(loaded)]
+    return [*found, *_about_data(prepared), *about_config]
+
+
+def _about_data(prepared: Prepared) -> list[Finding]:
+    panel = prepared.panel
+    span = f"{panel.timestamps.min()} to {panel.timestamps.max()}"
+    found = [Finding("ok", "data", f"{len(panel.values)} rows, {len(panel.series_ids)} series, freq {panel.freq}, {span}")]
+    path = Path(prepared.config.data.path)
+    if path.suffix.lower() not in PARQUET and (size := path.stat().st_size) > LARGE_TEXT:
+        told_size = f"{size / 1e6:.0f} MB of text; Parquet is read several times faster"
+        found.append(Finding("ok", "data", told_size, "Convert it once, with numbers and names as they are, and set data.path."))
+    return found + [Finding("warning", "data", repair, "The run's contract says where.") for repair in told(panel.record)]
+
+
+def _about_windows(prepared: Prepared) -> list[Finding]:
+    counts = {part: len(windows) for part, windows in prepared.windows.items()}
+    sizes = ", ".join(f"{count} {part}" for part, count in counts.items())
+    found = [
+        Finding(
+            "ok", "windows", f"{sizes}; lookback {prepared.config.windows.lookback}, horizon {prepared.config.windows.horizon}"
+        )
+    ]
+    if counts["train"] < FEW_WINDOWS:
+        found.append(
+            Finding(
+                "warning",
+                "windows",
+                f"only {counts['train']} training windows",
+                "Use a shorter lookback or horizon, or more data.",
+            )
+        )
+    independent = count_independent(prepared.windows["validation"])
+    if prepared.config.intervals and (sentence := few_windows(independent)):
+        found.append(Finding("ok", "intervals", sentence, "A larger splits.validation gives calibrated intervals."))
+    season, lookback = prepared.season_length, prepared.config.windows.lookback
+    if 1 < season <= LONG_SEASON and lookback < season:
+        found.append(
+            Finding(
+                "warning",
+                "windows",
+                f"a lookback of {lookback} sees no whole season of {season} steps",
+                "Set windows.lookback higher.",
+            )
+        )
+    return found
+
+
+def _about_network(prepared: Prepared, network: Network) -> list[Finding]:
+    train = prepared.windows["train"]
+    values = len(train) * train.horizon * train.future.shape[1]
+    found = [Finding("ok", "network", f"{network.parameters} parameters")]
+    if network.parameters > CROWDED * values:
+        found = [
+            Finding(
+                "warning",
+                "network",
+                f"{network.parameters:,} parameters learn from {values:,} target values",
+                "Use fewer model.units.",
+            )
+        ]
+    told, too_much = needs(prepared)
+    return [*found, Finding("warning", "memory", told, remedy(prepared)) if too_much else Finding("ok", "memory", told)]
+
+
+def _about_packages(config: Config) -> list[Finding]:
+    """Return a finding for what `train` would refuse here; a warning where only predicting is installed.
+
+    Such an installation checks configs for other machines.
+    """
+    level = "warning" if importlib.util.find_spec("keras") is None else "error"
+    found = []
+    for check in (check_trainable, partial(check_trackers, config)):
+        try:
+            check()
+        except ForecastError as error:
+            place = f"{error.place}: " if error.place else ""
+            found.append(Finding(level, "training", place + error.found, error.remedy))
+    return found

@@ -1,0 +1,78 @@
+"""The calendar as numbers that a network can read: pure functions of timestamps, in their local time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from forecast.config.schema import calendar_columns
+from forecast.config.types import HOLIDAYS
+from forecast.errors import check_installed
+
+
+def calendar_features(stamps: pd.DatetimeIndex, names: list[str]) -> dict[str, np.ndarray]:
+    """Columns `(rows,)` by name: a sine and a cosine for each cycle, 0 or 1 for holidays.
+
+    names: keys of `CYCLES`, or `holidays(DE)` with the code of a country.
+
+    Raises:
+        ForecastError: holidays are asked for, and their package is not installed.
+    """
+    values = []
+    for name in names:
+        if country := HOLIDAYS.fullmatch(name):
+            values.append(holiday(stamps, country[1]))
+        else:
+            angle = 2 * np.pi * CYCLES[name](stamps)
+            values += [np.sin(angle), np.cos(angle)]
+    return dict(zip(calendar_columns(names), values, strict=True))
+
+
+def hour(stamps: pd.DatetimeIndex) -> np.ndarray:
+    """Fraction of the day that is over, in [0, 1).
+
+    >>> hour(pd.DatetimeIndex(["2024-01-01 18:00"]))
+    array([0.75])
+    """
+    return (stamps.hour + stamps.minute / 60 + stamps.second / 3600).to_numpy() / 24
+
+
+def day_of_week(stamps: pd.DatetimeIndex) -> np.ndarray:
+    """Fraction of the week that is over on this day, in [0, 1); Monday is 0."""
+    return stamps.day_of_week.to_numpy() / 7
+
+
+def day_of_month(stamps: pd.DatetimeIndex) -> np.ndarray:
+    """Fraction of the month that is over on this day, in [0, 1)."""
+    return (stamps.day.to_numpy() - 1) / stamps.days_in_month.to_numpy()
+
+
+def month(stamps: pd.DatetimeIndex) -> np.ndarray:
+    """Fraction of the year that is over in this month, in [0, 1); January is 0."""
+    return (stamps.month.to_numpy() - 1) / 12
+
+
+def week(stamps: pd.DatetimeIndex) -> np.ndarray:
+    """Fraction of the year that is over on this day, in [0, 1).
+
+    >>> week(pd.DatetimeIndex(["2024-01-01", "2024-12-31"])).round(3)
+    array([0.   , 0.997])
+    """
+    return (stamps.day_of_year.to_numpy() - 1) / np.where(stamps.is_leap_year, 366, 365)
+
+
+def holiday(stamps: pd.DatetimeIndex, country: str) -> np.ndarray:
+    """1 on the public holidays of a country (ISO code), else 0.
+
+    Raises:
+        ForecastError: the package `holidays` is not installed.
+    """
+    check_installed(f"data.calendar: holidays({country})", ["holidays"], "holidays")
+    import holidays
+
+    days = stamps.tz_localize(None).normalize() if stamps.tz else stamps.normalize()
+    free = holidays.country_holidays(country, years=sorted(set(days.year)))
+    return days.isin(pd.DatetimeIndex(pd.to_datetime(list(free)))).astype(np.float64)
+
+
+CYCLES = {"hour": hour, "day_of_week": day_of_week, "day_of_month": day_of_month, "month": month, "week": week}

@@ -1,0 +1,1 @@
+"""Measure how good a forecast is, and whether that is luck."""

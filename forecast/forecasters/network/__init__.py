@@ -1,0 +1,1 @@
+"""Recurrent networks: described once as data, read by Keras and by NumPy."""

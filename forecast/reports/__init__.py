@@ -1,0 +1,1 @@
+"""Show a run to a person: one page and PNG pictures."""

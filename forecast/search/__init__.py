@@ -1,0 +1,1 @@
+"""Compare many configs: grids, hyperparameter search, and the workers that train."""

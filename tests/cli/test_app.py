@@ -1,0 +1,269 @@
+"""The command line: exact messages, exit codes, one JSON document, and no heavy imports where none are needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from forecast.cli.app import app
+from forecast.cli.progress import reading
+from forecast.storage import tell_read
+from tests.hostile_runs import OLD_RUNS
+
+HEAVY = {"tensorflow", "keras", "jax", "pandas", "matplotlib", "sklearn", "numpy"}
+CALL = "from typer.testing import CliRunner\nfrom forecast.cli.app import app"
+ROOT = Path(__file__).parents[2]
+
+
+def call(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def loaded_by(code: str) -> set[str]:
+    """Which heavy modules a fresh interpreter has loaded after `code`."""
+    script = f"{code}\nimport sys\nprint('LOADED', *[m for m in {sorted(HEAVY)} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603
+    return set(done.stdout.split("LOADED")[1].split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["predict", "--help"], ["--version"]], ids=" ".join)
+def test_help_loads_nothing_heavy(arguments):
+    assert loaded_by(f"{CALL}\nassert CliRunner().invoke(app, {arguments}).exit_code == 0") == set()
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    assert loaded_by("import forecast; dir(forecast)") == set()
+
+
+def test_a_config_error_loads_nothing_heavy(project):
+    config = project(model={"cell": "lstmm"})
+    assert loaded_by(f"{CALL}\nassert CliRunner().invoke(app, ['train', {str(config)!r}]).exit_code == 1") == set()
+
+
+def test_a_data_error_loads_no_keras(project):
+    config = project(data={"target": "sale"})
+    loaded = loaded_by(f"{CALL}\nassert CliRunner().invoke(app, ['train', {str(config)!r}]).exit_code == 1")
+    assert loaded == {"numpy", "pandas"}
+
+
+def test_predict_loads_no_keras(tmp_path):
+    command = ["predict", str(OLD_RUNS / "version-2"), "-o", str(tmp_path / "out.csv")]
+    assert loaded_by(f"{CALL}\nassert CliRunner().invoke(app, {command}).exit_code == 0") == {"numpy", "pandas"}
+
+
+@pytest.mark.slow
+def test_export(tmp_path):
+    run = OLD_RUNS / "version-2"
+    done = call("export", run, "--to", "onnx", "-o", tmp_path / "made")
+    first, second = done.stdout.splitlines()
+    assert first == f"Wrote {tmp_path / 'made'}/; its README.md says how to run it."
+    assert second.startswith("Checked on 32 windows: its forecasts differ from the run's by at most ")
+    assert done.stderr.splitlines() == ["writing model.onnx ...", "running it in a fresh process ..."]
+    taken = call("export", run, "--to", "onnx", "-o", Path(__file__).parent)
+    assert "is there, which no export wrote.\n  Choose another --output.\n" in taken.stderr
+    as_json = call("export", run, "--to", "onnx", "-o", tmp_path / "made", "--json")
+    assert json.loads(as_json.stdout)["windows"] == 32
+    assert as_json.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["train", "predict", "export", "init", "validate", "config", "schema"])
+def test_help_has_an_example(command):
+    assert f"Example:  forecast {command}" in call(command, "--help").stdout
+
+
+def test_a_users_mistake_is_a_message_and_exit_code_1(project):
+    config = project(model={"cell": "lstmm"})
+    done = call("train", config)
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    line = config.read_text().splitlines().index("  cell: lstmm") + 1
+    assert done.stderr == (
+        f"{config}:{line}:3: `model.cell` is 'lstmm'; it should be 'lstm', 'gru', 'simple_rnn' or 'peephole_lstm'.\n"
+        "  cell: recurrent cell; the gates of peephole_lstm also see the cell's memory.\n"
+    )
+
+
+def test_a_message_cannot_steer_the_terminal(tmp_path):
+    (tmp_path / "a\x1b[2J.yaml").write_text("- \n")
+    done = call("train", tmp_path / "a\x1b[2J.yaml")
+    assert "\x1b" not in done.stderr
+    assert r"a\x1b[2J.yaml: is not a mapping" in done.stderr
+    (tmp_path / "b.yaml").write_text("".join(f"key{number}: 1\n" for number in range(500)))
+    assert "... and " in call("train", tmp_path / "b.yaml").stderr.splitlines()[-1]
+
+
+def test_debug_shows_the_traceback(project):
+    from forecast.errors import ConfigError
+
+    assert isinstance(call("train", project(model={"cell": "x"}), "--debug").exception, ConfigError)
+
+
+@pytest.mark.parametrize("arguments", [["train"], ["trian"], ["train", "a.yaml", "--epochs", "3"]], ids=" ".join)
+def test_wrong_usage_is_exit_code_2(arguments):
+    assert call(*arguments).exit_code == 2
+
+
+def test_no_arguments_show_the_help():
+    assert "Commands:" in call().output
+
+
+def test_a_missing_run_and_a_missing_config():
+    assert "nowhere: does not exist." in call("predict", "nowhere").stderr
+    assert "nowhere.yaml: no such config file." in call("train", "nowhere.yaml").stderr
+
+
+def test_init_then_validate(project, tmp_path, monkeypatch):
+    project()
+    monkeypatch.chdir(tmp_path)
+    assert call("init", "data.csv", "-o", "mine.yaml").stdout.endswith("Next: forecast train mine.yaml\n")
+    checked = call("validate", "mine.yaml")
+    assert checked.exit_code == 0
+    subjects = [line.split()[1] for line in checked.stdout.splitlines() if line.startswith(("✔", "⚠"))]
+    assert subjects == ["config", "data", "windows", "windows", "intervals", "network", "memory"]  # 120 rows make few windows
+    assert call("init", "data.csv", "-o", "mine.yaml").stderr.startswith("mine.yaml: this file exists.\n")
+
+
+def test_validate_fails_with_a_cross(project):
+    config = project(data={"target": "sale"})
+    done = call("validate", config)
+    assert done.exit_code == 1
+    assert "✘ data" in done.stdout
+    document = json.loads(call("validate", config, "--json").stdout)
+    assert document["valid"] is False
+    assert document["findings"][-1]["level"] == "error"
+
+
+def test_validate_needs_no_keras(project):
+    loaded = loaded_by(f"{CALL}\nassert CliRunner().invoke(app, ['validate', {str(project())!r}]).exit_code == 0")
+    assert loaded == {"numpy", "pandas"}
+
+
+def test_config_prints_what_holds(project, tmp_path):
+    config = project()
+    (tmp_path / "whole.yaml").write_text(call("config", config).stdout)
+    assert call("config", tmp_path / "whole.yaml").stdout == call("config", config).stdout
+    changed = call("config", config, "--diff", "--set", "training.epochs=7").stdout.splitlines()
+    assert "training.epochs: 7" in changed
+    assert not [line for line in changed if line.startswith("training.batch_size")]
+
+
+def test_schema_is_json():
+    assert json.loads(call("schema").stdout)["required"] == ["data", "windows"]
+
+
+@pytest.mark.slow
+def test_odd_new_rows_are_warned_of(project, tmp_path):
+    train = call("train", project(), "--run-dir", tmp_path / "run", "-q")
+    assert train.exit_code == 0
+    old = pd.read_csv(tmp_path / "data.csv")
+    old.head(60).to_csv(tmp_path / "old.csv", index=False)
+    done = call("predict", tmp_path / "run", "--data", tmp_path / "old.csv", "-q")
+    assert done.exit_code == 0
+    assert "warning: " in done.stderr
+    assert "this forecasts the past" in done.stderr
+    old.assign(sales=old.sales * 1000).to_csv(tmp_path / "kilo.csv", index=False)
+    assert "off by 10^3" in call("predict", tmp_path / "run", "--data", tmp_path / "kilo.csv").stderr
+
+
+@pytest.mark.slow
+def test_time_zones_reach_the_forecast(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hours = pd.date_range("2020-10-20", "2020-10-25 00:00", freq="h", tz="Europe/London")
+    pd.DataFrame({"t": hours.tz_localize(None), "y": [hour.hour + (hour.day % 3) for hour in hours]}).to_csv("a.csv", index=False)
+    keys = "data: {path: a.csv, timestamp: t, target: y, timezone: Europe/London}\nwindows: {lookback: 1d, horizon: 4}\n"
+    (tmp_path / "a.yaml").write_text(keys + "model: {units: 2}\ntraining: {epochs: 1}\n")
+    assert call("train", "a.yaml", "-q").exit_code == 0
+    ahead = pd.read_csv("runs/a-1/forecast.csv").timestamp.tolist()
+    assert ahead == [f"2020-10-25 {text}" for text in ("01:00:00+01:00", "01:00:00+00:00", "02:00:00+00:00", "03:00:00+00:00")]
+    assert len(list((tmp_path / "runs/a-1/plots").iterdir())) == 4
+    again = call("predict", "runs/a-1", "-q")
+    assert (again.exit_code, pd.read_csv("runs/a-1/forecast.csv").timestamp.tolist()) == (0, ahead)
+
+
+@pytest.mark.slow
+def test_train_then_predict(project, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trained = call("train", project(name="shop"), "--set", "training.epochs=1")
+    assert trained.exit_code == 0
+    lines = trained.stdout.strip().splitlines()
+    assert lines[0].startswith("shop-1: ")
+    assert "naive by" in lines[0]
+    names = ["this network", "naive", "seasonal naive (12)", "drift", "mean", "linear"]
+    assert [line.split("  ")[0] for line in lines[3:9]] == names
+    assert "Kept the weights of epoch" in lines[-3]
+    assert lines[-2] == "All on one page, for a browser: runs/shop-1/report.html"
+    assert lines[-1] == "Next: forecast predict runs/shop-1"
+    assert [line.split()[1] for line in trained.stderr.strip().splitlines()] == ["0/1", "1/1"]
+
+    predicted = call("predict", "runs/shop-1")
+    assert predicted.stdout.strip().endswith("Wrote runs/shop-1/forecast.csv")
+    newer = tmp_path / "newer.csv"
+    newer.write_bytes((tmp_path / "data.csv").read_bytes())
+    assert call("predict", "runs/shop-1", "--data", newer, "--quiet").stdout == "runs/shop-1/forecast-newer.csv\n"
+    assert call("predict", "runs/shop-1", "-o", "mine.csv").exit_code == 0
+    for output, told in {
+        newer: "replace --data",
+        "runs/shop-1/metrics.json": "among the files",
+        tmp_path: "is not a file",
+    }.items():
+        refused = call("predict", "runs/shop-1", "--data", newer, "-o", output)
+        assert refused.exit_code == 1
+        assert told in refused.stderr
+    assert call("predict", "runs/shop-1", "-o", "no/such/folder.csv").exit_code == 1
+    left, right = (pd.read_csv(path) for path in ("mine.csv", "runs/shop-1/forecast-newer.csv"))
+    pd.testing.assert_frame_equal(left, right)
+    document = json.loads(call("predict", "runs/shop-1", "--json").stdout)
+    assert [row["step"] for row in document["forecast"]] == [1, 2, 3]
+
+
+@pytest.mark.slow
+def test_train_json_and_quiet(project, tmp_path):
+    as_json = call("train", project(), "--json", "--run-dir", tmp_path / "x")
+    document = json.loads(as_json.stdout)
+    assert document["run"] == str(tmp_path / "x")
+    assert set(document["skill"]) == {"naive", "seasonal_naive", "drift", "mean", "linear"}
+    again = call("train", project(), "--run-dir", tmp_path / "x")
+    assert again.exit_code == 1
+    assert (
+        again.stderr
+        == f"{tmp_path / 'x'}: this directory exists.\n  Choose another --run-dir, or replace the run in it with --force.\n"
+    )
+    forced = call("train", project(), "--run-dir", tmp_path / "x", "--force", "--quiet")
+    assert (forced.stdout, forced.stderr) == (f"{tmp_path / 'x'}\n", "")
+
+
+@pytest.mark.slow
+def test_nothing_but_ours_reaches_the_terminal(project, tmp_path):
+    command = [sys.executable, "-m", "forecast", "train", str(project()), "--run-dir", str(tmp_path / "x"), "--quiet"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)  # noqa: S603
+    assert (done.stdout, done.stderr) == (f"{tmp_path / 'x'}\n", "")
+
+
+def test_a_terminal_shows_how_far_a_large_file_is_read(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with reading():
+        tell_read(Path("small.csv"), 1.0)
+        assert not capsys.readouterr().err
+        tell_read(Path("large.csv"), 0.5)
+        tell_read(Path("large.csv"), 1.0)
+    assert "reading large.csv" in capsys.readouterr().err
+
+
+def test_whatever_writes_says_where_with_the_same_letter():
+    options = {
+        (command.name or name, option.name): set(option.opts)
+        for name, command in typer.main.get_command(app).commands.items()
+        for option in command.params
+    }
+    short = {key: names for key, names in options.items() if key[1] in ("run_dir", "output")}
+    assert len(short) >= 9
+    assert [key for key, names in short.items() if "-o" not in names] == []

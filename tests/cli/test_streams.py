@@ -1,0 +1,88 @@
+"""Commands work with closed and full streams, and with encodings that lack characters."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from forecast.cli.streams import echo, prepare_streams
+from tests.hostile_runs import OLD_RUNS
+
+ROOT = Path(__file__).parents[2]
+FULL = "error: standard output cannot be written (No space left on device).\n"
+needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is a device of Linux")
+
+
+def shell(arguments: str, streams: str = "", folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
+    """Call `forecast` in a process of its own, with its streams redirected by a shell."""
+    command = f'exec "{sys.executable}" -m forecast {arguments} {streams}'
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run(["sh", "-c", command], cwd=folder, env=environment, capture_output=True)
+
+
+@pytest.mark.parametrize("streams", ["2>&-", ">&-", "<&- >&- 2>&-", pytest.param("2>/dev/full", marks=needs_full)])
+def test_a_command_writes_its_file_whatever_its_streams_are(streams, tmp_path):
+    assert shell(f"predict {OLD_RUNS / 'version-2'} -o {tmp_path / 'out.csv'}", streams).returncode == 0
+    assert len(pd.read_csv(tmp_path / "out.csv"))
+
+
+@needs_full
+def test_a_full_stdout_is_an_error_and_the_file_is_kept(tmp_path):
+    done = shell(f"predict {OLD_RUNS / 'version-2'} -o {tmp_path / 'out.csv'}", ">/dev/full")
+    assert done.returncode == 1
+    assert done.stderr.decode() == FULL + "  Files that the command wrote are complete. Redirect its output elsewhere.\n"
+    assert len(pd.read_csv(tmp_path / "out.csv"))
+
+
+@needs_full
+def test_help_to_a_full_stdout_is_an_error():
+    done = shell("--help", ">/dev/full")
+    assert (done.returncode, done.stderr.decode()[: len(FULL)]) == (1, FULL)
+
+
+@needs_full
+@pytest.mark.slow
+def test_a_training_with_full_streams_is_kept(project, tmp_path):
+    assert shell(f"train {project()} -o run", ">/dev/full 2>/dev/full", tmp_path).returncode == 1
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "finished"
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii"])
+def test_marks_and_names_are_spelled_where_an_encoding_lacks_them(encoding, project):
+    config = project(pd.DataFrame({"month": pd.date_range("2010-01-01", periods=120, freq="MS"), "売上": range(120)}))
+    done = shell(f"validate {config}", PYTHONIOENCODING=encoding)
+    assert done.returncode == 1
+    assert done.stdout.decode(encoding).splitlines()[0] == "+ config   config, all keys are known and in range"
+    assert r"x data " in done.stdout.decode(encoding)
+    assert r"`\u58f2\u4e0a`" in done.stdout.decode(encoding)
+
+
+@pytest.mark.parametrize("locale", [{"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
+def test_a_plain_locale_is_enough(locale, project):
+    assert shell(f"validate {project()}", **locale).returncode == 0
+
+
+@needs_full
+def test_only_stdout_fails(monkeypatch):
+    with open("/dev/full", "w") as full:  # noqa: SIM117
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "stdout", full)
+            patched.setattr(sys, "stderr", full)
+            prepare_streams()
+            echo("told", err=True)
+            with pytest.raises(Exception, match="standard output cannot be written"):
+                echo("told")
+            echo("told")  # goes nowhere
+
+
+def test_everything_is_printed_by_one_function():
+    printing = re.compile(r"^(?!\s*>>>).*?(?:(?:typer|click)\.s?echo\(|\bprint\()", re.MULTILINE)
+    calls = {path.stem: len(printing.findall(path.read_text())) for path in (ROOT / "forecast").rglob("*.py")}
+    assert {name: count for name, count in calls.items() if count} == {"streams": 1, "exports": 1}  # and an export's notes

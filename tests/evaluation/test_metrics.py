@@ -1,0 +1,150 @@
+"""Metrics equal those of scikit-learn and utilsforecast, and average over the axes they are told to."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+from sklearn.metrics import (
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    root_mean_squared_error,
+)
+from utilsforecast import losses
+
+from forecast.evaluation import metrics
+
+RNG = np.random.default_rng(3)
+TRAIN = RNG.gamma(3, 10, (60, 1))
+TRUE, PRED = RNG.gamma(3, 10, (5, 4, 1)), RNG.gamma(3, 10, (5, 4, 1))
+SEASON = 7
+
+
+def peer(name: str, **more: object) -> float:
+    table = pd.DataFrame({"unique_id": 1, "ds": range(20), "y": TRUE.ravel(), "model": PRED.ravel()})
+    return getattr(losses, name)(table, models=["model"], **more)["model"].item()
+
+
+def test_equals_utilsforecast():
+    train = pd.DataFrame({"unique_id": 1, "ds": range(60), "y": TRAIN.ravel()})
+    scales = metrics.seasonal_scales(TRAIN, SEASON)[None].repeat(5, axis=0)  # (windows, 2, targets)
+    ours = {name: value.item() for name, value in metrics.score(TRUE, PRED, scales).items()}
+    seasonal = {"seasonality": SEASON, "train_df": train}
+    expected = {name: peer(name) for name in ("mae", "rmse", "mape", "smape", "bias")}
+    expected |= {"mase": peer("mase", **seasonal), "rmsse": peer("rmsse", **seasonal)}
+    expected["wape"] = np.abs(PRED - TRUE).sum() / TRUE.sum()
+    assert ours == pytest.approx(expected, abs=1e-10)
+
+
+def test_interval_metrics_equal_utilsforecast():
+    quantiles = [0.1, 0.5, 0.9]
+    made = np.sort(RNG.gamma(3, 10, (20, 3)), axis=1)
+    table = pd.DataFrame(
+        {"unique_id": 1, "ds": range(20), "y": TRUE.ravel()} | {f"q{q}": made[:, i] for i, q in enumerate(quantiles)}
+    )
+    table["low"], table["high"] = made[:, 0], made[:, 2]
+    y, pinballs = TRUE.ravel(), []
+    for number, quantile in enumerate(quantiles):
+        theirs = losses.quantile_loss(table, models={"m": f"q{quantile}"}, q=quantile)["m"].item()
+        pinballs.append(float(metrics.pinball(y, made[:, number], quantile)))
+        assert pinballs[-1] == pytest.approx(theirs, abs=1e-10)
+    together = losses.mqloss(table, models={"m": [f"q{q}" for q in quantiles]}, quantiles=np.array(quantiles))["m"].item()
+    assert np.mean(pinballs) == pytest.approx(together, abs=1e-10)
+    within = pd.DataFrame({"unique_id": 1, "ds": range(20), "y": y, "m-lo-80": made[:, 0], "m-hi-80": made[:, 2]})
+    theirs = losses.coverage(within, models=["m"], level=80)["m"].item()
+    assert float(metrics.coverage(y, made[:, 0], made[:, 2])) == pytest.approx(theirs, abs=1e-10)
+
+
+def test_crps_is_that_of_the_distribution():
+    y = RNG.normal(size=200_000)
+    quantiles = [0.025, 0.1, 0.5, 0.9, 0.975]
+    made = np.broadcast_to(norm.ppf(quantiles), (len(y), 5))
+    assert metrics.crps(y, quantiles, made) == pytest.approx(1 / np.sqrt(np.pi), rel=0.03), "of a perfect normal forecast"
+    assert metrics.crps(y, quantiles, 2 * made) > metrics.crps(y, quantiles, made)
+    levels = metrics.CRPS_LEVELS
+    made = np.sort(RNG.normal(size=(20, 20)), axis=1)
+    together = np.mean([metrics.pinball(TRUE.ravel(), made[:, i], level) for i, level in enumerate(levels)])
+    assert metrics.crps(TRUE.ravel(), levels, made) == pytest.approx(2 * together)
+    few = [0.01, 0.12, 0.5, 0.61, 0.9]  # straight lines between them, the last one beyond
+    between = [np.apply_along_axis(lambda row, level=level: np.interp(level, few, row), 1, made[:, :5]) for level in levels]
+    together = np.mean([metrics.pinball(TRUE.ravel(), row, level) for row, level in zip(between, levels, strict=True)])
+    assert metrics.crps(TRUE.ravel(), few, made[:, :5]) == pytest.approx(2 * together)
+
+
+def test_the_winkler_score_adds_what_lies_outside_on_either_side():
+    true, low, high = np.array([[0.0, 3.0], [6.0, 4.0]]), np.ones((2, 2)), np.full((2, 2), 5.0)
+    assert metrics.winkler(true, low, high, 80, (0,)).tolist() == [4 + 10 * 1, 4]
+    assert metrics.winkler(true, low, high, 95) == pytest.approx(4 + 40 * (1 + 0 + 1 + 0) / 4)
+
+
+def test_the_ends_of_an_interval_are_covered():
+    assert metrics.coverage(np.array([1.0, 2.0, 2.5]), np.ones(3), np.full(3, 2.0)) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (metrics.mae, mean_absolute_error),
+        (metrics.mse, mean_squared_error),
+        (metrics.rmse, root_mean_squared_error),
+        (metrics.mape, mean_absolute_percentage_error),
+    ],
+)
+def test_equals_scikit_learn_per_step(ours, theirs):
+    true, pred = RNG.gamma(3, 10, (2, 6, 4, 3))
+    flat = [values.transpose(0, 2, 1).reshape(18, 4) for values in (true, pred)]  # (windows * targets, horizon)
+    np.testing.assert_allclose(ours(true, pred, (0, 2)), theirs(*flat, multioutput="raw_values"), rtol=1e-12)
+
+
+def test_axes():
+    true, pred = RNG.gamma(3, 10, (2, 6, 4, 3))
+    scales = RNG.gamma(3, 10, (6, 2, 3))
+    per_step, per_target = (metrics.score(true, pred, scales, axis) for axis in ((0, 2), (0, 1)))
+    for step in range(4):
+        only = metrics.score(true[:, [step]], pred[:, [step]], scales)
+        assert {name: value[step] for name, value in per_step.items()} == pytest.approx(only)
+    for target in range(3):
+        only = metrics.score(true[..., [target]], pred[..., [target]], scales[..., [target]])
+        assert {name: value[target] for name, value in per_target.items()} == pytest.approx(only)
+
+
+def test_a_pool_of_pieces_scores_as_the_whole():
+    true, pred = RNG.gamma(3, 10, (2, 7, 4, 3))
+    scales = RNG.gamma(3, 10, (7, 2, 3))
+    pool = metrics.Pool()
+    for piece in (slice(0, 3), slice(3, 6), slice(6, 7)):
+        pool.add(true[piece], pred[piece], scales[piece])
+    for axis, whole in ((None, None), (1, (0, 2)), (0, (0, 1))):
+        expected = metrics.score(true, pred, scales, whole)
+        pooled = pool.score(axis)
+        assert set(pooled) == set(expected)
+        for name, values in expected.items():
+            np.testing.assert_allclose(pooled[name], values, rtol=1e-12, err_msg=name)
+
+
+def test_positive_bias_is_over_forecasting():
+    assert metrics.bias(np.zeros(3), np.ones(3)) == 1.0
+
+
+def test_undefined_metrics_are_nan():
+    zeros = np.zeros((1, 2, 1))
+    scores = metrics.score(zeros, zeros + 1, np.zeros((1, 2, 1)))
+    assert np.isnan([scores[name] for name in ("mape", "wape", "mase", "rmsse")]).all()
+    assert scores["smape"] == 1.0
+    assert metrics.smape(zeros, zeros) == 0.0
+    assert metrics.smape(zeros + 0.1, zeros + 0.3) == pytest.approx(0.5)
+    pool = metrics.Pool()
+    pool.add(zeros, zeros + 1, np.zeros((1, 2, 1)))
+    assert np.isnan([pool.score()[name] for name in ("mape", "wape", "mase", "rmsse")]).all()
+
+
+def test_filled_rows_do_not_count_in_seasonal_scales():
+    rows = np.array([1.0, 2, np.nan, 5, 9])[:, None]
+    assert metrics.seasonal_scales(rows, 1).ravel().tolist() == [2.5, np.sqrt(8.5)]
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(13, 12.0), (12, 1.0), (3, 1.0), (2, 1.0), (1, 0.0)])
+def test_seasonal_scales_of_short_series_fall_back_to_steps(rows, expected):
+    assert metrics.seasonal_scales(np.arange(rows, dtype=float)[:, None], 12)[0, 0] == expected

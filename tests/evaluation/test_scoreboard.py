@@ -1,0 +1,187 @@
+"""The verdict and the advice say what the numbers say; scores of pieces are those of the whole."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast.config.load import load_config
+from forecast.evaluation import scoring
+from forecast.evaluation.scoreboard import BASELINES, MODEL, IntervalScores, advice, compare_all, verdict
+from forecast.evaluation.significance import Comparison
+from forecast.forecasters.baselines import fit_linear
+from forecast.forecasters.preparation import prepare
+from forecast.windows.windows import window_statistics
+from tests.conftest import seasonal_rows
+
+
+def losses(model: float, cutoffs: int = 3, **baselines: float) -> pd.DataFrame:
+    errors = {name: 10.0 for name in BASELINES} | baselines | {MODEL: model}
+    columns = {f"{metric}_{name}": [error] * cutoffs for name, error in errors.items() for metric in ("mae", "mase")}
+    return pd.DataFrame({"windows": 1, **columns})
+
+
+@pytest.mark.parametrize("mase", [True, False])
+def test_skill(mase):
+    table = losses(5.0, linear=4.0, drift=0.0)
+    if not mase:
+        table[[name for name in table if name.startswith("mase")]] = np.nan
+    compared = compare_all(table, horizon=1)
+    skills = {name: found.skill for name, found in compared.items()}
+    assert skills == {"naive": 0.5, "seasonal_naive": 0.5, "drift": None, "mean": 0.5, "linear": -0.25}
+    assert verdict(compared).endswith("; loses to drift (which is exact), linear by 25%.")
+
+
+def test_two_exact_forecasts_are_equal():
+    assert compare_all(losses(0.0, drift=0.0), horizon=1)["drift"].skill == 0.0
+
+
+ADVICE = {
+    "wins": ({}, True, True, ""),
+    "naive is better": ({"naive": -0.1}, True, True, "Do not trust this network yet: naive costs nothing and may be as good."),
+    "naive is exact": ({"naive": None}, True, True, "Do not trust this network yet: naive costs nothing"),
+    "the skip alone": ({"linear": 0.0}, False, True, "The recurrent layers added nothing"),
+    "linear is better": ({"linear": -0.1}, True, False, "A ridge regression does better: set model.linear_skip: true"),
+    "linear is better beside a skip": ({"linear": -0.1}, True, True, "A ridge regression does better."),
+}
+
+
+@pytest.mark.parametrize(("changed", "trained", "skip", "told"), ADVICE.values(), ids=ADVICE.keys())
+def test_advice(changed, trained, skip, told):
+    compared = {name: Comparison(skill) for name, skill in (dict.fromkeys(BASELINES, 0.5) | changed).items()}
+    assert advice(compared, 1.0, trained, skip).startswith(told)
+    assert bool(advice(compared, 1.0, trained, skip)) == bool(told)
+    assert advice(compared, 1.0, False, True).endswith("this forecast is the ridge regression they started from.")
+
+
+def test_a_difference_that_may_be_luck_is_no_victory():
+    compared = dict.fromkeys(BASELINES, Comparison(0.5, 0.4, 0.6, 0.001)) | {"naive": Comparison(0.3, -0.1, 0.6, 0.2)}
+    assert "is not distinguishable from naive (30%, 95% CI -10..60, p 0.2)" in verdict(compared)
+    assert advice(compared, 1.0, True, True).startswith("Do not trust this network yet: naive")
+    compared |= {"naive": Comparison(0.5, 0.4, 0.6, 0.001), "linear": Comparison(0.01, -0.1, 0.2, 0.3)}
+    assert advice(compared, 1.0, True, True).startswith(
+        "Nothing shows that the recurrent part adds anything to a ridge regression"
+    )
+
+
+def test_the_last_value_shifted_is_called_so():
+    compared = dict.fromkeys(BASELINES, Comparison(0.5))
+    assert advice(compared, 0.03, True, True).startswith(
+        "The forecast is almost the last value, shifted: it moves away from it by 3%"
+    )
+
+
+def test_interval_scores_of_pieces_are_those_of_the_whole():
+    rng = np.random.default_rng(0)
+    actual = rng.normal(size=(40, 3, 2))
+    made = np.sort(rng.normal(size=(40, 3, 2, 4)), axis=-1)
+    whole, pieces = (IntervalScores([0.025, 0.1, 0.9, 0.975], [80, 95]) for _ in range(2))
+    whole.add(actual, made)
+    for chosen in (slice(0, 7), slice(7, 40)):
+        pieces.add(actual[chosen], made[chosen])
+    low, high = made[..., 1], made[..., 2]
+    found = pieces.scores()["levels"]["80"]
+    assert found["coverage"] == pytest.approx(np.mean((low <= actual) & (actual <= high)))
+    assert found["width"] == pytest.approx((high - low).mean())
+    assert found["below"] == pytest.approx(np.mean(actual < low))
+    assert found["per_step"]["width"] == pytest.approx((high - low).mean(axis=(0, 2)).tolist())
+    assert whole.scores()["crps"] == pytest.approx(pieces.scores()["crps"])
+
+
+SIZES = [2.5e13, 0.02, 1e14, 1e-9, 1.0, 3e6]  # of the series of one panel: large ones before and after small ones
+
+
+def panel_of_all_sizes() -> pd.DataFrame:
+    frames = []
+    for number, size in enumerate(SIZES):
+        rows = 90 + 10 * number
+        months = pd.date_range(end="2019-12-01", periods=rows, freq="MS")
+        frames.append(pd.DataFrame({"month": months, "shop": f"s{number}", "sales": size * seasonal_rows(rows, seed=number)}))
+    return pd.concat(frames)
+
+
+def simple_forecast(name: str, seen: np.ndarray, horizon: int) -> np.ndarray:
+    """A baseline of one window, from the rows of its own series."""
+    steps = np.arange(1, horizon + 1)
+    if name == "seasonal_naive":
+        return np.resize(seen[-12:], horizon)
+    slope = (seen[-1] - seen[0]) / (len(seen) - 1) if name == "drift" else 0.0
+    return (math.fsum(seen) / len(seen) if name == "mean" else seen[-1]) + steps * slope
+
+
+def simple_metrics(actual: np.ndarray, forecast: np.ndarray, scales: np.ndarray) -> dict[str, float]:
+    """Metrics of values `(values,)`; scales: the seasonal MAE and RMSE of the series of each, `(values, 2)`."""
+    error, count = forecast - actual, len(actual)
+    return {
+        "mae": math.fsum(abs(error)) / count,
+        "rmse": math.sqrt(math.fsum(error**2) / count),
+        "mape": math.fsum(abs(error / actual)) / count,
+        "smape": math.fsum(abs(error) / (abs(actual) + abs(forecast))) / count,
+        "wape": math.fsum(abs(error)) / math.fsum(abs(actual)),
+        "bias": math.fsum(error) / count,
+        "mase": math.fsum(abs(error) / scales[:, 0]) / count,
+        "rmsse": math.sqrt(math.fsum((error / scales[:, 1]) ** 2) / count),
+    }
+
+
+@pytest.mark.parametrize("per", ["series", "all"])
+def test_baselines_and_metrics_of_series_of_any_size(project, monkeypatch, per):
+    monkeypatch.setattr(scoring, "MOST_VALUES", 50)  # so that pieces begin and end within series
+    table = panel_of_all_sizes()
+    sections = {"data": {"series_id": "shop"}, "scaling": {"method": "standard", "per": per}, "model": {"normalization": "mean"}}
+    prepared = prepare(load_config(project(table, **sections)))
+    linear = fit_linear(prepared.windows["train"], prepared.windows["validation"], "mean")
+
+    def forward(inputs):
+        return np.repeat(inputs["past"][:, -1:] * np.float32(1.01), 3, axis=1)
+
+    board, pieces = scoring.scoreboard(prepared), []
+    scoring.score(scoring.Fitted(prepared, [forward], linear), prepared.windows["test"], board, append=pieces.append)
+    found, scores = pd.concat(pieces), board.scores()
+    scales = {}
+    for name, rows in table.groupby("shop"):
+        values, test = rows.sales.to_numpy(), found[found.series_id == name]
+        training = values[:-36]
+        differences = training[12:] - training[:-12]
+        scales[name] = np.mean(np.abs(differences)), np.sqrt(np.mean(differences**2))
+        first = np.searchsorted(rows.month, test.cutoff.unique(), side="right")
+        np.testing.assert_array_equal(test.actual, np.concatenate([values[row : row + 3] for row in first]))
+        for baseline in ("naive", "seasonal_naive", "drift", "mean"):
+            expected = np.concatenate([simple_forecast(baseline, values[:row], 3) for row in first])
+            np.testing.assert_allclose(test[baseline], expected, rtol=1e-12, err_msg=f"{baseline} of {name}")
+        if per == "series":
+            scaled = (values - training.mean()) / training.std()
+            past = np.stack([scaled[row - 12 : row] for row in first])[..., None]
+            centre, _ = window_statistics(past, "mean")
+            expected = ((past - centre)[..., 0] @ linear.kernel[:, 0] + linear.bias[:, 0] + centre[..., 0]).ravel()
+            size = np.abs(values).mean()
+            np.testing.assert_allclose(test.linear, expected * training.std() + training.mean(), rtol=0, atol=1e-6 * size)
+    of_row = np.array([scales[name] for name in found.series_id])
+    scale_of = dict(zip(prepared.panel.series_ids, prepared.scaler.scale[:, 0], strict=True))
+    for forecaster in (MODEL, *BASELINES):
+        total = scores[forecaster]["total"]
+        expected = simple_metrics(found.actual.to_numpy(), found[forecaster].to_numpy(), of_row)
+        assert {metric: total[metric] for metric in expected} == pytest.approx(expected, rel=1e-9), forecaster
+        errors = (found[forecaster] - found.actual) / [scale_of[name] for name in found.series_id]
+        assert (total["mae_scaled"], total["mse_scaled"]) == pytest.approx((abs(errors).mean(), (errors**2).mean()), rel=1e-5)
+        mean_errors = (found[forecaster] - found.actual).abs().groupby(found.series_id).mean()
+        np.testing.assert_allclose(board.per_series()[f"mae_{forecaster}"], mean_errors, rtol=1e-12)
+
+
+def test_persistence_weighs_series_of_any_size_alike(project):
+    """The large series is forecast by its last value; the small ones move, and count as much."""
+    prepared = prepare(load_config(project(panel_of_all_sizes(), data={"series_id": "shop"})))
+    windows = prepared.windows["test"]
+    linear = fit_linear(prepared.windows["train"], prepared.windows["validation"], "none")
+    largest = int(np.argmax(SIZES))
+    still = (windows.series == largest)[:, None, None]
+    moving, held = windows.targets(), np.repeat(windows.pasts()[:, -1:], 3, axis=1)
+    board = scoring.scoreboard(prepared)
+    forecasts = scoring.forecast_all(
+        prepared.panel, prepared.scaler, windows, np.where(still, held, moving), linear.forecast(windows), 12, {}
+    )
+    board.add(forecasts)
+    assert board.persistence() == pytest.approx(5 / 6, abs=0.05)

@@ -1,0 +1,242 @@
+"""One contract over every kind of network and both of its readers, Keras and the equations in NumPy."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from forecast.config.schema import ModelConfig
+from forecast.forecasters.network.architectures import describe_network
+from forecast.forecasters.network.backend import keras
+from forecast.forecasters.network.description import SIZES, VERSION, Network
+from forecast.forecasters.network.fitting import pinball
+from forecast.forecasters.network.gradients import norms_per_step
+from forecast.forecasters.network.keras_builder import _Builder, build_keras, get_weights, load_keras, set_weights
+from forecast.forecasters.network.numpy_runtime import KINDS, READER_TOLERANCE, forward, relative_difference, sigmoid
+from forecast.runs.run import Run
+from forecast.windows.windows import Windows
+
+LOOKBACK, CHANNELS, HORIZON, TARGETS = 7, 3, 4, 2
+RNG = np.random.default_rng(5)
+PAST = RNG.normal(size=(6, LOOKBACK, CHANNELS)).astype(np.float32)
+FUTURE = PAST[:, -HORIZON:, :TARGETS] + 1
+LEVEL = np.array([1, 1, 0])  # of the targets
+KNOWN = RNG.normal(size=(6, HORIZON, 1)).astype(np.float32)  # the last channel, over the horizon
+COVARIATES = {"known": 1, "static": 2, "categories": [4, 3]}
+BESIDE = {
+    "known": KNOWN,
+    "static": RNG.normal(size=(6, 2)).astype(np.float32),
+    "categories": np.array([[0, 1], [1, 2], [2, 0], [3, 1], [1, 1], [0, 0]], np.int32),
+}
+
+CELLS = list(itertools.product(["lstm", "gru", "simple_rnn", "peephole_lstm"], [False, True]))
+NETWORKS = [{"cell": cell, "bidirectional": both, "units": [6]} for cell, both in CELLS]
+NETWORKS += [
+    {"units": [6, 5], "normalization": normalization, "linear_skip": skip, "layer_norm": skip}
+    for normalization in ("none", "last", "mean", "revin")
+    for skip in (False, True)
+]
+NETWORKS += [
+    {"cell": cell, "units": [6, 5], "decoder": decoder, "segment": 3}
+    for cell in ("lstm", "gru", "simple_rnn", "peephole_lstm")
+    for decoder in ("seq2seq", "parallel")
+]
+NETWORKS += [{"front": {"conv": {"layers": 2, "strides": 2, "filters": 5}, "batch_norm": True}, "attention": True, "units": [6]}]
+NETWORKS += [
+    {"units": [6], "segment": 3, "decoder": "parallel", "channel_independent": True, "normalization": "last", "dropout": 0.1}
+]
+NETWORKS += [{"units": [6, 5], "channel_independent": True, "decoder": "seq2seq"}]
+NETWORKS += [{"units": [6, 5], "channel_independent": True, "normalization": "revin"}]
+NETWORKS += [{"units": [6, 5], "cell": "gru", "bidirectional": True, "normalization": "revin", "dropout": 0.1, "l2": 1e-4}]
+
+
+NETWORKS += [
+    {"units": [6], "quantiles": [0.1, 0.5, 0.9], "normalization": normalization, "channel_independent": alone}
+    for normalization, alone in (("revin", True), ("mean", False))
+]
+
+
+def describe(model: ModelConfig, targets: int = TARGETS, **covariates: object) -> Network:
+    return describe_network(model, (LOOKBACK, CHANNELS), (HORIZON, targets), **covariates)
+
+
+def inputs(past: np.ndarray = PAST, **covariates: object) -> dict[str, np.ndarray]:
+    return {"past": past} | {name: BESIDE[name] for name in covariates}
+
+
+def built(keys: dict, seed: int = 1, targets: int = TARGETS, **covariates: object) -> tuple[Network, keras.Model]:
+    network = describe(ModelConfig(**keys), targets, **covariates)
+    model = build_keras(network, ModelConfig(**keys), seed)
+    rng = np.random.default_rng(0)  # zeros would hide an error
+    weights = {name: values + 0.1 * rng.normal(size=values.shape) for name, values in get_weights(model, network).items()}
+    set_weights(model, network, {name: values.astype(np.float32) for name, values in weights.items()})
+    return network, model
+
+
+def computed(model: keras.Model, seen: dict[str, np.ndarray]) -> np.ndarray:
+    """Without the seconds that a compiled function takes to make."""
+    return keras.ops.convert_to_numpy(model(seen, training=False))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("keys", "covariates"),
+    [*((keys, {}) for keys in NETWORKS), *((keys, COVARIATES) for keys in NETWORKS[-11:])],
+    ids=lambda keys: "-".join(str(value) for value in keys.values()),
+)
+def test_contract(keys, covariates, tmp_path):
+    network, model = built(keys, **covariates)
+    seen = inputs(**covariates)
+    forecast = computed(model, seen)
+    quantiles = keys.get("quantiles", [])
+    assert forecast.shape == (6, HORIZON, TARGETS, *([len(quantiles)] if quantiles else []))
+    if quantiles:
+        assert (np.diff(forecast, axis=-1) >= 0).all()
+    weights = get_weights(model, network)
+    described = {f"{layer.name}/{name}": tuple(shape) for layer in network.layers for name, shape in layer.weights.items()}
+    assert {name: values.shape for name, values in weights.items()} == described
+    assert network.parameters == model.count_params()
+
+    run = Run.create("contract", tmp_path / "run")
+    run.write_json(run.network, network.to_json())
+    run.write_arrays(run.weights, weights)
+    again, weights = Network.from_json(run.read_json(run.network)), run.read_arrays(run.weights, network.parameters)
+    np.testing.assert_array_equal(computed(load_keras(again, weights), seen), forecast)
+    assert relative_difference(forward(again, weights, seen), forecast) <= READER_TOLERANCE
+    portable = load_keras(again, weights, portable=True)
+    assert relative_difference(computed(portable, seen), forecast) <= READER_TOLERANCE
+    ours = [layer.name for layer in portable.layers if not type(layer).__module__.startswith("keras.")]
+    assert not ours, "a portable model is made of Keras' own layers"
+
+    model.compile(keras.optimizers.Adam(0.02), loss=pinball(quantiles) if quantiles else "mse", jit_compile=False)
+    losses = [float(model.train_on_batch(seen, FUTURE)) for _ in range(150)]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < 0.2 * losses[0]
+    assert all(np.isfinite(values).all() for values in get_weights(model, network).values())
+
+
+def on_both_backends(keys: dict) -> list:
+    """Every kind of layer runs on JAX too, with one kind of cell: JAX compiles each batch size for seconds."""
+    return [pytest.mark.backend] if keys.get("cell", "gru") == "gru" else []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("keys", "covariates"),
+    [
+        pytest.param(keys, COVARIATES if number >= len(NETWORKS) - 11 else {}, marks=on_both_backends(keys))
+        for number, keys in enumerate(NETWORKS)
+    ],
+    ids=lambda keys: "-".join(str(value) for value in keys.values()),
+)
+def test_both_readers_agree_at_every_batch_size(keys, covariates):
+    """One target, whose statistics `(batch, 1, 1)` Keras takes for a bias where the batch is as long as another axis."""
+    network, model = built(keys, targets=1, **covariates)
+    weights = get_weights(model, network)
+    portable = load_keras(network, weights, portable=True)
+    for reader in (model, portable):
+        sums = [operation for operation in reader.operations if type(operation).__name__ == "Add"]
+        of_tensors = [operation.name for operation in sums if len(operation._inbound_nodes[0].input_tensors) > 1]
+        assert not of_tensors, "see forecast.forecasters.network.keras_builder.add"
+    on_jax = keras.backend.backend() == "jax"
+    for batch in [1, HORIZON] if on_jax else [*range(1, HORIZON + 3), LOOKBACK]:
+        seen = {name: np.resize(values, (batch, *values.shape[1:])) for name, values in inputs(**covariates).items()}
+        forecasts = [] if on_jax else [computed(reader, seen) for reader in (model, portable)]
+        forecasts += [model.predict_on_batch(seen)] if on_jax or batch == HORIZON else []
+        by_numpy = forward(network, weights, seen)
+        for forecast in forecasts:
+            assert relative_difference(by_numpy, forecast) <= READER_TOLERANCE, batch
+
+
+@pytest.mark.backend
+def test_same_seed_same_network():
+    weights = [
+        get_weights(model, network) for network, model in (built({"dropout": 0.1}), built({"dropout": 0.1}), built({}, seed=2))
+    ]
+    for name in weights[0]:
+        np.testing.assert_array_equal(weights[0][name], weights[1][name])
+    assert not np.array_equal(weights[0]["recurrent_1/kernel"], weights[2]["recurrent_1/kernel"])
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("keys", [{}, {"units": [6, 5]}, {"segment": 3}, {"cell": "gru", "channel_independent": True}])
+def test_gradients_fade_where_the_state_is_forgotten(keys):
+    network, model = built({"cell": "simple_rnn", "units": [6]} | keys)
+    norms = norms_per_step(model, network, inputs())
+    assert len(norms) == (3 if keys.get("segment") else LOOKBACK)
+    assert (norms > 0).all()
+    forgetful = {
+        name: np.zeros_like(values) if name.endswith("recurrent_kernel") else values
+        for name, values in get_weights(model, network).items()
+    }
+    set_weights(model, network, forgetful)
+    if keys.get("cell") != "gru":  # whose gate keeps some of the state
+        np.testing.assert_array_equal(norms_per_step(model, network, inputs())[:-1], 0)
+
+
+@pytest.mark.parametrize("normalization", ["last", "mean", "revin"])
+def test_normalised_networks_move_with_the_level(normalization):
+    _, model = built({"normalization": normalization})
+    higher = model.predict_on_batch(inputs(PAST + 10 * LEVEL))
+    np.testing.assert_allclose(higher, model.predict_on_batch(inputs()) + 10, atol=1e-4)
+
+
+def test_independent_channels_do_not_see_each_other():
+    _, model = built({"channel_independent": True, "units": [6]})
+    moved = PAST * np.array([1, 5, 1], np.float32)
+    before, after = (model.predict_on_batch(inputs(past)) for past in (PAST, moved))
+    np.testing.assert_array_equal(before[..., 0], after[..., 0])
+    assert not np.allclose(before[..., 1], after[..., 1])
+
+
+def test_windows_are_forecast_in_batches_and_in_order(monkeypatch):
+    monkeypatch.setattr("forecast.windows.windows.BATCH", 4)
+    _, model = built({})
+    rows = RNG.normal(size=(30, CHANNELS)).astype(np.float32)
+    windows = Windows(rows, rows[:, :0], rows[:, :TARGETS], np.arange(7, 27), np.zeros(20, int), LOOKBACK, HORIZON)
+    expected = model.predict_on_batch(windows.inputs())
+    np.testing.assert_allclose(windows.forecast_by(model.predict_on_batch), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize(("cell", "bidirectional"), CELLS, ids=str)
+def test_cells_equal_the_equations(cell, bidirectional):
+    network, model = built({"cell": cell, "bidirectional": bidirectional, "units": [6, 5]})
+    by_numpy = forward(network, get_weights(model, network), inputs())
+    assert relative_difference(by_numpy, model.predict_on_batch(inputs())) <= READER_TOLERANCE
+
+
+def test_every_kind_of_layer_has_both_readers_and_is_tested():
+    by_keras = _Builder(ModelConfig(), RNG, "float32").kinds
+    tested = {layer.kind for keys in NETWORKS for layer in describe(ModelConfig(**keys), **COVARIATES).layers}
+    assert set(SIZES) == set(KINDS) == set(by_keras) == tested
+
+
+def test_large_values_saturate_without_a_warning():
+    with np.errstate(all="raise"):
+        np.testing.assert_allclose(sigmoid(np.array([-1e4, 0, 1e4], np.float32)), [0, 0.5, 1])
+
+
+def test_unknown_version_of_a_network():
+    from forecast.errors import RunError
+
+    with pytest.raises(RunError, match=f"the network has version 99, known here are 1 to {VERSION}"):
+        Network.from_json(describe(ModelConfig()).to_json() | {"version": 99})
+
+
+@pytest.mark.parametrize("data", [{}, {"past": [7, 3]}, {"past": [7, 3], "layers": 7}, {"past": [7, 3], "layers": [{}]}], ids=str)
+def test_a_damaged_description_of_version_1(data):
+    from forecast.errors import RunError
+
+    with pytest.raises(RunError, match="the description of the network is damaged"):
+        Network.from_json({"version": 1, **data})
+
+
+def test_description_is_plain_data(tmp_path: Path):
+    import json
+
+    network = describe(ModelConfig(units=[4, 3], normalization="revin"))
+    assert Network.from_json(json.loads(json.dumps(network.to_json()))) == network

@@ -1,0 +1,260 @@
+"""One page explains a run, loads nothing, and can be used by anybody."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from forecast.cli.app import app
+from forecast.commands.backtest import backtest
+from forecast.commands.train import train
+from forecast.errors import RunError
+from forecast.commands.diagnose import diagnose
+from forecast.evaluation.metrics import number
+from forecast.reports.page import Chart, Line, drawn, page, spread_of, table
+from forecast.reports.report import _forecast, report
+from forecast.runs.run import Run
+
+WIDTHS = {"desktop": 1280, "phone": 390}
+MOST_BYTES = 2_000_000
+
+
+def headings(run: Run) -> list[str]:
+    return re.findall(r"<h2[^>]*>(.*?)</h2>", run.report.read_text())
+
+
+@pytest.mark.slow
+def test_train_ends_with_a_report_that_begins_with_the_verdict(sales):
+    run = Run(sales / "run")
+    text = run.report.read_text()
+    whole = ["Diagnosis", "Forecast", "Errors", "Training", "What it looks at", "Residuals", "Data", "Leaks", "How to repeat it"]
+    assert headings(run) == whole
+    verdict = run.read_json(run.metrics)["verdict"].split(" (")[0]
+    assert text.index(verdict) < text.index("Diagnosis")
+    assert "training.epochs</td><td>2<" in text
+    assert "p = " in text, "Ljung-Box"
+    assert "data.csv" in text
+    assert "Within the 80% interval: " in text
+    future = pd.read_csv(run.forecast)
+    texts = [number(value, spread_of(future.forecast)) for value in future.forecast]
+    assert all(f"<td>{value}</td>" in text for value in texts), "what comes next, in numbers"
+
+
+@pytest.mark.slow
+def test_a_backtest_has_one_of_its_folds(sales):
+    run = Run(sales / "backtest")
+    assert headings(run) == ["Forecast", "Errors", "Residuals", "Data", "How to repeat it"]
+    assert "Mean absolute error of each fold." in run.report.read_text()
+
+
+@pytest.mark.slow
+def test_the_command_writes_it_anew(sales, tmp_path):
+    shutil.copytree(sales / "run", tmp_path / "run")
+    (tmp_path / "run" / "report.html").unlink()
+    done = CliRunner().invoke(app, ["report", str(tmp_path / "run")])
+    assert done.exit_code == 0
+    assert done.stdout.startswith(f"Wrote {tmp_path / 'run' / 'report.html'}")
+    assert (tmp_path / "run" / "report.html").exists()
+    with pytest.raises(RunError, match="does not exist"):
+        report(tmp_path / "none")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["{}", "[]", '{"verdict": 3, "advice": ""}'])
+def test_a_damaged_run_is_told(sales, tmp_path, text):
+    shutil.copytree(sales / "run", tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").write_text(text)
+    for explain in (report, diagnose):
+        with pytest.raises(
+            RunError, match=r"diagnosed or reported \(.*\n.*If a file in it was changed, train again. If not, this is a bug"
+        ):
+            explain(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_columns_may_be_called_like_those_of_the_tool(tmp_path):
+    days, rng = pd.date_range("2024-01-01", periods=60), np.random.default_rng(0)
+    targets, covariates = ["cutoff", "target", "run", "day_of_week_sin"], ["step", "actual", "forecast", "q0.1", "windows"]
+    series = [
+        pd.DataFrame(rng.normal(9, 1, (60, 9)), columns=[*targets, *covariates]).assign(time=days, series=name, name=1.5)
+        for name in ("cutoff", "timestamp")
+    ]
+    pd.concat(series).to_csv(tmp_path / "data.csv", index=False)
+    (tmp_path / "config.yaml").write_text(
+        f"data: {{path: data.csv, timestamp: time, target: {targets}, series_id: series, past_covariates: {covariates[:2]},"
+        f" known_covariates: {covariates[2:]}, static_covariates: name}}\nsplits: {{validation: 10, test: 10}}\n"
+        "windows: {lookback: 7, horizon: 1}\nmodel: {units: 2}\ntraining: {epochs: 1}\nbacktest: {folds: 1}\n"
+    )
+    run = train(tmp_path / "config.yaml", tmp_path / "run")
+    assert diagnose(run) is not None
+    for text in (report(run).read_text(), report(backtest(tmp_path / "config.yaml", tmp_path / "backtest")).read_text()):
+        assert all(f"{name}: {target}" in text for name in ("cutoff",) for target in targets)
+
+
+def test_nothing_in_a_page_is_code_but_its_own():
+    chart = Chart("<b>", "</script><script>alert(1)</script>", np.arange(2), [Line("</script>", np.ones(2), "other")], "", "")
+    text = page("<i>", [drawn(chart, "one"), table(pd.DataFrame({"<u>": ["<script>alert(2)</script>"]}), "<s>", "two")])
+    assert "alert(1)</script>" not in text
+    assert "<script>alert(2)" not in text
+    assert not re.search(r"<(b|i|u|s)>", text)
+    assert "default-src 'none'" in text
+    assert not re.search(r"(?:src|href)=[\"']?(?:https?:)?//", text)
+
+
+def test_numbers_of_a_chart_are_json_and_missing_ones_null():
+    values = np.array([100_000_000.0, 100_000_123.456789, np.nan, np.inf])
+    chart = Chart("t", "w", np.arange(4), [Line("l", values, "other")], "", "")
+    assert '"values":[100000000.0,100000123.46,null,null]' in drawn(chart, "one"), "fine enough for their range"
+    assert '"x":[0,1,2,3]' in drawn(chart, "one")
+    small = Chart("t", "w", np.arange(2), [Line("l", np.array([1.0, 1.23456e-9]), "other")], "", "", log=True)
+    assert '"values":[1.0,1.235e-09]' in drawn(small, "one")
+
+
+NUMBERS = {
+    "as they are": ([14.4213, 0.5, 1234.6], ["14.42", "0.5", "1235"]),
+    "near a billion": ([1_000_000_001.2, 1_000_000_004.5], ["1,000,000,001.2", "1,000,000,004.5"]),
+    "around a billion": ([999_123_456.7, 1_200_000_000.0], ["999,123,457", "1,200,000,000"]),
+    "near one": ([1.00001, 1.00002], ["1.00001", "1.00002"]),
+    "of any size": ([1e-9, 3e20, 0.0, -0.0], ["1e-09", "3e+20", "0", "0"]),
+    "missing": ([float("nan"), 2.0], ["", "2"]),
+}
+
+
+@pytest.mark.parametrize(("values", "texts"), NUMBERS.values(), ids=NUMBERS)
+def test_numbers_that_differ_look_different(values, texts):
+    assert re.findall("<td>(.*?)</td>", table(pd.DataFrame({"value": values}), "")) == texts
+
+
+def one_step(days: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Forecasts of a horizon of 1, and that of the day after them."""
+    cutoffs = pd.date_range("2024-01-01", periods=days + 1)
+    rows = pd.DataFrame({"cutoff": cutoffs, "timestamp": cutoffs + pd.Timedelta("1D"), "step": 1, "actual": 2.0, "forecast": 1.0})
+    rows = rows.assign(seasonal_naive=0.0, **{"q0.1": 0.5, "q0.9": 1.5})
+    return rows[:-1], rows[-1:].drop(columns=["cutoff", "actual", "seasonal_naive"])
+
+
+def test_a_chart_of_a_horizon_of_1_has_one_line_bands_and_the_future():
+    chart = _forecast("a: y", *one_step(50), pd.Series(dtype=float, index=pd.DatetimeIndex([])), "D")
+    values = {line.label: line.values for line in chart.lines}
+    assert np.isfinite(values["forecast"]).tolist() == [True] * 50 + [False]
+    assert np.isfinite(values["future"]).tolist() == [False] * 50 + [True]
+    assert np.isfinite(values["80% low"]).all()
+    assert chart.bands == [(4, 5, 0.14)]
+    assert "and 1 step ahead" in chart.told
+
+
+@contextlib.contextmanager
+def browser() -> Iterator[object]:
+    """Debian's Chromium, by Playwright."""
+    chromium = shutil.which("chromium")
+    if not chromium:
+        if os.environ.get("CI"):
+            pytest.fail("chromium is absent in CI")
+        pytest.skip("chromium is absent: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def many_series_run(tmp_path_factory):
+    """500 short series, one epoch."""
+    folder = tmp_path_factory.mktemp("many")
+    days, rng = pd.date_range("2024-01-01", periods=60), np.random.default_rng(0)
+    series = [f"shop {number} <&>" for number in range(500)]
+    rows = pd.DataFrame({"day": np.tile(days, 500), "shop": np.repeat(series, 60), "sales": rng.normal(100, 10, 30_000).round(2)})
+    rows.to_csv(folder / "data.csv", index=False)
+    (folder / "config.yaml").write_text(
+        "data: {path: data.csv, timestamp: day, target: sales, series_id: shop}\nsplits: {validation: 10, test: 10}\n"
+        "windows: {lookback: 7, horizon: 3}\nmodel: {units: 4}\ntraining: {epochs: 1, batch_size: 512}\n"
+    )
+    return train(folder / "config.yaml", folder / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("which", ["run", "backtest", "many"])
+def test_a_browser_opens_it_without_a_complaint(which, width, sales, many_series_run):
+    from axe_playwright_python.sync_playwright import Axe
+
+    run = many_series_run if which == "many" else Run(sales / which)
+    assert run.report.stat().st_size < MOST_BYTES
+    told, asked = [], []
+    with browser() as chromium:
+        for scheme in ("light", "dark"):
+            tab = chromium.new_context(
+                viewport={"width": WIDTHS[width], "height": 900}, color_scheme=scheme, bypass_csp=True
+            ).new_page()  # axe is a script that comes from outside
+            tab.on("console", lambda message: told.append(message.text))
+            tab.on("pageerror", lambda error: told.append(str(error)))
+            tab.on("request", lambda request: asked.append(request.url))
+            tab.goto(run.report.resolve().as_uri())
+            found = Axe().run(tab).response["violations"]
+            assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
+            assert tab.locator(".uplot").count() == tab.locator("[data-chart]").count() > 3
+            assert tab.evaluate("document.documentElement.scrollWidth") <= WIDTHS[width], "nothing sticks out"
+    assert told == []
+    assert asked == [run.report.resolve().as_uri()] * 2
+
+
+@pytest.mark.slow
+def test_a_browser_draws_a_future_of_one_step_and_large_numbers(tmp_path):
+    predictions, future = one_step(50)
+    large = ["actual", "forecast", "seasonal_naive", "q0.1", "q0.9"]
+    predictions[large] += 1e9
+    future[["forecast", "q0.1", "q0.9"]] += 1e9
+    chart = _forecast("a: y", predictions, future, pd.Series(dtype=float, index=pd.DatetimeIndex([])), "D")
+    (tmp_path / "page.html").write_text(page("x", [drawn(chart, "one")]))
+    with browser() as chromium:
+        tab = chromium.new_page()
+        tab.goto((tmp_path / "page.html").as_uri())
+        assert tab.evaluate("[1, 2, 3, 4].map((place) => isolated(shown[0].chart, place))") == [[], [], [], [50]]
+        pixel = """() => {
+            const chart = shown[0].chart;
+            const [x, y] = [chart.valToPos(chart.data[0][50], "x", true), chart.valToPos(chart.data[4][50], "y", true)];
+            return [...chart.ctx.getImageData(x - 1, y, 1, 1).data];
+        }"""
+        red, green, blue, alpha = tab.evaluate(pixel)
+        assert red > 150 > max(green, blue), "the dot of the future"
+        labels = tab.evaluate("labels(shown[0].chart, [1e9, 1e9 + 0.5, 1e9 + 1])")
+        assert labels == ["1,000,000,000", "1,000,000,000.5", "1,000,000,001"]
+
+
+@pytest.mark.slow
+def test_a_browser_keeps_the_page_from_loading_anything(tmp_path):
+    (tmp_path / "page.html").write_text(page("x", ['<img src="https://example.com/x.png" alt="">']))
+    told = []
+    with browser() as chromium:
+        tab = chromium.new_page()
+        tab.on("console", lambda message: told.append(message.text))
+        tab.goto((tmp_path / "page.html").as_uri())
+        tab.wait_for_timeout(200)
+    assert any("Content Security Policy" in message for message in told)
+
+
+@pytest.mark.slow
+def test_tables_are_searched_and_charts_are_zoomed_by_keys(many_series_run):
+    with browser() as chromium:
+        tab = chromium.new_page()
+        tab.goto(many_series_run.report.resolve().as_uri())
+        tab.get_by_label("Search").fill("shop 49")
+        assert tab.locator("#series tbody tr:visible").count() == 1 + 10  # 49, and 490 to 499
+        chart = tab.locator("[data-chart]").first
+        span = "() => { const { min, max } = shown[0].chart.scales.x; return max - min; }"
+        whole = tab.evaluate(span)
+        chart.focus()
+        chart.press("+")
+        assert tab.evaluate(span) == pytest.approx(whole / 2)
+        chart.press("0")
+        assert tab.evaluate(span) == pytest.approx(whole)

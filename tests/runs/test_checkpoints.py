@@ -1,0 +1,242 @@
+"""A training that is cut short goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from forecast.cli.app import app
+from forecast.commands.train import train
+from forecast.config.load import load_config
+from forecast.errors import RunError
+from forecast.runs.checkpoints import Checkpoints, Interrupts
+from forecast.runs.run import Run
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _signals():
+    """A shell starts programs in the background with Ctrl-C switched off, and so their children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+EVERYTHING = {
+    "training.epochs": 12,
+    "training.learning_rate": 0.02,
+    "training.early_stopping.patience": 4,
+    "training.accumulate_gradients": 3,
+    "model.dropout": 0.3,
+    "model.linear_skip": False,
+}
+NETWORKS = {
+    "lstm, plateau": {"training.schedule": "plateau", "model.recurrent_dropout": 0.1},
+    "gru, cosine": {
+        "model.cell": "gru",
+        "training.schedule": "cosine",
+        "training.warmup_epochs": 2,
+        "training.optimizer": "adamw",
+    },
+    "bidirectional, two seeds": {"model.bidirectional": True, "training.seeds": [1, 2], "training.sampling": "series"},
+    "no early stopping": {"training.early_stopping": None, "training.epochs": 6, "training.optimizer": "rmsprop"},
+}
+
+
+def digest(run: Run) -> str:
+    return hashlib.sha256(run.weights.read_bytes()).hexdigest()
+
+
+def history(run: Run) -> pd.DataFrame:
+    return pd.read_csv(run.history).drop(columns="seconds")
+
+
+@pytest.fixture(autouse=True)
+def _after_every_epoch(monkeypatch):
+    monkeypatch.setattr("forecast.forecasters.network.callbacks.BETWEEN_EPOCHS", 0.0)
+
+
+def within(epoch: int, done: float, action, member: int = 1):
+    """Something that happens in the middle of an epoch, once."""
+    happened = []
+
+    def at(progress) -> None:
+        if (progress.member, progress.epoch) == (member, epoch) and done <= progress.done < 1 and not happened:
+            happened.append(True)
+            action()
+
+    return at
+
+
+@pytest.mark.parametrize("changes", NETWORKS.values(), ids=NETWORKS)
+def test_the_weights_are_those_of_an_uninterrupted_training(project, tmp_path, changes):
+    config = load_config(project(), EVERYTHING | changes | {"training.checkpoint_every": 4, "training.batch_size": 8})
+    whole = train(config, tmp_path / "whole")
+    for epoch, done, kept in ((2, 0.1, (1, 0)), (4, 0.7, (3, 4))):  # of nine batches each
+        run = Run(tmp_path / f"cut-{epoch}")
+        with pytest.raises(KeyboardInterrupt):
+            train(config, run.directory, on_progress=within(epoch, done, _interrupt))
+        assert json.loads(run.status.read_text())["state"] == "interrupted"
+        found = Checkpoints(run).keeper(config.seeds[0]).resumed
+        assert (found.epoch, found.batch) == kept
+        train(resume=run.directory)
+        assert digest(run) == digest(whole)
+        pd.testing.assert_frame_equal(history(run), history(whole))
+        assert not run.checkpoint.exists()
+
+
+def test_networks_that_were_done_are_not_trained_again(project, tmp_path):
+    config = load_config(project(), {"training.seeds": [1, 2], "training.epochs": 3, "model.linear_skip": False})
+    whole, run = train(config, tmp_path / "whole"), Run(tmp_path / "cut")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, run.directory, on_progress=within(2, 0.0, _interrupt, member=2))
+    assert list(Checkpoints(run).done) == [1]
+    train(resume=run.directory)
+    assert digest(run) == digest(whole)
+    pd.testing.assert_frame_equal(history(run), history(whole))
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.backend
+def test_the_first_signal_lets_the_step_finish(project, tmp_path):
+    config = load_config(project(), EVERYTHING | NETWORKS["lstm, plateau"] | {"training.batch_size": 8})
+    whole, run = train(config, tmp_path / "whole"), Run(tmp_path / "run")
+    ask = lambda: os.kill(os.getpid(), signal.SIGINT)  # noqa: E731
+    with pytest.raises(KeyboardInterrupt):
+        train(config, run.directory, on_progress=within(2, 0.5, ask))
+    batch = Checkpoints(run).keeper(config.seeds[0]).resumed.batch
+    assert batch > 0, "a checkpoint of this very step, though none was due"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert "stopping after this step" in run.log.read_text()
+    train(resume=run.directory)
+    assert digest(run) == digest(whole)
+    pd.testing.assert_frame_equal(history(run), history(whole))
+
+
+def test_the_second_signal_does_not_wait():
+    reached = []
+
+    def ask_twice() -> None:
+        with Interrupts():
+            for _ in range(3):
+                os.kill(os.getpid(), signal.SIGINT)
+                reached.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        ask_twice()
+    assert len(reached) == 1
+
+
+def test_a_signal_after_the_last_step_is_heard():
+    def ask() -> None:
+        with Interrupts():
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        ask()
+
+
+def test_signals_that_others_answer_are_left_alone():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Interrupts() as interrupts:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not interrupts.asked
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_what_may_change_and_what_may_not(project, tmp_path):
+    path = project(training={"epochs": 4})
+    run = Run(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        train(path, run.directory, on_progress=within(3, 0.0, _interrupt))
+    with pytest.raises(RunError, match=r"cannot change training.batch_size: \(default\) became 8.\s+Only training.epochs"):
+        train(load_config(run.config, {"training.batch_size": 8}), resume=run.directory)
+    result = CliRunner().invoke(app, ["train", "--resume", str(run.directory), "--set", "training.epochs=6"])
+    assert result.exit_code == 0, result.output
+    assert history(run).epoch.tolist() == [0, 1, 2, 3, 4, 5, 6]
+    with pytest.raises(RunError, match=r"this training has finished.\s+Next: forecast predict"):
+        train(resume=run.directory)
+    with pytest.raises(RunError, match="there is no training to resume here"):
+        train(resume=tmp_path / "nowhere")
+    both = CliRunner().invoke(app, ["train", str(path), "--resume", str(run.directory)])
+    assert both.exit_code == 2
+
+
+def test_an_epoch_that_is_under_way_is_finished(project, tmp_path):
+    path = project(training={"epochs": 4, "checkpoint_every": 2, "batch_size": 8})
+    run = Run(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        train(path, run.directory, on_progress=within(3, 0.7, _interrupt))
+    with pytest.raises(RunError, match=r"epoch 3 is under way, and training.epochs is 2.\n  Set training.epochs to 3 or more"):
+        train(load_config(run.config, {"training.epochs": 2}), resume=run.directory)
+    with pytest.raises(RunError, match=r"cannot change training.early_stopping: \(default\) became None"):
+        train(load_config(run.config, {"training.early_stopping": None}), resume=run.directory)
+    train(load_config(run.config, {"training.epochs": 3}), resume=run.directory)
+    assert history(run).epoch.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("arrays", [{}, {"state": np.frombuffer(b"[]", dtype=np.uint8)}], ids=["nothing", "another state"])
+def test_a_damaged_checkpoint_is_named(project, tmp_path, arrays):
+    run = Run(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        train(project(training={"epochs": 4}), run.directory, on_progress=within(3, 0.0, _interrupt))
+    run.write_arrays(run.checkpoint, arrays)
+    with pytest.raises(RunError, match=r"checkpoint.safetensors: this is no checkpoint.\n  Remove it; --resume then trains from"):
+        train(resume=run.directory)
+    run.checkpoint.unlink()
+    assert train(resume=run.directory).finished
+
+
+@pytest.mark.parametrize("kind", ["backtest", "experiment"])
+def test_what_is_no_training_is_not_resumed(tmp_path, kind):
+    run = Run.create("run", tmp_path / "run")
+    run.kind = kind
+    run.write_status("interrupted")
+    with pytest.raises(RunError, match=f"run: is of kind {kind}, not a training"):
+        train(resume=run.directory)
+    assert f"is of kind {kind}" in CliRunner().invoke(app, ["train", "--resume", str(run.directory)]).output
+
+
+def test_changed_data_are_refused(project, tmp_path):
+    path = project(training={"epochs": 4})
+    run = Run(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        train(path, run.directory, on_progress=within(3, 0.0, _interrupt))
+    data = Path(path).with_name("data.csv")
+    data.write_text(data.read_text().replace("2010-01-01,", "2010-01-01,9"))
+    with pytest.raises(RunError, match="the data changed since this training began"):
+        train(resume=run.directory)
+
+
+@pytest.mark.parametrize("number", [2, 15], ids=["SIGINT", "SIGTERM"])
+def test_an_interrupted_training_says_how_to_go_on(project, tmp_path, number):
+    path = project(training={"epochs": 10**6, "early_stopping": None})
+    run = Run(tmp_path / "run")
+    command = [sys.executable, "-m", "forecast", "train", str(path), "-q", "--run-dir", str(run.directory)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not run.checkpoint.exists():
+        time.sleep(0.05)
+        assert process.poll() is None
+    os.kill(process.pid, number)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert f"forecast train --resume {run.directory}" in told
+    assert "Traceback" not in told

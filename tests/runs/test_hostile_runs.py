@@ -1,0 +1,58 @@
+"""A run directory from anywhere is refused when it is not what training left, and executes nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from forecast.commands.export import export
+from forecast.commands.predict import predict
+from forecast.errors import ForecastError
+from forecast.runs.run import Run
+from tests.hostile_runs import CANARY, HOSTILE, OLD_RUNS, make_hostile
+
+
+@pytest.mark.parametrize("version", sorted(path.name for path in OLD_RUNS.iterdir()))
+def test_old_runs_open_and_forecast_the_same(version):
+    run = Run.open(OLD_RUNS / version)
+    then = pd.read_csv(run.forecast, parse_dates=["timestamp"])
+    pd.testing.assert_frame_equal(predict(run), then, rtol=1e-5, check_dtype=False)  # another processor rounds differently
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_run_is_refused_and_executes_nothing(name, tmp_path):
+    directory = make_hostile(OLD_RUNS / "version-3", name, tmp_path)
+    told, _ = HOSTILE[name]
+    with pytest.raises(ForecastError, match=told) as refusal:
+        predict(directory)
+    assert refusal.value.place.startswith(str(directory)) or told.startswith(("the network forecasts", "the intervals reach"))
+    assert not list(tmp_path.rglob(CANARY))
+
+
+@pytest.mark.parametrize(
+    "name", ["recent rows of one series", "a scaler that magnifies", "no checksums", "an affine map onto nothing"]
+)
+def test_exports_refuse_what_predictions_refuse(name, tmp_path):
+    directory = make_hostile(OLD_RUNS / "version-2", name, tmp_path)
+    with pytest.raises(ForecastError, match=HOSTILE[name][0]):
+        export(directory, "keras")
+
+
+@pytest.mark.parametrize("name", ["", "a vocabulary of numbers", "a scaler of another transform", "a million units"])
+def test_a_run_is_believed_or_refused_before_pandas_is_loaded(name, tmp_path):
+    directory = make_hostile(OLD_RUNS / "version-2", name, tmp_path) if name else OLD_RUNS / "version-2"
+    code = f"""
+import contextlib, sys
+from forecast.errors import RunError
+from forecast.commands.predict import predict
+from forecast.runs.run import Run
+from forecast.runs.loaded import read_trained
+with contextlib.suppress(RunError):
+    read_trained(Run.open({str(directory)!r}))
+print("pandas" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr

@@ -1,0 +1,232 @@
+"""Run directories are numbered, never overwritten, and never look finished when they are not."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import json
+import os
+import socket
+import time
+
+import pytest
+
+from forecast.errors import ResourceError, RunError
+from forecast.runs.run import Run
+
+
+def test_the_next_free_number(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "a-7").mkdir(parents=True)
+    (tmp_path / "runs" / "a-b-9").mkdir()
+    (tmp_path / "runs" / "a-²").mkdir()
+    assert [Run.create(name).name for name in ("a", "a", "b")] == ["a-8", "a-9", "b-1"]
+
+
+def test_an_existing_directory_is_refused_without_force(tmp_path):
+    run = Run.create("a", tmp_path / "x")
+    run.write_status("finished")
+    run.write_text(run.config, "")
+    (run.directory / "kept.txt").write_text("precious")
+    with pytest.raises(RunError, match=r"x: this directory exists.\n  Choose another --run-dir"):
+        Run.create("a", tmp_path / "x")
+    assert (run.directory / "kept.txt").exists()
+    Run.create("a", tmp_path / "x", force=True)
+    assert not (run.directory / "kept.txt").exists()
+
+
+def test_force_replaces_runs_only(tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.txt").write_text("precious")
+    (tmp_path / "home" / "status.json").write_text('{"ok": true}')
+    with pytest.raises(RunError, match="this is not a run, so --force does not replace it"):
+        Run.create("a", tmp_path / "home", force=True)
+    assert (tmp_path / "home" / "thesis.txt").read_text() == "precious"
+
+
+def test_a_directory_that_cannot_be_made(tmp_path, monkeypatch):
+    (tmp_path / "runs").write_text("a file where the folder should be")
+    with pytest.raises(RunError, match="the run directory cannot be written"):
+        Run.create("a", tmp_path / "runs" / "x")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunError, match=r"runs: the run directory cannot be written \(File exists\)"):
+        Run.create("a")
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [(None, "finished"), (RunError("broken"), "failed"), (KeyboardInterrupt("Ctrl-C"), "interrupted")],
+    ids=str,
+)
+def test_status_says_how_it_went(tmp_path, error, state):
+    run = Run.create("a", tmp_path / "x")
+
+    def record() -> None:
+        with run.recording():
+            assert run.read_json(run.status)["state"] == "running"
+            if error:
+                raise error
+
+    if error:
+        with pytest.raises(type(error), match=str(error)):
+            record()
+    else:
+        record()
+    assert run.read_json(run.status)["state"] == state
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    run = Run.create("a", tmp_path / "x")
+    run.write_json(run.metrics, {"mae": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        run.write_json(run.metrics, {"mae": float("nan")})
+    assert run.read_json(run.metrics) == {"mae": 1}
+
+
+def test_a_full_disk_is_told(tmp_path, monkeypatch):
+    run = Run.create("a", tmp_path / "x")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(RunError, match=r"metrics.json: cannot be written \(No space left on device\)"):
+        run.write_json(run.metrics, {})
+
+
+@pytest.mark.parametrize(
+    ("pid", "told"),
+    [
+        (os.getpid(), rf"is still running \(process {os.getpid()}\)"),
+        (2**22 + 1, "was killed"),
+        (-1, r"is still running \(on .*\)"),
+    ],
+    ids=["alive", "dead", "no process"],
+)
+def test_a_run_says_whether_its_process_lives(tmp_path, pid, told):
+    run = Run.create("run", tmp_path / "run")
+    run.write_status("running")
+    status = json.loads(run.status.read_text())
+    assert (status["pid"], status["host"]) == (os.getpid(), socket.gethostname())
+    run.write_json(run.status, status | {"pid": pid})
+    with pytest.raises(RunError, match=f"the training of this run {told}"):
+        Run.open(run.directory)
+
+
+@pytest.mark.parametrize(
+    ("ago", "told"), [(5, "is still running"), (90, "was killed, or has stopped for a while")], ids=["heard of", "silent"]
+)
+def test_a_run_on_another_machine_is_told_by_its_heartbeat(tmp_path, ago, told):
+    run = Run.create("run", tmp_path / "run")
+    heard = (datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=ago)).isoformat(timespec="seconds")
+    run.write_json(run.status, {"state": "running", "pid": 1, "host": "elsewhere", "heartbeat": heard})
+    with pytest.raises(RunError, match=rf"{told} \(on elsewhere"):
+        Run.open(run.directory)
+
+
+def test_a_running_training_shows_that_it_lives(tmp_path, monkeypatch):
+    monkeypatch.setattr("forecast.runs.run.HEARTBEAT", 0.01)
+    monkeypatch.setattr("forecast.runs.run._now", map(str, itertools.count()).__next__)
+    run = Run.create("run", tmp_path / "run")
+    with run.recording():
+        before = run.read_json(run.status)
+        deadline = time.monotonic() + 10
+        while (after := run.read_json(run.status)) == before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert int(after["heartbeat"]) > int(before["heartbeat"])
+        assert after | {"heartbeat": None} == before | {"heartbeat": None}
+    assert run.read_json(run.status)["state"] == "finished"
+
+
+def test_why_it_failed_is_told_though_the_disk_is_full(tmp_path, monkeypatch):
+    run = Run.create("run", tmp_path / "run")
+
+    def fill_and_fail() -> None:
+        with run.recording():
+            monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+            raise RunError("the first error")
+
+    with pytest.raises(RunError, match="the first error"):
+        fill_and_fail()
+
+
+def test_only_one_process_records_in_a_run(tmp_path):
+    run = Run.create("run", tmp_path / "run")
+    with run.recording():
+        run.write_text(run.config, "")
+        with pytest.raises(RunError, match="another process is at work in this directory"), Run(run.directory).recording():
+            pytest.fail("two at once")
+        with pytest.raises(RunError, match="another process is at work in this directory"):
+            Run.create("run", run.directory, force=True)
+    assert run.finished
+    with Run(run.directory).recording():
+        pass
+
+
+def test_history_is_whole_at_any_moment(tmp_path, monkeypatch):
+    run = Run.create("run", tmp_path / "run")
+    run.append_history({"epoch": 0, "loss": 1.5})
+    before = run.history.read_text()
+    monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(RunError, match=r"history.csv: cannot be written \(No space left on device\)"):
+        run.append_history({"epoch": 1, "loss": 0.5})
+    assert run.history.read_text() == before == "epoch,loss\n0,1.5\n"
+    assert [path.name for path in run.directory.iterdir()] == ["history.csv"]
+
+
+def test_what_is_not_whole_stays_beside(tmp_path):
+    (tmp_path / "run").mkdir()
+    run = Run(tmp_path / "run")
+
+    def interrupted() -> None:
+        with run.whole() as part:
+            part.mkdir()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not any(run.directory.iterdir())
+    with run.whole() as part:
+        assert not part.exists(), "what is left of the last try is gone"
+        part.mkdir()
+        (part / "done").touch()
+    assert (run.directory / "done").exists()
+    assert not part.exists()
+
+
+FAILURES = {
+    "a bug": (
+        ZeroDivisionError("division by zero"),
+        "drawing failed (ZeroDivisionError: division by zero). This is a bug in forecast.",
+    ),
+    "a user's": (RunError("cannot be written.", "Check it.", "x.png"), "drawing failed: x.png: cannot be written.\n  Check it."),
+    "memory": (MemoryError(), "drawing failed: memory ran out."),
+}
+
+
+@pytest.mark.parametrize(("error", "text"), FAILURES.values(), ids=FAILURES)
+def test_a_step_that_only_explains_may_fail(tmp_path, caplog, error, text):
+    caplog.set_level("INFO", "forecast")
+    with Run(tmp_path).explaining("drawing"):
+        raise error
+    warning, traceback = caplog.records
+    assert warning.getMessage().startswith(text)
+    assert ("log.txt" in warning.getMessage()) == ("bug" in text)
+    assert traceback.exc_info[1] is error
+
+
+def test_a_full_disk_is_told_whatever_the_step(tmp_path):
+    with pytest.raises(ResourceError, match="no space"), Run(tmp_path).explaining("drawing"):
+        raise ResourceError("no space left.")
+
+
+@pytest.mark.parametrize("error", [KeyError("verdict"), ZeroDivisionError("division by zero"), TypeError("no list")], ids=repr)
+def test_a_bug_is_not_said_to_be_damage(tmp_path, caplog, error):
+    with (
+        pytest.raises(RunError, match=r"diagnosed or reported \(.*\n.*If not, this is a bug in forecast"),
+        Run(tmp_path).telling_damage(),
+    ):
+        raise error
+    with Run(tmp_path).explaining("reporting"), Run(tmp_path).telling_damage():
+        raise error
+    assert "This is a bug in forecast." in caplog.text, "the run has just been written"
