@@ -17,7 +17,7 @@ import pandas as pd
 from forecast.evaluation.intervals import calibrate, calibrate_few, count_independent, naive_growth
 from forecast.evaluation.metrics import coverage, winkler
 from forecast.forecasters.baselines import fit_linear
-from forecast.windows.windows import Windows
+from forecast.windows import Windows
 
 QUANTILES = [0.025, 0.1, 0.9, 0.975]
 LEVELS = {80: (1, 2), 95: (0, 3)}  # Places of the bounds in QUANTILES.

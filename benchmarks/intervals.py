@@ -3,8 +3,8 @@
 python benchmarks/intervals.py airline.csv ETTh1.csv delhi-climate.csv [--rates]
 
 Each file is drafted by `forecast init` and trained unedited, and so is a series whose noise swells and fades with the hour.
---rates: for several rates of `intervals.Tracker`, coverage and pinball loss on the second half of the validation set, which starts
-from the first half. The test set is not used.
+--rates: for several rates of `intervals.Tracker`, coverage and pinball loss on the second half of the validation set, which
+starts from the first half. The test set is not used.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ import numpy as np
 import pandas as pd
 from start_up import forecast, measure
 
-from forecast.config.load import load_config
+from forecast.config import load_config
 from forecast.evaluation.intervals import Tracker, bounds, calibrate
 from forecast.forecasters.preparation import prepare
-from forecast.runs.loaded import read_trained
-from forecast.runs.run import Run
+from forecast.runs import Run, read_trained
 
 QUANTILES = [0.025, 0.1, 0.9, 0.975]
 RATES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)

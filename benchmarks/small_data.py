@@ -66,8 +66,8 @@ def one(path: Path, target: str, folder: Path, options: argparse.Namespace) -> p
 
 def task_of(folder: Path, every: pd.DataFrame, most: int) -> dict:
     """What the peers need to know: the repaired rows, the cutoffs as rows, and the sizes that `init` chose."""
-    from forecast.config.load import load_config
-    from forecast.data.panel import read_panel
+    from forecast.config import load_config
+    from forecast.data import read_panel
 
     config = load_config(folder / "own.yaml")
     panel = read_panel(config.data)

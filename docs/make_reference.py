@@ -9,16 +9,16 @@ from typing import Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
-from forecast.config.schema import Config, Section, schema, section_of
+from forecast.config import Config, Section, schema, section_of
 from forecast.search.grid import ExperimentConfig
 
 FOLDER = Path(__file__).parent
 INTRODUCTION = """# Every key of a config
 
-Made from `forecast/config/schema.py` and `forecast/search/grid.py` by `docs/make_reference.py`. Keys without a default are required.
-Any key can be set on the command line, as in `forecast train config.yaml --set training.epochs=5`. Sizes in steps may be written as
-durations: with hourly data `horizon: 7d` is 168. Editors complete the keys with [config.schema.json](config.schema.json): in VS
-Code, begin the file with `# yaml-language-server: $schema=config.schema.json`.
+Made from `forecast/config/schema.py` and `forecast/search/grid.py` by `docs/make_reference.py`. Keys without a default are
+required. Any key can be set on the command line, as in `forecast train config.yaml --set training.epochs=5`. Sizes in steps may
+be written as durations: with hourly data `horizon: 7d` is 168. Editors complete the keys with
+[config.schema.json](config.schema.json): in VS Code, begin the file with `# yaml-language-server: $schema=config.schema.json`.
 """
 
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from forecast import __version__
+import forecast
 from forecast.cli.streams import OutputError, echo, prepare_streams
 from forecast.errors import ForecastError, InternalError, RunError, log_and_continue
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from forecast.runs.run import Run
+    from forecast.runs import Run
 
 
 class _ErrorBoundary(TyperGroup):
@@ -88,7 +88,7 @@ def _quiet(ctx: typer.Context, value: bool) -> bool:
 
 def _version(value: bool) -> None:
     if value:
-        echo(f"forecast {__version__}")
+        echo(f"forecast {forecast.__version__}")
         raise typer.Exit
 
 
@@ -96,7 +96,7 @@ def _baseline(name: str | None) -> str | None:
     """There is such a baseline, said before hours are spent."""
     if name is not None:
         from forecast.errors import did_you_mean
-        from forecast.evaluation.scoreboard import BASELINES
+        from forecast.evaluation import BASELINES
 
         if name not in BASELINES:
             raise RunError(f"--fail-if-worse-than: there is no baseline `{name}`.", did_you_mean(name, BASELINES))
@@ -164,9 +164,8 @@ def init(
 
     Example:  forecast init sales.csv -o sales.yaml --target revenue --horizon 14
     """
-    from forecast.commands.init import init as draft
 
-    path = draft(data, output, target, horizon, force)
+    path = forecast.init(data, output, target, horizon, force)
     echo(f"Wrote {path}; its comments say what was chosen and why.\nNext: forecast train {path}")
 
 
@@ -178,10 +177,9 @@ def validate(config: ConfigFile, override: Overrides = None, as_json: Json = Fal
     """
     from dataclasses import asdict
 
-    from forecast.commands.validate import validate as check
-    from forecast.config.load import parse_overrides
+    from forecast.config import parse_overrides
 
-    findings = check(config, parse_overrides(override or []))
+    findings = forecast.validate(config, parse_overrides(override or []))
     failed = any(finding.level == "error" for finding in findings)
     if as_json:
         echo(json.dumps({"valid": not failed, "findings": [asdict(finding) for finding in findings]}))
@@ -216,8 +214,8 @@ def train(
 
     Example:  forecast train configs/airline.yaml --set training.epochs=20
     """
-    from forecast.config.load import load_config, parse_overrides
-    from forecast.runs.run import Run
+    from forecast.config import load_config, parse_overrides
+    from forecast.runs import Run
 
     if (config is None) == (resume is None):
         raise typer.BadParameter("Name a config, or --resume RUN, and not both.")
@@ -226,10 +224,9 @@ def train(
     resolved = load_config(config or Run.unfinished(resume).config, parse_overrides(override or []))
     from forecast.cli.output import trained
     from forecast.cli.progress import progress
-    from forecast.commands.train import train as train_network
 
     with progress(quiet) as on_progress:
-        run = train_network(resolved, run_dir, force, on_progress, resume=resume)
+        run = forecast.train(resolved, run_dir, force, on_progress, resume=resume)
     _tell(run, trained, quiet, as_json, fail_if_worse_than)
 
 
@@ -239,9 +236,8 @@ def report(run: RunFolder, quiet: Quiet = False, debug: Debug = False) -> None:
 
     Example:  forecast report runs/airline-1
     """
-    from forecast.reports.report import report as write_report
 
-    path = write_report(run)
+    path = forecast.report(run)
     echo(str(path) if quiet else f"Wrote {path}; it opens in any browser, without a network.")
 
 
@@ -254,12 +250,10 @@ def diagnose(run: RunFolder, as_json: Json = False, debug: Debug = False) -> Non
     from dataclasses import asdict
 
     from forecast.cli.output import diagnosed
-    from forecast.commands.diagnose import diagnose as find
-    from forecast.evaluation.diagnosis import HEALTHY, remark
-    from forecast.runs.loaded import read_evidence
-    from forecast.runs.run import Run
+    from forecast.evaluation import HEALTHY, remark
+    from forecast.runs import Run, read_evidence
 
-    found = find(run)
+    found = forecast.diagnose(run)
     if as_json:
         echo(json.dumps([asdict(one) for one in found]))
         return
@@ -304,13 +298,12 @@ def predict(
     Example:  forecast predict runs/airline-1 --data new.csv
     """
     from forecast.cli.output import forecast_rows
-    from forecast.commands.predict import predict as predict_future
-    from forecast.runs.run import Run
+    from forecast.runs import Run
 
     opened = Run.open(run)
     path = output or opened.forecast_of(data)
     _check_output(path, opened, data)
-    table = predict_future(opened, data, runtime, new_series, future, steps)
+    table = forecast.predict(opened, data, runtime, new_series, future, steps)
     opened.write_table(path, table)
     if as_json:
         echo(json.dumps({"file": str(path), "forecast": _records(table)}))
@@ -359,9 +352,8 @@ def plan(
 
     Example:  forecast plan runs/sales-1 -o future.csv
     """
-    from forecast.commands.plan import plan as needs_of
 
-    needs = needs_of(run, data, output, steps)
+    needs = forecast.plan(run, data, output, steps)
     if as_json:
         echo(json.dumps([{**vars(need), "first": str(need.first), "last": str(need.last)} for need in needs]))
         return
@@ -400,17 +392,16 @@ def backtest(
 
     Example:  forecast backtest configs/airline.yaml --folds 5 --stride 12
     """
-    from forecast.config.load import parse_overrides
+    from forecast.config import parse_overrides
 
     chosen = {"backtest.folds": folds, "backtest.stride": stride, "backtest.refit": refit}
     own = [f"{key}={value}" for key, value in chosen.items() if value is not None]
     overrides = parse_overrides([*own, *(override or [])])
     from forecast.cli.output import backtested
     from forecast.cli.progress import progress
-    from forecast.commands.backtest import backtest as backtest_source
 
     with progress(quiet) as on_progress:
-        run = backtest_source(source, run_dir, force, overrides, on_progress)
+        run = forecast.backtest(source, run_dir, force, overrides, on_progress)
     _tell(run, backtested, quiet, as_json, fail_if_worse_than)
 
 
@@ -420,7 +411,7 @@ def _tell(
     """Print the metrics of a run as asked for, and exit with 3 where it is worse than it may be."""
     metrics = run.read_json(run.metrics)
     _show(run, lambda: metrics, lines(run, metrics), quiet, as_json)
-    from forecast.evaluation.scoreboard import worse_than
+    from forecast.evaluation import worse_than
 
     if fail_if_worse_than and worse_than(metrics, fail_if_worse_than):
         echo(f"The network is worse than {fail_if_worse_than} (--fail-if-worse-than).", err=True)
@@ -464,9 +455,8 @@ def compare(
     Example:  forecast compare runs/airline-1 runs/airline-2 --sort rmse
     """
     from forecast.cli.output import compared
-    from forecast.commands.compare import compare as compare_runs
 
-    table = compare_runs(runs, sort, plot)
+    table = forecast.compare(runs, sort, plot)
     if as_json:
         echo(json.dumps(_records(table)))
     else:
@@ -493,17 +483,16 @@ def experiment(
 
     Example:  forecast experiment configs/experiments/cells.yaml --workers 2
     """
-    from forecast.config.load import parse_overrides
+    from forecast.config import parse_overrides
 
     overrides = parse_overrides(override or [])
     from forecast.cli.output import experimented
     from forecast.cli.progress import print_finished
-    from forecast.search.experiment import experiment as run_experiment
     from forecast.search.workers import Workers
 
     shown = None if quiet else print_finished
     with _resumable():
-        folder = run_experiment(source, run_dir, force, overrides, Workers(workers, engine, address), shown)
+        folder = forecast.experiment(source, run_dir, force, overrides, Workers(workers, engine, address), shown)
     _show(folder, lambda: {"leaderboard": _rows(folder, folder.leaderboard)}, experimented(folder), quiet, as_json)
 
 
@@ -532,18 +521,17 @@ def tune(
 
     Example:  forecast tune configs/airline.yaml --budget 10m --workers 2
     """
-    from forecast.config.load import parse_overrides
+    from forecast.config import parse_overrides
 
     chosen = {"tuning.trials": trials, "tuning.budget": budget}
     overrides = {key: value for key, value in chosen.items() if value is not None} | parse_overrides(override or [])
     from forecast.cli.output import tuned
     from forecast.cli.progress import print_finished
-    from forecast.search.tune import tune as search
     from forecast.search.workers import Workers
 
     shown = None if quiet else print_finished
     with _resumable():
-        folder = search(config, run_dir, force, overrides, Workers(workers, engine, address), storage, shown)
+        folder = forecast.tune(config, run_dir, force, overrides, Workers(workers, engine, address), storage, shown)
     document = {"best": str(folder.best)}
     _show(folder, lambda: document | {"trials": _rows(folder, folder.trials)}, tuned(folder), quiet, as_json)
 
@@ -568,15 +556,14 @@ def update(
 
     Example:  forecast update runs/airline-1 new.csv
     """
-    from forecast.config.load import parse_overrides
+    from forecast.config import parse_overrides
 
     overrides = parse_overrides(override or [])
     from forecast.cli.output import trained
     from forecast.cli.progress import progress
-    from forecast.commands.update import update as update_run
 
     with progress(quiet) as on_progress:
-        new = update_run(run, data, run_dir, force, intervals_only, even_if_worse, overrides, on_progress)
+        new = forecast.update(run, data, run_dir, force, intervals_only, even_if_worse, overrides, on_progress)
     _tell(new, trained, quiet, as_json, fail_if_worse_than)
 
 
@@ -603,11 +590,10 @@ def reproduce(
 
     from forecast.cli.output import reproduced
     from forecast.cli.progress import progress
-    from forecast.commands.reproduce import reproduce as train_again
     from forecast.commands.reproduce import verdict_of
 
     with progress(quiet) as on_progress:
-        stages = train_again(run, data, run_dir, tolerance, on_progress)
+        stages = forecast.reproduce(run, data, run_dir, tolerance, on_progress)
     verdict = verdict_of(stages)
     if as_json:
         echo(json.dumps({"verdict": verdict, "stages": [asdict(stage) for stage in stages]}))
@@ -633,9 +619,8 @@ def detect(
     Example:  forecast detect runs/airline-1 --data new.csv
     """
     from forecast.cli.output import forecast_rows
-    from forecast.commands.detect import detect as find
 
-    found = find(run, data, level)
+    found = forecast.detect(run, data, level)
     if as_json:
         anomalies = _records(found.anomalies)
         echo(json.dumps({"file": str(found.file), "points": found.points, "anomalies": anomalies}))
@@ -654,13 +639,12 @@ def check_leaks(config: ConfigFile, override: Overrides = None, as_json: Json = 
 
     Example:  forecast check-leaks configs/airline.yaml
     """
-    from forecast.config.load import load_config, parse_overrides
-    from forecast.evaluation.leakage import UNSEEN, to_json
-    from forecast.evaluation.leakage import check_leaks as check
-    from forecast.runs.run import Run
+    from forecast.config import load_config, parse_overrides
+    from forecast.evaluation import UNSEEN, to_json
+    from forecast.runs import Run
 
     path = Run(config).config if config.is_dir() else config
-    checks = check(load_config(path, parse_overrides(override or [])))
+    checks = forecast.check_leaks(load_config(path, parse_overrides(override or [])))
     if as_json:
         echo(json.dumps(to_json(checks)))
     else:
@@ -693,9 +677,7 @@ def export(
     """
     from dataclasses import asdict
 
-    from forecast.commands.export import export as write_export
-
-    made = write_export(run, to, output, None if quiet or as_json else lambda stage: echo(f"{stage} ...", err=True))
+    made = forecast.export(run, to, output, None if quiet or as_json else lambda stage: echo(f"{stage} ...", err=True))
     if as_json:
         echo(json.dumps({**asdict(made), "directory": str(made.directory)}))
     elif quiet:
@@ -719,9 +701,7 @@ def config(
 
     Example:  forecast config configs/airline.yaml --diff
     """
-    from forecast.config.load import load_config, parse_overrides
-    from forecast.config.schema import differences
-    from forecast.config.yaml12 import yaml_line
+    from forecast.config import differences, load_config, parse_overrides, yaml_line
 
     loaded = load_config(config, parse_overrides(override or []))
     text = "".join(f"{key}: {yaml_line(value)}\n" for key, value in differences(loaded).items()) if diff else loaded.to_yaml()
@@ -734,9 +714,8 @@ def schema(debug: Debug = False) -> None:
 
     Example:  forecast schema > config.schema.json
     """
-    from forecast.config.schema import schema as json_schema
 
-    echo(json.dumps(json_schema(), indent=2))
+    echo(json.dumps(forecast.schema(), indent=2))
 
 
 def main() -> None:

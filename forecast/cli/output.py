@@ -9,12 +9,9 @@ import pandas as pd
 
 from forecast.commands.diagnose import diagnose
 from forecast.errors import log_and_continue
-from forecast.evaluation.diagnosis import Diagnosis
-from forecast.evaluation.metrics import number
-from forecast.evaluation.scoreboard import LABELS, coverage
-from forecast.evaluation.significance import ALPHA
-from forecast.reports.page import spread_of
-from forecast.runs.run import Run
+from forecast.evaluation import ALPHA, LABELS, Diagnosis, coverage, number
+from forecast.reports import spread_of
+from forecast.runs import Run
 
 if TYPE_CHECKING:
     from forecast.commands.reproduce import Stage

@@ -91,7 +91,7 @@ def _update_bar(bar: Bar, task: Any, progress: Progress) -> None:
 
 def print_finished(finished: Finished) -> None:
     """A line for a run or a trial that ended."""
-    from forecast.evaluation.metrics import number  # It loads pandas.
+    from forecast.evaluation import number  # It loads pandas.
 
     told = finished.why if finished.value is None else f"{finished.metric} {number(finished.value)}"
     best = "" if finished.best_value is None else f"  best {number(finished.best_value)} {finished.best}"

@@ -14,22 +14,25 @@ import numpy as np
 import pandas as pd
 
 from forecast.commands.train import check_apart, check_trainable, fit_members, fit_ridges, with_pace
-from forecast.config.load import load_config
-from forecast.config.schema import Config
-from forecast.data.contract import contract
-from forecast.data.panel import Panel
+from forecast.config import Config, load_config
+from forecast.data import Panel, contract
 from forecast.errors import ConfigError, RunError
-from forecast.evaluation.intervals import Calibration, count_independent
-from forecast.evaluation.scoreboard import BASELINES, MODEL, Scoreboard, summary
-from forecast.evaluation.scoring import Fitted, calibrated, score, scoreboard
+from forecast.evaluation import (
+    BASELINES,
+    MODEL,
+    Calibration,
+    Fitted,
+    Scoreboard,
+    calibrated,
+    count_independent,
+    score,
+    scoreboard,
+    summary,
+)
 from forecast.forecasters.preparation import Prepared, prepare_panel, prepare_parts, read_checked
-from forecast.reports.plots import write_backtest_plots
-from forecast.reports.report import report
-from forecast.runs.environment import environment, slowed_by
-from forecast.runs.loaded import read_trained, read_training_rows
-from forecast.runs.run import Run
-from forecast.windows.splits import Fold, Splits, make_splits
-from forecast.windows.windows import Windows
+from forecast.reports import report, write_backtest_plots
+from forecast.runs import Run, environment, read_trained, read_training_rows, slowed_by
+from forecast.windows import Fold, Splits, Windows, make_splits
 
 if TYPE_CHECKING:
     from forecast.forecasters.network.callbacks import Progress

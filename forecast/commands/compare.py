@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from forecast.config.schema import differences
+from forecast.config import differences
 from forecast.errors import DAMAGED, RunError, check_installed, did_you_mean
-from forecast.evaluation.intervals import method_of
-from forecast.evaluation.scoreboard import MODEL, loss_metric
-from forecast.evaluation.significance import compare_losses
-from forecast.runs.run import Run
+from forecast.evaluation import MODEL, compare_losses, loss_metric, method_of
+from forecast.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from forecast.errors import DataError, RunError, check_installed
-from forecast.evaluation.intervals import bounds, column_of, columns_of
-from forecast.reports.plots import anomalies_figure, read_table
-from forecast.runs.loaded import Trained, continuing_windows, read_rows_of, read_trained
-from forecast.runs.run import Run
+from forecast.evaluation import bounds, column_of, columns_of
+from forecast.reports import anomalies_figure, read_table
+from forecast.runs import Run, Trained, continuing_windows, read_rows_of, read_trained
 
 log = logging.getLogger(__name__)
 NEEDS_WHOLE_SEGMENTS = "the network needs the known covariates of a whole segment to forecast any of its steps."

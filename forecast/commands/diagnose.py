@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from forecast.evaluation.diagnosis import Diagnosis, explain_failure, find_problems
-from forecast.runs.loaded import read_evidence
-from forecast.runs.run import Run
+from forecast.evaluation import Diagnosis, explain_failure, find_problems
+from forecast.runs import Run, read_evidence
 
 
 def diagnose(run: Run | str | Path) -> list[Diagnosis]:

@@ -21,12 +21,11 @@ import pandas as pd
 from forecast.errors import RunError, check_installed, did_you_mean
 from forecast.forecasters.network.description import CATEGORIES
 from forecast.forecasters.network.numpy_runtime import relative_difference
-from forecast.runs.loaded import RECENT_WINDOWS, Trained, continuing_windows, read_rows_of, read_trained
-from forecast.runs.run import Run
+from forecast.runs import RECENT_WINDOWS, Run, Trained, continuing_windows, read_rows_of, read_trained
 
 if TYPE_CHECKING:
     from forecast.forecasters.network.backend import keras
-    from forecast.windows.windows import Windows
+    from forecast.windows import Windows
 
 EXAMPLES = 32  # windows that an export is checked on and brings along
 MOST_COPIES = 100  # of a network that continues its own forecasts

@@ -11,21 +11,26 @@ import numpy as np
 import pandas as pd
 
 from forecast.commands.sizing import FEWEST_ROWS, choose_sizes, find_season, grows
-from forecast.config.schema import DataConfig
-from forecast.config.yaml12 import yaml_line
-from forecast.data.panel import Panel, read_panel
-from forecast.data.readers import (
+from forecast.config import DataConfig, yaml_line
+from forecast.data import (
+    CLOCK,
     DELIMITERS,
     EMPTY,
     PARQUET,
+    Panel,
     check_width,
     codec_of,
     header_of,
+    infer_freq,
     number_pattern,
+    parse_parts,
+    parse_timestamps,
+    possible_formats,
+    read_panel,
     read_parquet,
     readable,
+    season_length_of,
 )
-from forecast.data.timestamps import CLOCK, infer_freq, parse_parts, parse_timestamps, possible_formats, season_length_of
 from forecast.errors import DataError, RunError, did_you_mean
 
 LARGE_MODEL = {"cell": "lstm", "units": [64], "normalization": "mean", "linear_skip": True}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from forecast.errors import ResourceError
-from forecast.evaluation.scoring import MOST_VALUES
+from forecast.evaluation import MOST_VALUES
 from forecast.forecasters.network.description import Network
 from forecast.forecasters.preparation import Prepared, batch_sizes
 

@@ -9,16 +9,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.config.schema import DataConfig
-from forecast.data.calendar import calendar_features
-from forecast.data.contract import compare_values
-from forecast.data.panel import Panel, known_ahead, known_only
-from forecast.data.readers import columns_of, read_rows
-from forecast.data.resampling import Grid
-from forecast.data.timestamps import write_timestamps
+from forecast.config import DataConfig
+from forecast.data import (
+    Grid,
+    Panel,
+    calendar_features,
+    columns_of,
+    compare_values,
+    known_ahead,
+    known_only,
+    read_rows,
+    write_timestamps,
+)
 from forecast.errors import DataError, RunError, first_few
-from forecast.runs.loaded import Trained, read_rows_of, read_trained
-from forecast.runs.run import Run
+from forecast.runs import Run, Trained, read_rows_of, read_trained
 
 log = logging.getLogger(__name__)
 

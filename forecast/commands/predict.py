@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast.data.contract import compare
-from forecast.evaluation.intervals import Intervals, columns_of, few_windows
-from forecast.runs.loaded import continuing_windows, read_rows_of, read_trained
-from forecast.runs.run import Run
+from forecast.data import compare
+from forecast.evaluation import Intervals, columns_of, few_windows
+from forecast.runs import Run, continuing_windows, read_rows_of, read_trained
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from forecast.data.panel import Panel
+    from forecast.data import Panel
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ def predict(
     forward = trained.forward(runtime)
     panel = read_rows_of(run, trained, data)
     from forecast.commands.plan import read_future  # these two load pandas, after the run has been believed
-    from forecast.data.cleaning import told
+    from forecast.data import told
 
     if data:
         for sentence in told(panel.record) + compare(panel, trained.contract):

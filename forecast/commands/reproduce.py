@@ -10,21 +10,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from forecast.commands.train import check_outside, check_trainable, train
-from forecast.config.load import changed
-from forecast.data.contract import contract
+from forecast.config import changed
+from forecast.data import contract
 from forecast.errors import DAMAGED, RunError, first_few
 from forecast.forecasters.preparation import read_checked
-from forecast.runs.environment import environment
-from forecast.runs.fingerprints import apart, distance, fingerprint, fingerprint_of
-from forecast.runs.lineage import prepare_after, read_parent
-from forecast.runs.loaded import read_training_rows
-from forecast.runs.run import Run
+from forecast.runs import (
+    Run,
+    apart,
+    distance,
+    environment,
+    fingerprint,
+    fingerprint_of,
+    prepare_after,
+    read_parent,
+    read_training_rows,
+)
 from forecast.storage import PART, sha256_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from forecast.config.schema import Config
+    from forecast.config import Config
     from forecast.forecasters.network.callbacks import Progress
 
 TOLERANCE = 1e-3  # relative; other machines and versions add numbers up in another order

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecast.data.panel import Panel
-from forecast.data.timestamps import season_length_of
+from forecast.data import Panel, season_length_of
 from forecast.errors import DataError
 
 FEWEST_ROWS = 16  # of a series

@@ -16,11 +16,8 @@ import numpy as np
 
 from forecast.commands.memory import advised, needs, remedy
 from forecast.commands.predict import predict
-from forecast.config.load import changed, load_config
-from forecast.config.schema import Config, DataConfig, differences
-from forecast.data.cleaning import told
-from forecast.data.contract import contract
-from forecast.data.panel import Panel
+from forecast.config import Config, DataConfig, changed, differences, load_config
+from forecast.data import Panel, contract, told
 from forecast.errors import (
     BACKENDS,
     ConfigError,
@@ -32,26 +29,45 @@ from forecast.errors import (
     check_installed,
     first_few,
 )
-from forecast.evaluation.importance import importance
-from forecast.evaluation.intervals import count_independent, method_of
-from forecast.evaluation.leakage import certify, to_json
-from forecast.evaluation.scoreboard import summary
-from forecast.evaluation.scoring import Fitted, calibrated, costs_of_missing, score, scoreboard
+from forecast.evaluation import (
+    Fitted,
+    calibrated,
+    certify,
+    costs_of_missing,
+    count_independent,
+    importance,
+    method_of,
+    score,
+    scoreboard,
+    summary,
+    to_json,
+)
 from forecast.forecasters.baselines import Linear, fit_linear
 from forecast.forecasters.combination import median_of
 from forecast.forecasters.network.architectures import network_of
 from forecast.forecasters.network.description import Network
 from forecast.forecasters.network.numpy_runtime import READER_TOLERANCE, forward, relative_difference
 from forecast.forecasters.preparation import Prepared, batch_sizes, read_checked
-from forecast.reports.plots import write_plots
-from forecast.reports.report import report
-from forecast.runs.checkpoints import Checkpoints
-from forecast.runs.environment import environment, slowed_by
-from forecast.runs.fingerprints import fingerprint_of
-from forecast.runs.lineage import Parent, check_not_worse, prepare_after, read_parent, taken_in
-from forecast.runs.loaded import check_recent, member_prefix, read_members, read_training_rows, recent_rows
-from forecast.runs.run import Run
-from forecast.runs.tracking import check_trackers, tracked
+from forecast.reports import report, write_plots
+from forecast.runs import (
+    Checkpoints,
+    Parent,
+    Run,
+    check_not_worse,
+    check_recent,
+    check_trackers,
+    environment,
+    fingerprint_of,
+    member_prefix,
+    prepare_after,
+    read_members,
+    read_parent,
+    read_training_rows,
+    recent_rows,
+    slowed_by,
+    taken_in,
+    tracked,
+)
 from forecast.storage import PART
 
 if TYPE_CHECKING:

@@ -14,27 +14,25 @@ import numpy as np
 import pandas as pd
 
 from forecast.commands.train import check_apart, check_outside, check_trainable, train
-from forecast.config.load import changed
-from forecast.config.schema import Config, DataConfig
-from forecast.data.contract import compare
-from forecast.data.panel import Panel, read_panel
-from forecast.data.readers import (
+from forecast.config import Config, DataConfig, changed
+from forecast.data import (
     HEADER_ROWS,
     PARQUET,
+    Grid,
+    Panel,
     Rows,
     codec_of,
+    compare,
     header_of,
+    read_panel,
     read_parquet,
     read_rows,
     series_id_of,
     value_columns,
 )
-from forecast.data.resampling import Grid
 from forecast.errors import ConfigError, DataError, first_few
 from forecast.forecasters.preparation import read_checked
-from forecast.runs.lineage import Parent
-from forecast.runs.loaded import Trained, read_rows_of, read_trained
-from forecast.runs.run import Run
+from forecast.runs import Parent, Run, Trained, read_rows_of, read_trained
 from forecast.storage import sha256_of, writing
 
 if TYPE_CHECKING:

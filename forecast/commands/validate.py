@@ -11,17 +11,13 @@ from typing import Literal
 
 from forecast.commands.memory import needs, remedy
 from forecast.commands.train import check_trainable
-from forecast.config.load import load_config
-from forecast.config.schema import Config
-from forecast.data.cleaning import told
-from forecast.data.readers import PARQUET
+from forecast.config import Config, load_config
+from forecast.data import PARQUET, told
 from forecast.errors import ConfigError, ForecastError
-from forecast.evaluation.diagnosis import CROWDED
-from forecast.evaluation.intervals import count_independent, few_windows
-from forecast.evaluation.leakage import check_covariates
+from forecast.evaluation import CROWDED, check_covariates, count_independent, few_windows
 from forecast.forecasters.network.description import Network
 from forecast.forecasters.preparation import Prepared, prepare
-from forecast.runs.tracking import check_trackers
+from forecast.runs import check_trackers
 
 FEW_WINDOWS = 50  # training windows below which a network hardly learns more than its linear skip
 LONG_SEASON = 100  # steps; a season longer than this is not for the lookback to see

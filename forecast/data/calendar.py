@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from forecast.config.schema import calendar_columns
-from forecast.config.types import HOLIDAYS
+from forecast.config import HOLIDAYS, calendar_columns
 from forecast.errors import check_installed
 
 

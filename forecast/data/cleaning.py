@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from forecast.config.schema import DataConfig
+from forecast.config import DataConfig
 from forecast.data.readers import Rows
 from forecast.data.timestamps import steps_between, ticks_from
 from forecast.errors import DataError, first_few

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.config.schema import DataConfig
+from forecast.config import DataConfig
 from forecast.data import cleaning as repairs
 from forecast.data.calendar import calendar_features
 from forecast.data.readers import Rows, Static, read_rows

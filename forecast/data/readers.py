@@ -15,8 +15,7 @@ from typing import TextIO
 import numpy as np
 import pandas as pd
 
-from forecast.config.schema import DataConfig
-from forecast.config.types import LONGEST_CATEGORY
+from forecast.config import LONGEST_CATEGORY, DataConfig
 from forecast.data.timestamps import choose_format, localize, parse_parts, parse_timestamps
 from forecast.errors import DataError, did_you_mean, first_few
 from forecast.storage import tell_read

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from forecast.config.schema import DataConfig
+from forecast.config import DataConfig
 from forecast.data.cleaning import Record, refuse_empty
 from forecast.data.readers import Rows
 from forecast.data.timestamps import check_freq, from_wall_clock, has_fixed_length, steps_between, to_offset, wall_clock

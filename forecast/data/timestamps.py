@@ -11,8 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from forecast.config.schema import Config, DataConfig
-from forecast.config.types import DURATION
+from forecast.config import DURATION, Config, DataConfig
 from forecast.errors import ConfigError, DataError
 
 ISO = re.compile(r"\d{4}-\d{2}(-\d{2})?([ T]\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?)?( ?(Z|[+-]\d{2}(:?\d{2})?))?")

@@ -1,1 +1,66 @@
 """Measure how good a forecast is, and whether that is luck."""
+
+from __future__ import annotations
+
+from forecast.evaluation.diagnosis import CROWDED, HEALTHY, Diagnosis, Evidence, explain_failure, find_problems, remark
+from forecast.evaluation.importance import importance
+from forecast.evaluation.intervals import (
+    Calibration,
+    Intervals,
+    bounds,
+    column_of,
+    columns_of,
+    count_independent,
+    few_windows,
+    method_of,
+    quantiles_of,
+)
+from forecast.evaluation.leakage import UNSEEN, certify, check_covariates, check_leaks, to_json
+from forecast.evaluation.metrics import number
+from forecast.evaluation.scoreboard import BASELINES, EQUAL, LABELS, MODEL, Scoreboard, coverage, loss_metric, summary, worse_than
+from forecast.evaluation.scoring import MOST_VALUES, Fitted, calibrated, costs_of_missing, score, scoreboard
+from forecast.evaluation.significance import ALPHA, compare_losses, ljung_box
+
+__all__ = [
+    "ALPHA",
+    "BASELINES",
+    "CROWDED",
+    "Calibration",
+    "Diagnosis",
+    "EQUAL",
+    "Evidence",
+    "Fitted",
+    "HEALTHY",
+    "Intervals",
+    "LABELS",
+    "MODEL",
+    "MOST_VALUES",
+    "Scoreboard",
+    "UNSEEN",
+    "bounds",
+    "calibrated",
+    "certify",
+    "check_covariates",
+    "check_leaks",
+    "column_of",
+    "columns_of",
+    "compare_losses",
+    "costs_of_missing",
+    "count_independent",
+    "coverage",
+    "explain_failure",
+    "few_windows",
+    "find_problems",
+    "importance",
+    "ljung_box",
+    "loss_metric",
+    "method_of",
+    "number",
+    "quantiles_of",
+    "remark",
+    "score",
+    "scoreboard",
+    "summary",
+    "to_json",
+    "worse_than",
+]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from forecast.config.schema import Config
+from forecast.config import Config
 from forecast.errors import first_few
 from forecast.evaluation.intervals import method_of
 from forecast.evaluation.scoreboard import EQUAL, LABELS, MODEL, outcomes

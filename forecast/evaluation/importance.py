@@ -9,7 +9,7 @@ import numpy as np
 from forecast.evaluation.metrics import mae
 from forecast.forecasters.network.description import CATEGORIES, KNOWN, PAST, STATIC
 from forecast.forecasters.preparation import Prepared
-from forecast.windows.windows import Forward, roll_out
+from forecast.windows import Forward, roll_out
 
 Inputs = dict[str, np.ndarray]  # as Windows.inputs makes them
 MOST_WINDOWS = 256  # of the validation part

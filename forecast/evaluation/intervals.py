@@ -12,9 +12,9 @@ from math import ceil
 
 import numpy as np
 
-from forecast.config.schema import Config
+from forecast.config import Config
 from forecast.errors import DAMAGED, RunError
-from forecast.windows.windows import BATCH, Windows
+from forecast.windows import BATCH, Windows
 
 MOST_ERRORS = 20_000_000  # that are held at once; windows beyond are left out, evenly
 FEWEST_IN_TAIL = 5  # errors expected beyond a quantile, with fewer of which steps are pooled

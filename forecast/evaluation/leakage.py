@@ -12,14 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.config.load import load_config
-from forecast.config.schema import Config
-from forecast.data.panel import Panel, repaired
-from forecast.data.readers import Rows, read_rows
+from forecast.config import Config, load_config
+from forecast.data import Panel, Rows, read_rows, repaired
 from forecast.forecasters.network.numpy_runtime import forward as numpy_forward
 from forecast.forecasters.preparation import Prepared, prepare, prepare_parts
-from forecast.windows.splits import PARTS, Part
-from forecast.windows.windows import Forward, Windows
+from forecast.windows import PARTS, Forward, Part, Windows
 
 MOST_WINDOWS = 256  # that are compared of each part; all are cut by the same code
 MOST_SHIFTS = 100  # by which a covariate is compared with them

@@ -9,16 +9,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from forecast.config.schema import Config
-from forecast.data.panel import Panel
+from forecast.config import Config
+from forecast.data import Panel
 from forecast.errors import RunError
 from forecast.evaluation import metrics
 from forecast.evaluation.intervals import bounds, column_of, columns_of, few_windows, quantiles_of
 from forecast.evaluation.significance import Comparison, compare_losses, p_value_of_mean, ratio_interval
 from forecast.forecasters import baselines
-from forecast.windows.scaling import Scaler
-from forecast.windows.splits import Splits
-from forecast.windows.windows import Windows, gather
+from forecast.windows import Scaler, Splits, Windows, gather
 
 MODEL = "forecast"  # the network's name among the forecasters, and its column in predictions.csv
 EQUAL = 0.005  # skills smaller than this are no difference worth a word

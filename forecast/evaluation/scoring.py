@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from forecast.data.timestamps import season_of
+from forecast.data import season_of
 from forecast.evaluation.intervals import MOST_TRACKED, Calibration, Errors, method_of, naive_growth, quantiles_of
 from forecast.evaluation.metrics import mae
 from forecast.evaluation.scoreboard import Scoreboard, forecast_all, predictions_table
 from forecast.forecasters.baselines import Linear
 from forecast.forecasters.combination import median_of
 from forecast.forecasters.preparation import Prepared
-from forecast.windows.windows import Forward, Windows, assumptions_of, gather
+from forecast.windows import Forward, Windows, assumptions_of, gather
 
 MOST_VALUES = 10**6  # that each forecaster has in memory at once while it is scored
 MOST_ROWS = 2 * 10**6  # of predictions.csv, which would else grow with windows x horizon x targets

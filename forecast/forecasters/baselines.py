@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecast.windows.windows import BATCH, Windows, window_statistics
+from forecast.windows import BATCH, Windows, window_statistics
 
 RIDGE_WINDOWS = 50_000  # more windows than this change the ridge solution less than they cost
 STRENGTHS = np.logspace(-6, 3, 28)  # of the ridge penalty, relative to the mean variance of its inputs

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from forecast.windows.windows import Forward
+from forecast.windows import Forward
 
 
 def median_of(forwards: Sequence[Forward]) -> Forward:

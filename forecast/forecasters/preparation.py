@@ -8,15 +8,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from forecast.config.schema import Config
-from forecast.data.panel import Panel, check_moves, read_panel
-from forecast.data.timestamps import in_steps, season_of
+from forecast.config import Config
+from forecast.data import Panel, check_moves, in_steps, read_panel, season_of
 from forecast.errors import ConfigError
 from forecast.forecasters.network.architectures import network_of
 from forecast.forecasters.network.description import Network
-from forecast.windows.scaling import Scaler, fit_scaler, scale_panel
-from forecast.windows.splits import Part, Splits, make_splits
-from forecast.windows.windows import Windows, check_measured, check_parts, make_windows, without_short
+from forecast.windows import (
+    Part,
+    Scaler,
+    Splits,
+    Windows,
+    check_measured,
+    check_parts,
+    fit_scaler,
+    make_splits,
+    make_windows,
+    scale_panel,
+    without_short,
+)
 
 BATCH_SIZES = (32, 64, 128, 256)  # of which `batch_size: auto` takes one
 FEWEST_STEPS = 16  # of the optimizer in an epoch, that it leaves

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from forecast.evaluation.metrics import number
-from forecast.runs.run import Run
+from forecast.evaluation import number
+from forecast.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

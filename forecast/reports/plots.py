@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from forecast.evaluation.intervals import column_of
-from forecast.evaluation.scoreboard import BASELINES, LABELS, MODEL
-from forecast.runs.run import Run
+from forecast.evaluation import BASELINES, LABELS, MODEL, column_of
+from forecast.runs import Run
 
 if TYPE_CHECKING:
     import optuna

@@ -11,19 +11,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.config.schema import differences
-from forecast.config.yaml12 import yaml_line
-from forecast.data.cleaning import told
+from forecast.config import differences, yaml_line
+from forecast.data import told
 from forecast.errors import check_installed
-from forecast.evaluation.diagnosis import HEALTHY, Evidence, remark
-from forecast.evaluation.intervals import column_of
-from forecast.evaluation.metrics import number
-from forecast.evaluation.scoreboard import BASELINES, LABELS, MODEL, coverage
-from forecast.evaluation.significance import ALPHA, ljung_box
+from forecast.evaluation import (
+    ALPHA,
+    BASELINES,
+    HEALTHY,
+    LABELS,
+    MODEL,
+    Evidence,
+    column_of,
+    coverage,
+    find_problems,
+    ljung_box,
+    number,
+    remark,
+)
 from forecast.reports.page import Chart, Line, drawn, moment, page, table
 from forecast.reports.plots import pairs_of_quantiles, panels_of, read_per_series, read_series, read_table, shown_series
-from forecast.runs.loaded import read_evidence
-from forecast.runs.run import Run
+from forecast.runs import Run, read_evidence
 
 MOST_POINTS = 3000  # timestamps in one chart, the newest
 MOST_BANDS = 3

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from forecast import __version__
-from forecast.config.schema import Config, ModelConfig
+from forecast.config import Config, ModelConfig
 
 CUDNN = {"tensorflow": ("lstm", "gru"), "jax": ("lstm",)}  # cells that Keras computes by it, by backend
 BFLOAT16 = {"avx512_bf16", "avx_ne_convert", "amx_bf16", "bf16"}  # flags of CPUs that compute in it

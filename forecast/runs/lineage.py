@@ -11,18 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from forecast.config.load import changed
-from forecast.config.schema import Config
-from forecast.data.panel import Panel
+from forecast.config import Config, changed
+from forecast.data import Panel
 from forecast.errors import DAMAGED, DataError, RunError, first_few
-from forecast.evaluation.metrics import number
-from forecast.evaluation.scoreboard import EQUAL, MODEL
-from forecast.evaluation.scoring import Fitted, score, scoreboard
+from forecast.evaluation import EQUAL, MODEL, Fitted, number, score, scoreboard
 from forecast.forecasters.preparation import Prepared, prepare_panel
 from forecast.runs.loaded import Trained, named_as_trained, read_rows_of, read_trained
 from forecast.runs.run import Run
 from forecast.storage import sha256_of
-from forecast.windows.scaling import Scaler
+from forecast.windows import Scaler
 
 log = logging.getLogger(__name__)
 

@@ -13,24 +13,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import ValidationError
 
-from forecast.config.schema import Config, DataConfig
-from forecast.config.types import LONGEST_CATEGORY
-from forecast.data.contract import Contract
+from forecast.config import LONGEST_CATEGORY, Config, DataConfig
+from forecast.data import Contract
 from forecast.errors import DAMAGED, DataError, InternalError, RunError, did_you_mean, first_few
-from forecast.evaluation.diagnosis import Evidence
-from forecast.evaluation.intervals import Intervals, quantiles_of
+from forecast.evaluation import Evidence, Intervals, quantiles_of
 from forecast.forecasters.combination import median_of
 from forecast.forecasters.network.architectures import network_of
 from forecast.forecasters.network.description import KNOWN, Network
 from forecast.forecasters.network.numpy_runtime import forward as numpy_forward
 from forecast.runs.run import Run
-from forecast.windows.scaling import Scaler, scale_panel
-from forecast.windows.windows import Forward, Windows, assumptions_of, last_windows
+from forecast.windows import Forward, Scaler, Windows, assumptions_of, last_windows, scale_panel
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from forecast.data.panel import Panel
+    from forecast.data import Panel
 
 MOST_BYTES_OF_A_NUMBER = 32
 FAR = 5  # deviations of a static number from the mean of the training series
@@ -217,8 +214,7 @@ def read_training_rows(run: Run, config: DataConfig) -> Panel:
         DataError, RunError: the file cannot be read, or the contract is damaged.
     """
     contract = read_contract(run)
-    from forecast.data.panel import read_panel
-    from forecast.data.resampling import Grid
+    from forecast.data import Grid, read_panel
 
     return read_panel(config, grid=Grid.of(contract.resample_origin))
 
@@ -258,9 +254,11 @@ def read_rows_of(run: Run, trained: Trained, data: str | Path | None, keep_parti
     """
     if not data:
         _verify_recent(run, trained)
-    from forecast.data.panel import read_panel  # these load pandas, after the file has been verified
-    from forecast.data.resampling import Grid
-    from forecast.data.timestamps import check_freq
+    from forecast.data import (
+        Grid,
+        check_freq,
+        read_panel,  # these load pandas, after the file has been verified
+    )
 
     check_freq(trained.contract.freq, "freq", str(run.contract))
     if data:
@@ -291,7 +289,7 @@ def check_recent(run: Run, panel: Panel, config: DataConfig) -> None:
 
 def _read_recent(run: Run, config: DataConfig, freq: str, timezone: str | None) -> Panel:
     """Read the rows that a run kept. config: of the data that it was trained on."""
-    from forecast.data.panel import read_panel
+    from forecast.data import read_panel
 
     return read_panel(
         DataConfig(
@@ -358,7 +356,7 @@ def continuing_windows(
     Raises:
         DataError: a series is shorter than the lookback, or a value cannot be scaled.
     """
-    from forecast.data.timestamps import season_of
+    from forecast.data import season_of
 
     scaler, lookback = trained.scaler, trained.network.lookback
     short = int(np.argmin(np.diff(panel.offsets)))

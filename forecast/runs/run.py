@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from forecast.config.schema import Config
+    from forecast.config import Config
 
 HEARTBEAT = 10.0  # seconds between signs of life of a running training
 _STATUS = threading.Lock()  # no sign of life comes after the last word
@@ -501,7 +501,7 @@ class Run:
         Raises:
             RunError, ConfigError: it is missing or damaged.
         """
-        from forecast.config.load import load_config
+        from forecast.config import load_config
 
         self.verify(self.config, MOST_CONFIG)
         return load_config(self.config)

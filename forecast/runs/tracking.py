@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
-from forecast.config.schema import Config, differences
+from forecast.config import Config, differences
 from forecast.errors import RunError, check_installed
 from forecast.runs.run import Run
 

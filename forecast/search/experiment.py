@@ -15,15 +15,13 @@ import numpy as np
 import pandas as pd
 
 from forecast.commands.train import check_apart, check_fixed_pace, check_trainable, train
-from forecast.config.schema import Config, differing_sections
-from forecast.config.yaml12 import yaml_line
-from forecast.data.panel import Panel
+from forecast.config import Config, differing_sections, yaml_line
+from forecast.data import Panel
 from forecast.errors import ConfigError, ForecastError, RunError, first_few
-from forecast.evaluation.metrics import number
-from forecast.evaluation.scoreboard import MODEL
+from forecast.evaluation import MODEL, number
 from forecast.forecasters.preparation import prepare_panel, read_checked, scored_on
-from forecast.reports.page import write_experiment_page
-from forecast.runs.run import Run
+from forecast.reports import write_experiment_page
+from forecast.runs import Run
 from forecast.search.grid import Cell, Experiment, read_experiment
 from forecast.search.workers import Finished, Job, LostError, Workers
 

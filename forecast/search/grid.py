@@ -15,9 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from forecast.config.load import checked, load_config, name_of, read_yaml
-from forecast.config.schema import Config, Section, field_at, section_of
-from forecast.config.types import Name, Seeds, Text
+from forecast.config import Config, Name, Section, Seeds, Text, checked, field_at, load_config, name_of, read_yaml, section_of
 from forecast.errors import ConfigError
 
 MOST_CELLS = 10_000

@@ -9,10 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from forecast.config.load import changed
-from forecast.config.schema import Config, TuningConfig, differences, field_at
-from forecast.config.yaml12 import yaml_line, yaml_value
-from forecast.data.panel import Panel
+from forecast.config import Config, TuningConfig, changed, differences, field_at, yaml_line, yaml_value
+from forecast.data import Panel
 from forecast.errors import ConfigError, first_few
 from forecast.forecasters.preparation import prepare_panel, read_checked, scored_on
 

@@ -18,18 +18,13 @@ import pandas as pd
 
 from forecast.commands.backtest import backtest
 from forecast.commands.train import check_apart, check_fixed_pace, check_trainable, fit_members, fit_ridges
-from forecast.config.load import load_config
-from forecast.config.schema import Config, differing_sections
-from forecast.config.types import seconds_of
-from forecast.data.panel import Panel
+from forecast.config import Config, differing_sections, load_config, seconds_of
+from forecast.data import Panel
 from forecast.errors import ForecastError, RunError, check_installed, first_few
-from forecast.evaluation.metrics import number
-from forecast.evaluation.scoreboard import MODEL
-from forecast.evaluation.scoring import Fitted, calibrated, scoreboard
+from forecast.evaluation import MODEL, Fitted, calibrated, number, scoreboard
 from forecast.forecasters.preparation import Prepared, prepare_panel, read_checked
-from forecast.reports.page import write_study_page
-from forecast.reports.plots import study_figures
-from forecast.runs.run import Run
+from forecast.reports import study_figures, write_study_page
+from forecast.runs import Run
 from forecast.search.experiment import train_whole, write_best
 from forecast.search.space import Search
 from forecast.search.study import (

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from forecast.errors import ForecastError, RunError, check_installed
-from forecast.runs.environment import THREADS
+from forecast.runs import THREADS
 
 SECONDS_TO_ANSWER = 10.0  # for a Ray cluster
 WATCH = 1.0  # seconds between two looks whether the parent lives

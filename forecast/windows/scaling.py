@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast.config.schema import ScalingConfig, WindowsConfig
+from forecast.config import ScalingConfig, WindowsConfig
 from forecast.errors import DataError, RunError
 from forecast.windows.splits import Splits
 
 if TYPE_CHECKING:
-    from forecast.data.panel import Panel
-    from forecast.data.readers import Static
+    from forecast.data import Panel, Static
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from forecast.config.schema import SplitsConfig
+from forecast.config import SplitsConfig
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from forecast.data.panel import Panel
+    from forecast.data import Panel
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")

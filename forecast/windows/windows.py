@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast.config.schema import Config, DataConfig, WindowsConfig
+from forecast.config import Config, DataConfig, WindowsConfig
 from forecast.errors import ConfigError
 from forecast.windows.splits import PARTS, Part, Splits
 
 if TYPE_CHECKING:
-    from forecast.data.panel import Panel
+    from forecast.data import Panel
 
 EPSILON = 1e-5  # added to a window's variance by `revin`, as Kim et al. (2022) do
 # What `model.normalization` subtracts from a window, and whether it then divides by the window's deviation.

@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 
 from forecast.cli.app import app
 from forecast.cli.output import trained
+from forecast.commands.diagnose import diagnose
 from forecast.commands.export import export
 from forecast.commands.predict import predict
 from forecast.commands.train import _reader_difference, train
 from forecast.config.load import load_config
 from forecast.config.schema import TrainingConfig
 from forecast.errors import ConfigError, DataError, InternalError, RunError
-from forecast.commands.diagnose import diagnose
 from forecast.evaluation.scoreboard import BASELINES, MODEL
 from forecast.forecasters.network.fitting import Batches, learning_rate_at
 from forecast.forecasters.network.numpy_runtime import forward

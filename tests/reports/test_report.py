@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from forecast.cli.app import app
 from forecast.commands.backtest import backtest
+from forecast.commands.diagnose import diagnose
 from forecast.commands.train import train
 from forecast.errors import RunError
-from forecast.commands.diagnose import diagnose
 from forecast.evaluation.metrics import number
 from forecast.reports.page import Chart, Line, drawn, page, spread_of, table
 from forecast.reports.report import _forecast, report

@@ -21,10 +21,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from forecast.config.schema import Config, ModelConfig
+from forecast.config import Config, ModelConfig
 from forecast.forecasters.network.description import CATEGORIES, KNOWN, PAST, SIZES, STATES, STATIC, Layer, Network, Shape
-from forecast.windows.scaling import Scaler
-from forecast.windows.windows import EPSILON, STATISTICS
+from forecast.windows import EPSILON, STATISTICS, Scaler
 
 WIDEST = 16  # values that stand for a category, at most
 

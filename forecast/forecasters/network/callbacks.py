@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecast.config.schema import TrainingConfig
+from forecast.config import TrainingConfig
 from forecast.errors import BEGIN_ANEW, RunError
 from forecast.forecasters.network.backend import keras
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from forecast.config.schema import TrainingConfig
+from forecast.config import TrainingConfig
 from forecast.errors import RunError
 from forecast.forecasters.network.backend import keras
 from forecast.forecasters.network.callbacks import (
@@ -23,7 +23,7 @@ from forecast.forecasters.network.callbacks import (
     Progress,
     Reporter,
 )
-from forecast.windows.windows import BATCH, Windows
+from forecast.windows import BATCH, Windows
 
 LOSSES = {"mse": keras.losses.mean_squared_error, "mae": keras.losses.mean_absolute_error, "huber": keras.losses.huber}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from forecast.config.schema import ModelConfig
+from forecast.config import ModelConfig
 from forecast.forecasters.network.backend import keras
 from forecast.forecasters.network.description import CATEGORIES, Layer, Network
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from forecast.forecasters.network.description import STATES, Layer, Network
-from forecast.windows.windows import window_centre, window_scale
+from forecast.windows import window_centre, window_scale
 
 Weights = Mapping[str, np.ndarray]
 READER_TOLERANCE = 1e-5  # of `relative_difference` between two readers of one network
