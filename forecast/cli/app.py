@@ -215,13 +215,16 @@ def train(
     Example:  forecast train configs/airline.yaml --set training.epochs=20
     """
     from forecast.config import load_config, parse_overrides
-    from forecast.runs import Run
 
     if (config is None) == (resume is None):
         raise typer.BadParameter("Name a config, or --resume RUN, and not both.")
     if resume and (run_dir or force):
         raise typer.BadParameter("--resume goes on in the run's own directory, without --run-dir and --force.")
-    resolved = load_config(config or Run.unfinished(resume).config, parse_overrides(override or []))
+    if resume:
+        from forecast.runs import Run
+
+        config = Run.unfinished(resume).config
+    resolved = load_config(config, parse_overrides(override or []))
     from forecast.cli.output import trained
     from forecast.cli.progress import progress
 

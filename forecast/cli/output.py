@@ -9,7 +9,7 @@ import pandas as pd
 
 from forecast.commands.diagnose import diagnose
 from forecast.errors import log_and_continue
-from forecast.evaluation import ALPHA, LABELS, Diagnosis, coverage, number
+from forecast.evaluation import ALPHA, LABELS, Diagnosis, coverage, format_number
 from forecast.reports import spread_of
 from forecast.runs import Run
 
@@ -29,7 +29,7 @@ def trained(run: Run, metrics: dict) -> Iterator[str]:
         yield from _targets(scores)
     yield from _intervals(metrics)
     for name, cost in metrics["missing_known"].items():
-        errors = f"MAE is {number(cost['mae'])} instead of {number(scores['forecast']['total']['mae'])}"
+        errors = f"MAE is {format_number(cost['mae'])} instead of {format_number(scores['forecast']['total']['mae'])}"
         yield f"Where `{name}` is missing over the horizon ({cost['policy']}), {errors}."
     yield from _advice(metrics)
     findings: list[Diagnosis] = []
@@ -59,7 +59,7 @@ def _updated(run: Run) -> Iterator[str]:
     told = run.read_json(run.parent) if run.parent.exists() else {}
     if "before" in told:
         before, after = (told[name]["mae"] for name in ("before", "after"))
-        change = f"was {number(before)}, and is {number(after)} now"
+        change = f"was {format_number(before)}, and is {format_number(after)} now"
         yield f"Continues {told['run']}: MAE on the {told['windows']} newest windows {change}."
 
 
@@ -87,7 +87,7 @@ def backtested(run: Run, metrics: dict) -> Iterator[str]:
     rows = [(f"{'fold':>4}  {dates}", "windows", "MAE", "seasonal naive", "linear")]
     for row in folds.to_dict("records"):
         dates = "".join(f"{row[name]:<20}" for name in ("trained_until", "first_cutoff", "last_cutoff"))
-        errors = [number(row[f"mae_{name}"]) for name in ("forecast", "seasonal_naive", "linear")]
+        errors = [format_number(row[f"mae_{name}"]) for name in ("forecast", "seasonal_naive", "linear")]
         rows.append((f"{row['fold']:>4}  {dates}", str(row["windows"]), *errors))
     yield ""
     yield from _aligned(rows, [0, 8, 10, 16, 10])
@@ -122,11 +122,11 @@ def _aligned(rows: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterator[s
 def _cells(values: dict[str, float | None]) -> list[str]:
     """Write the metrics of a row, a dash for one that is undefined."""
     styles = {"mase": "{:.3f}".format, "wape": "{:.1%}".format, "bias": _signed}
-    return ["-" if values[name] is None else styles.get(name, number)(values[name]) for name in METRICS]
+    return ["-" if values[name] is None else styles.get(name, format_number)(values[name]) for name in METRICS]
 
 
 def _signed(value: float) -> str:
-    text = number(value, digits=3)
+    text = format_number(value, digits=3)
     return text if text.startswith("-") else f"+{text}"
 
 
@@ -142,7 +142,7 @@ def _targets(scores: dict) -> Iterator[str]:
     """MAE of each target in its own units."""
     rows = [("MAE by target", *LABELS.values())]
     for target in scores["forecast"]["per_target"]:
-        rows.append((target, *(number(scores[name]["per_target"][target]["mae"]) for name in LABELS)))
+        rows.append((target, *(format_number(scores[name]["per_target"][target]["mae"]) for name in LABELS)))
     yield ""
     yield from _aligned(rows, [16] * len(rows[0]))
 
@@ -152,7 +152,7 @@ def forecast_rows(table: pd.DataFrame) -> str:
     shown, groups = table.copy(), table.groupby(["series_id", "target"], sort=False)
     for name in table.select_dtypes("float"):
         spreads = groups[name].transform(spread_of)
-        shown[name] = [number(value, spread, digits=5) for value, spread in zip(table[name], spreads, strict=True)]
+        shown[name] = [format_number(value, spread, digits=5) for value, spread in zip(table[name], spreads, strict=True)]
     return shown.to_string(index=False)
 
 
@@ -173,7 +173,12 @@ def experimented(folder: Run) -> Iterator[str]:
     finished, failed = (table[table.state == state] for state in ("finished", "failed"))
     width = max(map(len, table.run)) + 2
     rows = [(f"{'':<4}{'run':<{width}}", "validation MAE", "MASE", "test MAE", "MASE", "beats seasonal naive by")]
-    cells = {"validation_mae": number, "validation_mase": "{:.3f}".format, "test_mae": number, "test_mase": "{:.3f}".format}
+    cells = {
+        "validation_mae": format_number,
+        "validation_mase": "{:.3f}".format,
+        "test_mae": format_number,
+        "test_mase": "{:.3f}".format,
+    }
     cells |= {"skill_seasonal_naive": "{:z.0%}".format}
     for place, row in enumerate(finished.head(MOST_SHOWN).to_dict("records"), 1):
         texts = ("-" if pd.isna(row[name]) else style(row[name]) for name, style in cells.items())
@@ -195,7 +200,7 @@ def tuned(folder: Run) -> Iterator[str]:
     ended = (
         table.dropna(subset="error").nsmallest(MOST_SHOWN, "error", keep="all").head(MOST_SHOWN).drop(columns=["state", "why"])
     )
-    yield "\n" + ended.to_string(index=False, float_format=number)
+    yield "\n" + ended.to_string(index=False, float_format=format_number)
     states = table.state.value_counts()
     yield f"\n{len(table)} trials: " + ", ".join(f"{count} {state}" for state, count in states.items())
     best = Run(folder.runs / "best")
@@ -213,8 +218,8 @@ def compared(table: pd.DataFrame) -> Iterator[str]:
     for place, row in enumerate(table.astype(object).where(table.notna(), None).to_dict("records"), 1):
         interval = "" if row["low"] is None else f" ({100 * row['low']:z.0f}..{100 * row['high']:z.0f})"
         cells = [
-            "" if row["mae"] is None else number(row["mae"], spread_of(table.mae)),
-            "" if row["rmse"] is None else number(row["rmse"], spread_of(table.rmse)),
+            "" if row["mae"] is None else format_number(row["mae"], spread_of(table.mae)),
+            "" if row["rmse"] is None else format_number(row["rmse"], spread_of(table.rmse)),
             "" if row["mase"] is None else f"{row['mase']:.3f}",
             "" if place == 1 or row["worse_by"] is None else f"{row['worse_by']:z.1%}{interval}",
             "" if row["p_value"] is None else f"{row['p_value']:.2g}",

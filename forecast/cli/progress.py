@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from forecast.cli.streams import echo
+from forecast.evaluation import format_number
 from forecast.storage import watched
 
 if TYPE_CHECKING:
@@ -91,10 +92,9 @@ def _update_bar(bar: Bar, task: Any, progress: Progress) -> None:
 
 def print_finished(finished: Finished) -> None:
     """A line for a run or a trial that ended."""
-    from forecast.evaluation import number  # It loads pandas.
 
-    told = finished.why if finished.value is None else f"{finished.metric} {number(finished.value)}"
-    best = "" if finished.best_value is None else f"  best {number(finished.best_value)} {finished.best}"
+    told = finished.why if finished.value is None else f"{finished.metric} {format_number(finished.value)}"
+    best = "" if finished.best_value is None else f"  best {format_number(finished.best_value)} {finished.best}"
     left = f"  about {_time(finished.seconds_left)} left" if finished.done < finished.jobs else ""
     echo(f"{finished.done}/{finished.jobs}  {finished.name}  {told}{best}{left}", err=True)
 

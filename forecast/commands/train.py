@@ -35,7 +35,7 @@ from forecast.evaluation import (
     certify,
     costs_of_missing,
     count_independent,
-    importance,
+    measure_importance,
     method_of,
     score,
     scoreboard,
@@ -443,7 +443,7 @@ def _explain(run: Run, fitted: Fitted) -> None:
     from forecast.forecasters.network.keras_builder import build_keras, load_keras
 
     prepared, config = fitted.prepared, fitted.prepared.config
-    if looked := importance(prepared, fitted.forward):
+    if looked := measure_importance(prepared, fitted.forward):
         run.write_json(run.importance, looked)
     simple = changed(config, {"model.cell": "simple_rnn"})
     width = max(config.model.units) * len(prepared.panel.targets) * prepared.network.lookback

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from forecast.evaluation.diagnosis import CROWDED, HEALTHY, Diagnosis, Evidence, explain_failure, find_problems, remark
-from forecast.evaluation.importance import importance
+from forecast.evaluation.importance import measure_importance
 from forecast.evaluation.intervals import (
     Calibration,
     Intervals,
@@ -16,7 +16,7 @@ from forecast.evaluation.intervals import (
     quantiles_of,
 )
 from forecast.evaluation.leakage import UNSEEN, certify, check_covariates, check_leaks, to_json
-from forecast.evaluation.metrics import number
+from forecast.evaluation.metrics import format_number
 from forecast.evaluation.scoreboard import BASELINES, EQUAL, LABELS, MODEL, Scoreboard, coverage, loss_metric, summary, worse_than
 from forecast.evaluation.scoring import MOST_VALUES, Fitted, calibrated, costs_of_missing, score, scoreboard
 from forecast.evaluation.significance import ALPHA, compare_losses, ljung_box
@@ -51,11 +51,11 @@ __all__ = [
     "explain_failure",
     "few_windows",
     "find_problems",
-    "importance",
+    "measure_importance",
     "ljung_box",
     "loss_metric",
     "method_of",
-    "number",
+    "format_number",
     "quantiles_of",
     "remark",
     "score",

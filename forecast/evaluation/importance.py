@@ -19,7 +19,7 @@ BUDGET = 5e10  # multiply-adds, some seconds; larger networks, or several, are t
 TURNS = 3  # permutations, of which the mean counts
 
 
-def importance(prepared: Prepared, forward: Forward) -> dict | None:
+def measure_importance(prepared: Prepared, forward: Forward) -> dict | None:
     """By what share the scaled MAE on some windows of the validation part rises without what a network sees.
 
     columns: the values of a column, past and known ahead, are those of other windows (permutation importance, Breiman 2001).

@@ -194,14 +194,14 @@ class Pool:
         return {name: np.sqrt(value) if name in ROOTS else value for name, value in means.items()} | {"wape": wape}
 
 
-def number(value: float, spread: float = 0.0, digits: int = 4) -> str:
+def format_number(value: float, spread: float = 0.0, digits: int = 4) -> str:
     """Write a number for people, with at least `digits` significant digits and no exponent from 0.0001 up to 10^15.
 
     spread: between the smallest and the largest number beside it, of which two digits can be seen.
 
-    >>> number(14.4213), number(1234567890.0), number(-0.0), number(0.00001234)
+    >>> format_number(14.4213), format_number(1234567890.0), format_number(-0.0), format_number(0.00001234)
     ('14.42', '1,234,567,890', '0', '1.234e-05')
-    >>> number(1000000001.25, spread=3.0)
+    >>> format_number(1000000001.25, spread=3.0)
     '1,000,000,001.2'
     """
     if not math.isfinite(value):

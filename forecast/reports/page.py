@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from forecast.evaluation import number
+from forecast.evaluation import format_number
 from forecast.runs import Run
 
 if TYPE_CHECKING:
@@ -111,14 +111,14 @@ def _told(settings: pd.DataFrame, metric: str) -> str:
         return "No run finished."
     factors = settings.columns[: settings.columns.get_loc("mean")]
     setting = ", ".join(f"{factor} {best[factor]}" for factor in factors)
-    text = f"Best: {setting}, {metric} {number(best['mean'])} on the validation part"
+    text = f"Best: {setting}, {metric} {format_number(best['mean'])} on the validation part"
     if len(settings) == 1 or pd.isna(settings["mean"].iloc[1]):
         return f"{text}."
     second = settings.iloc[1]
     apart = second["mean"] - best["mean"]
     if best.runs > 1 and apart < best.high - best.low:
-        return f"{text}; the second, {number(second['mean'])}, lies within the spread of the best setting's seeds."
-    return f"{text}; the second has {number(second['mean'])}."
+        return f"{text}; the second, {format_number(second['mean'])}, lies within the spread of the best setting's seeds."
+    return f"{text}; the second has {format_number(second['mean'])}."
 
 
 def page(title: str, parts: Iterable[str]) -> str:
@@ -192,7 +192,7 @@ def table(rows: pd.DataFrame, caption: str, name: str = "") -> str:
 def _cell(value: object, spread: float) -> str:
     if value is None or value is pd.NA or isinstance(value, float) and value != value:
         return ""
-    return number(value, spread) if isinstance(value, float) else moment(value)
+    return format_number(value, spread) if isinstance(value, float) else moment(value)
 
 
 def moment(value: object) -> str:

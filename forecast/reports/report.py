@@ -24,8 +24,8 @@ from forecast.evaluation import (
     column_of,
     coverage,
     find_problems,
+    format_number,
     ljung_box,
-    number,
     remark,
 )
 from forecast.reports.page import Chart, Line, drawn, moment, page, table
@@ -243,7 +243,9 @@ def _error_per_step(scores: dict) -> Chart:
     steps = {name: np.array(scores[name]["per_step"]["mae"], float) for name in (MODEL, *BASELINES)}
     lines = [Line(LABELS[name], values, COLOURS[name], strong=name == MODEL) for name, values in steps.items()]
     first, last = steps[MODEL][0], steps[MODEL][-1]
-    what = f"Mean absolute error by step after the cutoff: this network's goes from {number(first)} to {number(last)}."
+    what = (
+        f"Mean absolute error by step after the cutoff: this network's goes from {format_number(first)} to {format_number(last)}."
+    )
     return Chart("Error per step", what, np.arange(1, len(steps[MODEL]) + 1), lines, "step after the cutoff", "MAE", zero=True)
 
 
@@ -293,7 +295,7 @@ def _residuals(predictions: pd.DataFrame) -> Iterator[str]:
     of = f"{series_id}: {target}, one step ahead"
     kept = slice(-MOST_RESIDUALS, None)
     seconds = _seconds(own.timestamp)
-    what = f"Forecast minus actual, {len(residuals)} windows; bias {number(residuals.mean(), digits=3)}."
+    what = f"Forecast minus actual, {len(residuals)} windows; bias {format_number(residuals.mean(), digits=3)}."
     dots = [Line("residual", residuals[kept], "forecast", kind="dots"), Line("zero", np.zeros(len(residuals[kept])), "fifth")]
     yield drawn(Chart(f"Residuals of {of}", what, seconds[kept], dots, "", "forecast - actual", time=True), "residuals-time")
     if np.ptp(residuals) < 1e-9 * max(1.0, np.abs(residuals).max()):  # as good as equal
@@ -301,7 +303,7 @@ def _residuals(predictions: pd.DataFrame) -> Iterator[str]:
     counts, edges = np.histogram(residuals, bins=min(40, max(8, len(residuals) // 10)))
     bars = [Line("windows", counts, "other", kind="bars")]
     low, high = np.quantile(residuals, [0.25, 0.75])
-    what = f"Distribution of the residuals: half of them lie between {number(low, digits=3)} and {number(high, digits=3)}."
+    what = f"Distribution of the residuals: half of them lie between {format_number(low, digits=3)} and {format_number(high, digits=3)}."
     middle = (edges[:-1] + edges[1:]) / 2
     yield drawn(Chart("Distribution", what, middle, bars, "forecast - actual", "windows"), "residuals-histogram")
     lags = min(MOST_LAGS, len(residuals) // 4)

@@ -14,7 +14,7 @@ import numpy as np
 from forecast.config import Config, changed
 from forecast.data import Panel
 from forecast.errors import DAMAGED, DataError, RunError, first_few
-from forecast.evaluation import EQUAL, MODEL, Fitted, number, score, scoreboard
+from forecast.evaluation import EQUAL, MODEL, Fitted, format_number, score, scoreboard
 from forecast.forecasters.preparation import Prepared, prepare_panel
 from forecast.runs.loaded import Trained, named_as_trained, read_rows_of, read_trained
 from forecast.runs.run import Run
@@ -143,8 +143,8 @@ def check_not_worse(run: Run, fitted: Fitted, parent: Parent) -> None:
     old, new = errors["before"][metric], errors["after"][metric]
     if new > old * (1 + EQUAL) and not parent.even_if_worse:
         raise RunError(
-            f"its {metric.upper()} on the {len(newest)} newest windows is {number(new)}, that of {parent.run.name} is"
-            f" {number(old)}.",
+            f"its {metric.upper()} on the {len(newest)} newest windows is {format_number(new)}, that of {parent.run.name} is"
+            f" {format_number(old)}.",
             "Keep the old run, move only its intervals with --intervals-only, or take the new one with --even-if-worse.",
             str(run.directory),
         )

@@ -18,7 +18,7 @@ from forecast.commands.train import check_apart, check_fixed_pace, check_trainab
 from forecast.config import Config, differing_sections, yaml_line
 from forecast.data import Panel
 from forecast.errors import ConfigError, ForecastError, RunError, first_few
-from forecast.evaluation import MODEL, number
+from forecast.evaluation import MODEL, format_number
 from forecast.forecasters.preparation import prepare_panel, read_checked, scored_on
 from forecast.reports import write_experiment_page
 from forecast.runs import Run
@@ -301,8 +301,8 @@ def _write_results(board: _Leaderboard, name: str) -> None:
         raise RunError(f"no run finished: {table.why.iloc[0]}", "Mend it, and call the same again.", str(folder.leaderboard))
     chosen = settings.iloc[0]
     cell = next(cell for cell in cells if all(yaml_line(cell.factors[factor]) == chosen[factor] for factor in factors))
-    spread = f" (its {chosen.runs} seeds {number(chosen.low)} to {number(chosen.high)})" if chosen.runs > 1 else ""
-    error = f"{label_of(table)} {number(chosen['mean'])} on the validation part{spread}"
+    spread = f" (its {chosen.runs} seeds {format_number(chosen.low)} to {format_number(chosen.high)})" if chosen.runs > 1 else ""
+    error = f"{label_of(table)} {format_number(chosen['mean'])} on the validation part{spread}"
     write_best(folder, f"experiment {name}: {error}", cell.config)
 
 

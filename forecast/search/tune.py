@@ -21,7 +21,7 @@ from forecast.commands.train import check_apart, check_fixed_pace, check_trainab
 from forecast.config import Config, differing_sections, load_config, seconds_of
 from forecast.data import Panel
 from forecast.errors import ForecastError, RunError, check_installed, first_few
-from forecast.evaluation import MODEL, Fitted, calibrated, number, scoreboard
+from forecast.evaluation import MODEL, Fitted, calibrated, format_number, scoreboard
 from forecast.forecasters.preparation import Prepared, prepare_panel, read_checked
 from forecast.reports import study_figures, write_study_page
 from forecast.runs import Run
@@ -319,7 +319,7 @@ def _write_results(search: Search, study: optuna.Study, folder: Run) -> None:
     best = study.best_trial
     config = search.config_of(best.params)
     metric = "mean error over the folds" if search.tuning.objective == "backtest" else "error on the validation part"
-    title = f"{len(table)} trials: {metric} {number(best.value)} (trial {best.number})"
+    title = f"{len(table)} trials: {metric} {format_number(best.value)} (trial {best.number})"
     write_best(folder, title, config)
     trained = Run(folder.runs / "best")
     if not trained.finished or differing_sections(trained.read_config(), config):

@@ -85,4 +85,4 @@ def test_only_stdout_fails(monkeypatch):
 def test_everything_is_printed_by_one_function():
     printing = re.compile(r"^(?!\s*>>>).*?(?:(?:typer|click)\.s?echo\(|\bprint\()", re.MULTILINE)
     calls = {path.stem: len(printing.findall(path.read_text())) for path in (ROOT / "forecast").rglob("*.py")}
-    assert {name: count for name, count in calls.items() if count} == {"streams": 1, "exports": 1}  # and an export's notes
+    assert {name: count for name, count in calls.items() if count} == {"streams": 1, "export": 1}  # and an export's notes

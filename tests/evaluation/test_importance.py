@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from forecast.config.load import load_config
-from forecast.evaluation.importance import importance
+from forecast.evaluation.importance import measure_importance
 from forecast.forecasters.preparation import Prepared, prepare
 from tests.conftest import seasonal_rows
 
@@ -26,7 +26,7 @@ def repeats_the_last(inputs: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def test_only_what_is_looked_at_counts(prepared):
-    found = importance(prepared, repeats_the_last)
+    found = measure_importance(prepared, repeats_the_last)
     assert found["windows"] == len(prepared.windows["validation"])
     assert found["columns"]["sales"] > 0.1
     assert found["columns"]["visits"] == found["columns"]["price"] == 0
@@ -34,12 +34,12 @@ def test_only_what_is_looked_at_counts(prepared):
     assert rises[:-1] == [0] * 11
     assert rises[-1] != 0
     assert (found["regions"][0]["from"], found["regions"][-1]["to"]) == (12, 1)
-    first = importance(prepared, lambda inputs: np.repeat(inputs["past"][:, :1, :1], 3, axis=1))
+    first = measure_importance(prepared, lambda inputs: np.repeat(inputs["past"][:, :1, :1], 3, axis=1))
     assert [region["rise"] != 0 for region in first["regions"]] == [True] + [False] * 11
 
 
 def test_what_is_known_ahead_is_looked_at_there(prepared):
-    found = importance(prepared, lambda inputs: repeats_the_last(inputs) + inputs["known"])
+    found = measure_importance(prepared, lambda inputs: repeats_the_last(inputs) + inputs["known"])
     assert found["columns"]["price"] != 0
     assert found["columns"]["visits"] == 0
     assert [region["rise"] for region in found["regions"]][:-1] == [0] * 11, "what is known ahead is not hidden"
@@ -48,9 +48,9 @@ def test_what_is_known_ahead_is_looked_at_there(prepared):
 def test_large_networks_are_tried_on_fewer_windows_or_not_at_all(prepared, monkeypatch):
     per_window = (1 + 3 * 3 + 13) * prepared.network.parameters * 12
     monkeypatch.setattr("forecast.evaluation.importance.BUDGET", 10 * per_window)
-    assert importance(prepared, repeats_the_last)["windows"] == 10
+    assert measure_importance(prepared, repeats_the_last)["windows"] == 10
     monkeypatch.setattr("forecast.evaluation.importance.BUDGET", 7 * per_window)
-    assert importance(prepared, repeats_the_last) is None
+    assert measure_importance(prepared, repeats_the_last) is None
 
 
 @pytest.mark.parametrize("kind", ["static_covariates", "static_categories"])
@@ -66,5 +66,5 @@ def test_what_is_static_counts_too(project, kind):
         load_config(project(rows, data={"series_id": ["shop"], kind: static}, splits={"validation": 12, "test": 12}))
     )
     name = "static" if kind == "static_covariates" else "categories"
-    found = importance(prepared, lambda inputs: repeats_the_last(inputs) + inputs[name][:, None] - inputs[name].mean())
+    found = measure_importance(prepared, lambda inputs: repeats_the_last(inputs) + inputs[name][:, None] - inputs[name].mean())
     assert found["columns"][static[0]] != 0

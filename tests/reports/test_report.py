@@ -18,7 +18,7 @@ from forecast.commands.backtest import backtest
 from forecast.commands.diagnose import diagnose
 from forecast.commands.train import train
 from forecast.errors import RunError
-from forecast.evaluation.metrics import number
+from forecast.evaluation.metrics import format_number
 from forecast.reports.page import Chart, Line, drawn, page, spread_of, table
 from forecast.reports.report import _forecast, report
 from forecast.runs.run import Run
@@ -44,7 +44,7 @@ def test_train_ends_with_a_report_that_begins_with_the_verdict(sales):
     assert "data.csv" in text
     assert "Within the 80% interval: " in text
     future = pd.read_csv(run.forecast)
-    texts = [number(value, spread_of(future.forecast)) for value in future.forecast]
+    texts = [format_number(value, spread_of(future.forecast)) for value in future.forecast]
     assert all(f"<td>{value}</td>" in text for value in texts), "what comes next, in numbers"
 
 

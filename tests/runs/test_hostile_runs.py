@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pandas as pd
 import pytest
 
@@ -39,20 +36,3 @@ def test_exports_refuse_what_predictions_refuse(name, tmp_path):
     directory = make_hostile(OLD_RUNS / "version-2", name, tmp_path)
     with pytest.raises(ForecastError, match=HOSTILE[name][0]):
         export(directory, "keras")
-
-
-@pytest.mark.parametrize("name", ["", "a vocabulary of numbers", "a scaler of another transform", "a million units"])
-def test_a_run_is_believed_or_refused_before_pandas_is_loaded(name, tmp_path):
-    directory = make_hostile(OLD_RUNS / "version-2", name, tmp_path) if name else OLD_RUNS / "version-2"
-    code = f"""
-import contextlib, sys
-from forecast.errors import RunError
-from forecast.commands.predict import predict
-from forecast.runs.run import Run
-from forecast.runs.loaded import read_trained
-with contextlib.suppress(RunError):
-    read_trained(Run.open({str(directory)!r}))
-print("pandas" in sys.modules)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "False\n", done.stderr
