@@ -303,7 +303,8 @@ def _residuals(predictions: pd.DataFrame) -> Iterator[str]:
     counts, edges = np.histogram(residuals, bins=min(40, max(8, len(residuals) // 10)))
     bars = [Line("windows", counts, "other", kind="bars")]
     low, high = np.quantile(residuals, [0.25, 0.75])
-    what = f"Distribution of the residuals: half of them lie between {format_number(low, digits=3)} and {format_number(high, digits=3)}."
+    ends = " and ".join(format_number(end, digits=3) for end in (low, high))
+    what = f"Distribution of the residuals: half of them lie between {ends}."
     middle = (edges[:-1] + edges[1:]) / 2
     yield drawn(Chart("Distribution", what, middle, bars, "forecast - actual", "windows"), "residuals-histogram")
     lags = min(MOST_LAGS, len(residuals) // 4)
