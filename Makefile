@@ -1,14 +1,20 @@
-# `make` trains the airline example, `make test` runs every test, `make docs` builds the pages. Each sets up .venv first; all it needs
-# is Python 3.11 or newer.
+# `make` trains the airline example, `make test` runs the tests, `make test-all` also the exhaustive ones, and `make docs` builds the
+# pages. Each sets up .venv first; all it needs is Python 3.11 or newer.
 PYTHON ?= python3
 RUN = .venv/bin
 
-.PHONY: demo test docs
+.PHONY: demo test test-all docs
 
 demo: .venv/ready
 	$(RUN)/forecast train configs/airline.yaml
 
+# Two processes share two cores: each computes in one thread, and runs whole files, whose tests share trained runs.
 test: .venv/ready-dev
+	$(RUN)/python -m ruff check .
+	TF_NUM_INTRAOP_THREADS=1 $(RUN)/python -m pytest -m "not exhaustive" --numprocesses 2 --dist loadfile
+	KERAS_BACKEND=jax $(RUN)/python -m pytest -m "backend and not exhaustive"
+
+test-all: .venv/ready-dev
 	$(RUN)/python -m ruff check .
 	$(RUN)/python -m pytest
 	KERAS_BACKEND=jax $(RUN)/python -m pytest -m backend

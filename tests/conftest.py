@@ -30,6 +30,13 @@ def kill_workers() -> list[int]:
     return killed
 
 
+@pytest.fixture(autouse=True)
+def _without_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let trainings draw no plots, a third of their time, unless the test is marked `pictures`; test_plots.py draws them."""
+    if "slow" in request.keywords and "pictures" not in request.keywords:
+        monkeypatch.setattr("forecast.commands.train.write_plots", lambda run: None)
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Callable[..., Path]:
     """Writes data.csv and config.yaml into a folder and returns the config's path; sections given are merged in."""

@@ -85,6 +85,7 @@ def test_values_inside_the_training_part_do_change_it(project):
 # --- a whole run
 
 
+@pytest.mark.pictures
 @pytest.mark.slow
 @pytest.mark.backend
 def test_a_run_is_whole(project, tmp_path):

@@ -114,19 +114,19 @@ def cluster():
 @pytest.mark.slow
 def test_runs_finish_though_a_node_dies(project, tmp_path, cluster):
     path = project(training={"epochs": 1}).with_name("grid.yaml")
-    path.write_text("base: config.yaml\ngrid: {model.cell: [gru, lstm, simple_rnn], model.units: [2, 4]}\nseeds: [1, 2, 3, 4]\n")
+    path.write_text("base: config.yaml\ngrid: {model.cell: [gru, simple_rnn]}\nseeds: [1, 2, 3, 4]\n")
     told = []
 
     def kill_a_node(finished) -> None:
         told.append(finished.name)
-        if len(told) == 8:
+        if len(told) == 3:
             cluster.remove_node(cluster.nodes[0], allow_graceful=False)
 
     workers = Workers(engine="ray", address=cluster.address)
     run = experiment(path, tmp_path / "out", workers=workers, on_finished=kill_a_node)
     table = pd.read_csv(run.leaderboard)
-    assert len(table) == len(told) == len(set(told)) == 24
-    assert table.run.nunique() == 24
+    assert len(table) == len(told) == len(set(told)) == 8
+    assert table.run.nunique() == 8
     assert (table.state == "finished").all()
     one = Run.open(run.runs / table.run[0])
     assert one.read_config().data.path == str(tmp_path / "data.csv"), "not where the node had it"
