@@ -29,7 +29,15 @@ from forecast.evaluation import (
     remark,
 )
 from forecast.reports.page import Chart, Line, drawn, moment, page, table
-from forecast.reports.plots import pairs_of_quantiles, panels_of, read_per_series, read_series, read_table, shown_series
+from forecast.reports.plots import (
+    histogram_edges,
+    pairs_of_quantiles,
+    panels_of,
+    read_per_series,
+    read_series,
+    read_table,
+    shown_series,
+)
 from forecast.runs import Run, read_evidence
 
 MOST_POINTS = 3000  # timestamps in one chart, the newest
@@ -298,9 +306,9 @@ def _residuals(predictions: pd.DataFrame) -> Iterator[str]:
     what = f"Forecast minus actual, {len(residuals)} windows; bias {format_number(residuals.mean(), digits=3)}."
     dots = [Line("residual", residuals[kept], "forecast", kind="dots"), Line("zero", np.zeros(len(residuals[kept])), "fifth")]
     yield drawn(Chart(f"Residuals of {of}", what, seconds[kept], dots, "", "forecast - actual", time=True), "residuals-time")
-    if np.ptp(residuals) < 1e-9 * max(1.0, np.abs(residuals).max()):  # as good as equal
+    if np.ptp(residuals) <= 1e-9 * np.abs(residuals).max():  # as good as equal
         return
-    counts, edges = np.histogram(residuals, bins=min(40, max(8, len(residuals) // 10)))
+    counts, edges = np.histogram(residuals, bins=histogram_edges(residuals))
     bars = [Line("windows", counts, "other", kind="bars")]
     low, high = np.quantile(residuals, [0.25, 0.75])
     ends = " and ".join(format_number(end, digits=3) for end in (low, high))

@@ -19,7 +19,6 @@ from forecast.storage import PART, replacing, sha256_of
 from tests import killing
 
 
-
 def kills(path: Path, folder: Path, *how: str) -> list[dict]:
     command = [sys.executable, killing.__file__, str(path), str(folder), *how]
     environment = os.environ | {"PYTHONPATH": str(Path(killing.__file__).parents[1])}
