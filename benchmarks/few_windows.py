@@ -16,7 +16,7 @@ import pandas as pd
 
 from forecast.evaluation.intervals import calibrate, calibrate_few, count_independent, naive_growth
 from forecast.evaluation.metrics import coverage, winkler
-from forecast.forecasters.baselines import fit_linear
+from forecast.forecasters.linear import fit_linear
 from forecast.windows import Windows
 
 QUANTILES = [0.025, 0.1, 0.9, 0.975]

@@ -42,8 +42,8 @@ from forecast.evaluation import (
     summary,
     to_json,
 )
-from forecast.forecasters.baselines import Linear, fit_linear
 from forecast.forecasters.combination import median_of
+from forecast.forecasters.linear import Linear, fit_linear
 from forecast.forecasters.network.architectures import network_of
 from forecast.forecasters.network.description import Network
 from forecast.forecasters.network.numpy_runtime import READER_TOLERANCE, forward, relative_difference

@@ -15,7 +15,7 @@ from forecast.errors import RunError
 from forecast.evaluation import metrics
 from forecast.evaluation.intervals import bounds, column_of, columns_of, few_windows, quantiles_of
 from forecast.evaluation.significance import Comparison, compare_losses, p_value_of_mean, ratio_interval
-from forecast.forecasters import baselines
+from forecast.forecasters import naive
 from forecast.windows import Scaler, Splits, Windows, gather
 
 MODEL = "forecast"  # the network's name among the forecasters, and its column in predictions.csv
@@ -60,10 +60,10 @@ def forecast_all(
     seen = (panel.target_values, panel.offsets[windows.series], windows.first, windows.horizon)
     by = {
         MODEL: scaler.undo(network, windows.series),
-        "naive": baselines.naive(*seen),
-        "seasonal_naive": baselines.seasonal_naive(*seen, season_length),
-        "drift": baselines.drift(*seen),
-        "mean": baselines.mean(*seen),
+        "naive": naive.forecast_naive(*seen),
+        "seasonal_naive": naive.forecast_seasonal_naive(*seen, season_length),
+        "drift": naive.forecast_drift(*seen),
+        "mean": naive.forecast_mean(*seen),
         "linear": scaler.undo(linear, windows.series),
     }
     if not np.isfinite(by[MODEL]).all():

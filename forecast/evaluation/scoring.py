@@ -12,8 +12,8 @@ from forecast.data import season_of
 from forecast.evaluation.intervals import MOST_TRACKED, Calibration, Errors, method_of, naive_growth, quantiles_of
 from forecast.evaluation.metrics import mae
 from forecast.evaluation.scoreboard import Scoreboard, forecast_all, predictions_table
-from forecast.forecasters.baselines import Linear
 from forecast.forecasters.combination import median_of
+from forecast.forecasters.linear import Linear
 from forecast.forecasters.preparation import Prepared
 from forecast.windows import Forward, Windows, assumptions_of, gather
 

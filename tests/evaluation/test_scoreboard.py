@@ -12,7 +12,7 @@ from forecast.config.load import load_config
 from forecast.evaluation import scoring
 from forecast.evaluation.scoreboard import BASELINES, MODEL, IntervalScores, advice, compare_all, verdict
 from forecast.evaluation.significance import Comparison
-from forecast.forecasters.baselines import fit_linear
+from forecast.forecasters.linear import fit_linear
 from forecast.forecasters.preparation import prepare
 from forecast.windows.windows import window_statistics
 from tests.conftest import seasonal_rows

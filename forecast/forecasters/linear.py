@@ -1,0 +1,93 @@
+"""The linear baseline: a ridge regression in closed form, on windows normalized as the network's are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from forecast.windows import BATCH, Windows, window_statistics
+
+MAX_WINDOWS = 50_000  # More windows change the solution less than they cost.
+PENALTIES = np.logspace(-6, 3, 28)  # Strengths to try, relative to the mean variance of the inputs.
+Floats = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A fitted ridge regression from each target's lookback to its horizon; a network with `linear_skip` starts from it.
+
+    kernel: `(lookback, targets, horizon)`; bias: `(horizon, targets)`; strength: the chosen penalty of each target.
+    """
+
+    kernel: Floats
+    bias: Floats
+    strength: list[float]
+    normalization: str
+
+    def forecast(self, windows: Windows) -> Floats:
+        """Return scaled forecasts `(windows, horizon, targets)`."""
+        return windows.forecast_by(lambda inputs: self._forecast(inputs["past"]))
+
+    def _forecast(self, past: Floats) -> Floats:
+        past = past[..., : self.bias.shape[1]].astype(np.float64)
+        centre, scale = window_statistics(past, self.normalization)
+        past = (past - centre) / scale
+        return (np.einsum("blt,lth->bht", past, self.kernel, optimize=True) + self.bias) * scale + centre
+
+
+def fit_linear(train: Windows, validation: Windows, normalization: str) -> Linear:
+    """Fit the ridge regression with the penalty that has the smallest squared error on the validation windows.
+
+    Windows are read in batches into the normal equations, so memory grows with lookback squared and not with the data.
+    """
+    targets = range(train.future.shape[1])
+    moments = [[_sum_moments(windows.of_target(target), normalization) for windows in (train, validation)] for target in targets]
+    kernels, biases, strengths = zip(*(_solve_ridge(*pair) for pair in moments), strict=True)
+    return Linear(np.stack(kernels, axis=1), np.stack(biases, axis=1), list(strengths), normalization)
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Sums over windows, with x the lookback and a constant 1, and y the horizon: xx `(l + 1, l + 1)`, xy `(l + 1, h)`."""
+
+    xx: Floats
+    xy: Floats
+    count: int
+
+
+def _sum_moments(windows: Windows, normalization: str) -> _Moments:
+    """Return the sums over the windows of a single target, or over `MAX_WINDOWS` evenly spaced ones where there are more."""
+    chosen = windows.spread(MAX_WINDOWS)
+    xx = np.zeros((windows.lookback + 1,) * 2)
+    xy = np.zeros((windows.lookback + 1, windows.horizon))
+    for batch in chosen.pieces(BATCH):
+        past = batch.pasts().astype(np.float64)
+        centre, scale = window_statistics(past, normalization)
+        x = np.concatenate([((past - centre) / scale)[..., 0], np.ones((len(batch), 1))], axis=1)  # (batch, lookback + 1)
+        y = ((batch.targets() - centre) / scale)[..., 0]  # (batch, horizon)
+        xx += x.T @ x
+        xy += x.T @ y
+    return _Moments(xx, xy, len(chosen))
+
+
+def _solve_ridge(train: _Moments, validation: _Moments) -> tuple[Floats, Floats, float]:
+    """Return kernel `(lookback, horizon)`, bias `(horizon,)`, which is not penalized, and the strength that validation chose."""
+    mean_x, mean_y = train.xx[-1, :-1] / train.count, train.xy[-1] / train.count
+    covariance = train.xx[:-1, :-1] / train.count - np.outer(mean_x, mean_x)
+    cross = train.xy[:-1] / train.count - np.outer(mean_x, mean_y)
+    eigenvalues, vectors = np.linalg.eigh(covariance)
+    eigenvalues = np.maximum(eigenvalues, 0)
+    unit = max(eigenvalues.mean(), np.finfo(np.float64).tiny)
+    rotated = vectors.T @ cross
+    best = (np.inf, np.zeros_like(cross), mean_y, 0.0)
+    for strength in PENALTIES:
+        kernel = vectors @ (rotated / (eigenvalues + strength * unit)[:, None])
+        bias = mean_y - mean_x @ kernel
+        solution = np.vstack([kernel, bias])  # (lookback + 1, horizon)
+        # The squared error up to a constant: sum |x w - y|^2 = w' xx w - 2 w' xy + y' y
+        error = float(np.sum(solution * (validation.xx @ solution - 2 * validation.xy)))
+        if error < best[0]:
+            best = (error, kernel, bias, float(strength))
+    return best[1:]
