@@ -24,7 +24,7 @@ docs: .venv/ready-dev
 
 .venv/ready: pyproject.toml constraints.txt constraints-predict.txt
 	$(PYTHON) -m venv .venv
-	$(RUN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train]'
+	$(RUN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
 .venv/ready-dev: .venv/ready

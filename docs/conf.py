@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import metadata
+from forecast import __version__
 
 project = "forecast"
-release = metadata.version("forecast")
+release = __version__
 extensions = ["myst_parser", "sphinx.ext.mathjax"]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["dollarmath"]

@@ -12,9 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 LONGEST_NAME, MOST_NAMES = 100, 1000  # that `nearest` compares, which takes time
-BACKENDS = {"tensorflow": "train", "jax": "jax"}  # backends of Keras that this program uses, and the extras that install them
+BACKENDS = {"tensorflow": None, "jax": "jax"}  # Keras backends that can train, and the extra that installs each
 log = logging.getLogger(__name__)
-INSTALL = "In the folder of this program's source: pip install -c constraints.txt '.[{extra}]'"
 
 
 class ForecastError(Exception):
@@ -93,15 +92,25 @@ def log_and_continue(step: str, traceback: str) -> Iterator[None]:
         log.info("The traceback of this failure:", exc_info=True)
 
 
-def check_installed(purpose: str, packages: Iterable[str], extra: str) -> None:
-    """Packages that only some users need are there; they are not imported.
+def installation(extra: str | None = None) -> str:
+    """Return the sentence that tells how to install this package with an extra.
+
+    >>> installation("tune")
+    "In the source folder, run: pip install -c constraints.txt '.[tune]'"
+    """
+    return "In the source folder, run: pip install -c constraints.txt " + (f"'.[{extra}]'" if extra else ".")
+
+
+def check_installed(purpose: str, packages: Iterable[str], extra: str | None = None) -> None:
+    """Check that packages are installed, without importing them; `extra` is the one that installs them, if one does.
 
     Raises:
-        ForecastError: with the line that installs them.
+        ForecastError: a package is missing; the error says how to install it.
     """
     missing = [f"`{name}`" for name in packages if importlib.util.find_spec(name) is None]
     if missing:
-        raise ForecastError(f"{purpose} needs {first_few(missing, 9)}, not installed here.", INSTALL.format(extra=extra))
+        verb = "is" if len(missing) == 1 else "are"
+        raise ForecastError(f"{purpose} needs {', '.join(missing)}, which {verb} not installed.", installation(extra))
 
 
 def check_backend() -> str:

@@ -20,6 +20,7 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
+from forecast import __version__
 from forecast.cli.app import app
 from forecast.commands.train import train
 from forecast.config.load import load_config
@@ -248,11 +249,18 @@ def test_dependencies_have_reasons():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = {name: needs for name, needs in project["optional-dependencies"].items() if name != "dev"}
     page = (ROOT / "docs" / "dependencies.md").read_text()
-    named = {re.match(r"[\w-]+", need)[0] for needs in (project["dependencies"], *extras.values()) for need in needs} - {
-        "forecast"
-    }
+    named = {re.match(r"[\w-]+", need)[0] for needs in (project["dependencies"], *extras.values()) for need in needs}
     assert "tensorflow" in named
     assert all(re.search(rf"^\|.*\b{name}\b", page, re.MULTILINE) for name in named)
+
+
+def test_licence_version_and_authors_agree():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == __version__
+    assert citation["license"] == project["license"] == "Apache-2.0"
+    assert citation["authors"] == project["authors"]
+    assert "Apache License\n                           Version 2.0" in (ROOT / "LICENSE").read_text()
 
 
 def test_constraints_hold_names_and_versions_only():

@@ -55,7 +55,7 @@ def test_init_and_validate(packages, tmp_path):
     assert drafted.returncode == 0, drafted.stderr
     checked = forecast(packages, "validate", "sales.yaml", folder=tmp_path)
     assert checked.returncode == 0, checked.stdout
-    assert "⚠ training Training needs `keras`, `tensorflow`, `matplotlib`, `scipy`, not installed here." in checked.stdout
+    assert "⚠ training Training needs `keras`, `tensorflow`, `matplotlib`, `scipy`, which are not installed." in checked.stdout
 
 
 def test_training_names_what_to_install(packages, tmp_path):
@@ -63,8 +63,8 @@ def test_training_names_what_to_install(packages, tmp_path):
     done = forecast(packages, "train", "sales.yaml", folder=tmp_path)
     assert done.returncode == 1
     found, remedy = done.stderr.splitlines()
-    assert found == "Training needs `keras`, `tensorflow`, `matplotlib`, `scipy`, not installed here."
-    assert remedy == "  In the folder of this program's source: pip install -c constraints.txt '.[train]'"
+    assert found == "Training needs `keras`, `tensorflow`, `matplotlib`, `scipy`, which are not installed."
+    assert remedy == "  In the source folder, run: pip install -c constraints.txt ."
     assert not (tmp_path / "runs").exists()
 
 

@@ -35,7 +35,7 @@ def compare(runs: Sequence[str | Path | Run], sort: str = "mae", plot: str | Pat
         _check_plot(Path(plot))
     if sort not in METRICS:
         raise RunError(f"there is no metric `{sort}` to sort by.", did_you_mean(sort, METRICS))
-    check_installed("Comparing runs", ["scipy"], "train")
+    check_installed("Comparing runs", ["scipy"])
     opened = [run if isinstance(run, Run) else Run.open_scored(run) for run in runs]
     metrics = [run.read_json(run.metrics) for run in opened]
     _check_same(opened, metrics)

@@ -45,7 +45,7 @@ def detect(run: Run | str | Path, data: str | Path | None = None, level: float |
         RunError: the run is damaged, or has no such interval.
         DataError: `data` cannot be read, or is shorter than the lookback.
     """
-    check_installed("Detecting", ["matplotlib"], "train")
+    check_installed("Detecting", ["matplotlib"])
     run = run if isinstance(run, Run) else Run.open(run)
     trained = read_trained(run)
     levels = trained.config.intervals.level if trained.intervals and trained.config.intervals else []

@@ -87,7 +87,7 @@ def export(
         found = f"an export would hold the network {trained.horizon} times, once for each step."
         raise RunError(found, "Train with another model.decoder, or forecast with this program.", str(run.directory))
     _check_target(target, form, None if output else run)
-    check_installed(f"Export to {to}", ["keras", *form.writes_with], "export" if form.writes_with else "train")
+    check_installed(f"Export to {to}", ["keras", *form.writes_with], "export" if form.writes_with else None)
     windows, example, expected = _examples(run, trained)
     with _writing(target), tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as folder:
         made = Path(folder) / to

@@ -56,7 +56,7 @@ def report(run: Run | str | Path) -> Path:
     Raises:
         RunError: there is none here, or it did not finish, is damaged, or cannot be written to.
     """
-    check_installed("A report", ["scipy"], "train")
+    check_installed("A report", ["scipy"])
     run = run if isinstance(run, Run) else Run.open_scored(run)
     with run.telling_damage():
         text = page(f"{run.name}: forecast", _Page(run).parts())

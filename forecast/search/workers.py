@@ -67,7 +67,7 @@ class Workers:
         elif self.address:
             raise RunError("--address is that of a Ray cluster.", "Add --engine ray.")
         if self.count > 1:
-            check_installed("--workers", ["pebble"], "train")
+            check_installed("--workers", ["pebble"])
 
     def each(self, function: Callable[..., Any], next_job: Callable[[], Job | None]) -> Iterator[Result]:
         """Compute `function(*arguments)` of every job, and yield its name and what came of it as it comes.

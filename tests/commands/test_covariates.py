@@ -134,5 +134,5 @@ def test_holidays(monkeypatch):
     days = pd.date_range("2024-12-24", "2024-12-26", freq="12h").tz_localize("Europe/Berlin")
     assert calendar_features(days, ["holidays(DE)"])["holiday_DE"].tolist() == [0, 0, 1, 1, 1]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ForecastError, match=r"data.calendar: holidays\(DE\) needs `holidays`, not installed here"):
+    with pytest.raises(ForecastError, match=r"data.calendar: holidays\(DE\) needs `holidays`, which is not installed"):
         calendar_features(days, ["holidays(DE)"])

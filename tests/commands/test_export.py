@@ -123,6 +123,6 @@ def test_what_is_missing_is_named(run, monkeypatch):
         export(run, "onx")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "tf2onnx" else object())
     with pytest.raises(
-        ForecastError, match=r"Export to onnx needs `tf2onnx`, not installed here.\n  In the folder .*: pip install .*export"
+        ForecastError, match=r"Export to onnx needs `tf2onnx`, which is not installed.\n  In the source .*: pip install .*export"
     ):
         export(run, "onnx")

@@ -97,19 +97,19 @@ def test_a_backend_that_does_not_train_is_refused(backend, where, project, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("absent", "backend", "tracking", "level", "extra"),
+    ("absent", "backend", "tracking", "level", "target"),
     [
-        ("jax", "jax", [], "error", "jax"),
-        ("scipy", "tensorflow", [], "error", "train"),
-        ("mlflow", "tensorflow", ["tensorboard", "mlflow"], "error", "mlflow"),
-        ("keras", "tensorflow", [], "warning", "train"),
+        ("jax", "jax", [], "error", "'.[jax]'"),
+        ("scipy", "tensorflow", [], "error", " ."),
+        ("mlflow", "tensorflow", ["tensorboard", "mlflow"], "error", "'.[mlflow]'"),
+        ("keras", "tensorflow", [], "warning", " ."),
     ],
 )
-def test_what_train_would_not_find_installed(absent, backend, tracking, level, extra, project, monkeypatch):
+def test_what_train_would_not_find_installed(absent, backend, tracking, level, target, project, monkeypatch):
     config, find = load_config(project(), {"tracking": tracking}), importlib.util.find_spec
     monkeypatch.setenv("KERAS_BACKEND", backend)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == absent else find(name))
     last = validate(config)[-1]
     assert (last.level, last.subject) == (level, "training")
-    assert f"`{absent}`, not installed here." in last.text
-    assert last.remedy.endswith(f"'.[{extra}]'")
+    assert f"`{absent}`, which is not installed." in last.text
+    assert last.remedy.endswith(target)

@@ -105,6 +105,6 @@ def test_a_tracker_that_cannot_begin_is_told(project, tmp_path, monkeypatch):
 
 def test_a_tracker_that_is_not_installed_is_said_before_anything_is_read(project, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "tensorboard" else True)
-    with pytest.raises(ForecastError, match=r"`tensorboard`, not installed here.\s+.*'.\[tensorboard\]'"):
+    with pytest.raises(ForecastError, match=r"`tensorboard`, which is not installed.\s+.*'.\[tensorboard\]'"):
         train(load_config(project(), {"tracking": "tensorboard"}), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -412,7 +412,7 @@ def test_a_storage_that_cannot_be_used_is_told_without_its_password(folder, tmp_
 
 def test_a_missing_package_is_told(folder, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "optuna" else True)
-    with pytest.raises(ForecastError, match=r"Tuning needs `optuna`, not installed here.\s+.*'.\[tune\]'"):
+    with pytest.raises(ForecastError, match=r"Tuning needs `optuna`, which is not installed.\s+.*'.\[tune\]'"):
         tune(folder / "config.yaml")
 
 

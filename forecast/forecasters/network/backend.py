@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 
-from forecast.errors import BACKENDS, INSTALL, RunError, check_backend
+from forecast.errors import BACKENDS, RunError, check_backend, installation
 
 
 @contextlib.contextmanager
@@ -36,6 +36,6 @@ try:
     # Each network that is loaded has its own `predict_on_batch`; TensorFlow takes them for one that is traced again and again.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 except ImportError as error:
-    raise RunError(f"Keras cannot be loaded ({error}).", INSTALL.format(extra=BACKENDS[_backend])) from None
+    raise RunError(f"Keras cannot be loaded ({error}).", installation(BACKENDS[_backend])) from None
 
 __all__ = ["keras", "silent_stderr"]
