@@ -1,4 +1,4 @@
-"""Writes docs/commands.md, docs/config.md and docs/config.schema.json from the code: python docs/make_reference.py"""
+"""Writes docs/commands.md, docs/configuration-reference.md and docs/config.schema.json from the code: python docs/make_reference.py"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from forecast.config import Config, Section, schema, section_of
 from forecast.search.grid import ExperimentConfig
 
 FOLDER = Path(__file__).parent
-INTRODUCTION = """# Every key of a config
+INTRODUCTION = """# Configuration reference
 
 Made from `forecast/config/schema.py` and `forecast/search/grid.py` by `docs/make_reference.py`. Keys without a default are
 required. Any key can be set on the command line, as in `forecast train config.yaml --set training.epochs=5`. Sizes in steps may
@@ -24,7 +24,7 @@ be written as durations: with hourly data `horizon: 7d` is 168. Editors complete
 
 def pages() -> dict[Path, str]:
     """Every file that is made from the code, and its text."""
-    made = {"commands.md": commands(), "config.md": reference(), "config.schema.json": json.dumps(schema(), indent=2) + "\n"}
+    made = {"commands.md": commands(), "configuration-reference.md": reference(), "config.schema.json": json.dumps(schema(), indent=2) + "\n"}
     return {FOLDER / name: text for name, text in made.items()}
 
 

@@ -34,7 +34,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 EXPERIMENTS = sorted((ROOT / "configs" / "experiments").glob("*.yaml"))
 BLOCK = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 COMMANDS = {command.callback.__name__.replace("_", "-"): command for command in app.registered_commands}
-MADE = {"commands.md", "config.md"}  # by docs/make_reference.py
+MADE = {"commands.md", "configuration-reference.md"}  # by docs/make_reference.py
 PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name not in MADE)]
 FEWER = {  # epochs and trials than the pages have, which changes what comes out and not whether it works
     "train": ["--set", "training.epochs=2"],
@@ -223,7 +223,7 @@ def test_readme_names_every_command():
 
 
 def test_every_file_of_a_run_is_explained():
-    page = (ROOT / "docs" / "runs.md").read_text()
+    page = (ROOT / "docs" / "run-directory.md").read_text()
     paths = [path.relative_to("x") for name, path in vars(Run("x")).items() if isinstance(path, Path) and name != "directory"]
     for path in paths:
         name = path.parts[0] if path.suffix and len(path.parts) == 1 else f"{path.parts[0]}/"  # folders end in a slash
