@@ -6,6 +6,33 @@ The public names load on first use, so that `import forecast` costs nothing.
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from forecast.commands.backtest import backtest as backtest
+    from forecast.commands.compare import compare as compare
+    from forecast.commands.detect import detect as detect
+    from forecast.commands.diagnose import diagnose as diagnose
+    from forecast.commands.export import export as export
+    from forecast.commands.init import init as init
+    from forecast.commands.plan import plan as plan
+    from forecast.commands.predict import predict as predict
+    from forecast.commands.reproduce import reproduce as reproduce
+    from forecast.commands.train import train as train
+    from forecast.commands.update import update as update
+    from forecast.commands.validate import validate as validate
+    from forecast.config.load import load_config as load_config
+    from forecast.config.schema import Config as Config
+    from forecast.config.schema import schema as schema
+    from forecast.errors import ConfigError as ConfigError
+    from forecast.errors import DataError as DataError
+    from forecast.errors import ForecastError as ForecastError
+    from forecast.errors import RunError as RunError
+    from forecast.evaluation.leakage import check_leaks as check_leaks
+    from forecast.reports.report import report as report
+    from forecast.runs.run import Run as Run
+    from forecast.search.experiment import experiment as experiment
+    from forecast.search.tune import tune as tune
 
 __version__ = "0.1.0"
 
