@@ -9,7 +9,8 @@ from typing import Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
-from forecast.config import Config, Section, schema, section_of
+import forecast
+from forecast.config import Config, Section, find_section
 from forecast.search.grid import ExperimentConfig
 
 FOLDER = Path(__file__).parent
@@ -24,7 +25,11 @@ be written as durations: with hourly data `horizon: 7d` is 168. Editors complete
 
 def pages() -> dict[Path, str]:
     """Every file that is made from the code, and its text."""
-    made = {"commands.md": commands(), "configuration-reference.md": reference(), "config.schema.json": json.dumps(schema(), indent=2) + "\n"}
+    made = {
+        "commands.md": commands(),
+        "configuration-reference.md": reference(),
+        "config.schema.json": json.dumps(forecast.schema(), indent=2) + "\n",
+    }
     return {FOLDER / name: text for name, text in made.items()}
 
 
@@ -38,9 +43,11 @@ def commands() -> str:
 
 def reference() -> str:
     """The whole page as Markdown: a table per section."""
-    top = {name: field for name, field in Config.model_fields.items() if section_of(field.annotation) is None}
+    top = {name: field for name, field in Config.model_fields.items() if find_section(field.annotation) is None}
     pages = [INTRODUCTION, _table("Top level", "", top)]
-    pages += [_section(name, section) for name, field in Config.model_fields.items() if (section := section_of(field.annotation))]
+    pages += [
+        _section(name, section) for name, field in Config.model_fields.items() if (section := find_section(field.annotation))
+    ]
     pages.append(_table("The file of `forecast experiment`", ExperimentConfig.__doc__, ExperimentConfig.model_fields))
     return "\n".join(pages)
 
@@ -53,7 +60,7 @@ def _table(title: str, text: str, fields: dict[str, FieldInfo]) -> str:
     rows = []
     for name, field in fields.items():
         rows.append(_row(name, field))
-        if inner := section_of(field.annotation):
+        if inner := find_section(field.annotation):
             rows += [_row(f"{name}.{key}", sub) for key, sub in inner.model_fields.items()]
     introduction = f"{text}\n\n" if text else ""
     return f"## {title}\n\n{introduction}| key | default | meaning |\n| --- | --- | --- |\n" + "\n".join(rows) + "\n"

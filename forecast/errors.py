@@ -19,17 +19,17 @@ log = logging.getLogger(__name__)
 class ForecastError(Exception):
     """A user's mistake in three parts: the place, what was found there, and what to do about it.
 
-    >>> print(ForecastError("target has 3 empty cells.", "Fill them.", place="sales.csv:7"))
+    >>> print(ForecastError("target has 3 empty cells.", "Fill them.", location="sales.csv:7"))
     sales.csv:7: target has 3 empty cells.
       Fill them.
     """
 
-    def __init__(self, found: str, remedy: str = "", place: str = ""):
-        self.found, self.remedy, self.place = found, remedy, place
-        super().__init__((f"{place}: " if place else "") + found + (f"\n  {remedy}" if remedy else ""))
+    def __init__(self, problem: str, remedy: str = "", location: str = ""):
+        self.problem, self.remedy, self.location = problem, remedy, location
+        super().__init__((f"{location}: " if location else "") + problem + (f"\n  {remedy}" if remedy else ""))
 
     @classmethod
-    def together(cls, errors: Sequence[ForecastError]) -> ForecastError:
+    def combine(cls, errors: Sequence[ForecastError]) -> ForecastError:
         """One error that tells all of `errors`, so that a user mends a file once and not five times."""
         return errors[0] if len(errors) == 1 else cls("\n".join(str(error) for error in errors))
 

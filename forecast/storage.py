@@ -17,7 +17,7 @@ from forecast.errors import ResourceError, RunError
 
 Watch = Callable[[Path, float], object]  # takes a file and the share of it that was read
 _watch: ContextVar[Watch | None] = ContextVar("watch", default=None)  # whoever shows it is far from whoever reads
-PART = ".part-"  # start of the names of files and directories that are not whole yet
+PARTIAL_PREFIX = ".part-"  # start of the names of files and directories that are not whole yet
 
 
 def sha256_of(path: str | Path) -> str:
@@ -27,7 +27,7 @@ def sha256_of(path: str | Path) -> str:
 
 
 @contextlib.contextmanager
-def watched(by: Watch | None) -> Iterator[None]:
+def watch_reading(by: Watch | None) -> Iterator[None]:
     """While open, somebody is told how far files are read."""
     before = _watch.set(by)
     try:
@@ -36,16 +36,16 @@ def watched(by: Watch | None) -> Iterator[None]:
         _watch.reset(before)
 
 
-def tell_read(path: Path, share: float) -> None:
+def report_read(path: Path, share: float) -> None:
     """So much of a file was read."""
     if watching := _watch.get():
         watching(path, share)
 
 
-def csv_text(rows: Sequence[Mapping[str, object]], header: bool) -> str:
+def format_csv(rows: Sequence[Mapping[str, object]], header: bool) -> str:
     r"""Rows of equal keys as the text of a CSV file; nothing where there are none.
 
-    >>> csv_text([{"epoch": 1, "loss": 0.5}], header=True)
+    >>> format_csv([{"epoch": 1, "loss": 0.5}], header=True)
     'epoch,loss\n1,0.5\n'
     """
     text = io.StringIO(newline="")
@@ -57,7 +57,7 @@ def csv_text(rows: Sequence[Mapping[str, object]], header: bool) -> str:
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
+def translate_write_errors(path: Path) -> Iterator[None]:
     """What goes wrong while `path` is written is told as an error of the run.
 
     Raises:
@@ -72,7 +72,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replace_file(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its place when all went well, and is gone when not.
 
     A process that is killed leaves at most the temporary file, whose name nobody reads; a power failure leaves the old content or
@@ -81,8 +81,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         ResourceError: it cannot be written.
     """
-    with writing(path):
-        handle, name = tempfile.mkstemp(prefix=f"{PART}{path.name}-", dir=path.parent)
+    with translate_write_errors(path):
+        handle, name = tempfile.mkstemp(prefix=f"{PARTIAL_PREFIX}{path.name}-", dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -95,15 +95,15 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def clear(*folders: Path) -> None:
+def remove_partial_files(*folders: Path) -> None:
     """Remove what processes that were killed left half-written in these folders.
 
     Raises:
         ResourceError: it cannot be removed.
     """
     for folder in folders:
-        with writing(folder):
-            for path in folder.glob(f"{PART}*"):
+        with translate_write_errors(folder):
+            for path in folder.glob(f"{PARTIAL_PREFIX}*"):
                 if path.is_file():
                     path.unlink(missing_ok=True)
 
@@ -123,7 +123,7 @@ def _to_disk(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
+def lock_directory(directory: Path) -> Iterator[None]:
     """Nobody else works in this directory; a process that is killed lets go of it.
 
     Raises:
@@ -134,7 +134,7 @@ def locked(directory: Path) -> Iterator[None]:
         return
     import fcntl
 
-    with writing(directory):
+    with translate_write_errors(directory):
         handle = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -150,7 +150,7 @@ def locked(directory: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def is_alive(pid: int) -> bool:
+def is_process_alive(pid: int) -> bool:
     """Whether a process of this machine runs; of Windows, where nobody can be asked, all do."""
     if sys.platform == "win32":
         return True

@@ -28,7 +28,7 @@ from forecast.errors import RunError
 from forecast.forecasters.network import callbacks, fitting, keras_builder  # noqa: F401
 from forecast.runs import run as runs
 from forecast.runs.run import Run
-from forecast.storage import PART
+from forecast.storage import PARTIAL_PREFIX
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.chmod", "os.truncate"}  # audit events; the first argument is a path
 PASSING = {"status.json", "environment.json", "log.txt", "history.csv", "checkpoint.safetensors", "fingerprints.json"}
@@ -82,7 +82,7 @@ def inconsistent(run: Run, whole: Run) -> list[str]:
     wrong = []
     for path in run.directory.rglob("*"):
         name = path.relative_to(run.directory)
-        if path.is_dir() or path.name.startswith(PART):
+        if path.is_dir() or path.name.startswith(PARTIAL_PREFIX):
             continue
         if path.suffix == ".json":
             json.loads(path.read_text())
@@ -118,7 +118,7 @@ def main(config_file: str, folder: str, how: str, number: str) -> None:
         checkpoint = run.checkpoint.exists()
         if not run.finished:
             trained(run.directory, **again)
-        left = [path.name for path in run.directory.rglob("*") if path.name.startswith(PART)]
+        left = [path.name for path in run.directory.rglob("*") if path.name.startswith(PARTIAL_PREFIX)]
         same = run.finished and not inconsistent(run, whole)
         same = same and all(name.read_bytes() == other.read_bytes() for name, other in zip(kept(run), kept(whole), strict=True))
         told = {"of": total, "killed": killed, "wrong": wrong, "resumed": begun, "checkpoint": checkpoint}

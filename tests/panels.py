@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.data.panel import Panel
-from forecast.data.readers import Static
+from forecast.data.readers import StaticCovariates
 
 
 def coded_panel(*lengths: int, targets: int = 1) -> Panel:
@@ -22,8 +22,8 @@ def coded_panel(*lengths: int, targets: int = 1) -> Panel:
         targets=[f"y{target}" for target in range(targets)],
         freq="D",
         columns=[f"y{target}" for target in range(targets)],
-        known=0,
+        known_channels=0,
         calendar=[],
         source="coded.csv",
-        static=Static.none(len(lengths)),
+        static=StaticCovariates.empty(len(lengths)),
     )

@@ -80,9 +80,9 @@ def _debug(ctx: typer.Context, value: bool) -> None:
 
 def _quiet(ctx: typer.Context, value: bool) -> bool:
     if value:
-        from forecast.storage import watched
+        from forecast.storage import watch_reading
 
-        ctx.with_resource(watched(None))
+        ctx.with_resource(watch_reading(None))
     return value
 
 
@@ -704,10 +704,14 @@ def config(
 
     Example:  forecast config configs/airline.yaml --diff
     """
-    from forecast.config import differences, load_config, parse_overrides, yaml_line
+    from forecast.config import format_yaml_line, load_config, non_default_values, parse_overrides
 
     loaded = load_config(config, parse_overrides(override or []))
-    text = "".join(f"{key}: {yaml_line(value)}\n" for key, value in differences(loaded).items()) if diff else loaded.to_yaml()
+    text = (
+        "".join(f"{key}: {format_yaml_line(value)}\n" for key, value in non_default_values(loaded).items())
+        if diff
+        else loaded.to_yaml()
+    )
     echo(text, end="")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from forecast.cli.streams import echo
 from forecast.evaluation import format_number
-from forecast.storage import watched
+from forecast.storage import watch_reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ def reading() -> Iterator[None]:
                 bars.clear()
                 shown.close()
 
-        with watched(show if sys.stderr.isatty() else None):
+        with watch_reading(show if sys.stderr.isatty() else None):
             yield
 
 
@@ -55,7 +55,7 @@ def progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
     elif not sys.stderr.isatty():
         yield _print_epoch
     else:
-        with _bar() as bar, watched(lambda path, share: _update_reading(bar, path, share)):
+        with _bar() as bar, watch_reading(lambda path, share: _update_reading(bar, path, share)):
             task = bar.add_task("starting Keras", total=None)
             yield lambda progress: _update_bar(bar, task, progress)
 

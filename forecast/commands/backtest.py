@@ -15,7 +15,7 @@ import pandas as pd
 
 from forecast.commands.train import check_apart, check_trainable, fit_members, fit_ridges, with_pace
 from forecast.config import Config, load_config
-from forecast.data import Panel, contract
+from forecast.data import Panel, make_contract
 from forecast.errors import ConfigError, RunError
 from forecast.evaluation import (
     BASELINES,
@@ -77,7 +77,7 @@ def backtest(
         run.write_json(run.environment, found)
         for sentence in slowed_by(config, found):
             log.warning(sentence)
-        run.write_json(run.contract, contract(folds.first.panel))
+        run.write_json(run.contract, make_contract(folds.first.panel))
         board = scoreboard(folds.first)
         calibration_windows = count_independent(folds.first.windows["validation"])
         table = _through_the_folds(run, folds, tested, board, on_progress)
@@ -137,7 +137,7 @@ class _Folds:
     @functools.cached_property
     def _starts(self) -> list[np.ndarray]:
         """The first row of each fold's test part, of every series."""
-        return [self.splits(fold, fold + 1).part("test")[0] for fold in range(self.first.config.backtest.folds)]
+        return [self.splits(fold, fold + 1).rows_of("test")[0] for fold in range(self.first.config.backtest.folds)]
 
 
 def _plan(config: Config, panel: Panel | None) -> _Folds:
@@ -149,19 +149,19 @@ def _plan(config: Config, panel: Panel | None) -> _Folds:
     config, panel = read_checked(config, panel)
     count, stride = config.backtest.folds, config.backtest.stride
     first = prepare_panel(config, panel) if stride is None else _stretched(config, panel)
-    test, end = first.splits.part("test")
+    test, end = first.splits.rows_of("test")
     cutoffs = int((end - test).max()) - config.windows.horizon + 1
     if cutoffs < count:
         raise ConfigError(
             f"the test part has {cutoffs} cutoffs, too few for {count} folds.",
             f"Ask for at most {cutoffs}, or set backtest.stride to the cutoffs of each fold.",
-            config.place("backtest.folds"),
+            config.locate("backtest.folds"),
         )
     folds = _Folds(first, panel.ticks, stride or cutoffs // count)
     empty = np.flatnonzero(np.bincount(folds.of(first.windows["test"]), minlength=count) == 0)
     if len(empty):
         found = f"fold {empty[0] + 1} of {count} has no window that is free of filled values."
-        raise ConfigError(found, "Ask for fewer folds, or for a longer stride.", config.place("backtest.folds"))
+        raise ConfigError(found, "Ask for fewer folds, or for a longer stride.", config.locate("backtest.folds"))
     return folds
 
 
@@ -178,8 +178,8 @@ def _stretched(config: Config, panel: Panel) -> Prepared:
     try:
         return prepare_panel(config.model_copy(update={"splits": parts}), panel)
     except ConfigError as error:
-        found = f"{count} folds with a stride of {stride} need a test part of {rows} rows: {error.found}"
-        raise ConfigError(found, "Ask for fewer folds or a shorter stride.", config.place("backtest.stride")) from None
+        found = f"{count} folds with a stride of {stride} need a test part of {rows} rows: {error.problem}"
+        raise ConfigError(found, "Ask for fewer folds or a shorter stride.", config.locate("backtest.stride")) from None
 
 
 def _through_the_folds(
@@ -196,7 +196,7 @@ def _through_the_folds(
             fitted, calibration, kept = _fit(run, prepared, fold, tested, on_progress)
             windows = prepared.windows["test"]
             score(fitted, windows, board, calibration, append, folds.of(windows))
-            begin, end = prepared.splits.part("train")
+            begin, end = prepared.splits.rows_of("train")
             trained_until = prepared.panel.timestamps[end[end > begin] - 1].max()
             fitted_for += [{"trained_until": trained_until, "kept_epoch": kept}] * (until - fold)
             log.info("folds %d to %d: trained until %s, kept epoch %d", fold + 1, until, trained_until, kept)

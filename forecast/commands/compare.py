@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from forecast.config import differences
+from forecast.config import non_default_values
 from forecast.errors import DAMAGED, RunError, check_installed, did_you_mean
 from forecast.evaluation import MODEL, compare_losses, loss_metric, method_of
 from forecast.runs import Run
@@ -40,7 +40,7 @@ def compare(runs: Sequence[str | Path | Run], sort: str = "mae", plot: str | Pat
     metrics = [run.read_json(run.metrics) for run in opened]
     _check_same(opened, metrics)
     whole = [run.read_config() for run in opened]
-    configs = [differences(config) for config in whole]
+    configs = [non_default_values(config) for config in whole]
     keys = [key for key in dict.fromkeys(key for own in configs for key in own) if not key.startswith(UNTOLD)]
     differing = [key for key in keys if len({repr(own.get(key)) for own in configs}) > 1]
     rows = []

@@ -91,7 +91,7 @@ def _of_data(run: Run, trained: Trained, data: str | Path) -> pd.DataFrame:
         raise DataError(f"there is no row after the first {lookback}, which are looked back on.", "Give more rows.", str(data))
     # A filled row before the point may have been filled with the help of what is judged here.
     filled = panel.filled[:, : len(panel.targets)].any(axis=1)
-    windows = windows.only(~(filled[windows.first] | filled[windows.first - 1]))
+    windows = windows.select(~(filled[windows.first] | filled[windows.first - 1]))
     if not len(windows):
         raise DataError("every row to look at was filled, or follows one that was.", "Give measured rows.", str(data))
     forecasts, made = trained.forecast(windows, forward)

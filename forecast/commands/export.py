@@ -139,9 +139,11 @@ def _examples(run: Run, trained: Trained) -> tuple[Windows, dict[str, np.ndarray
     panel = read_rows_of(run, trained, None)
     trained = trained.of(panel)
     before = trained.horizon if trained.known else 0  # so that the covariates over the horizon are in these rows, too
-    windows = continuing_windows(panel, trained, most=RECENT_WINDOWS, before=before).spread(EXAMPLES)
+    windows = continuing_windows(panel, trained, most=RECENT_WINDOWS, before=before).sample_evenly(EXAMPLES)
     expected, _ = trained.forecast(windows, trained.forward("numpy"))
-    in_units = replace(windows, past=panel.values, known=panel.values[:, len(panel.columns) - panel.known :], static={})
+    in_units = replace(
+        windows, past=panel.values, known_covariates=panel.values[:, len(panel.columns) - panel.known_channels :], static={}
+    )
     example = {name: values.astype(np.float32) for name, values in in_units.inputs().items()}
     if len(trained.scaler.series_ids) > 1:
         example["series"] = windows.series[:, None].astype(np.int32)
@@ -216,7 +218,7 @@ def _unrolled(
     horizon: int,
     block: int,
 ) -> keras.KerasTensor:
-    """The network as often as the horizon needs it, each time continuing its own forecast, as `Windows.forecast_by` does."""
+    """The network as often as the horizon needs it, each time continuing its own forecast, as `Windows.forecast_with` does."""
     from forecast.forecasters.network.backend import keras
 
     lookback, blocks = past.shape[1], []

@@ -11,25 +11,25 @@ import numpy as np
 import pandas as pd
 
 from forecast.commands.sizing import FEWEST_ROWS, choose_sizes, find_season, grows
-from forecast.config import DataConfig, yaml_line
+from forecast.config import DataConfig, format_yaml_line
 from forecast.data import (
     CLOCK,
     DELIMITERS,
     EMPTY,
     PARQUET,
     Panel,
+    build_number_pattern,
     check_width,
-    codec_of,
-    header_of,
+    codec_name,
+    find_possible_formats,
     infer_freq,
-    number_pattern,
+    infer_season_length,
     parse_parts,
     parse_timestamps,
-    possible_formats,
+    read_header,
     read_panel,
     read_parquet,
-    readable,
-    season_length_of,
+    translate_read_errors,
 )
 from forecast.errors import DataError, RunError, did_you_mean
 
@@ -88,7 +88,7 @@ def init(
 
 def _read(path: Path, draft: _Draft) -> pd.DataFrame:
     """Return the whole file; the keys that were needed to read it go into the draft."""
-    with readable(path):
+    with translate_read_errors(path):
         if path.suffix.lower() in PARQUET:
             return read_parquet(path)
         try:
@@ -99,8 +99,8 @@ def _read(path: Path, draft: _Draft) -> pd.DataFrame:
 
 
 def _read_text(path: Path, encoding: str, draft: _Draft) -> pd.DataFrame:
-    _, delimiter = header_of(path, encoding, None, [])
-    options = {"sep": delimiter, "encoding": codec_of(encoding), "na_values": EMPTY, "keep_default_na": False}
+    _, delimiter = read_header(path, encoding, None, [])
+    options = {"sep": delimiter, "encoding": codec_name(encoding), "na_values": EMPTY, "keep_default_na": False}
     table = pd.read_csv(path, **options, low_memory=False)
     check_width(table, path)
     if delimiter != DELIMITERS[0]:
@@ -120,7 +120,7 @@ def _find_number_format(draft: _Draft, table: pd.DataFrame, text: pd.DataFrame, 
     """
     columns = {name: text[name].dropna().astype(str).str.strip() for name in text}
     formats = {
-        name: [form for form in NUMBER_FORMATS if cells.str.fullmatch(number_pattern(*form)).all()]
+        name: [form for form in NUMBER_FORMATS if cells.str.fullmatch(build_number_pattern(*form)).all()]
         for name, cells in columns.items()
         if len(cells)
     }
@@ -203,7 +203,7 @@ def _stamps_of(draft: _Draft, column: pd.Series) -> pd.Series | None:
     if not (pd.api.types.is_string_dtype(column) or column.dtype == object) or column.isna().any() or column.empty:
         return None
     text = column.astype("str").str.strip()
-    formats = possible_formats(text)
+    formats = find_possible_formats(text)
     readings = {date_format: parse_timestamps(text, date_format) for date_format in formats}
     readings = {date_format: reading for date_format, reading in readings.items() if reading[0].notna().all()}
     if not readings:
@@ -333,7 +333,7 @@ def _write(draft: _Draft, panel: Panel, horizon: int | None) -> str:
     """The config file's text."""
     season, confirmed = find_season(panel)
     sizes = choose_sizes(panel, season, horizon)
-    if season != season_length_of(panel.freq):
+    if season != infer_season_length(panel.freq):
         draft.data["season_length"] = season
     draft.remarks["season_length"] = confirmed
     horizon_remark = "steps to forecast" + ("" if horizon else "; chosen from the season, set what you need")
@@ -367,4 +367,4 @@ def _write(draft: _Draft, panel: Panel, horizon: int | None) -> str:
 def _section(name: str, keys: dict[str, object], remarks: dict[str, str]) -> Iterable[str]:
     yield f"\n{name}:"
     for key, value in keys.items():
-        yield f"  {key}: {yaml_line(value)}" + (f" # {remarks[key]}" if key in remarks else "")
+        yield f"  {key}: {format_yaml_line(value)}" + (f" # {remarks[key]}" if key in remarks else "")

@@ -13,13 +13,13 @@ from forecast.config import DataConfig
 from forecast.data import (
     Grid,
     Panel,
-    calendar_features,
-    columns_of,
-    compare_values,
-    known_ahead,
-    known_only,
+    clean_future_covariates,
+    compare_values_with_contract,
+    format_timestamps,
+    known_covariates_as_targets,
+    make_calendar_features,
+    read_column_names,
     read_rows,
-    write_timestamps,
 )
 from forecast.errors import DataError, RunError, first_few
 from forecast.runs import Run, Trained, read_rows_of, read_trained
@@ -59,7 +59,7 @@ def plan(
     panel = read_rows_of(run, trained, data)
     ends = panel.offsets[1:] - 1
     starts = np.maximum(panel.offsets[:-1], ends + 1 - trained.network.lookback)
-    stamps = panel.ahead(trained.known_steps)
+    stamps = panel.future_timestamps(trained.known_steps)
     first, last, furthest = panel.timestamps[starts].min(), panel.timestamps[ends].max(), stamps.max()
     roles = [("target", config.target, last), ("past covariate", config.past_covariates, last)]
     roles.append(("known covariate", config.known_covariates, furthest))
@@ -72,13 +72,13 @@ def _write_template(path: Path, panel: Panel, stamps: pd.DatetimeIndex, trained:
     if path.exists():
         raise RunError("this file exists.", "Choose another --output, or remove it.", str(path))
     config = trained.config.data
-    table = write_timestamps(stamps, config.timestamp, config.date_format)
+    table = format_timestamps(stamps, config.timestamp, config.date_format)
     ids = np.repeat(panel.series_ids, trained.known_steps)
     several = len(config.series_id or []) > 1
     for place, name in enumerate(config.series_id or []):
         table[name] = [text.split("/")[place] if several else text for text in ids]
     try:
-        told = panel.told_ahead if panel.told_ahead is not None else pd.DataFrame(columns=config.known_covariates)
+        told = panel.future_covariates if panel.future_covariates is not None else pd.DataFrame(columns=config.known_covariates)
         known = told.reindex(_wanted(panel, stamps)).reset_index(drop=True)  # what the data tells already
         options = {"sep": config.delimiter or ",", "encoding": config.encoding, "decimal": config.decimal}
         pd.concat([table, known], axis=1).to_csv(path, index=False, **options)
@@ -105,12 +105,12 @@ def read_future(panel: Panel, trained: Trained, path: str | Path | None) -> np.n
     if not trained.known:
         return None
     grid = Grid.of(trained.contract.resample_origin)
-    told = _read(config, Path(path), panel.series_ids[0], grid) if path else panel.told_ahead
-    if config.needed_known and told is None:
-        needed = first_few([f"`{name}`" for name in config.needed_known])
+    told = _read(config, Path(path), panel.series_ids[0], grid) if path else panel.future_covariates
+    if config.required_known_covariates and told is None:
+        needed = first_few([f"`{name}`" for name in config.required_known_covariates])
         found = f"this forecast needs {needed} over {steps} steps{_why_more(trained)}."
         raise RunError(found, "Write a file to fill: forecast plan RUN. Then give it: --future future.csv")
-    every = panel.ahead(steps)
+    every = panel.future_timestamps(steps)
     wanted = _wanted(panel, every)
     told = pd.DataFrame(index=wanted[:0]) if told is None else told
     if path and len(told) and not told.index.isin(wanted).any():
@@ -119,9 +119,9 @@ def read_future(panel: Panel, trained: Trained, path: str | Path | None) -> np.n
     given = told.reindex(wanted).reindex(columns=names)
     place = str(path or panel.source)
     _check_given(given, config, place, _why_more(trained))
-    for sentence in compare_values(given, trained.contract, place):
+    for sentence in compare_values_with_contract(given, trained.contract, place):
         log.warning("%s: %s", place, sentence)
-    calendar = calendar_features(every, config.calendar)
+    calendar = make_calendar_features(every, config.calendar)
     return np.column_stack([given.to_numpy(float), *calendar.values()]).reshape(-1, steps, trained.known)
 
 
@@ -133,25 +133,25 @@ def _why_more(trained: Trained) -> str:
 
 
 def _wanted(panel: Panel, stamps: pd.DatetimeIndex) -> pd.MultiIndex:
-    """Series and timestamp of every step of `Panel.ahead`."""
+    """Series and timestamp of every step of `Panel.future_timestamps`."""
     return pd.MultiIndex.from_arrays([np.repeat(panel.series_ids, len(stamps) // len(panel.series_ids)), stamps])
 
 
 def _read(config: DataConfig, path: Path, only_series: str, grid: Grid) -> pd.DataFrame:
     """The known covariates of a file, by series and timestamp; a column that may be missing is left out where it is."""
-    header = columns_of(config, path)
+    header = read_column_names(config, path)
     present = [name for name in config.known_covariates if name in header or name not in config.missing_known]
     config = config.model_copy(update={"known_covariates": present, "missing_known": {}})
     if not present:
         return pd.DataFrame()
-    rows, _ = read_rows(known_only(config), path)
-    return known_ahead(rows if config.series_id else replace(rows, series_ids=[only_series]), config, str(path), grid)
+    rows, _ = read_rows(known_covariates_as_targets(config), path)
+    return clean_future_covariates(rows if config.series_id else replace(rows, series_ids=[only_series]), config, str(path), grid)
 
 
 def _check_given(given: pd.DataFrame, config: DataConfig, place: str, why_more: str) -> None:
     """Refuse missing cells, except those for which `data.missing_known` has a policy."""
     empty = given.isna()
-    needed = config.needed_known
+    needed = config.required_known_covariates
     missing = np.argwhere(empty[needed].to_numpy())
     if len(missing):
         cells = [f"`{needed[column]}` of '{given.index[row][0]}' at {given.index[row][1]}" for row, column in missing[:3]]

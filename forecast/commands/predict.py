@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast.data import compare
+from forecast.data import compare_with_contract
 from forecast.evaluation import Intervals, columns_of, few_windows
 from forecast.runs import Run, continuing_windows, read_rows_of, read_trained
 
@@ -50,10 +50,10 @@ def predict(
     forward = trained.forward(runtime)
     panel = read_rows_of(run, trained, data)
     from forecast.commands.plan import read_future  # these two load pandas, after the run has been believed
-    from forecast.data import told
+    from forecast.data import describe_repairs
 
     if data:
-        for sentence in told(panel.record) + compare(panel, trained.contract):
+        for sentence in describe_repairs(panel.record) + compare_with_contract(panel, trained.contract):
             log.warning("%s: %s", data, sentence)
     ends = panel.filled[panel.offsets[1:] - 1].any(axis=1)
     if ends.any():
@@ -76,7 +76,7 @@ def _table(panel: Panel, forecasts: np.ndarray, made: np.ndarray | None, interva
     return pd.DataFrame(
         {
             "series_id": np.repeat(panel.series_ids, horizon * targets),
-            "timestamp": panel.ahead(horizon).repeat(targets),
+            "timestamp": panel.future_timestamps(horizon).repeat(targets),
             "step": np.tile(np.repeat(np.arange(1, horizon + 1), targets), series),
             "target": np.tile(panel.targets, series * horizon),
             "forecast": forecasts.ravel(),

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from forecast.commands.train import check_outside, check_trainable, train
-from forecast.config import changed
-from forecast.data import contract
+from forecast.config import change_config
+from forecast.data import make_contract
 from forecast.errors import DAMAGED, RunError, first_few
 from forecast.forecasters.preparation import read_checked
 from forecast.runs import (
@@ -25,7 +25,7 @@ from forecast.runs import (
     read_parent,
     read_training_rows,
 )
-from forecast.storage import PART, sha256_of
+from forecast.storage import PARTIAL_PREFIX, sha256_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,17 +74,19 @@ def reproduce(
         raise RunError("this directory exists.", "Choose another --run-dir.", str(run_dir))
     config, parent = run.read_config(), read_parent(run)
     parent = parent and replace(parent, even_if_worse=True)  # it is compared with itself, not with its parent
-    config = changed(config, {"tracking": []} | ({"data.path": str(data)} if data else {}))
+    config = change_config(config, {"tracking": []} | ({"data.path": str(data)} if data else {}))
     config, panel = read_checked(config, read_training_rows(run, config.data))
     prepared = prepare_after(parent, config, panel)
     known = run.read_json(run.fingerprints) if run.fingerprints.exists() else {}
     known = known if isinstance(known, dict) else {}
-    stages = [_versions(run), _data(run, contract(prepared.panel))]
+    stages = [_versions(run), _data(run, make_contract(prepared.panel))]
     stages.append(_fingerprinted("windows", known.get("windows"), fingerprint_of(prepared), tolerance))
     if any(stage.verdict == "differs" for stage in stages[1:]):
         return stages
     with tempfile.TemporaryDirectory() as folder:
-        again = train(config, run_dir or Path(folder) / (PART + run.name), parent=parent, panel=panel, on_progress=on_progress)
+        again = train(
+            config, run_dir or Path(folder) / (PARTIAL_PREFIX + run.name), parent=parent, panel=panel, on_progress=on_progress
+        )
         stages.extend(_trained(run, again, config, known.get("initial_weights"), tolerance))
     return stages
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecast.data import Panel, season_length_of
+from forecast.data import Panel, infer_season_length
 from forecast.errors import DataError
 
 FEWEST_ROWS = 16  # of a series
@@ -17,7 +17,7 @@ WINDOWS_PER_EPOCH = 8_000  # more training windows than this are thinned by a st
 def find_season(panel: Panel) -> tuple[int, str]:
     """A season for the freq of the panel that autocorrelation confirms, and a remark."""
     values = panel.values[panel.offsets[0] : panel.offsets[1], 0]
-    usual = season_length_of(panel.freq)
+    usual = infer_season_length(panel.freq)
     if len(values) < 3:
         return usual, f"usual for freq {panel.freq}"
     candidates = [usual] + ([365] if panel.freq == "D" else []) + ([usual * 7] if panel.freq == "h" else [])
@@ -68,7 +68,7 @@ def choose_sizes(panel: Panel, season: int, horizon: int | None) -> Sizes:
         DataError: the shortest series is too short for any window.
     """
     rows = int(np.diff(panel.offsets).min())
-    base = season if season <= 60 else season_length_of(panel.freq)
+    base = season if season <= 60 else infer_season_length(panel.freq)
     filled = np.flatnonzero(np.concatenate([[True], panel.filled.any(axis=1), [True]]))
     gapless = int(np.diff(filled).max()) - 1  # a cutoff and its targets are to find room in it
     chosen = horizon or max(1, min(base if base > 1 else 12, rows // 8, LONGEST_HORIZON, gapless - 1))

@@ -16,8 +16,8 @@ import numpy as np
 
 from forecast.commands.memory import advised, needs, remedy
 from forecast.commands.predict import predict
-from forecast.config import Config, DataConfig, changed, differences, load_config
-from forecast.data import Panel, contract, told
+from forecast.config import Config, DataConfig, change_config, load_config, non_default_values
+from forecast.data import Panel, describe_repairs, make_contract
 from forecast.errors import (
     BACKENDS,
     ConfigError,
@@ -68,7 +68,7 @@ from forecast.runs import (
     taken_in,
     tracked,
 )
-from forecast.storage import PART
+from forecast.storage import PARTIAL_PREFIX
 
 if TYPE_CHECKING:
     from forecast.forecasters.network.callbacks import Progress
@@ -181,7 +181,7 @@ def _resumable(run: Run) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, ResourceError):
-        if run.config.is_file() and not run.directory.name.startswith(PART):
+        if run.config.is_file() and not run.directory.name.startswith(PARTIAL_PREFIX):
             log.warning("what was trained is kept; this goes on: forecast train --resume %s", run.directory)
         raise
 
@@ -245,7 +245,7 @@ def with_pace(prepared: Prepared) -> Prepared:
         pace = choose_pace(rates)
         told = ", ".join(f"{rate:,.0f} with {size}{' and XLA' if jit else ''}" for (size, jit), rate in rates.items())
         log.info("training.batch_size: %d, training.jit_compile: %s; windows per second: %s", *pace, told)
-    return replace(prepared, config=changed(config, dict(zip(PACE, pace, strict=True))))
+    return replace(prepared, config=change_config(config, dict(zip(PACE, pace, strict=True))))
 
 
 def _pace(config: Config) -> list[object]:
@@ -261,7 +261,7 @@ def check_fixed_pace(config: Config, of: str) -> None:
     for key, value in zip(PACE, _pace(config), strict=True):
         if value == "auto":
             found = f"{key} is auto, which may choose something else in each run of {of}, and they are compared."
-            raise ConfigError(found, "Set what a run of forecast train chose: it is in its config.yaml.", config.place(key))
+            raise ConfigError(found, "Set what a run of forecast train chose: it is in its config.yaml.", config.locate(key))
 
 
 @contextlib.contextmanager
@@ -287,7 +287,7 @@ def _record_inputs(run: Run, prepared: Prepared, parent: Parent | None) -> None:
     counts = {
         part: {"windows": len(windows), "independent": count_independent(windows)} for part, windows in prepared.windows.items()
     }
-    run.write_json(run.contract, contract(panel) | {"parts": counts})
+    run.write_json(run.contract, make_contract(panel) | {"parts": counts})
     run.write_json(run.scaler, prepared.scaler.to_json())
     if not run.fingerprints.exists():  # a resumed training has them
         run.write_json(run.fingerprints, {"windows": fingerprint_of(prepared), "initial_weights": {}})
@@ -295,10 +295,10 @@ def _record_inputs(run: Run, prepared: Prepared, parent: Parent | None) -> None:
         run.write_json(run.parent, parent.to_json())
     run.write_table(run.recent, recent_rows(panel, config))
     check_recent(run, panel, config.data)
-    whole = changed(config, {"data.path": os.path.relpath(config.data.path, run.directory)}) if parent else config
+    whole = change_config(config, {"data.path": os.path.relpath(config.data.path, run.directory)}) if parent else config
     run.write_text(run.config, whole.to_yaml())  # the last, since with it a training can be resumed
     log.info("%s: %d rows, %d series; windows: %s", panel.source, len(panel.values), len(panel.series_ids), counts)
-    for sentence in told(panel.record):
+    for sentence in describe_repairs(panel.record):
         log.warning("%s: %s", panel.source, sentence)
     memory, too_much = needs(prepared)
     if too_much:
@@ -307,8 +307,8 @@ def _record_inputs(run: Run, prepared: Prepared, parent: Parent | None) -> None:
 
 def _forecast(run: Run, config: DataConfig, panel: Panel) -> None:
     """Write forecast.csv, if what it needs of the future is in the file; else it is left to `predict`."""
-    if config.needed_known and panel.told_ahead is None:
-        log.info("no forecast.csv yet: it needs %s over the horizon", ", ".join(config.needed_known))
+    if config.required_known_covariates and panel.future_covariates is None:
+        log.info("no forecast.csv yet: it needs %s over the horizon", ", ".join(config.required_known_covariates))
         return
     try:
         run.write_table(run.forecast, predict(run))
@@ -325,12 +325,12 @@ def _config_to_resume(run: Run, config: Config | None) -> Config:
     before = run.read_config()
     if config is None:
         return before
-    own, other = differences(before), differences(config)
+    own, other = non_default_values(before), non_default_values(config)
     keys = [key for key in dict.fromkeys([*own, *other]) if key not in RESUMABLE]
     for key in PACE:
         if other.get(key) == "auto":  # was chosen before
             keys.remove(key)
-            config = changed(config, {key: getattr(before.training, key.removeprefix("training."))})
+            config = change_config(config, {key: getattr(before.training, key.removeprefix("training."))})
     differing = [key for key in keys if own.get(key, "(default)") != other.get(key, "(default)")]  # None may be chosen
     if differing:
         before, after = (one.get(differing[0], "(default)") for one in (own, other))
@@ -445,10 +445,10 @@ def _explain(run: Run, fitted: Fitted) -> None:
     prepared, config = fitted.prepared, fitted.prepared.config
     if looked := measure_importance(prepared, fitted.forward):
         run.write_json(run.importance, looked)
-    simple = changed(config, {"model.cell": "simple_rnn"})
+    simple = change_config(config, {"model.cell": "simple_rnn"})
     width = max(config.model.units) * len(prepared.panel.targets) * prepared.network.lookback
     windows = prepared.of_network(prepared.windows["validation"])
-    inputs = windows.spread(max(1, min(PROBED_WINDOWS, PROBED_STATES // width))).inputs()
+    inputs = windows.sample_evenly(max(1, min(PROBED_WINDOWS, PROBED_STATES // width))).inputs()
     trained = load_keras(prepared.network, read_members(run, config, prepared.network)[0])
     untrained = network_of(simple, prepared.scaler)
     found = {
@@ -505,7 +505,7 @@ def _score(run: Run, prepared: Prepared, linear: Linear, kept: dict[int, int]) -
         run.write_arrays(run.intervals, calibration.of_future(method_of(config), errors).to_arrays())
     run.write_table(run.losses, test.losses())
     run.write_table(run.per_series, test.per_series())
-    checked = prepared.of_network(prepared.windows["test"]).spread(CHECKED_WINDOWS).inputs()
+    checked = prepared.of_network(prepared.windows["test"]).sample_evenly(CHECKED_WINDOWS).inputs()
     details = {
         "missing_known": costs_of_missing(fitted),
         "kept_epochs": kept,

@@ -14,26 +14,26 @@ import numpy as np
 import pandas as pd
 
 from forecast.commands.train import check_apart, check_outside, check_trainable, train
-from forecast.config import Config, DataConfig, changed
+from forecast.config import Config, DataConfig, change_config
 from forecast.data import (
-    HEADER_ROWS,
+    FIRST_DATA_ROW,
     PARQUET,
     Grid,
     Panel,
     Rows,
-    codec_of,
-    compare,
-    header_of,
+    clean_series_id,
+    codec_name,
+    compare_with_contract,
+    find_value_columns,
+    read_header,
     read_panel,
     read_parquet,
     read_rows,
-    series_id_of,
-    value_columns,
 )
 from forecast.errors import ConfigError, DataError, first_few
 from forecast.forecasters.preparation import read_checked
 from forecast.runs import Parent, Run, Trained, read_rows_of, read_trained
-from forecast.storage import sha256_of, writing
+from forecast.storage import sha256_of, translate_write_errors
 
 if TYPE_CHECKING:
     from forecast.forecasters.network.callbacks import Progress
@@ -75,17 +75,19 @@ def update(
     resampled = config.data.resample is not None
     whole = _whole_steps(run, trained, data, newer) if resampled else newer
     trained.of(newer)  # which warns of what is odd
-    odd = [] if resampled else compare(newer, trained.contract)
+    odd = [] if resampled else compare_with_contract(newer, trained.contract)
     odd += _revised(whole, parent.kept) if whole else []
     _check_follow(newer, parent)
     with tempfile.TemporaryDirectory() as folder:
         rows = _joined(parent, config.data, whole or newer, Path(data), Path(folder))
         try:
-            config = changed(config, {"data.path": str(rows)})
+            config = change_config(config, {"data.path": str(rows)})
             config, panel = read_checked(config, read_panel(config.data, grid=Grid.of(trained.contract.resample_origin)))
-            odd += compare(_newest(panel, parent), trained.contract) if resampled else []
+            odd += compare_with_contract(_newest(panel, parent), trained.contract) if resampled else []
         except DataError as error:  # of a file that nobody will find
-            told = (text.replace(str(rows), f"{data} behind the run's rows") for text in (error.found, error.remedy, error.place))
+            told = (
+                text.replace(str(rows), f"{data} behind the run's rows") for text in (error.problem, error.remedy, error.location)
+            )
             raise DataError(*told) from None
         for sentence in odd:
             log.warning("%s: %s", data, sentence)
@@ -99,7 +101,7 @@ def _whole_steps(run: Run, trained: Trained, data: str | Path, newer: Panel) -> 
         panel = read_rows_of(run, trained, data)
     except DataError:
         return None
-    return panel.only(np.array([panel.series_ids.index(name) for name in newer.series_ids]))
+    return panel.select(np.array([panel.series_ids.index(name) for name in newer.series_ids]))
 
 
 def _revised(newer: Panel, kept: Panel) -> list[str]:
@@ -119,7 +121,7 @@ def _changed(config: Config, overrides: dict[str, object]) -> Config:
         if not key.startswith(CHANGEABLE) or key == "training.seeds":
             allowed = first_few([f"{section}*" for section in CHANGEABLE])
             raise ConfigError(f"an update cannot change {key}.", f"Train anew, or change only {allowed}.", "--set")
-    return changed(config, overrides)
+    return change_config(config, overrides)
 
 
 def _check_follow(newer: Panel, parent: Parent) -> None:
@@ -135,7 +137,7 @@ def _check_follow(newer: Panel, parent: Parent) -> None:
         own = newer.timestamps[newer.offsets[number] : newer.offsets[number + 1]]
         after = own[own > last]
         found = found or len(after) > 0
-        if len(after) and after[0] != parent.kept.future(places[name], 1)[0]:
+        if len(after) and after[0] != parent.kept.timestamps_after(places[name], 1)[0]:
             gaps.append(f"series '{name}' ends at {last} and goes on at {after[0]}")
     if gaps:
         raise DataError(f"rows are missing: {first_few(gaps)}.", "Give all rows in between.", newer.source)
@@ -173,7 +175,7 @@ def _joined(parent: Parent, config: DataConfig, newer: Panel, data: Path, folder
     ends = pd.DatetimeIndex([of_series[name] for name in newer.series_ids])
     held = int((newer.timestamps <= ends[newer.series]).sum())
     if set(newer.series_ids) == set(of_series) and held == known["rows"]:
-        with writing(rows):
+        with translate_write_errors(rows):
             shutil.copyfile(data, rows)
         return rows
     found = None
@@ -197,7 +199,7 @@ def _joined(parent: Parent, config: DataConfig, newer: Panel, data: Path, folder
         _check_spacing(past[measured], new[late], str(data))
     replaced = ~measured & pd.MultiIndex.from_frame(past).isin(pd.MultiIndex.from_frame(new[late]))
     chosen = [(old, before.number[~replaced]), (data, after.number[late])]
-    parts = [_cells(config, path).iloc[np.unique(numbers) - HEADER_ROWS] for path, numbers in chosen]
+    parts = [_cells(config, path).iloc[np.unique(numbers) - FIRST_DATA_ROW] for path, numbers in chosen]
     _write(config, pd.concat(parts, ignore_index=True), rows)
     return rows
 
@@ -224,15 +226,15 @@ def _cells(config: DataConfig, path: Path) -> pd.DataFrame:
     if path.suffix.lower() in PARQUET:
         cells = read_parquet(path)
     else:
-        _, delimiter = header_of(path, config.encoding, config.delimiter, config.columns)
+        _, delimiter = read_header(path, config.encoding, config.delimiter, config.columns)
         options = {"dtype": str, "keep_default_na": False, "skip_blank_lines": False}
-        cells = pd.read_csv(path, sep=delimiter, encoding=codec_of(config.encoding), **options)
-    series = value_columns(config, list(cells)) if config.wide else []
-    return cells.rename(columns={name: series_id_of(name) for name in series})
+        cells = pd.read_csv(path, sep=delimiter, encoding=codec_name(config.encoding), **options)
+    series = find_value_columns(config, list(cells)) if config.wide else []
+    return cells.rename(columns={name: clean_series_id(name) for name in series})
 
 
 def _write(config: DataConfig, cells: pd.DataFrame, path: Path) -> None:
-    with writing(path):
+    with translate_write_errors(path):
         if path.suffix.lower() in PARQUET:
             cells.to_parquet(path, index=False)
         else:

@@ -12,7 +12,7 @@ from typing import Literal
 from forecast.commands.memory import needs, remedy
 from forecast.commands.train import check_trainable
 from forecast.config import Config, load_config
-from forecast.data import PARQUET, told
+from forecast.data import PARQUET, describe_repairs
 from forecast.errors import ConfigError, ForecastError
 from forecast.evaluation import CROWDED, check_covariates, count_independent, few_windows
 from forecast.forecasters.network.description import Network
@@ -63,7 +63,9 @@ def _about_data(prepared: Prepared) -> list[Finding]:
     if path.suffix.lower() not in PARQUET and (size := path.stat().st_size) > LARGE_TEXT:
         told_size = f"{size / 1e6:.0f} MB of text; Parquet is read several times faster"
         found.append(Finding("ok", "data", told_size, "Convert it once, with numbers and names as they are, and set data.path."))
-    return found + [Finding("warning", "data", repair, "The run's contract says where.") for repair in told(panel.record)]
+    return found + [
+        Finding("warning", "data", repair, "The run's contract says where.") for repair in describe_repairs(panel.record)
+    ]
 
 
 def _about_windows(prepared: Prepared) -> list[Finding]:
@@ -127,6 +129,6 @@ def _about_packages(config: Config) -> list[Finding]:
         try:
             check()
         except ForecastError as error:
-            place = f"{error.place}: " if error.place else ""
-            found.append(Finding(level, "training", place + error.found, error.remedy))
+            place = f"{error.location}: " if error.location else ""
+            found.append(Finding(level, "training", place + error.problem, error.remedy))
     return found

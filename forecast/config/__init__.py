@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forecast.config.load import changed, checked, load_config, name_of, parse_overrides, read_yaml
+from forecast.config.load import change_config, load_config, name_after_file, parse_overrides, read_yaml, validate_section
 from forecast.config.schema import (
     Config,
     DataConfig,
@@ -13,22 +13,21 @@ from forecast.config.schema import (
     TrainingConfig,
     TuningConfig,
     WindowsConfig,
-    calendar_columns,
-    differences,
     differing_sections,
-    field_at,
-    schema,
-    section_of,
+    find_field,
+    find_section,
+    name_calendar_columns,
+    non_default_values,
 )
-from forecast.config.types import DURATION, HOLIDAYS, LONGEST_CATEGORY, Name, Seeds, Text, seconds_of
-from forecast.config.yaml12 import yaml_line, yaml_value
+from forecast.config.types import DURATION, HOLIDAYS, MAX_CATEGORY_LENGTH, Name, Seeds, Text, parse_wait
+from forecast.config.yaml12 import format_yaml_line, parse_yaml_value
 
 __all__ = [
     "Config",
     "DURATION",
     "DataConfig",
     "HOLIDAYS",
-    "LONGEST_CATEGORY",
+    "MAX_CATEGORY_LENGTH",
     "ModelConfig",
     "Name",
     "ScalingConfig",
@@ -39,19 +38,18 @@ __all__ = [
     "TrainingConfig",
     "TuningConfig",
     "WindowsConfig",
-    "calendar_columns",
-    "changed",
-    "checked",
-    "differences",
+    "change_config",
     "differing_sections",
-    "field_at",
+    "find_field",
+    "find_section",
+    "format_yaml_line",
     "load_config",
-    "name_of",
+    "name_after_file",
+    "name_calendar_columns",
+    "non_default_values",
     "parse_overrides",
+    "parse_wait",
+    "parse_yaml_value",
     "read_yaml",
-    "schema",
-    "seconds_of",
-    "section_of",
-    "yaml_line",
-    "yaml_value",
+    "validate_section",
 ]

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from forecast.config.schema import Config, Section, field_at, section_of
-from forecast.config.yaml12 import Loader, yaml_value
+from forecast.config.schema import Config, Section, find_field, find_section
+from forecast.config.yaml12 import Loader, parse_yaml_value
 from forecast.errors import ConfigError, did_you_mean, nearest
 
-DEEPEST = 20  # levels of nesting in a YAML file
+MAX_DEPTH = 20  # levels of nesting in a YAML file
 
 
 Kind = TypeVar("Kind", bound=Section)
@@ -33,17 +33,17 @@ def load_config(
     """
     path = Path(path)
     values, places, wrong = read_yaml(path)
-    values.setdefault("name", name_of(path))
+    values.setdefault("name", name_after_file(path))
     _resolve_path(values, path.parent)
     for key, value in (overrides or {}).items():
         _override(values, places, key, value, (origin or {}).get(key) or f"--set {key}={value}")
     _resolve_path(values, Path())
-    config = checked(Config, values, places, wrong)
+    config = validate_section(Config, values, places, wrong)
     config._places.update(places)
     return config
 
 
-def changed(config: Config, values: Mapping[str, object]) -> Config:
+def change_config(config: Config, values: Mapping[str, object]) -> Config:
     """A config with other values of some keys, which are dotted.
 
     Raises:
@@ -53,17 +53,17 @@ def changed(config: Config, values: Mapping[str, object]) -> Config:
     places: dict[str, str] = {}
     for key, value in values.items():
         _override(whole, places, key, value, f"{key}={value}")
-    other = checked(Config, whole, places, [])
+    other = validate_section(Config, whole, places, [])
     other._places.update(config._places | places)
     return other
 
 
-def name_of(path: Path) -> str:
+def name_after_file(path: Path) -> str:
     """What is called after a file."""
     return re.sub(r"[^\w.-]", "-", path.stem).lstrip("-.") or "run"
 
 
-def checked(kind: type[Kind], values: dict[str, Any], places: Mapping[str, str], wrong: list[ConfigError]) -> Kind:
+def validate_section(kind: type[Kind], values: dict[str, Any], places: Mapping[str, str], wrong: list[ConfigError]) -> Kind:
     """The values of a file as a section of a kind.
 
     Raises:
@@ -78,7 +78,7 @@ def checked(kind: type[Kind], values: dict[str, Any], places: Mapping[str, str],
         # A key that is misspelt is not told to be missing, too.
         wrong = wrong + [_explain(item, places, kind) for item in items if item["type"] != "missing" or item["loc"] not in meant]
     if wrong:
-        raise ConfigError.together(wrong)
+        raise ConfigError.combine(wrong)
     return section
 
 
@@ -117,12 +117,12 @@ def parse_overrides(options: list[str]) -> dict[str, object]:
             wrong.append(ConfigError(f"--set {option} has no key and value.", "Write for example --set training.epochs=5."))
             continue
         try:
-            overrides[key.strip()] = yaml_value(text)
+            overrides[key.strip()] = parse_yaml_value(text)
         except yaml.YAMLError:
             remedy = "Quote it for the shell: --set model.units='[64, 32]'."
             wrong.append(ConfigError(f"--set {option}: the value is not YAML.", remedy))
     if wrong:
-        raise ConfigError.together(wrong)
+        raise ConfigError.combine(wrong)
     return overrides
 
 
@@ -158,7 +158,7 @@ def _check_plain(text: str, path: Path) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         tag = getattr(event, "tag", None)
         found = "uses a YAML alias" if isinstance(event, yaml.AliasEvent) else f"uses the YAML tag {tag!r:.60}" if tag else None
-        found = "is nested too deep to be a config" if depth > DEEPEST else found
+        found = "is nested too deep to be a config" if depth > MAX_DEPTH else found
         if found:
             mark = event.start_mark
             raise ConfigError(f"{found}.", "Write plain keys and values.", f"{path}:{mark.line + 1}:{mark.column + 1}")
@@ -189,14 +189,14 @@ def _override(values: dict[str, Any], places: dict[str, str], key: str, value: o
 
 def _section_at(location: tuple[str | int, ...], root: type[Section]) -> type[Section]:
     """The section that a key is in."""
-    field = field_at(location[:-1], root)
-    return section_of(field.annotation) if field else root
+    field = find_field(location[:-1], root)
+    return find_section(field.annotation) if field else root
 
 
 def _nearest_key(location: tuple[str | int, ...], root: type[Section]) -> str:
     """A hint for an unknown key: a near name in its section, or the same name in another section."""
     section, name = _section_at(location, root), str(location[-1])
-    sections = {home: section_of(field.annotation) for home, field in root.model_fields.items()}
+    sections = {home: find_section(field.annotation) for home, field in root.model_fields.items()}
     elsewhere = [f"{home}.{name}" for home, inner in sections.items() if inner and name in inner.model_fields]
     if elsewhere and not nearest(name, section.model_fields):
         return f"Did you mean `{elsewhere[0]}`?"
@@ -213,8 +213,8 @@ def _explain(item: Mapping[str, Any], places: Mapping[str, str], root: type[Sect
     place = places.get(key) or places.get(parent) or places.get("", "")
     if item["type"] == "extra_forbidden":
         return ConfigError(f"unknown key `{key}`.", _nearest_key(location, root), place)
-    field = field_at(location, root)
-    section = section_of(field.annotation) if field else None
+    field = find_field(location, root)
+    section = find_section(field.annotation) if field else None
     meaning = (field.description if field else None) or (section.__doc__.rstrip(".") if section else "")
     remedy = f"{location[-1] if isinstance(location[-1], str) else location[-2]}: {meaning}." if meaning else ""
     if item["type"] == "missing":

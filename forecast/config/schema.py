@@ -138,7 +138,7 @@ class DataConfig(Section):
             raise ValueError(
                 f"a target or covariate cannot be called {reserved.pop()!r}, which is a column of every result; rename it"
             )
-        if double := set(calendar_columns(self.calendar)) & {*self.values, *self.static}:
+        if double := set(name_calendar_columns(self.calendar)) & {*self.values, *self.static}:
             raise ValueError(f"data.calendar adds a column {double.pop()!r}, which the file already has; rename it in the file")
         return self
 
@@ -154,7 +154,7 @@ class DataConfig(Section):
         return [*self.target, *self.past_covariates, *self.known_covariates]
 
     @property
-    def needed_known(self) -> list[str]:
+    def required_known_covariates(self) -> list[str]:
         """The known covariates that must be given over the horizon: those that `missing_known` does not name."""
         return [name for name in self.known_covariates if name not in self.missing_known]
 
@@ -166,18 +166,18 @@ class DataConfig(Section):
     @property
     def channels(self) -> list[str]:
         """What a network sees of each step: `values`, then the calendar's columns."""
-        return [*self.values, *calendar_columns(self.calendar)]
+        return [*self.values, *name_calendar_columns(self.calendar)]
 
     @property
     def known_channels(self) -> int:
         """How many of the channels, the last ones, are known over the horizon."""
-        return len(self.known_covariates) + len(calendar_columns(self.calendar))
+        return len(self.known_covariates) + len(name_calendar_columns(self.calendar))
 
 
-def calendar_columns(names: list[str]) -> list[str]:
+def name_calendar_columns(names: list[str]) -> list[str]:
     """The names of the columns that a calendar is made of.
 
-    >>> calendar_columns(["hour", "holidays(DE)"])
+    >>> name_calendar_columns(["hour", "holidays(DE)"])
     ['hour_sin', 'hour_cos', 'holiday_DE']
     """
     columns = []
@@ -439,7 +439,7 @@ class Config(Section):
         """The seed of each network to train."""
         return self.training.seeds or [self.seed]
 
-    def place(self, key: str) -> str:
+    def locate(self, key: str) -> str:
         """Where `key` was set: `file:line:column`, the option, or the file alone where the default holds."""
         return self._places.get(key) or self._places.get("", "")
 
@@ -457,13 +457,13 @@ def schema() -> dict:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema(), "title": "forecast config"}
 
 
-def differences(section: Section, prefix: str = "") -> dict[str, object]:
+def non_default_values(section: Section, prefix: str = "") -> dict[str, object]:
     """The keys of a config, dotted, that are not at their default, with their values."""
     found: dict[str, object] = {}
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, Section):
-            found |= differences(value, f"{prefix}{name}.")
+            found |= non_default_values(value, f"{prefix}{name}.")
         elif field.is_required() or value != field.default:
             found[prefix + name] = value
     return found
@@ -475,7 +475,7 @@ def differing_sections(one: Config, other: Config) -> list[str]:
     return [name for name in bearing if getattr(one, name) != getattr(other, name)]
 
 
-def field_at(location: tuple[str | int, ...], root: type[Section] = Config) -> Any:
+def find_field(location: tuple[str | int, ...], root: type[Section] = Config) -> Any:
     """The pydantic field that a path such as ("training", "epochs") names, or None."""
     section: Any = root
     field = None
@@ -485,11 +485,11 @@ def field_at(location: tuple[str | int, ...], root: type[Section] = Config) -> A
         if section is None or name not in section.model_fields:
             return None
         field = section.model_fields[name]
-        section = section_of(field.annotation)
+        section = find_section(field.annotation)
     return field
 
 
-def section_of(annotation: object) -> type[Section] | None:
+def find_section(annotation: object) -> type[Section] | None:
     """The section class in a field's annotation (`X` or `X | None`), or None where the field is a value."""
     choices = [annotation, *getattr(annotation, "__args__", ())]
     return next((c for c in choices if isinstance(c, type) and issubclass(c, Section)), None)

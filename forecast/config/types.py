@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 HOLIDAYS = re.compile(r"holidays\(([A-Z]{2})\)")
 CALENDAR = re.compile(rf"hour|day_of_week|day_of_month|month|week|{HOLIDAYS.pattern}")
-LONGEST_CATEGORY = 200  # characters of a static category's text
+MAX_CATEGORY_LENGTH = 200  # characters of a static category's text
 WAIT = re.compile(r"([1-9][0-9]{0,8})\s*(s|min|m|h|d)")
 DURATION = re.compile(r"([1-9][0-9]{0,8})\s*(s|min|h|d|w|mo|y)")
 
@@ -140,14 +140,14 @@ def _span(value: dict) -> dict:
 
 
 def _wait(value: str) -> str:
-    seconds_of(value)
+    parse_wait(value)
     return value
 
 
-def seconds_of(text: str) -> int:
+def parse_wait(text: str) -> int:
     """What a waiting time such as 10m lasts.
 
-    >>> seconds_of("10m")
+    >>> parse_wait("10m")
     600
     """
     found = WAIT.fullmatch(text)

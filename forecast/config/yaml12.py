@@ -36,19 +36,19 @@ class Dumper(yaml.SafeDumper):
     yaml_implicit_resolvers = Loader.yaml_implicit_resolvers
 
 
-def yaml_value(text: str) -> object:
+def parse_yaml_value(text: str) -> object:
     """What a line of YAML says.
 
-    >>> yaml_value("[a, '09', 1e-3]")
+    >>> parse_yaml_value("[a, '09', 1e-3]")
     ['a', '09', 0.001]
     """
     return yaml.load(text, Loader=Loader)  # noqa: S506 - Loader is a SafeLoader
 
 
-def yaml_line(value: object) -> str:
+def format_yaml_line(value: object) -> str:
     """A value as YAML on one line, quoted where `load_config` would take it for something else.
 
-    >>> yaml_line(["a", "09", 1.5])
+    >>> format_yaml_line(["a", "09", 1.5])
     "[a, '09', 1.5]"
     """
     readable = str(value).isprintable()  # line breaks of other alphabets would not survive unescaped

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from forecast.config import HOLIDAYS, calendar_columns
+from forecast.config import HOLIDAYS, name_calendar_columns
 from forecast.errors import check_installed
 
 
-def calendar_features(stamps: pd.DatetimeIndex, names: list[str]) -> dict[str, np.ndarray]:
+def make_calendar_features(stamps: pd.DatetimeIndex, names: list[str]) -> dict[str, np.ndarray]:
     """Columns `(rows,)` by name: a sine and a cosine for each cycle, 0 or 1 for holidays.
 
     names: keys of `CYCLES`, or `holidays(DE)` with the code of a country.
@@ -24,7 +24,7 @@ def calendar_features(stamps: pd.DatetimeIndex, names: list[str]) -> dict[str, n
         else:
             angle = 2 * np.pi * CYCLES[name](stamps)
             values += [np.sin(angle), np.cos(angle)]
-    return dict(zip(calendar_columns(names), values, strict=True))
+    return dict(zip(name_calendar_columns(names), values, strict=True))
 
 
 def hour(stamps: pd.DatetimeIndex) -> np.ndarray:

@@ -10,18 +10,18 @@ import pandas as pd
 
 from forecast.config import DataConfig
 from forecast.data.readers import Rows
-from forecast.data.timestamps import steps_between, ticks_from
+from forecast.data.timestamps import estimate_steps_between, make_ticks
 from forecast.errors import DataError, first_few
 
 Record = list[dict]
-END_SERIES = "Remove the rows after each series' last measured value. Pass their known covariates with `predict --future`."
-MOST_RANGES = 1000  # filled ranges that a record names; the count is always whole
+TRIM_SERIES = "Remove the rows after each series' last measured value. Pass their known covariates with `predict --future`."
+MAX_RANGES = 1000  # filled ranges that a record names; the count is always whole
 
 
-def told(record: Record) -> list[str]:
+def describe_repairs(record: Record) -> list[str]:
     """A sentence for each repair.
 
-    >>> told([{"what": "missing values", "policy": "forward", "cells": 3, "ranges": []}, {"what": "sorted", "rows": 9}])
+    >>> describe_repairs([{"what": "missing values", "policy": "forward", "cells": 3}, {"what": "sorted", "rows": 9}])
     ['missing values: 3 (forward)', 'sorted: 9']
     """
     amounts = [repair.get("cells") or repair["rows"] for repair in record]
@@ -41,7 +41,7 @@ def sort_rows(rows: Rows, record: Record) -> Rows:
     return rows[order]
 
 
-def without_future(rows: Rows, config: DataConfig, record: Record) -> tuple[Rows, Rows]:
+def split_off_future(rows: Rows, config: DataConfig, record: Record) -> tuple[Rows, Rows]:
     """The rows up to the last measured one of all series, and those after it, which hold known covariates of the future only."""
     none = rows[:0]
     if not config.known_covariates:
@@ -57,7 +57,7 @@ def without_future(rows: Rows, config: DataConfig, record: Record) -> tuple[Rows
     return rows[~future], rows[future]
 
 
-def check_ends(rows: Rows, config: DataConfig, source: str) -> None:
+def check_series_ends(rows: Rows, config: DataConfig, source: str) -> None:
     """Refuse series that are no longer measured while their known covariates go on, unless a policy can fill the rest.
 
     Raises:
@@ -77,7 +77,7 @@ def check_ends(rows: Rows, config: DataConfig, source: str) -> None:
             tail += span.stop - row - 1
     if examples:
         found = f"{tail} rows follow the last measured values of {len(examples)} series: {first_few(examples)}."
-        raise DataError(found, END_SERIES, f"{source}:{places[0]}")
+        raise DataError(found, TRIM_SERIES, f"{source}:{places[0]}")
 
 
 def merge_duplicates(rows: Rows, config: DataConfig, source: str, record: Record) -> Rows:
@@ -133,9 +133,9 @@ def fill_timestamps(rows: Rows, freq: str, config: DataConfig, record: Record) -
 
 def _ticks(rows: Rows, freq: str) -> pd.DatetimeIndex:
     """Every tick from the first to the last row of one series; of at most a hundred per row, or the freq is not theirs."""
-    if steps_between(rows.timestamps[0], rows.timestamps[-1], freq) > 100 * len(rows) + 100:
+    if estimate_steps_between(rows.timestamps[0], rows.timestamps[-1], freq) > 100 * len(rows) + 100:
         return rows.timestamps
-    return ticks_from(rows.timestamps[0], freq, rows.timestamps[-1])
+    return make_ticks(rows.timestamps[0], freq, rows.timestamps[-1])
 
 
 def fill_values(rows: Rows, config: DataConfig, season_length: int, source: str, record: Record) -> tuple[Rows, np.ndarray]:
@@ -152,7 +152,7 @@ def fill_values(rows: Rows, config: DataConfig, season_length: int, source: str,
     for column in np.flatnonzero(empty.all(axis=0)):
         raise DataError(f"`{config.values[column]}` has no values at all.", "Name another column in `data.target`.", source)
     if config.missing_values == "error":
-        refuse_empty(rows, empty, config, source)
+        refuse_empty_cells(rows, empty, config, source)
     keep = np.ones(len(rows), dtype=bool)
     values = rows.values.copy()
     ranges: list[dict] = []
@@ -175,7 +175,7 @@ def fill_values(rows: Rows, config: DataConfig, season_length: int, source: str,
     if cells:
         longest = max(gap["steps"] for gap in ranges)
         filled = {"what": "missing values", "policy": config.missing_values, "cells": cells, "longest": longest}
-        record.append(filled | {"ranges": ranges[:MOST_RANGES]})
+        record.append(filled | {"ranges": ranges[:MAX_RANGES]})
     kept = rows[keep]
     return Rows(kept.number, kept.series, kept.series_ids, kept.timestamps, values[keep]), empty[keep]
 
@@ -191,7 +191,7 @@ def _filled(values: np.ndarray, policy: str, season_length: int) -> np.ndarray:
     return filled
 
 
-def refuse_empty(rows: Rows, empty: np.ndarray, config: DataConfig, source: str) -> None:
+def refuse_empty_cells(rows: Rows, empty: np.ndarray, config: DataConfig, source: str) -> None:
     """Raise a `DataError` that names the first empty cells of a column; empty: `(rows, columns)`."""
     column = int(np.flatnonzero(empty.any(axis=0))[0])
     bad = np.flatnonzero(empty[:, column])
@@ -223,7 +223,7 @@ def _check_gaps(gaps: list[tuple[int, int]], rows: Rows, column: int, config: Da
         remedy = f"Start or end the data elsewhere, or set data.max_gap: {longest} to fill them all the same."
         raise DataError(
             f"`{name}` has {len(long)} gaps longer than data.max_gap of {config.max_gap} steps: {first_few(examples)}.",
-            END_SERIES if config.known_covariates and long[-1][1] == len(rows) else remedy,
+            TRIM_SERIES if config.known_covariates and long[-1][1] == len(rows) else remedy,
             f"{source}:{rows.number[long[0][0]]}",
         )
     if config.missing_values == "interpolate" and gaps and gaps[-1][1] == len(rows):

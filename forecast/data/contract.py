@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
 
-def contract(panel: Panel) -> dict:
+def make_contract(panel: Panel) -> dict:
     """What the data was, as plain JSON values: hash, size, spacing, zone, ranges, and what was done to which rows."""
     columns = zip(panel.file_columns, panel.values.T, panel.filled.T, strict=False)
     return {
@@ -82,7 +82,7 @@ class Contract(BaseModel, strict=True):
         return sum(counts) if counts and None not in counts else None
 
 
-def compare(panel: Panel, known: Contract) -> list[str]:
+def compare_with_contract(panel: Panel, known: Contract) -> list[str]:
     """What is odd about newer rows beside the contract of the training data; a sentence each, with numbers.
 
     Raises:
@@ -92,10 +92,10 @@ def compare(panel: Panel, known: Contract) -> list[str]:
     still = [
         f"`{name}` is {values[0]:g} in every row." for name, values in columns.items() if len(values) > 1 and np.ptp(values) == 0
     ]
-    return compare_values(columns, known, panel.source) + still + _odd_times(panel, known)
+    return compare_values_with_contract(columns, known, panel.source) + still + _odd_times(panel, known)
 
 
-def compare_values(columns: Mapping[str, ArrayLike], known: Contract, source: str) -> list[str]:
+def compare_values_with_contract(columns: Mapping[str, ArrayLike], known: Contract, source: str) -> list[str]:
     """What is odd about values of columns, NaN left out, beside the contract of the training data.
 
     Raises:
@@ -130,7 +130,7 @@ def _odd_values(name: str, values: np.ndarray, told: _Column, source: str) -> li
 def _odd_times(panel: Panel, known: Contract) -> list[str]:
     import pandas as pd
 
-    from forecast.data.timestamps import steps_between, ticks_from
+    from forecast.data.timestamps import estimate_steps_between, make_ticks
 
     last, begun, ends = pd.Timestamp(known.last_timestamp), panel.timestamps.min(), panel.timestamps.max()
     if (last.tz is None) != (begun.tz is None):
@@ -145,6 +145,6 @@ def _odd_times(panel: Panel, known: Contract) -> list[str]:
         return [f"the rows end at {ends}, before the training data's end at {last}: this forecasts the past."]
     if begun <= last:
         return []
-    rough = steps_between(last, begun, panel.freq) - 1
-    gap = len(ticks_from(last, panel.freq, begun)) - 2 if rough < 10**6 else int(rough)
+    rough = estimate_steps_between(last, begun, panel.freq) - 1
+    gap = len(make_ticks(last, panel.freq, begun)) - 2 if rough < 10**6 else int(rough)
     return [f"{gap} steps are missing between the training data's end at {last} and the first row at {begun}."] if gap > 0 else []

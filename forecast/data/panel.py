@@ -10,10 +10,10 @@ import pandas as pd
 
 from forecast.config import DataConfig
 from forecast.data import cleaning as repairs
-from forecast.data.calendar import calendar_features
-from forecast.data.readers import Rows, Static, read_rows
+from forecast.data.calendar import make_calendar_features
+from forecast.data.readers import Rows, StaticCovariates, read_rows
 from forecast.data.resampling import FIXED_GRID, Grid, resample
-from forecast.data.timestamps import check_freq, check_spacing, infer_freq, season_of, steps_in, ticks_from
+from forecast.data.timestamps import check_freq, check_spacing, choose_season_length, duration_to_steps, infer_freq, make_ticks
 from forecast.errors import DataError
 from forecast.storage import sha256_of
 
@@ -23,7 +23,7 @@ class Panel:
     """One or many series as one matrix: the rows `offsets[i]` to `offsets[i + 1]` (exclusive) are series i, in time order.
 
     values: float64 `(rows, channels)` in the units of the file: targets, past covariates, known covariates, calendar.
-    columns: the names of all channels; the last `known` of them are known over the horizon, too.
+    columns: the names of all channels; the last `known_channels` of them are known over the horizon, too.
     filled: bool `(rows, channels)`, the cells that the file does not hold.
     timestamps: `(rows,)`, `freq` apart within a series.
     record: what was done to the rows of the file.
@@ -37,13 +37,13 @@ class Panel:
     targets: list[str]
     freq: str
     columns: list[str]
-    known: int
+    known_channels: int
     calendar: list[str]  # the last columns, which no file holds
     source: str  # the file, for messages
-    static: Static
+    static: StaticCovariates
     record: repairs.Record = field(default_factory=list)
     sha256: str = ""  # of the file as it was read
-    told_ahead: pd.DataFrame | None = None  # known covariates of the future that the file holds, by series and timestamp
+    future_covariates: pd.DataFrame | None = None  # known covariates of the future that the file holds, by series and timestamp
     resample_origin: str | None = None  # where the steps of `data.resample` begin; see `Grid`
 
     @property
@@ -66,9 +66,9 @@ class Panel:
         """Every tick from the first to the last timestamp of any series."""
         if len(self.series_ids) == 1:
             return self.timestamps
-        return ticks_from(self.timestamps.min(), self.freq, self.timestamps.max())
+        return make_ticks(self.timestamps.min(), self.freq, self.timestamps.max())
 
-    def only(self, kept: np.ndarray) -> Panel:
+    def select(self, kept: np.ndarray) -> Panel:
         """The series whose numbers are in `kept`, in that order."""
         rows = np.concatenate([np.arange(self.offsets[series], self.offsets[series + 1]) for series in kept])
         return replace(
@@ -81,14 +81,14 @@ class Panel:
             static=self.static[kept],
         )
 
-    def ahead(self, steps: int) -> pd.DatetimeIndex:
+    def future_timestamps(self, steps: int) -> pd.DatetimeIndex:
         """The timestamps of the first `steps` steps after the last row of every series, one series after the other."""
-        stamps = [self.future(series, steps) for series in range(len(self.series_ids))]
+        stamps = [self.timestamps_after(series, steps) for series in range(len(self.series_ids))]
         return stamps[0].append(stamps[1:])
 
-    def future(self, series: int, steps: int) -> pd.DatetimeIndex:
+    def timestamps_after(self, series: int, steps: int) -> pd.DatetimeIndex:
         """The timestamps of the first `steps` steps after the last row of a series."""
-        return ticks_from(self.timestamps[self.offsets[series + 1] - 1], self.freq, periods=steps + 1)[1:]
+        return make_ticks(self.timestamps[self.offsets[series + 1] - 1], self.freq, periods=steps + 1)[1:]
 
 
 def read_panel(config: DataConfig, path: str | Path | None = None, grid: Grid = FIXED_GRID) -> Panel:
@@ -100,11 +100,11 @@ def read_panel(config: DataConfig, path: str | Path | None = None, grid: Grid = 
         DataError: the file cannot be used as it is and the config's policies do not say what to do about it.
     """
     path = Path(path or config.path)
-    panel = repaired(*read_rows(config, path), config, str(path), grid)
+    panel = build_panel(*read_rows(config, path), config, str(path), grid)
     return replace(panel, sha256=sha256_of(path))
 
 
-def repaired(rows: Rows, static: Static, config: DataConfig, source: str, grid: Grid = FIXED_GRID) -> Panel:
+def build_panel(rows: Rows, static: StaticCovariates, config: DataConfig, source: str, grid: Grid = FIXED_GRID) -> Panel:
     """The panel of the rows of a file, which are repaired and checked as the config's policies say.
 
     Raises:
@@ -113,8 +113,8 @@ def repaired(rows: Rows, static: Static, config: DataConfig, source: str, grid: 
     record: repairs.Record = []
     rows = repairs.sort_rows(rows, record)
     every = rows
-    rows, ahead = repairs.without_future(rows, config, record)
-    repairs.check_ends(rows, config, source)
+    rows, ahead = repairs.split_off_future(rows, config, record)
+    repairs.check_series_ends(rows, config, source)
     rows = repairs.merge_duplicates(rows, config, source, record)
     rows = resample(rows, config, source, record, grid)
     ends = rows.timestamps[rows.offsets[1:] - 1]
@@ -123,11 +123,11 @@ def repaired(rows: Rows, static: Static, config: DataConfig, source: str, grid: 
     rows = repairs.fill_timestamps(rows, freq, config, record)
     check_spacing(rows.timestamps, rows.offsets[:-1], freq, rows.number, source, config.resample is not None)
     max_gap, season = (
-        steps_in(value, freq, f"data.{key}", source) if isinstance(value, str) else value
-        for key, value in (("max_gap", config.max_gap), ("season_length", season_of(config, freq)))
+        duration_to_steps(value, freq, f"data.{key}", source) if isinstance(value, str) else value
+        for key, value in (("max_gap", config.max_gap), ("season_length", choose_season_length(config, freq)))
     )
     rows, filled = repairs.fill_values(rows, config.model_copy(update={"max_gap": max_gap}), season, source, record)
-    calendar = calendar_features(rows.timestamps, config.calendar)
+    calendar = make_calendar_features(rows.timestamps, config.calendar)
     values = np.column_stack([rows.values, *calendar.values()]) if calendar else rows.values
     filled = np.column_stack([filled, np.zeros((len(filled), len(calendar)), dtype=bool)]) if calendar else filled
     return Panel(
@@ -139,12 +139,12 @@ def repaired(rows: Rows, static: Static, config: DataConfig, source: str, grid: 
         targets=list(config.target),
         freq=freq,
         columns=config.channels,
-        known=config.known_channels,
+        known_channels=config.known_channels,
         calendar=list(calendar),
         source=source,
         static=static,
         record=record,
-        told_ahead=_told_ahead(every if config.resample else ahead, ends, config, source, grid) if len(ahead) else None,
+        future_covariates=_told_ahead(every if config.resample else ahead, ends, config, source, grid) if len(ahead) else None,
         resample_origin=grid.origin if config.resample else None,
     )
 
@@ -152,29 +152,29 @@ def repaired(rows: Rows, static: Static, config: DataConfig, source: str, grid: 
 def _told_ahead(rows: Rows, ends: pd.DatetimeIndex, config: DataConfig, source: str, grid: Grid) -> pd.DataFrame:
     """Return the known covariates after the end of each series; the first step after it may hold measured rows, too."""
     rows = replace(rows, values=rows.values[:, len(config.values) - len(config.known_covariates) :])
-    told = known_ahead(rows, config, source, grid)
+    told = clean_future_covariates(rows, config, source, grid)
     end = ends[pd.Index(rows.series_ids).get_indexer(told.index.get_level_values(0))]
     return told[told.index.get_level_values(1) > end]
 
 
-def known_only(config: DataConfig) -> DataConfig:
+def known_covariates_as_targets(config: DataConfig) -> DataConfig:
     """To read the known covariates of a file as if they were its targets, and nothing else."""
     others = dict.fromkeys(("past_covariates", "known_covariates", "static_covariates", "static_categories"), [])
     return config.model_copy(update={"target": config.known_covariates, **others})
 
 
-def known_ahead(rows: Rows, config: DataConfig, source: str, grid: Grid) -> pd.DataFrame:
+def clean_future_covariates(rows: Rows, config: DataConfig, source: str, grid: Grid) -> pd.DataFrame:
     """Rows of known covariates, repaired as all rows are, by series and timestamp; empty cells stay NaN."""
     present, codes = np.unique(rows.series, return_inverse=True)
     ids = [rows.series_ids[series] for series in present]
-    only = known_only(config)
+    only = known_covariates_as_targets(config)
     rows = repairs.sort_rows(replace(rows, series=codes.astype(np.int32), series_ids=ids), [])
     rows = resample(repairs.merge_duplicates(rows, only, source, []), only, source, [], grid)
     index = pd.MultiIndex.from_arrays([np.array(ids)[rows.series], rows.timestamps])
     return pd.DataFrame(rows.values, columns=config.known_covariates, index=index)
 
 
-def check_moves(panel: Panel) -> None:
+def check_target_not_constant(panel: Panel) -> None:
     """No target is constant over the whole file."""
     still = [name for name, column in zip(panel.targets, panel.target_values.T, strict=True) if np.ptp(column) == 0]
     if still:

@@ -15,23 +15,23 @@ from typing import TextIO
 import numpy as np
 import pandas as pd
 
-from forecast.config import LONGEST_CATEGORY, DataConfig
-from forecast.data.timestamps import choose_format, localize, parse_parts, parse_timestamps
+from forecast.config import MAX_CATEGORY_LENGTH, DataConfig
+from forecast.data.timestamps import choose_date_format, localize, parse_parts, parse_timestamps
 from forecast.errors import DataError, did_you_mean, first_few
-from forecast.storage import tell_read
+from forecast.storage import report_read
 
 EMPTY = ["", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None"]  # cells that hold no value; of a series id only ""
-LARGEST = 1e30  # beyond it, sums of squares no longer fit into the float32 of networks
+MAX_VALUE = 1e30  # beyond it, sums of squares no longer fit into the float32 of networks
 PARQUET = {".parquet", ".pq"}
 DELIMITERS = (",", ";", "\t", "|")
 UNWRITABLE = re.compile(r"[\r\x00]")  # what a name cannot hold, since it would not be the same after a CSV file
 UNNAMED = re.compile(r"\s*|Unnamed: \d+")  # a blank cell of the header, and what pandas calls an empty one
-HEADER_ROWS = 2  # row numbers are those of a spreadsheet or editor: the header is row 1, the first values row 2
+FIRST_DATA_ROW = 2  # row numbers are those of a spreadsheet or editor: the header is row 1, the first values row 2
 CHUNK = 200_000  # rows held as text at once
 
 
 @dataclass(frozen=True)
-class Static:
+class StaticCovariates:
     """What stays the same in all rows of a series.
 
     numbers: `(series, static covariates)` float64 in the units of the file; categories: `(series, static categories)` of text.
@@ -41,12 +41,12 @@ class Static:
     categories: np.ndarray
 
     @classmethod
-    def none(cls, series: int) -> Static:
+    def empty(cls, series: int) -> StaticCovariates:
         """Of series that have nothing static."""
         return cls(np.zeros((series, 0)), np.zeros((series, 0), dtype=object))
 
-    def __getitem__(self, chosen: np.ndarray) -> Static:
-        return Static(self.numbers[chosen], self.categories[chosen])
+    def __getitem__(self, chosen: np.ndarray) -> StaticCovariates:
+        return StaticCovariates(self.numbers[chosen], self.categories[chosen])
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Rows:
         return [slice(int(begin), int(end)) for begin, end in pairwise(self.offsets)]
 
 
-def read_rows(config: DataConfig, path: Path) -> tuple[Rows, Static]:
+def read_rows(config: DataConfig, path: Path) -> tuple[Rows, StaticCovariates]:
     """Read the columns that `config` names.
 
     Raises:
@@ -87,15 +87,15 @@ def read_rows(config: DataConfig, path: Path) -> tuple[Rows, Static]:
     """
     reader = _Reader(config, path)
     try:
-        with readable(path, config.encoding):
+        with translate_read_errors(path, config.encoding):
             chunks = [reader.read(table) for table in _tables(config, path)]
     finally:
-        tell_read(path, 1.0)
+        report_read(path, 1.0)
     return reader.join(chunks)
 
 
 @contextlib.contextmanager
-def readable(path: Path, encoding: str = "utf-8") -> Iterator[None]:
+def translate_read_errors(path: Path, encoding: str = "utf-8") -> Iterator[None]:
     """Turns what pandas and the system say of a file that cannot be read into a `DataError`."""
     try:
         yield
@@ -112,14 +112,14 @@ def readable(path: Path, encoding: str = "utf-8") -> Iterator[None]:
         ) from None
 
 
-def header_of(path: Path, encoding: str, delimiter: str | None, wanted: list[str]) -> tuple[list[str], str]:
+def read_header(path: Path, encoding: str, delimiter: str | None, wanted: list[str]) -> tuple[list[str], str]:
     """The names in the first row of a CSV file, and the delimiter: the given one, or the one that finds the wanted columns.
 
     Raises:
         DataError: the file is empty.
     """
     marks = [delimiter] if delimiter else DELIMITERS
-    with open(path, encoding=codec_of(encoding), newline="") as file:
+    with open(path, encoding=codec_name(encoding), newline="") as file:
         if not file.readline().strip():
             raise DataError("the file is empty or begins with an empty row.", "Give a file with a header row.", str(path))
         cells = {mark: _first_rows(file, mark) for mark in marks}
@@ -138,16 +138,16 @@ def _first_rows(file: TextIO, delimiter: str) -> tuple[list[str], list[str]]:
     return next(reader, []), next(reader, [])
 
 
-def columns_of(config: DataConfig, path: Path) -> list[str]:
+def read_column_names(config: DataConfig, path: Path) -> list[str]:
     """The names of the columns of a CSV or Parquet file.
 
     Raises:
         DataError: the file cannot be read.
     """
-    with readable(path, config.encoding):
+    with translate_read_errors(path, config.encoding):
         if path.suffix.lower() in PARQUET:
             return list(read_parquet(path).columns)
-        return header_of(path, config.encoding, config.delimiter, config.timestamp)[0]
+        return read_header(path, config.encoding, config.delimiter, config.timestamp)[0]
 
 
 def read_parquet(path: Path, wanted: list[str] | None = None) -> pd.DataFrame:
@@ -160,7 +160,7 @@ def read_parquet(path: Path, wanted: list[str] | None = None) -> pd.DataFrame:
     return table.set_axis(table.columns.map(str), axis=1)
 
 
-def codec_of(encoding: str) -> str:
+def codec_name(encoding: str) -> str:
     """Python's name of an encoding; UTF-8 with or without a byte order mark."""
     return "utf-8-sig" if encoding.lower().replace("_", "-") in {"utf-8", "utf8"} else encoding
 
@@ -173,24 +173,26 @@ def _tables(config: DataConfig, path: Path) -> Iterator[pd.DataFrame]:
         _check_columns(list(table.columns), config, path)
         yield table
         return
-    header, delimiter = header_of(path, config.encoding, config.delimiter, wanted)
+    header, delimiter = read_header(path, config.encoding, config.delimiter, wanted)
     _check_columns(header, config, path)
     names = [*(config.series_id or []), *config.static_categories]  # "NA" may be one, such as North America
     as_text = [*names, *(config.timestamp if len(config.timestamp) == 1 else [])]
-    as_text += [*value_columns(config, header), *config.static_covariates] if config.decimal != "." or config.thousands else []
+    as_text += (
+        [*find_value_columns(config, header), *config.static_covariates] if config.decimal != "." or config.thousands else []
+    )
     size = max(1, path.stat().st_size)
-    with open(path, encoding=codec_of(config.encoding), newline="") as file:
+    with open(path, encoding=codec_name(config.encoding), newline="") as file:
         pieces = pd.read_csv(
             file, sep=delimiter, chunksize=CHUNK, skip_blank_lines=False, dtype=dict.fromkeys(as_text, str),
             keep_default_na=False, na_values={name: [""] if name in names else EMPTY for name in header},
         )  # fmt: skip
         for table in pieces:
             check_width(table, path)
-            tell_read(path, file.buffer.tell() / size)
+            report_read(path, file.buffer.tell() / size)
             yield table
 
 
-def value_columns(config: DataConfig, header: list[str]) -> list[str]:
+def find_value_columns(config: DataConfig, header: list[str]) -> list[str]:
     """The columns that hold values: targets and covariates, or in a wide file all but the timestamp's."""
     return [name for name in header if name not in config.timestamp] if config.wide else config.values
 
@@ -199,13 +201,13 @@ def check_width(table: pd.DataFrame, path: Path) -> None:
     """No row is wider than the header: pandas makes an index of surplus cells."""
     if not isinstance(table.index, pd.RangeIndex):
         found = "the rows have more cells than the header."
-        raise DataError(found, "Name each column; numbers with commas need quotes.", f"{path}:{HEADER_ROWS}")
+        raise DataError(found, "Name each column; numbers with commas need quotes.", f"{path}:{FIRST_DATA_ROW}")
 
 
-def series_id_of(text: str) -> str:
+def clean_series_id(text: str) -> str:
     """Return the series id that a cell, a header or a file name stands for: the text without the blanks around it.
 
-    >>> series_id_of(" north ")
+    >>> clean_series_id(" north ")
     'north'
     """
     return text.strip()
@@ -224,7 +226,7 @@ def _check_columns(present: list[str], config: DataConfig, path: Path) -> None:
     for name in dict.fromkeys(wanted):
         if wanted.count(name) > 1:
             errors.append(DataError(f"column `{name}` is used twice.", "Name each column once in `data:`.", str(path)))
-    series = [series_id_of(name) for name in value_columns(config, present)] if config.wide else []
+    series = [clean_series_id(name) for name in find_value_columns(config, present)] if config.wide else []
     for name, count in Counter([name for name in present if name in wanted] + series).items():
         if count > 1:
             errors.append(DataError(f"the header names `{name}` twice.", "Rename one of the two columns.", f"{path}:1"))
@@ -232,7 +234,7 @@ def _check_columns(present: list[str], config: DataConfig, path: Path) -> None:
             found = f"the name {name!r} holds a carriage return or a null character."
             errors.append(DataError(found, "Rename the column.", f"{path}:1"))
     if errors:
-        raise DataError.together(errors)
+        raise DataError.combine(errors)
 
 
 class _Reader:
@@ -243,12 +245,12 @@ class _Reader:
         self.date_format = config.date_format
         self.offsets: set[str] = set()
         self.static: list[pd.DataFrame] = []  # distinct rows of each piece: series, then what is static, and the row number
-        self.only_series = series_id_of(UNWRITABLE.sub(" ", Path(config.path).stem)) or "series"
+        self.only_series = clean_series_id(UNWRITABLE.sub(" ", Path(config.path).stem)) or "series"
         self.aware: bool | None = None  # whether timestamps have UTC offsets; all or none
 
     def read(self, table: pd.DataFrame) -> tuple[np.ndarray, pd.Series | None, pd.Series, np.ndarray]:
         """Row numbers, ids, timestamps and values of a piece, without its fully empty rows."""
-        self.values = value_columns(self.config, list(table.columns))
+        self.values = find_value_columns(self.config, list(table.columns))
         table = table[table.notna().any(axis=1)]
         if not self.values:
             raise DataError("no column but the timestamp's.", "A wide file has a column for each series.", str(self.path))
@@ -262,13 +264,13 @@ class _Reader:
             )  # rows of the future need not repeat them
             self.static.append(self._static(table[given], ids if ids is None else ids[given]))
         return (
-            (table.index.to_numpy() + HEADER_ROWS).astype(np.int32),
+            (table.index.to_numpy() + FIRST_DATA_ROW).astype(np.int32),
             ids,
             self._timestamps(table[self.config.timestamp]),
             values,
         )
 
-    def join(self, chunks: list[tuple]) -> tuple[Rows, Static]:
+    def join(self, chunks: list[tuple]) -> tuple[Rows, StaticCovariates]:
         """All pieces as one."""
         numbers, ids, stamps, values = (list(column) for column in zip(*chunks, strict=True)) if chunks else ([], [], [], [])
         chunks.clear()  # what is joined below is not held twice
@@ -295,14 +297,14 @@ class _Reader:
             given, text = table[name], table[name].astype(str).str.strip()
             self._refuse(given, (given.isna() | (text == "")).to_numpy(), "is empty", "Give it in every row of a series.")
             self._refuse_unwritable(given, text)
-            long = (text.str.len() > LONGEST_CATEGORY).to_numpy()
-            self._refuse(given, long, f"is longer than {LONGEST_CATEGORY} characters", "A category has a short name.")
+            long = (text.str.len() > MAX_CATEGORY_LENGTH).to_numpy()
+            self._refuse(given, long, f"is longer than {MAX_CATEGORY_LENGTH} characters", "A category has a short name.")
             if pd.api.types.is_float_dtype(given) and (given % 1 == 0).all():  # whole numbers beside an empty cell
                 text = given.astype("int64").astype(str)
             found[name] = self._numbers(given) if name in self.config.static_covariates else text
         return pd.DataFrame(found, index=table.index).drop_duplicates()
 
-    def _join_static(self, series_ids: list[str]) -> Static:
+    def _join_static(self, series_ids: list[str]) -> StaticCovariates:
         """One row per series.
 
         Raises:
@@ -310,7 +312,7 @@ class _Reader:
         """
         config = self.config
         if not config.static:
-            return Static.none(len(series_ids))
+            return StaticCovariates.empty(len(series_ids))
         found = pd.concat(self.static).drop_duplicates()
         if lacking := sorted(set(series_ids) - set(found.series_id)):
             told = f"`{config.static[0]}` of series '{lacking[0]}' is empty in all rows."
@@ -321,16 +323,16 @@ class _Reader:
             first = found[found.series_id == again.series_id].iloc[0]
             name = next(name for name in config.static if first[name] != again[name])
             shown = "{!r}" if name in config.static_categories else "{:g}"
-            rows = [f"{shown.format(row[name])} in row {row.name + HEADER_ROWS}" for row in (first, again)]
+            rows = [f"{shown.format(row[name])} in row {row.name + FIRST_DATA_ROW}" for row in (first, again)]
             raise DataError(
                 f"`{name}` of series '{again.series_id}' is {rows[0]} and {rows[1]}.",
                 "What is static stays the same in all rows of a series; name a column that changes in data.past_covariates or"
                 " data.known_covariates.",
-                f"{self.path}:{again.name + HEADER_ROWS}",
+                f"{self.path}:{again.name + FIRST_DATA_ROW}",
             )
         found = found.set_index("series_id").loc[series_ids]
         numbers, categories = found[config.static_covariates], found[config.static_categories]
-        return Static(numbers.to_numpy(np.float64), categories.to_numpy(object))
+        return StaticCovariates(numbers.to_numpy(np.float64), categories.to_numpy(object))
 
     def _ids(self, table: pd.DataFrame) -> pd.Series | None:
         """The name of each row's series; of several columns, their texts with a slash between."""
@@ -359,10 +361,10 @@ class _Reader:
             text = column.astype("str").str.strip()
             self._refuse(text, column.isna().to_numpy(), "is empty", "Every row needs its timestamp.")
             if self.date_format is None and len(text):
-                self.date_format = choose_format(text, str(column.name), f"{self.path}:{table.index[0] + HEADER_ROWS}")
+                self.date_format = choose_date_format(text, str(column.name), f"{self.path}:{table.index[0] + FIRST_DATA_ROW}")
             stamps, offsets = parse_timestamps(text, self.date_format or "ISO8601")
             if self.aware not in (None, bool(offsets)):
-                place = f"{self.path}:{table.index[0] + HEADER_ROWS}"
+                place = f"{self.path}:{table.index[0] + FIRST_DATA_ROW}"
                 raise DataError(f"only some of `{column.name}` have a UTC offset.", "Write all timestamps alike.", place)
             self.aware = bool(offsets)
             self.offsets |= offsets
@@ -380,14 +382,14 @@ class _Reader:
             plain = column.astype("str").str.strip()
             mark, point = self.config.thousands, self.config.decimal
             if mark:
-                grouped = plain.str.fullmatch(number_pattern(point, mark))
+                grouped = plain.str.fullmatch(build_number_pattern(point, mark))
                 plain = plain.str.replace(mark, "", regex=False).where(grouped | ~plain.str.contains(mark, regex=False, na=False))
             if point != ".":
                 plain = plain.where(~plain.str.contains(".", regex=False, na=False)).str.replace(point, ".", regex=False)
         numbers = pd.to_numeric(plain, errors="coerce").to_numpy(np.float64, na_value=np.nan)
         remedy = "Correct these cells, name a numeric column in `data.target`, or set data.decimal and data.thousands."
         self._refuse(column, np.isnan(numbers) & column.notna().to_numpy(), "is not a number", remedy)
-        self._refuse(column, np.abs(numbers) > LARGEST, f"is infinite or beyond {LARGEST:g}", "Correct these cells.")
+        self._refuse(column, np.abs(numbers) > MAX_VALUE, f"is infinite or beyond {MAX_VALUE:g}", "Correct these cells.")
         return numbers
 
     def _refuse_unwritable(self, column: pd.Series, text: pd.Series) -> None:
@@ -400,12 +402,12 @@ class _Reader:
         rows = np.flatnonzero(bad)
         if len(rows):
             shown = [cell if not isinstance(cell, str) else repr(cell) for cell in column.iloc[rows[:3]]]
-            cells = [f"row {number} {cell}" for number, cell in zip(column.index[rows[:3]] + HEADER_ROWS, shown, strict=True)]
-            place = f"{self.path}:{column.index[rows[0]] + HEADER_ROWS}"
+            cells = [f"row {number} {cell}" for number, cell in zip(column.index[rows[:3]] + FIRST_DATA_ROW, shown, strict=True)]
+            place = f"{self.path}:{column.index[rows[0]] + FIRST_DATA_ROW}"
             raise DataError(f"`{column.name}` {what} in {len(rows)} rows: {first_few(cells, total=len(rows))}.", remedy, place)
 
 
-def number_pattern(decimal: str, thousands: str | None) -> str:
+def build_number_pattern(decimal: str, thousands: str | None) -> str:
     """Return a regular expression for the numbers of a format. Groups of thousands never begin with 0: 0,560 is no 560."""
     point, groups = re.escape(decimal), rf"[1-9]\d{{0,2}}(?:{re.escape(thousands)}\d{{3}})+|" if thousands else ""
     return rf"[-+]?(?:(?:{groups}\d+)(?:{point}\d*)?|{point}\d+)(?:[eE][-+]?\d+)?"
@@ -443,7 +445,7 @@ def _narrow(rows: Rows, names: list[str], source: str) -> Rows:
 
 def _in_order(rows: Rows) -> Rows:
     """Spell the ids of all series alike and number the series in the order of their ids, whatever form the file has."""
-    spelled = [series_id_of(name) for name in rows.series_ids]
+    spelled = [clean_series_id(name) for name in rows.series_ids]
     ids = sorted(set(spelled))
     numbers = {name: number for number, name in enumerate(ids)}
     series = np.array([numbers[name] for name in spelled], dtype=np.int32)[rows.series]

@@ -10,9 +10,16 @@ import numpy as np
 import pandas as pd
 
 from forecast.config import DataConfig
-from forecast.data.cleaning import Record, refuse_empty
+from forecast.data.cleaning import Record, refuse_empty_cells
 from forecast.data.readers import Rows
-from forecast.data.timestamps import check_freq, from_wall_clock, has_fixed_length, steps_between, to_offset, wall_clock
+from forecast.data.timestamps import (
+    check_freq,
+    estimate_steps_between,
+    from_wall_clock,
+    has_fixed_length,
+    to_offset,
+    to_wall_clock,
+)
 from forecast.errors import DataError
 
 ORIGIN = "2000-01-03 00:00:00"  # a Monday, so that steps of 7D are weeks
@@ -63,7 +70,7 @@ def resample(rows: Rows, config: DataConfig, source: str, record: Record, grid: 
     check_freq(freq, "data.resample.freq", source)
     empty = np.isnan(rows.values)
     if empty.any() and config.missing_values == "error":  # they would vanish in the sum or mean of their step
-        refuse_empty(rows, empty, config, source)
+        refuse_empty_cells(rows, empty, config, source)
     if empty.any():
         record.append({"what": "empty cells left out of their step", "rows": int(empty.any(axis=1).sum())})
     for series, span in enumerate(rows.spans()):
@@ -83,7 +90,7 @@ def resample(rows: Rows, config: DataConfig, source: str, record: Record, grid: 
 
 
 def _check_freq_suits(rows: Rows, series_id: str, freq: str, source: str) -> None:
-    steps = steps_between(rows.timestamps[0], rows.timestamps[-1], freq)
+    steps = estimate_steps_between(rows.timestamps[0], rows.timestamps[-1], freq)
     if steps > 1000 * len(rows) + 1000:
         raise DataError(
             f"data.resample.freq is {freq}: {len(rows)} rows of series '{series_id}' would be spread over {steps:.2g} steps.",
@@ -152,7 +159,7 @@ def _steps(stamps: pd.DatetimeIndex, freq: str, origin: str | pd.Timestamp) -> _
     """Return the steps of timestamps, counted from an origin. Days and longer steps are those of the local calendar."""
     offset, zone = to_offset(freq), stamps.tz
     fixed = has_fixed_length(offset)
-    clock = stamps if fixed else wall_clock(stamps)
+    clock = stamps if fixed else to_wall_clock(stamps)
     if fixed or isinstance(offset, pd.offsets.Day):
         step = pd.Timedelta(offset) if fixed else pd.Timedelta(days=offset.n)
         start = pd.DatetimeIndex([origin])
@@ -191,7 +198,7 @@ def _steps_of_series(rows: Rows, freq: str) -> _Steps:
 
 def _own_origin(first: pd.Timestamp, offset: pd.DateOffset) -> pd.Timestamp:
     """Return where `pandas.Series.resample` lets the steps of a series begin whose first row is at `first`."""
-    day = wall_clock(pd.DatetimeIndex([first]))[0].normalize()
+    day = to_wall_clock(pd.DatetimeIndex([first]))[0].normalize()
     if has_fixed_length(offset) or isinstance(offset, pd.offsets.Day):
         return day
     return day - offset if _labelled_by_end(offset) else offset.rollback(day)

@@ -24,13 +24,13 @@ MONTHS = {"MS": 1, "ME": 1, "BMS": 1, "BME": 1, "QS": 3, "QE": 3, "BQS": 3, "BQE
 CENTURY = pd.Timedelta(days=36525)
 
 
-def choose_format(text: pd.Series, name: str, place: str) -> str:
+def choose_date_format(text: pd.Series, name: str, place: str) -> str:
     """The one way in which these cells can be read: `ISO8601`, or a strptime format.
 
     Raises:
         DataError: it is not known, or day and month could be told either way; names `data.date_format`.
     """
-    first, formats = str(text.iloc[0]), possible_formats(text)
+    first, formats = str(text.iloc[0]), find_possible_formats(text)
     if len(formats) == 1:
         return formats[0]
     if formats:
@@ -43,10 +43,10 @@ def choose_format(text: pd.Series, name: str, place: str) -> str:
     )
 
 
-def possible_formats(text: pd.Series) -> list[str]:
+def find_possible_formats(text: pd.Series) -> list[str]:
     """The ways in which these cells can be read, by the form of the first: none, one, or day first and month first.
 
-    >>> possible_formats(pd.Series(["01/02/2020", "02/02/2020"]))
+    >>> find_possible_formats(pd.Series(["01/02/2020", "02/02/2020"]))
     ['%d/%m/%Y', '%m/%d/%Y']
     """
     first = str(text.iloc[0])
@@ -97,8 +97,8 @@ def parse_parts(table: pd.DataFrame) -> pd.Series:
     return pd.to_datetime(cells.where(good), errors="coerce")
 
 
-def write_timestamps(stamps: pd.DatetimeIndex, columns: list[str], date_format: str | None) -> pd.DataFrame:
-    """Timestamps as a file with these columns and this format writes them: what `choose_format` and the parsers read back."""
+def format_timestamps(stamps: pd.DatetimeIndex, columns: list[str], date_format: str | None) -> pd.DataFrame:
+    """Timestamps as a file with these columns and this format writes them: `choose_date_format` and the parsers read it back."""
     if len(columns) > 1:
         return pd.DataFrame({column: getattr(stamps, part) for part, column in zip(CLOCK, columns, strict=False)})
     if date_format in UNIX:
@@ -153,7 +153,7 @@ def infer_freq(stamps: pd.DatetimeIndex) -> str | None:
     """The freq of sorted, distinct timestamps; where they have gaps, that of a gapless stretch, or the commonest spacing."""
     if len(stamps) < 3:
         return None
-    clock = wall_clock(stamps)
+    clock = to_wall_clock(stamps)
     stamps = clock if _are_dates(clock) else stamps
     pieces = [stamps[:5000], *(stamps[start : start + 10] for start in range(0, min(len(stamps) - 9, 1000), 10))]
     found = next((freq for piece in pieces if (freq := _regular_freq(piece))), None)
@@ -184,10 +184,10 @@ def to_offset(freq: object) -> pd.DateOffset:
     return pd.tseries.frequencies.to_offset(freq)
 
 
-def wall_clock(stamps: pd.DatetimeIndex) -> pd.DatetimeIndex:
+def to_wall_clock(stamps: pd.DatetimeIndex) -> pd.DatetimeIndex:
     """Return local times without their zone; the first moment of a day whose midnight the clocks skip is its midnight.
 
-    >>> wall_clock(pd.DatetimeIndex(["2024-09-08 01:00"]).tz_localize("America/Santiago"))[0]
+    >>> to_wall_clock(pd.DatetimeIndex(["2024-09-08 01:00"]).tz_localize("America/Santiago"))[0]
     Timestamp('2024-09-08 00:00:00')
     """
     if stamps.tz is None:
@@ -204,10 +204,10 @@ def from_wall_clock(clock: pd.DatetimeIndex, zone: datetime.tzinfo | str | None)
     return clock.tz_localize(zone, nonexistent="shift_forward", ambiguous=np.ones(len(clock), dtype=bool))
 
 
-def ticks_from(first: pd.Timestamp, freq: str, last: pd.Timestamp | None = None, periods: int | None = None) -> pd.DatetimeIndex:
+def make_ticks(first: pd.Timestamp, freq: str, last: pd.Timestamp | None = None, periods: int | None = None) -> pd.DatetimeIndex:
     """Return every tick of a freq from `first` on: up to `last` (inclusive), or so many."""
     ends = pd.DatetimeIndex([first] if last is None else [first, last])
-    clock = ends if has_fixed_length(to_offset(freq)) else wall_clock(ends)
+    clock = ends if has_fixed_length(to_offset(freq)) else to_wall_clock(ends)
     ticks = pd.date_range(clock[0], None if last is None else clock[1], periods, freq)
     return ticks if ticks.tz == first.tz else from_wall_clock(ticks, first.tz)
 
@@ -223,10 +223,10 @@ def _one_step_later(stamps: pd.DatetimeIndex, offset: pd.DateOffset) -> pd.Datet
         return stamps + offset
 
 
-def season_length_of(freq: str) -> int:
+def infer_season_length(freq: str) -> int:
     """Steps in the usual season of a freq: a day for minutes and hours, a week for days, a year above that.
 
-    >>> [season_length_of(freq) for freq in ("h", "15min", "D", "B", "W-SUN", "MS", "QS", "YS")]
+    >>> [infer_season_length(freq) for freq in ("h", "15min", "D", "B", "W-SUN", "MS", "QS", "YS")]
     [24, 96, 7, 5, 52, 12, 4, 1]
     """
     offset = to_offset(freq)
@@ -242,9 +242,9 @@ def season_length_of(freq: str) -> int:
     return next((season // step for season in seasons if season >= 2 * step and season % step == pd.Timedelta(0)), 1)
 
 
-def season_of(data: DataConfig, freq: str) -> int | str:
+def choose_season_length(data: DataConfig, freq: str) -> int | str:
     """The season of a config, or that of the freq; a duration stays one until `in_steps`."""
-    return data.season_length or season_length_of(freq)
+    return data.season_length or infer_season_length(freq)
 
 
 def _fixed_step(offset: pd.DateOffset) -> pd.Timedelta | None:
@@ -253,12 +253,12 @@ def _fixed_step(offset: pd.DateOffset) -> pd.Timedelta | None:
     return pd.Timedelta(offset) if isinstance(offset, pd.offsets.Tick) else None
 
 
-def steps_in(duration: str, freq: str, key: str, place: str) -> int:
+def duration_to_steps(duration: str, freq: str, key: str, place: str) -> int:
     """A duration such as 7d, 90min, 2w, 6mo or 1y in steps of a freq.
 
-    >>> steps_in("7d", "h", "windows.horizon", "")
+    >>> duration_to_steps("7d", "h", "windows.horizon", "")
     168
-    >>> steps_in("1y", "MS", "windows.horizon", "")
+    >>> duration_to_steps("1y", "MS", "windows.horizon", "")
     12
 
     Raises:
@@ -295,7 +295,7 @@ def in_steps(config: Config, freq: str) -> Config:
 
     def convert(key: str, value: str) -> int | str:
         try:
-            return steps_in(value, freq, key, config.place(key))
+            return duration_to_steps(value, freq, key, config.locate(key))
         except ConfigError as error:
             wrong.append(error)
             return value
@@ -308,7 +308,7 @@ def in_steps(config: Config, freq: str) -> Config:
         durations = {key: value for key in keys if isinstance(value := getattr(section, key), str) and DURATION.fullmatch(value)}
         changed[name] = section.model_copy(update={key: convert(f"{name}.{key}", value) for key, value in durations.items()})
     if wrong:
-        raise ConfigError.together(wrong)
+        raise ConfigError.combine(wrong)
     return config.model_copy(update=changed)
 
 
@@ -333,10 +333,10 @@ def _usual_step(freq: str) -> pd.Timedelta:
     return begins + offset - begins
 
 
-def steps_between(first: pd.Timestamp, last: pd.Timestamp, freq: str) -> float:
+def estimate_steps_between(first: pd.Timestamp, last: pd.Timestamp, freq: str) -> float:
     """Roughly how many steps of a freq lie between two timestamps, at no cost however many they are.
 
-    >>> steps_between(pd.Timestamp("2020-01-01"), pd.Timestamp("2020-01-03"), "h")
+    >>> estimate_steps_between(pd.Timestamp("2020-01-01"), pd.Timestamp("2020-01-03"), "h")
     48.0
     """
     return (last - first) / _usual_step(freq)
@@ -353,7 +353,7 @@ def check_spacing(
         DataError: naming the first three places.
     """
     offset = to_offset(freq)
-    clock = stamps if has_fixed_length(offset) else wall_clock(stamps)
+    clock = stamps if has_fixed_length(offset) else to_wall_clock(stamps)
     off_tick = [row for row in begins if not offset.is_on_offset(clock[row])]
     if off_tick:
         raise DataError(

@@ -31,7 +31,7 @@ def measure_importance(prepared: Prepared, forward: Forward) -> dict | None:
     places = _places(prepared)
     borders = np.linspace(0, network.lookback, min(MOST_REGIONS, network.lookback) + 1).astype(int)
     tries = (1 + TURNS * len(places) + len(borders)) * -(-windows.horizon // network.horizon) * len(config.seeds)
-    windows = windows.spread(min(MOST_WINDOWS, int(BUDGET / (tries * network.parameters * network.lookback))))
+    windows = windows.sample_evenly(min(MOST_WINDOWS, int(BUDGET / (tries * network.parameters * network.lookback))))
     if len(windows) < FEWEST_WINDOWS:
         return None
     seen, actual = windows.inputs(), windows.targets()
@@ -58,7 +58,7 @@ def measure_importance(prepared: Prepared, forward: Forward) -> dict | None:
 def _places(prepared: Prepared) -> dict[str, dict[str, int]]:
     """Where each column stands: its place along the last axis of the inputs that have it."""
     panel, data = prepared.panel, prepared.config.data
-    ahead = len(panel.columns) - panel.known
+    ahead = len(panel.columns) - panel.known_channels
     places = {
         name: {PAST: place} | ({KNOWN: place - ahead} if place >= ahead else {}) for place, name in enumerate(panel.columns)
     }

@@ -14,7 +14,7 @@ import numpy as np
 
 from forecast.config import Config
 from forecast.errors import DAMAGED, RunError
-from forecast.windows import BATCH, Windows
+from forecast.windows import MAX_BATCH, Windows
 
 MOST_ERRORS = 20_000_000  # that are held at once; windows beyond are left out, evenly
 FEWEST_IN_TAIL = 5  # errors expected beyond a quantile, with fewer of which steps are pooled
@@ -161,10 +161,10 @@ def count_independent(windows: Windows) -> int:
 
 def naive_growth(train: Windows) -> np.ndarray:
     """Return the root mean squared error of the naive forecast at each step, scaled, `(horizon, targets)`."""
-    squares, chosen = 0.0, train.spread(MAX_NAIVE_WINDOWS)
-    for piece in chosen.pieces(BATCH):
+    squares, chosen = 0.0, train.sample_evenly(MAX_NAIVE_WINDOWS)
+    for piece in chosen.chunks(MAX_BATCH):
         targets = piece.targets().astype(np.float64)
-        squares = squares + np.square(targets - piece.pasts()[:, -1:, : targets.shape[2]]).sum(axis=0)
+        squares = squares + np.square(targets - piece.past_values()[:, -1:, : targets.shape[2]]).sum(axis=0)
     growth = np.sqrt(squares / len(chosen))
     return np.maximum(growth, 1e-3 * growth.max(axis=0) + np.finfo(np.float32).tiny)  # A repeated value must not divide by 0.
 

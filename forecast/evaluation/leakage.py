@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from forecast.config import Config, load_config
-from forecast.data import Panel, Rows, read_rows, repaired
+from forecast.data import Panel, Rows, build_panel, read_rows
 from forecast.forecasters.network.numpy_runtime import forward as numpy_forward
 from forecast.forecasters.preparation import Prepared, prepare, prepare_parts
-from forecast.windows import PARTS, Forward, Part, Windows
+from forecast.windows import SUBSETS, Forward, Subset, Windows
 
 MOST_WINDOWS = 256  # that are compared of each part; all are cut by the same code
 MOST_SHIFTS = 100  # by which a covariate is compared with them
@@ -71,12 +71,12 @@ def certify(prepared: Prepared, forward: Forward) -> list[Check]:
     series, places = np.unique(tests.series, return_index=True)  # the first test window of each series
     first = np.diff(panel.offsets).cumsum()  # nothing is changed in a series that has none
     first[series] = tests.first[places]
-    changed = _changed(panel, first, len(panel.columns) - panel.known)
+    changed = _changed(panel, first, len(panel.columns) - panel.known_channels)
     after = prepare_parts(config, changed, splits, prepared.inherited)
     cutoff = panel.timestamps[tests.first[places] - 1].max()
     same = _same_windows(prepared.windows["validation"], after.windows["validation"])
     chosen = places[np.linspace(0, len(places) - 1, min(len(places), MOST_WINDOWS)).astype(int)]
-    own, other = (each.windows["test"].only(chosen) for each in (prepared, after))
+    own, other = (each.windows["test"].select(chosen) for each in (prepared, after))
     checks.append(Check.of("validation windows", cutoff, same))
     checks.append(Check.of("forecasts", cutoff, _same_forecasts(prepared, own, other, forward)))
     return [*checks, *check_covariates(prepared)]
@@ -98,9 +98,9 @@ def check_leaks(config: Config | str | Path) -> list[Check]:
     for cutoff in _cutoffs(prepared):
         for unknown_only in (False, True):
             changed = _changed_rows(rows, prepared, cutoff, unknown_only)
-            panel = repaired(changed, static, config.data, config.data.path)
+            panel = build_panel(changed, static, config.data, config.data.path)
             if panel.series_ids != prepared.panel.series_ids:  # some were too short, and left out
-                panel = panel.only(np.array([panel.series_ids.index(name) for name in prepared.panel.series_ids]))
+                panel = panel.select(np.array([panel.series_ids.index(name) for name in prepared.panel.series_ids]))
             after = prepare_parts(prepared.config, panel, prepared.splits)
             checks += _compared(prepared, after, cutoff, forward if unknown_only else None)
     return [*checks, *check_covariates(prepared)]
@@ -114,7 +114,7 @@ def _cutoffs(prepared: Prepared) -> list[pd.Timestamp]:
 
 
 def _end_of_fitting(prepared: Prepared) -> np.ndarray:
-    """The end of the rows of each series that a scaler may see; said again here, because `Splits.fitted` is what is tested."""
+    """The end of the rows of each series that a scaler may see; said again, since `Splits.scaler_rows` is tested."""
     begin, train_end, _, end = prepared.splits.borders.T
     return np.maximum(train_end, np.minimum(begin + prepared.config.windows.lookback, end))
 
@@ -127,7 +127,7 @@ def _compared(prepared: Prepared, after: Prepared, cutoff: pd.Timestamp, forward
     panel = prepared.panel
     fitted = panel.timestamps[_end_of_fitting(prepared) - 1] <= cutoff
     if prepared.config.scaling.per == "all":
-        fitted = fitted | (np.diff(prepared.splits.part("train"), axis=0)[0] == 0)  # which the common scaler does not see
+        fitted = fitted | (np.diff(prepared.splits.rows_of("train"), axis=0)[0] == 0)  # which the common scaler does not see
     if forward:
         own, other = (_until(each, "test", cutoff, fitted, whole=False) for each in (prepared, after))
         if len(own):
@@ -138,24 +138,24 @@ def _compared(prepared: Prepared, after: Prepared, cutoff: pd.Timestamp, forward
         for name in ("offset", "scale")
     )
     yield Check.of("scaler", cutoff, same)
-    for part in PARTS:
+    for part in SUBSETS:
         own, other = (_until(each, part, cutoff, fitted, whole=True) for each in (prepared, after))
         if len(own):
             yield Check.of(f"{part} windows", cutoff, _same_windows(own, other))
 
 
-def _until(prepared: Prepared, part: Part, cutoff: pd.Timestamp, fitted: np.ndarray, whole: bool) -> Windows:
+def _until(prepared: Prepared, part: Subset, cutoff: pd.Timestamp, fitted: np.ndarray, whole: bool) -> Windows:
     """The windows of some series whose cutoffs, or with `whole` whose targets too, lie before what was changed."""
     windows = prepared.windows[part]
     last = windows.first + (windows.horizon if whole else 0) - 1
-    return windows.only((prepared.panel.timestamps[last] <= cutoff) & fitted[windows.series])
+    return windows.select((prepared.panel.timestamps[last] <= cutoff) & fitted[windows.series])
 
 
 def _same_forecasts(prepared: Prepared, own: Windows, other: Windows, forward: Forward) -> bool:
     """The same forecasts, to the bit."""
     if len(own) != len(other):
         return False
-    one, another = (each.spread(MOST_WINDOWS).forecast_by(forward, prepared.network.horizon) for each in (own, other))
+    one, another = (each.sample_evenly(MOST_WINDOWS).forecast_with(forward, prepared.network.horizon) for each in (own, other))
     return np.array_equal(one, another)
 
 
@@ -180,7 +180,7 @@ def _changed_rows(rows: Rows, prepared: Prepared, cutoff: pd.Timestamp, unknown_
     panel = prepared.panel
     columns = len(panel.file_columns)
     if unknown_only:
-        columns = len(panel.columns) - panel.known
+        columns = len(panel.columns) - panel.known_channels
     first_after = panel.timestamps[panel.timestamps > cutoff].min()  # the end of the cutoff's step, where rows lie within steps
     late, values = rows.timestamps >= first_after, rows.values.copy()
     values[late, :columns] = _other(values[:, :columns], 0)[late]
@@ -199,7 +199,7 @@ def _same_windows(one: Windows, other: Windows) -> bool:
     """The same windows, with the same inputs and targets to the bit."""
     if not (np.array_equal(one.first, other.first) and np.array_equal(one.series, other.series)):
         return False
-    one, other = one.spread(MOST_WINDOWS), other.spread(MOST_WINDOWS)
+    one, other = one.sample_evenly(MOST_WINDOWS), other.sample_evenly(MOST_WINDOWS)
     inputs, others = one.inputs(), other.inputs()
     same = all(np.array_equal(inputs[name], others[name], equal_nan=True) for name in inputs)
     return same and np.array_equal(one.targets(), other.targets(), equal_nan=True)
@@ -217,7 +217,7 @@ def check_covariates(prepared: Prepared) -> list[Check]:
     checks = []
     for column in range(len(panel.targets), len(panel.file_columns)):
         check = partial(Check, f"covariate `{panel.columns[column]}`", str(panel.timestamps.max()))
-        known = column >= len(panel.columns) - panel.known
+        known = column >= len(panel.columns) - panel.known_channels
         pairs = {name: [(part[:, column], part[:, target]) for part in training] for target, name in enumerate(panel.targets)}
         if copied := _copied(prepared, rows, column, known):
             checks.append(check(False, f"is {copied}"))

@@ -40,7 +40,7 @@ class Forecasts:
         """Those of each `stride`-th window, from the window `first` on."""
         kept = slice(first, None, stride)
         by, made = ({name: values[kept] for name, values in table.items()} for table in (self.by, self.quantiles))
-        return Forecasts(self.windows.only(kept), self.actual[kept], by, made)
+        return Forecasts(self.windows.select(kept), self.actual[kept], by, made)
 
 
 def forecast_all(
@@ -72,7 +72,7 @@ def forecast_all(
             "Lower training.learning_rate, or set scaling.transform: none.",
             "training",
         )
-    made = {method: scaler.undo_each(values, windows.series) for method, values in quantiles.items()}
+    made = {method: scaler.undo_quantiles(values, windows.series) for method, values in quantiles.items()}
     return Forecasts(windows, gather(panel.target_values, windows.first, windows.horizon), by, made)
 
 
@@ -128,7 +128,7 @@ class Scoreboard:
         # Distances of the forecasts, and of the actual values, from the last value, in units of each series' seasonal MAE.
         self.moves = np.zeros(2)
         measured = np.where(panel.filled[:, : len(panel.targets)], np.nan, panel.target_values)
-        seen = [measured[span] for span in splits.fitted(config.windows.lookback)]
+        seen = [measured[span] for span in splits.scaler_rows(config.windows.lookback)]
         self.scales = np.stack([metrics.seasonal_scales(rows, season_length) for rows in seen])  # (series, 2, targets)
         self.squares = np.zeros(len(panel.targets))  # sums over windows of the network's squared errors, each over its scale
         self.pools: dict[str, metrics.Pool] = {}

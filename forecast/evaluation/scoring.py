@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from forecast.data import season_of
+from forecast.data import choose_season_length
 from forecast.evaluation.intervals import MOST_TRACKED, Calibration, Errors, method_of, naive_growth, quantiles_of
 from forecast.evaluation.metrics import mae
 from forecast.evaluation.scoreboard import Scoreboard, forecast_all, predictions_table
 from forecast.forecasters.combination import median_of
 from forecast.forecasters.linear import Linear
 from forecast.forecasters.preparation import Prepared
-from forecast.windows import Forward, Windows, assumptions_of, gather
+from forecast.windows import Forward, Windows, gather, make_imputations
 
 MOST_VALUES = 10**6  # that each forecaster has in memory at once while it is scored
 MOST_ROWS = 2 * 10**6  # of predictions.csv, which would else grow with windows x horizon x targets
@@ -70,7 +70,7 @@ def score(
     errors = Errors(windows, network.quantiles, quantiles)
     stride, skip, done = -(-len(windows) * values // MOST_ROWS), 0, 0
     for piece in pieces(windows, len(quantiles)):
-        made = piece.forecast_by(fitted.forward, network.horizon)
+        made = piece.forecast_with(fitted.forward, network.horizon)
         found = errors.add(piece.targets(), made)
         forecasts = forecast_all(
             prepared.panel,
@@ -82,7 +82,7 @@ def score(
             calibration.quantiles(piece, made, found) if calibration else {},
         )
         apart = fitted.members if len(fitted.members) > 1 else []
-        members = [network.point(piece.forecast_by(member, network.horizon)) for member in apart]
+        members = [network.point(piece.forecast_with(member, network.horizon)) for member in apart]
         board.add(forecasts, members, None if folds is None else folds[done : done + len(piece)])
         done += len(piece)
         append(predictions_table(forecasts.every(skip, stride), prepared.panel, quantiles, method_of(config)))
@@ -92,17 +92,17 @@ def score(
 
 def pieces(windows: Windows, quantiles: int = 0) -> Iterator[Windows]:
     """The windows, so many at a time that a forecaster has `MOST_VALUES` in memory, or fewer where each has many quantiles."""
-    return windows.pieces(MOST_VALUES // (windows.horizon * windows.future.shape[1] * max(1, quantiles // 4)))
+    return windows.chunks(MOST_VALUES // (windows.horizon * windows.future.shape[1] * max(1, quantiles // 4)))
 
 
 def costs_of_missing(fitted: Fitted) -> dict[str, dict]:
     """The MAE on the test part where a known covariate, each by itself, is missing over the horizon and its policy stands in."""
     prepared, config = fitted.prepared, fitted.prepared.config
     data, panel, windows, costs = config.data, prepared.panel, prepared.windows["test"], {}
-    for name, assumed in zip(data.missing_known, assumptions_of(data, season_of(data, panel.freq)), strict=True):
+    for name, assumed in zip(data.missing_known, make_imputations(data, choose_season_length(data, panel.freq)), strict=True):
         absolute = 0.0
-        for piece in pieces(windows.without(assumed)):
-            made = prepared.network.point(piece.forecast_by(fitted.forward, prepared.network.horizon))
+        for piece in pieces(windows.impute(assumed)):
+            made = prepared.network.point(piece.forecast_with(fitted.forward, prepared.network.horizon))
             actual = gather(panel.target_values, piece.first, piece.horizon)
             absolute += len(piece) * mae(actual, prepared.scaler.undo(made, piece.series))
         costs[name] = {"policy": assumed.policy, "mae": float(absolute / len(windows))}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from forecast.windows import BATCH, Windows, window_statistics
+from forecast.windows import MAX_BATCH, Windows, compute_window_statistics
 
 MAX_WINDOWS = 50_000  # More windows change the solution less than they cost.
 PENALTIES = np.logspace(-6, 3, 28)  # Strengths to try, relative to the mean variance of the inputs.
@@ -28,11 +28,11 @@ class Linear:
 
     def forecast(self, windows: Windows) -> Floats:
         """Return scaled forecasts `(windows, horizon, targets)`."""
-        return windows.forecast_by(lambda inputs: self._forecast(inputs["past"]))
+        return windows.forecast_with(lambda inputs: self._forecast(inputs["past"]))
 
     def _forecast(self, past: Floats) -> Floats:
         past = past[..., : self.bias.shape[1]].astype(np.float64)
-        centre, scale = window_statistics(past, self.normalization)
+        centre, scale = compute_window_statistics(past, self.normalization)
         past = (past - centre) / scale
         return (np.einsum("blt,lth->bht", past, self.kernel, optimize=True) + self.bias) * scale + centre
 
@@ -43,7 +43,9 @@ def fit_linear(train: Windows, validation: Windows, normalization: str) -> Linea
     Windows are read in batches into the normal equations, so memory grows with lookback squared and not with the data.
     """
     targets = range(train.future.shape[1])
-    moments = [[_sum_moments(windows.of_target(target), normalization) for windows in (train, validation)] for target in targets]
+    moments = [
+        [_sum_moments(windows.select_target(target), normalization) for windows in (train, validation)] for target in targets
+    ]
     kernels, biases, strengths = zip(*(_solve_ridge(*pair) for pair in moments), strict=True)
     return Linear(np.stack(kernels, axis=1), np.stack(biases, axis=1), list(strengths), normalization)
 
@@ -59,12 +61,12 @@ class _Moments:
 
 def _sum_moments(windows: Windows, normalization: str) -> _Moments:
     """Return the sums over the windows of a single target, or over `MAX_WINDOWS` evenly spaced ones where there are more."""
-    chosen = windows.spread(MAX_WINDOWS)
+    chosen = windows.sample_evenly(MAX_WINDOWS)
     xx = np.zeros((windows.lookback + 1,) * 2)
     xy = np.zeros((windows.lookback + 1, windows.horizon))
-    for batch in chosen.pieces(BATCH):
-        past = batch.pasts().astype(np.float64)
-        centre, scale = window_statistics(past, normalization)
+    for batch in chosen.chunks(MAX_BATCH):
+        past = batch.past_values().astype(np.float64)
+        centre, scale = compute_window_statistics(past, normalization)
         x = np.concatenate([((past - centre) / scale)[..., 0], np.ones((len(batch), 1))], axis=1)  # (batch, lookback + 1)
         y = ((batch.targets() - centre) / scale)[..., 0]  # (batch, horizon)
         xx += x.T @ x

@@ -9,22 +9,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from forecast.config import Config
-from forecast.data import Panel, check_moves, in_steps, read_panel, season_of
+from forecast.data import Panel, check_target_not_constant, choose_season_length, in_steps, read_panel
 from forecast.errors import ConfigError
 from forecast.forecasters.network.architectures import network_of
 from forecast.forecasters.network.description import Network
 from forecast.windows import (
-    Part,
     Scaler,
     Splits,
+    Subset,
     Windows,
-    check_measured,
-    check_parts,
+    check_subsets,
+    check_windows_measured,
+    drop_short_series,
     fit_scaler,
     make_splits,
     make_windows,
     scale_panel,
-    without_short,
 )
 
 BATCH_SIZES = (32, 64, 128, 256)  # of which `batch_size: auto` takes one
@@ -39,7 +39,7 @@ class Prepared:
     panel: Panel
     splits: Splits
     scaler: Scaler
-    windows: dict[Part, Windows]
+    windows: dict[Subset, Windows]
     ridge_windows: Windows  # of the training part, whatever `windows.stride` leaves to the network
     season_length: int  # in steps; 1 where the training part holds no whole season
     inherited: Scaler | None = None  # the scaler, where it is that of a run which this one continues
@@ -72,7 +72,7 @@ def read_checked(config: Config, panel: Panel | None = None) -> tuple[Config, Pa
         ConfigError, DataError
     """
     panel = panel or read_panel(config.data)
-    check_moves(panel)
+    check_target_not_constant(panel)
     config = in_steps(config, panel.freq)
     _check_known(config, panel.freq)
     return config, panel
@@ -84,8 +84,8 @@ def prepare_panel(config: Config, panel: Panel, scaler: Scaler | None = None) ->
     Raises:
         ConfigError, DataError
     """
-    panel, splits = without_short(panel, make_splits(panel, config.splits), config)
-    check_parts(panel, splits, config)
+    panel, splits = drop_short_series(panel, make_splits(panel, config.splits), config)
+    check_subsets(panel, splits, config)
     return prepare_parts(config, panel, splits, scaler)
 
 
@@ -95,15 +95,15 @@ def prepare_parts(config: Config, panel: Panel, splits: Splits, scaler: Scaler |
     Raises:
         ConfigError, DataError
     """
-    inherited = scaler.only(panel.series_ids) if scaler else None
+    inherited = scaler.select(panel.series_ids) if scaler else None
     scaler = inherited or fit_scaler(panel, splits, config.scaling, config.windows)
     scaled, static = scale_panel(panel, scaler), scaler.static.apply(panel.static)
 
-    def cut(part: Part, stride: int = 1) -> Windows:
+    def cut(part: Subset, stride: int = 1) -> Windows:
         return replace(make_windows(panel, scaled, splits, part, config.windows, stride), static=static)
 
     windows = {"train": cut("train", config.windows.stride), "validation": cut("validation"), "test": cut("test")}
-    check_measured(windows, config)
+    check_windows_measured(windows, config)
     _check_accumulation(config, len(windows["train"]))
     season_length = _season_length(panel, splits, config)
     return Prepared(config, panel, splits, scaler, windows, cut("train"), season_length, inherited)
@@ -122,32 +122,32 @@ def scored_on(prepared: Prepared) -> str:
 def _season_length(panel: Panel, splits: Splits, config: Config) -> int:
     """The config's season, or that of the freq; a season that no training part can hold is 1 if nobody asked for it."""
     rows = int(np.diff(splits.borders[:, :2]).max())
-    season_length = season_of(config.data, panel.freq)
+    season_length = choose_season_length(config.data, panel.freq)
     if season_length < rows:
         return season_length
     if config.data.season_length:
         raise ConfigError(
             f"data.season_length is {season_length}, but the training part has {rows} rows.",
             f"Use at most {rows - 1}, or a longer training part.",
-            config.place("data.season_length"),
+            config.locate("data.season_length"),
         )
     return 1
 
 
 def _check_known(config: Config, freq: str) -> None:
     """What the decoder and `data.missing_known` need to know is known."""
-    data, season = config.data, season_of(config.data, freq)
+    data, season = config.data, choose_season_length(config.data, freq)
     if config.model.decoder == "recursive" and data.past_covariates:
         raise ConfigError(
             f"model.decoder: recursive takes one step after the other, and nobody knows `{data.past_covariates[0]}` in between.",
             "Use direct or seq2seq, or leave out the past covariates.",
-            config.place("model.decoder"),
+            config.locate("model.decoder"),
         )
     if "seasonal" in data.missing_known.values() and season > config.windows.lookback:
         raise ConfigError(
             f"data.missing_known: seasonal needs a whole season of {season} steps in the lookback of {config.windows.lookback}.",
             "Use a longer windows.lookback, or hold.",
-            config.place("data.missing_known"),
+            config.locate("data.missing_known"),
         )
 
 
@@ -167,5 +167,5 @@ def _check_accumulation(config: Config, windows: int) -> None:
         raise ConfigError(
             f"training.accumulate_gradients is {config.training.accumulate_gradients}, but an epoch has {batches} batches.",
             f"Use at most {batches}, or a smaller training.batch_size.",
-            config.place("training.accumulate_gradients"),
+            config.locate("training.accumulate_gradients"),
         )

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.config import differences, yaml_line
-from forecast.data import told
+from forecast.config import format_yaml_line, non_default_values
+from forecast.data import describe_repairs
 from forecast.errors import check_installed
 from forecast.evaluation import (
     ALPHA,
@@ -188,7 +188,7 @@ class _Page:
 
 def _keys(run: Run) -> dict[str, str]:
     """The keys of its config that are not at their default, as YAML writes their values."""
-    return {key: yaml_line(value) for key, value in differences(run.read_config()).items()}
+    return {key: format_yaml_line(value) for key, value in non_default_values(run.read_config()).items()}
 
 
 def _findings(evidence: Evidence) -> Iterator[str]:
@@ -335,7 +335,7 @@ def _data(contract: dict) -> Iterator[str]:
     yield table(pd.DataFrame({"what": facts.keys(), "value": [str(value) for value in facts.values()]}), "What was read.")
     columns = pd.DataFrame.from_dict(contract["columns"], orient="index").rename_axis("column").reset_index()
     yield table(columns, "Each column; filled is the share of cells that were missing and filled in.")
-    repairs = told(contract["repairs"])
+    repairs = describe_repairs(contract["repairs"])
     yield "<p>Nothing was repaired.</p>" if not repairs else "<p>Repaired:</p>"
     if repairs:
         yield "<ul>" + "".join(f"<li>{html.escape(repair)}</li>" for repair in repairs) + "</ul>"

@@ -101,5 +101,5 @@ def fingerprint_of(prepared: Prepared) -> dict:
     arrays = {}
     for part, windows in prepared.windows.items():
         arrays |= {f"{part}/first": windows.first, f"{part}/series": windows.series}
-    arrays |= {"past": windows.past, "known": windows.known, "future": windows.future}  # which the parts share
+    arrays |= {"past": windows.past, "known": windows.known_covariates, "future": windows.future}  # which the parts share
     return fingerprint(arrays | {f"static/{name}": values for name, values in windows.static.items()})

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from forecast.config import Config, changed
+from forecast.config import Config, change_config
 from forecast.data import Panel
 from forecast.errors import DAMAGED, DataError, RunError, first_few
 from forecast.evaluation import EQUAL, MODEL, Fitted, format_number, score, scoreboard
@@ -65,7 +65,7 @@ class Parent:
                 f"no series is one of the run's: {new}.", f"It knows {first_few(self.scaler.series_ids)}.", panel.source
             )
         log.warning("%s: series that were not in the training data are left out: %s.", panel.source, new)
-        return panel.only(np.array(kept))
+        return panel.select(np.array(kept))
 
     @cached_property
     def kept(self) -> Panel:
@@ -102,7 +102,7 @@ def read_parent(run: Run) -> Parent | None:
     except (TypeError, KeyError):
         raise RunError("this does not name a run.", DAMAGED, str(run.parent)) from None
     except RunError as error:
-        found = f"it continues another run, which is needed and cannot be read: {error.place}: {error.found}"
+        found = f"it continues another run, which is needed and cannot be read: {error.location}: {error.problem}"
         raise RunError(found, f"Bring that one back, or write its place into {run.parent}.", str(run.directory)) from None
     if sha256_of(parent.weights) != weights:
         raise RunError(f"{run.name} continues this run, but its weights have changed.", DAMAGED, str(parent.directory))
@@ -114,7 +114,7 @@ def taken_in(run: Run, prepared: Prepared, rows: Path) -> Prepared:
     path = run.data / rows.name
     with run.replacing(path) as temporary:
         shutil.copyfile(rows, temporary)
-    config = changed(prepared.config, {"data.path": os.path.abspath(path)})
+    config = change_config(prepared.config, {"data.path": os.path.abspath(path)})
     return replace(prepared, config=config, panel=replace(prepared.panel, source=str(path)))
 
 
@@ -128,7 +128,7 @@ def check_not_worse(run: Run, fitted: Fitted, parent: Parent) -> None:
     panel, last = prepared.panel, windows.first + windows.horizon - 1
     of_series = parent.ends
     ends = np.array([of_series[name] for name in panel.series_ids])[windows.series]
-    newest = windows.only(np.array(panel.timestamps[last] > ends, dtype=bool))
+    newest = windows.select(np.array(panel.timestamps[last] > ends, dtype=bool))
     if not len(newest):
         log.warning("no window of the test part reaches the newer rows, so it is not compared with %s.", parent.run.name)
         return

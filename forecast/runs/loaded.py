@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import ValidationError
 
-from forecast.config import LONGEST_CATEGORY, Config, DataConfig
+from forecast.config import MAX_CATEGORY_LENGTH, Config, DataConfig
 from forecast.data import Contract
 from forecast.errors import DAMAGED, DataError, InternalError, RunError, did_you_mean, first_few
 from forecast.evaluation import Evidence, Intervals, quantiles_of
@@ -22,7 +22,7 @@ from forecast.forecasters.network.architectures import network_of
 from forecast.forecasters.network.description import KNOWN, Network
 from forecast.forecasters.network.numpy_runtime import forward as numpy_forward
 from forecast.runs.run import Run
-from forecast.windows import Forward, Scaler, Windows, assumptions_of, last_windows, scale_panel
+from forecast.windows import Forward, Scaler, Windows, make_imputations, make_last_windows, scale_panel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,13 +89,13 @@ class Trained:
         Raises:
             RunError: the forecasts are not finite.
         """
-        made = windows.forecast_by(forward, self.network.horizon)[:, : self.horizon]
+        made = windows.forecast_with(forward, self.network.horizon)[:, : self.horizon]
         forecasts = self.scaler.undo(self.network.point(made), windows.series)
         if not np.isfinite(forecasts).all():
             raise RunError("the network forecasts values too large to be numbers.", "Look for odd values in the last rows.")
         if not self.intervals:
             return forecasts, None
-        quantiles = self.scaler.undo_each(self.intervals.apply(made, windows.series), windows.series)
+        quantiles = self.scaler.undo_quantiles(self.intervals.apply(made, windows.series), windows.series)
         if np.isinf(quantiles).any():
             raise RunError("the intervals reach beyond all numbers.", "Look for odd values in the last rows.")
         return forecasts, quantiles
@@ -142,7 +142,7 @@ class Trained:
             log.warning(
                 "%s: %d series were not in the training data: %s; scaled by their own rows.", panel.source, len(new), names
             )
-            scaler = scaler.extended(panel.only(np.array(new)), self.config.scaling)
+            scaler = scaler.extend(panel.select(np.array(new)), self.config.scaling)
         far = np.argwhere(np.abs((panel.static.numbers - scaler.static.offset) / scaler.static.scale) > FAR)
         if len(far):
             series, column = far[0]
@@ -156,7 +156,7 @@ class Trained:
                 log.warning("%s: `%s` %s was not in the training data; taken as the average of all.", panel.source, name, told)
         places = {name: number for number, name in enumerate(self.scaler.series_ids)}
         intervals = self.intervals and self.intervals.only([places.get(name) for name in panel.series_ids])
-        return replace(self, scaler=scaler.only(panel.series_ids), intervals=intervals)
+        return replace(self, scaler=scaler.select(panel.series_ids), intervals=intervals)
 
 
 def read_trained(run: Run) -> Trained:
@@ -318,7 +318,7 @@ def _verify_recent(run: Run, trained: Trained) -> None:
     """The rows that the run kept are as training left them, and not more than it can have kept."""
     ids, config = trained.scaler.series_ids, trained.config.data
     rows = kept_rows(trained.network.lookback, trained.config.windows.horizon, trained.known)
-    width = 100 + 8 * max(map(len, [*ids, *config.values])) + 8 * LONGEST_CATEGORY * len(config.static_categories)
+    width = 100 + 8 * max(map(len, [*ids, *config.values])) + 8 * MAX_CATEGORY_LENGTH * len(config.static_categories)
     width += MOST_BYTES_OF_A_NUMBER * len([*config.values, *config.static_covariates])
     run.verify(run.recent, most=(len(ids) * rows + 1) * width)
 
@@ -332,13 +332,13 @@ def recent_rows(panel: Panel, config: Config) -> pd.DataFrame:
     """The last rows of each series: series_id, timestamp, targets, covariates and what is static."""
     import pandas as pd
 
-    rows = kept_rows(config.windows.lookback, config.windows.horizon, panel.known)
+    rows = kept_rows(config.windows.lookback, config.windows.horizon, panel.known_channels)
     kept = np.concatenate([np.arange(max(first, end - rows), end) for first, end in pairwise(panel.offsets)])
     columns = {"series_id": np.array(panel.series_ids)[panel.series[kept]], "timestamp": panel.timestamps[kept]}
     columns |= {name: panel.values[kept, i] for i, name in enumerate(panel.file_columns)}
     table = pd.DataFrame(columns)
-    if panel.told_ahead is not None:
-        told = panel.told_ahead.groupby(level=0).head(config.windows.horizon).rename_axis(["series_id", "timestamp"])
+    if panel.future_covariates is not None:
+        told = panel.future_covariates.groupby(level=0).head(config.windows.horizon).rename_axis(["series_id", "timestamp"])
         table = pd.concat([table, told[told.index.isin(panel.series_ids, level=0)].reset_index()])
     static = np.column_stack([panel.static.numbers.astype(object), panel.static.categories])
     of_row = pd.Index(panel.series_ids).get_indexer(table.series_id)
@@ -356,7 +356,7 @@ def continuing_windows(
     Raises:
         DataError: a series is shorter than the lookback, or a value cannot be scaled.
     """
-    from forecast.data import season_of
+    from forecast.data import choose_season_length
 
     scaler, lookback = trained.scaler, trained.network.lookback
     short = int(np.argmin(np.diff(panel.offsets)))
@@ -369,10 +369,12 @@ def continuing_windows(
         )
     scaled = scale_panel(panel, scaler)
     if ahead is not None:
-        unseen = np.zeros((*ahead.shape[:2], len(panel.columns) - panel.known))  # targets and past covariates yet to come
-        ahead = scaler.apply(np.concatenate([unseen, ahead], axis=2), np.arange(len(ahead)))[..., -panel.known :]
-    windows = last_windows(panel, scaled, lookback, trained.known_steps, ahead, most, before)
-    assumptions = assumptions_of(trained.config.data, season_of(trained.config.data, panel.freq))
+        unseen = np.zeros(
+            (*ahead.shape[:2], len(panel.columns) - panel.known_channels)
+        )  # targets and past covariates yet to come
+        ahead = scaler.apply(np.concatenate([unseen, ahead], axis=2), np.arange(len(ahead)))[..., -panel.known_channels :]
+    windows = make_last_windows(panel, scaled, lookback, trained.known_steps, ahead, most, before)
+    assumptions = make_imputations(trained.config.data, choose_season_length(trained.config.data, panel.freq))
     return replace(windows, static=scaler.static.apply(panel.static), assumptions=assumptions)
 
 

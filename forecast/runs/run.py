@@ -17,7 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forecast.errors import DAMAGED, RunError, did_you_mean, log_and_continue
-from forecast.storage import PART, clear, csv_text, is_alive, locked, replacing, sha256_of, writing
+from forecast.storage import (
+    PARTIAL_PREFIX,
+    format_csv,
+    is_process_alive,
+    lock_directory,
+    remove_partial_files,
+    replace_file,
+    sha256_of,
+    translate_write_errors,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +53,7 @@ def _running(status: dict) -> str:
     """What a run is that says it is running: its process can be asked for on its own machine; elsewhere its heartbeat tells."""
     pid, host, heartbeat = status.get("pid"), status.get("host"), status.get("heartbeat")
     here = type(pid) is int and 0 < pid < 2**31 and host == socket.gethostname()
-    if here and not is_alive(pid):
+    if here and not is_process_alive(pid):
         return "was killed"
     told = f"process {pid}" if here else f"on {host!s:.100}"
     try:
@@ -130,7 +139,7 @@ class Run:
     @property
     def name(self) -> str:
         """The folder's name, such as `airline-1`."""
-        return self.directory.name.removeprefix(PART)
+        return self.directory.name.removeprefix(PARTIAL_PREFIX)
 
     @classmethod
     def create(cls, name: str, directory: str | Path | None = None, force: bool = False) -> Run:
@@ -222,11 +231,11 @@ class Run:
             RunError: another kind of run or something else is there, or it cannot be written.
         """
         run = cls(directory)
-        with writing(run.directory):
+        with translate_write_errors(run.directory):
             there = run.status.is_file() and run._read_status().get("kind") == kind
         if force or not there:
             run = cls.create(kind, directory, force)
-            with writing(run.runs):
+            with translate_write_errors(run.runs):
                 run.runs.mkdir()
         run.kind = kind
         run.write_status("running")
@@ -237,7 +246,7 @@ class Run:
         """A directory beside this one to work in, which takes its place at the end, whatever became of it, but not when the
         process is interrupted or killed: what is there is whole.
         """
-        part = self.directory.with_name(f"{PART}{self.directory.name}")
+        part = self.directory.with_name(f"{PARTIAL_PREFIX}{self.directory.name}")
         shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
         try:
             yield part
@@ -247,7 +256,7 @@ class Run:
         self._take(part)
 
     def _take(self, part: Path) -> None:
-        with writing(self.directory):
+        with translate_write_errors(self.directory):
             if part.exists():
                 shutil.rmtree(self.directory, ignore_errors=True)
                 part.rename(self.directory)
@@ -273,11 +282,11 @@ class Run:
                 str(self.directory),
             )
         # Of a training that was killed at once nothing is left, or half a status.
-        begun = f"{PART}{self.status.name}"
+        begun = f"{PARTIAL_PREFIX}{self.status.name}"
         empty = self.directory.is_dir() and all(path.name.startswith(begun) for path in self.directory.iterdir())
         if self.directory.is_symlink() or not (empty or self._is_run()):
             raise RunError("this is not a run, so --force does not replace it.", "Choose another --run-dir.", str(self.directory))
-        with locked(self.directory):
+        with lock_directory(self.directory):
             shutil.rmtree(self.directory)
 
     def _is_run(self) -> bool:
@@ -322,8 +331,8 @@ class Run:
         Raises:
             RunError: another process is at work in this directory.
         """
-        with locked(self.directory):
-            clear(self.directory, self.network.parent, self.plots, self.data)
+        with lock_directory(self.directory):
+            remove_partial_files(self.directory, self.network.parent, self.plots, self.data)
             with self._recording():
                 yield
 
@@ -331,7 +340,7 @@ class Run:
     def _recording(self) -> Iterator[None]:
         logger = logging.getLogger("forecast")
         self.write_status("running")  # before the log, so that whatever is here is known to be a run
-        with writing(self.log):
+        with translate_write_errors(self.log):
             handler = _LogFile(self.log, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(handler)
@@ -528,9 +537,9 @@ class Run:
 
     def append_history(self, row: dict[str, float]) -> None:
         """Add an epoch to history.csv; the first row brings the header."""
-        with writing(self.history):
+        with translate_write_errors(self.history):
             before = self.history.read_text(encoding="utf-8") if self.history.exists() else ""
-        self.write_text(self.history, before + csv_text([row], header=not before))
+        self.write_text(self.history, before + format_csv([row], header=not before))
 
     def cut_history(self, epochs: dict[int, int | None]) -> None:
         """Leave only the epochs of each seed up to one, or all where it is None; others came after the last checkpoint."""
@@ -542,7 +551,7 @@ class Run:
             rows = [row for row in rows if _within(int(row["epoch"]), epochs[int(row["seed"])])]
         except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
             raise RunError(f"is no history of a training ({error}).", DAMAGED, str(self.history)) from None
-        self.write_text(self.history, csv_text(rows, header=True))
+        self.write_text(self.history, format_csv(rows, header=True))
 
     def forget_checkpoint(self) -> None:
         """Nothing is left to go on from."""
@@ -572,9 +581,9 @@ class Run:
 
     @contextlib.contextmanager
     def replacing(self, path: Path) -> Iterator[Path]:
-        """As `replacing`, in a folder of this run that is made if need be."""
+        """As `replace_file`, in a folder of this run that is made if need be."""
         if self.directory in path.parents:
-            with writing(path.parent):
+            with translate_write_errors(path.parent):
                 path.parent.mkdir(exist_ok=True)
-        with replacing(path) as temporary:
+        with replace_file(path) as temporary:
             yield temporary

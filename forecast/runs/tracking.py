@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
-from forecast.config import Config, differences
+from forecast.config import Config, non_default_values
 from forecast.errors import RunError, check_installed
 from forecast.runs.run import Run
 
@@ -104,7 +104,7 @@ def _mlflow(run: Run, config: Config) -> Iterator[Note]:
     state = "FAILED"
     try:
         with _forgiven("MLflow"):
-            mlflow.log_params({key: str(value)[:LONGEST_PARAMETER] for key, value in differences(config).items()})
+            mlflow.log_params({key: str(value)[:LONGEST_PARAMETER] for key, value in non_default_values(config).items()})
         yield note
         state = "FINISHED"
         with _forgiven("MLflow"):

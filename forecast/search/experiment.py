@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.commands.train import check_apart, check_fixed_pace, check_trainable, train
-from forecast.config import Config, differing_sections, yaml_line
+from forecast.config import Config, differing_sections, format_yaml_line
 from forecast.data import Panel
 from forecast.errors import ConfigError, ForecastError, RunError, first_few
 from forecast.evaluation import MODEL, format_number
@@ -81,13 +81,13 @@ def _checked(plan: Experiment) -> tuple[list[Cell], Panels]:
             config, panel = read_checked(cell.config, panels.get(_key(cell.config)))
             scored.setdefault(scored_on(prepare_panel(config, panel)), cell.name)
         except ForecastError as error:
-            errors.setdefault(str(error), type(error)(f"{cell.name}: {error.found}", error.remedy, error.place))
+            errors.setdefault(str(error), type(error)(f"{cell.name}: {error.problem}", error.remedy, error.location))
             continue
         panels[_key(cell.config)] = panel
         cells.append(Cell(cell.name, cell.factors, cell.seed, config))
     if errors:
         found = list(errors.values())
-        raise type(found[0]).together(found)
+        raise type(found[0]).combine(found)
     if len(scored) > 1:
         one, other = list(scored.values())[:2]
         remedy = "Vary nothing that changes the data, the target, the horizon, or the windows of the validation and test parts."
@@ -142,7 +142,7 @@ def _train_all(
 
     for name, result in workers.each(_train_there if there else train_whole, next_job):
         if isinstance(result, LostError) and tried[name] < TRIES:
-            log.info("%s: %s It is tried once more.", name, result.found)
+            log.info("%s: %s It is tried once more.", name, result.problem)
             queue.append(next(cell for cell in left if cell.name == name))
             continue
         if isinstance(result, ForecastError):
@@ -258,7 +258,7 @@ def by_setting(table: pd.DataFrame, factors: list[str]) -> pd.DataFrame:
     mean on the test part. A setting of which a run failed comes after those that are whole.
     """
     metric = ranking_metric(table)
-    keys = [table[name].map(yaml_line) for name in factors] or [pd.Series("run", table.index, name="run")]
+    keys = [table[name].map(format_yaml_line) for name in factors] or [pd.Series("run", table.index, name="run")]
     groups = table.groupby(keys, sort=False)
     found = groups.agg(
         mean=(metric, "mean"), low=(metric, "min"), high=(metric, "max"), test=(metric.replace("validation", "test"), "mean")
@@ -275,8 +275,8 @@ def effects(table: pd.DataFrame, factors: list[str]) -> pd.DataFrame:
     finished = table[table.state == "finished"]
     for factor in factors:
         others = [name for name in factors if name != factor]
-        for value, own in finished.groupby(finished[factor].map(yaml_line), sort=False):
-            keys = [own[name].map(yaml_line) for name in others] or [pd.Series(0, own.index)]
+        for value, own in finished.groupby(finished[factor].map(format_yaml_line), sort=False):
+            keys = [own[name].map(format_yaml_line) for name in others] or [pd.Series(0, own.index)]
             spread = own.groupby(keys)[metric].std().mean()
             rows.append({"factor": factor, "value": value, "mean": own[metric].mean(), "seed_spread": spread, "runs": len(own)})
     return pd.DataFrame(rows, columns=["factor", "value", "mean", "seed_spread", "runs"])
@@ -300,7 +300,7 @@ def _write_results(board: _Leaderboard, name: str) -> None:
     if not table.state.eq("finished").any():
         raise RunError(f"no run finished: {table.why.iloc[0]}", "Mend it, and call the same again.", str(folder.leaderboard))
     chosen = settings.iloc[0]
-    cell = next(cell for cell in cells if all(yaml_line(cell.factors[factor]) == chosen[factor] for factor in factors))
+    cell = next(cell for cell in cells if all(format_yaml_line(cell.factors[factor]) == chosen[factor] for factor in factors))
     spread = f" (its {chosen.runs} seeds {format_number(chosen.low)} to {format_number(chosen.high)})" if chosen.runs > 1 else ""
     error = f"{label_of(table)} {format_number(chosen['mean'])} on the validation part{spread}"
     write_best(folder, f"experiment {name}: {error}", cell.config)

@@ -15,7 +15,19 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from forecast.config import Config, Name, Section, Seeds, Text, checked, field_at, load_config, name_of, read_yaml, section_of
+from forecast.config import (
+    Config,
+    Name,
+    Section,
+    Seeds,
+    Text,
+    find_field,
+    find_section,
+    load_config,
+    name_after_file,
+    read_yaml,
+    validate_section,
+)
 from forecast.errors import ConfigError
 
 MOST_CELLS = 10_000
@@ -62,8 +74,8 @@ def read_experiment(path: str | Path, overrides: Mapping[str, object] | None = N
     """
     path = Path(path)
     values, places, wrong = read_yaml(path)
-    values.setdefault("name", name_of(path))
-    plan = checked(ExperimentConfig, values, places, wrong)
+    values.setdefault("name", name_after_file(path))
+    plan = validate_section(ExperimentConfig, values, places, wrong)
     _check(plan, places)
     base = path.parent / os.path.expanduser(plan.base)
     if not base.is_file():
@@ -84,7 +96,7 @@ def read_experiment(path: str | Path, overrides: Mapping[str, object] | None = N
         factors = ({CASE: case} if plan.cases else {}) | chosen
         cells.append(Cell(_name(factors, seed), factors, config.seed, config))
     if errors:
-        raise ConfigError.together(list(errors.values()))
+        raise ConfigError.combine(list(errors.values()))
     return Experiment(plan.name, base, _with_different_names(cells))
 
 
@@ -99,8 +111,8 @@ def _check(plan: ExperimentConfig, places: Mapping[str, str]) -> None:
                 raise ConfigError(f"`{key}` is in the grid and in the case {case}.", "Leave it out of one of the two.", place)
     for own, place in [(plan.grid, "grid"), *((own, f"cases.{case}") for case, own in plan.cases.items())]:
         for key, value in own.items():
-            found = field_at(tuple(key.split(".")))
-            section = section_of(found.annotation) if found else None
+            found = find_field(tuple(key.split(".")))
+            section = find_section(found.annotation) if found else None
             if section and any(isinstance(each, dict) for each in (value if place == "grid" else [value])):
                 name = next(iter(section.model_fields))
                 remedy = f"Name its keys, such as `{key}.{name}`: a whole section would take the rest back to the defaults."

@@ -9,7 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from forecast.config import Config, TuningConfig, changed, differences, field_at, yaml_line, yaml_value
+from forecast.config import (
+    Config,
+    TuningConfig,
+    change_config,
+    find_field,
+    format_yaml_line,
+    non_default_values,
+    parse_yaml_value,
+)
 from forecast.data import Panel
 from forecast.errors import ConfigError, first_few
 from forecast.forecasters.preparation import prepare_panel, read_checked, scored_on
@@ -85,7 +93,7 @@ class Search:
 
     def _check_keys(self) -> None:
         for key in self.spans:
-            if field_at(tuple(key.split("."))) and (not key.startswith(SEARCHABLE) or key == "training.seeds"):
+            if find_field(tuple(key.split("."))) and (not key.startswith(SEARCHABLE) or key == "training.seeds"):
                 found = f"`{key}` cannot be searched: errors on the validation part would not be of the same windows."
                 raise ConfigError(found, f"Search keys that begin with {first_few(SEARCHABLE, 20)}.", self._place(key))
         layers = self._ends(LAYERS) if LAYERS in self.spans else []
@@ -96,7 +104,7 @@ class Search:
             raise ConfigError(found, "Write for example {int: [1, 3]}.", self._place(LAYERS))
         if self.tuning.executions_per_trial > 1 and self.config.training.seeds:
             found = "tuning.executions_per_trial: every trial trains all training.seeds already."
-            raise ConfigError(found, "Use one of the two.", self.config.place("tuning.executions_per_trial"))
+            raise ConfigError(found, "Use one of the two.", self.config.locate("tuning.executions_per_trial"))
         units = self.spans.get("model.units", {"choice": [self.config.model.units]})
         if LAYERS in self.spans and any(isinstance(size, list) and len(size) > 1 for size in units.get("choice", [])):
             found = f"{LAYERS} repeats one size, but model.units has several."
@@ -107,10 +115,10 @@ class Search:
             section, name = key.split(".")
             if getattr(getattr(self.config, section), name) != wanted:
                 found = f"objective: backtest needs {key}: {wanted}."
-                raise ConfigError(found, "Set it so, or use objective: validation.", self.config.place("tuning.objective"))
+                raise ConfigError(found, "Set it so, or use objective: validation.", self.config.locate("tuning.objective"))
 
     def _place(self, key: str) -> str:
-        return self.config.place(f"tuning.search.{key}".rstrip("."))
+        return self.config.locate(f"tuning.search.{key}".rstrip("."))
 
     def _ends(self, key: str) -> list[Any]:
         span = self.spans[key]
@@ -189,14 +197,14 @@ class Search:
             ConfigError
         """
         values = {
-            key: yaml_value(value) if "choice" in self.spans[key] and isinstance(value, str) else value
+            key: parse_yaml_value(value) if "choice" in self.spans[key] and isinstance(value, str) else value
             for key, value in params.items()
         }
         units = values.get("model.units", self.config.model.units)
         if LAYERS in values or not isinstance(units, list):
             size = units[0] if isinstance(units, list) else units
             values["model.units"] = [size] * values.pop(LAYERS, len(self.config.model.units))
-        return changed(self.config, values)
+        return change_config(self.config, values)
 
     def panel_of(self, config: Config) -> Panel | None:
         """The data, if those that the config describes have been read."""
@@ -205,14 +213,14 @@ class Search:
     def identity(self) -> str:
         """What must be equal in all processes that join a study."""
         beside = tuple(part for part in BESIDE if part != "backtest." or self.tuning.objective == "validation")
-        told = {key: value for key, value in differences(self.config).items() if not key.startswith(beside)}
+        told = {key: value for key, value in non_default_values(self.config).items() if not key.startswith(beside)}
         kept = {name: getattr(self.tuning, name) for name in ("objective", "executions_per_trial", "pruner", "sampler")}
         return json.dumps({**told, **kept, "search": self.spans, "data": self.panel.sha256}, default=str, sort_keys=True)
 
 
 def _category(value: object) -> object:
     """A choice as Optuna takes it: what is neither number nor truth value becomes the text that YAML reads it from."""
-    return value if isinstance(value, (bool, int, float)) else yaml_line(value)
+    return value if isinstance(value, (bool, int, float)) else format_yaml_line(value)
 
 
 def _lies_within(value: object, span: Mapping[str, Any]) -> bool:

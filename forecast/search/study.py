@@ -18,7 +18,7 @@ import pandas as pd
 
 from forecast.errors import RunError, first_few
 from forecast.search.space import Search
-from forecast.storage import is_alive
+from forecast.storage import is_process_alive
 
 if TYPE_CHECKING:
     import optuna
@@ -171,7 +171,7 @@ def _is_orphan(trial: optuna.trial.FrozenTrial) -> bool:
     if DRIVER not in trial.user_attrs:  # its process was killed as it began, or is about to say so
         return (datetime.datetime.now() - trial.datetime_start).total_seconds() > NEWBORN
     host, _, pid = trial.user_attrs[DRIVER].rpartition(":")
-    return host == socket.gethostname() and (int(pid) == os.getpid() or not is_alive(int(pid)))
+    return host == socket.gethostname() and (int(pid) == os.getpid() or not is_process_alive(int(pid)))
 
 
 def lose(study: optuna.Study, trial: optuna.trial.FrozenTrial, interrupted: bool = False) -> bool:

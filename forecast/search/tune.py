@@ -18,7 +18,7 @@ import pandas as pd
 
 from forecast.commands.backtest import backtest
 from forecast.commands.train import check_apart, check_fixed_pace, check_trainable, fit_members, fit_ridges
-from forecast.config import Config, differing_sections, load_config, seconds_of
+from forecast.config import Config, differing_sections, load_config, parse_wait
 from forecast.data import Panel
 from forecast.errors import ForecastError, RunError, check_installed, first_few
 from forecast.evaluation import MODEL, Fitted, calibrated, format_number, scoreboard
@@ -145,7 +145,7 @@ def _run_trials(
 ) -> None:
     """Compute trials until there are as many as there are to be, or the time is up."""
     running: dict[str, optuna.Trial] = {}
-    deadline = time.monotonic() + seconds_of(search.tuning.budget) if search.tuning.budget else math.inf
+    deadline = time.monotonic() + parse_wait(search.tuning.budget) if search.tuning.budget else math.inf
 
     def next_job() -> Job | None:
         trial = ask(study, search) if time.monotonic() < deadline else None
@@ -176,7 +176,7 @@ def _take_results(
     for name, result in results:
         trial = running.pop(name)
         if isinstance(result, LostError) and lose(study, study.trials[trial.number]):
-            log.info("%s: %s It is tried once more.", name, result.found)
+            log.info("%s: %s It is tried once more.", name, result.problem)
             continue
         _tell(study, trial, result)
         own += 1
@@ -293,9 +293,9 @@ def _error(scores: dict) -> float:
 def _backtested(config: Config, panel: Panel | None) -> _Scored:
     """The mean error over the folds of a backtest on the rows before the test part."""
     prepared = prepare_panel(*read_checked(config, panel))
-    begin, end = prepared.splits.part("validation")
+    begin, end = prepared.splits.rows_of("validation")
     rows = int((end - begin).max())
-    test, end = prepared.splits.part("test")
+    test, end = prepared.splits.rows_of("test")
     until = str(prepared.panel.timestamps[test[end > test]].min().tz_localize(None))
     before = config.splits.model_copy(update={"end": until, "test": rows, "validation": rows})
     with tempfile.TemporaryDirectory() as scratch:

@@ -13,7 +13,7 @@ from forecast.errors import DataError, RunError
 from forecast.windows.splits import Splits
 
 if TYPE_CHECKING:
-    from forecast.data import Panel, Static
+    from forecast.data import Panel, StaticCovariates
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class StaticScaler:
     scale: np.ndarray
     vocabulary: list[list[str]]
 
-    def apply(self, static: Static) -> dict[str, np.ndarray]:
+    def apply(self, static: StaticCovariates) -> dict[str, np.ndarray]:
         """A network's inputs by name: `static` float32 and `categories` int32, 0 where one is unknown; `(series, columns)`."""
         inputs = {}
         if len(self.offset):
@@ -84,18 +84,18 @@ class Scaler:
         with np.errstate(over="ignore"):  # what is infinite is not announced as a forecast
             return _backward(scaled.astype(np.float64) * scale + offset, self.transform)
 
-    def undo_each(self, scaled: np.ndarray, series: np.ndarray) -> np.ndarray:
+    def undo_quantiles(self, scaled: np.ndarray, series: np.ndarray) -> np.ndarray:
         """`undo` for several values of each target, such as its quantiles: `(n, ..., targets, values)`."""
         values = range(scaled.shape[-1])
         return np.stack([self.undo(scaled[..., value], series) for value in values], axis=-1) if values else scaled
 
-    def only(self, series_ids: list[str]) -> Scaler:
+    def select(self, series_ids: list[str]) -> Scaler:
         """The scaler of these series, in this order; a KeyError where one is unknown."""
         place = {name: number for number, name in enumerate(self.series_ids)}
         chosen = np.array([place[name] for name in series_ids])
         return replace(self, series_ids=series_ids, offset=self.offset[chosen], scale=self.scale[chosen])
 
-    def extended(self, panel: Panel, config: ScalingConfig) -> Scaler:
+    def extend(self, panel: Panel, config: ScalingConfig) -> Scaler:
         """With the series of a panel that it does not know yet: scaled as all are, or each by all of its rows."""
         check_transform(panel, self.transform)
         spans = [slice(first, end) for first, end in pairwise(panel.offsets)]
@@ -158,19 +158,19 @@ def fit_scaler(panel: Panel, splits: Splits, config: ScalingConfig, windows: Win
         DataError: `transform: log1p` meets a value of -1 or less.
     """
     check_transform(panel, config.transform)
-    spans = splits.fitted(windows.lookback)
+    spans = splits.scaler_rows(windows.lookback)
     if config.per == "all":
-        train = np.concatenate([np.arange(first, end) for first, end in zip(*splits.part("train"), strict=True)])
+        train = np.concatenate([np.arange(first, end) for first, end in zip(*splits.rows_of("train"), strict=True)])
         fitted = [_fit_rows(panel, train, config)] * len(spans)
     else:
         fitted = [_fit_rows(panel, span, config) for span in spans]
     offset, scale = (np.array(values) for values in zip(*fitted, strict=True))
-    trained = np.diff(splits.part("train"), axis=0)[0] >= windows.lookback + windows.horizon  # have a training window
+    trained = np.diff(splits.rows_of("train"), axis=0)[0] >= windows.lookback + windows.horizon  # have a training window
     static = _fit_static(panel.static[trained])
     return Scaler(config.transform, panel.series_ids, panel.columns, offset, scale, len(panel.targets), static)
 
 
-def _fit_static(static: Static) -> StaticScaler:
+def _fit_static(static: StaticCovariates) -> StaticScaler:
     """On the series that are trained on; a number that is the same in all of them gets scale 1."""
     numbers = static.numbers
     deviation = numbers.std(axis=0)

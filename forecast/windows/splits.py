@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from forecast.data import Panel
 
-Part = Literal["train", "validation", "test"]
-PARTS: tuple[Part, ...] = ("train", "validation", "test")
+Subset = Literal["train", "validation", "test"]
+SUBSETS: tuple[Subset, ...] = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Splits:
 
     borders: np.ndarray  # (series, 4)
 
-    def part(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
+    def rows_of(self, part: Subset) -> tuple[np.ndarray, np.ndarray]:
         """First row (inclusive) and end row (exclusive) of a part, for each series."""
-        column = PARTS.index(part)
+        column = SUBSETS.index(part)
         return self.borders[:, column], self.borders[:, column + 1]
 
-    def fitted(self, lookback: int) -> list[slice]:
+    def scaler_rows(self, lookback: int) -> list[slice]:
         """The rows of each series that a scaler may see: its training part, or its first lookback where that is longer.
 
         No window has a target among the first `lookback` rows, whatever part they lie in.
@@ -70,17 +70,17 @@ class Fold:
     rows: int | None = None
     sliding: bool = False
 
-    def move(self, validation: int, test: int, end: int) -> tuple[int, int, int, int]:
+    def shift(self, validation: int, test: int, end: int) -> tuple[int, int, int, int]:
         """The ticks at which training, validation and test part begin and the last one ends, from those of the config."""
         first = min(test + self.moved, end)
         last = end if self.rows is None else min(first + self.rows, end)
         return self.moved if self.sliding else 0, min(validation + self.moved, end), first, last
 
 
-FIRST = Fold()
+FIRST_FOLD = Fold()
 
 
-def make_splits(panel: Panel, config: SplitsConfig, fold: Fold = FIRST, ticks: pd.DatetimeIndex | None = None) -> Splits:
+def make_splits(panel: Panel, config: SplitsConfig, fold: Fold = FIRST_FOLD, ticks: pd.DatetimeIndex | None = None) -> Splits:
     """The borders of each series: sizes count back from the end of the panel, or of the series; dates begin a part.
 
     ticks: those of the panel, where some of its series have been left out since.
@@ -90,7 +90,7 @@ def make_splits(panel: Panel, config: SplitsConfig, fold: Fold = FIRST, ticks: p
     for first, last in pairwise(panel.offsets):
         own = panel.timestamps[first:last]
         known = own if everyone is None else everyone
-        at_ticks = fold.move(*_borders(known, config))
+        at_ticks = fold.shift(*_borders(known, config))
         places = (len(own) if at >= len(known) else int(own.searchsorted(known[at])) for at in at_ticks)
         borders.append([first + place for place in places])
     return Splits(np.array(borders, dtype=np.int64))

@@ -11,7 +11,7 @@ import numpy as np
 
 from forecast.config import Config, DataConfig, WindowsConfig
 from forecast.errors import ConfigError
-from forecast.windows.splits import PARTS, Part, Splits
+from forecast.windows.splits import SUBSETS, Splits, Subset
 
 if TYPE_CHECKING:
     from forecast.data import Panel
@@ -20,11 +20,11 @@ EPSILON = 1e-5  # added to a window's variance by `revin`, as Kim et al. (2022) 
 # What `model.normalization` subtracts from a window, and whether it then divides by the window's deviation.
 STATISTICS = {"none": (None, False), "last": ("last", False), "mean": ("mean", False), "revin": ("mean", True)}
 Forward = Callable[[dict[str, np.ndarray]], np.ndarray]  # a network's scaled inputs -> (windows, steps, targets)
-BATCH = 1024  # windows that are copied at once where no optimizer sets the batch
+MAX_BATCH = 1024  # windows that are copied at once where no optimizer sets the batch
 
 
 @dataclass(frozen=True)
-class Assumption:
+class Imputation:
     """What stands in for a known covariate where it is missing over the horizon.
 
     column: its place among the known covariates.
@@ -38,7 +38,7 @@ class Assumption:
     def values(self, seen: np.ndarray, horizon: int) -> np.ndarray:
         """`(windows, horizon)` from the values over the lookback, `(windows, lookback)`.
 
-        >>> Assumption(0, "seasonal", 2).values(np.array([[1.0, 2.0, 3.0]]), 3)
+        >>> Imputation(0, "seasonal", 2).values(np.array([[1.0, 2.0, 3.0]]), 3)
         array([[2., 3., 2.]])
         """
         if self.policy == "drop":
@@ -64,14 +64,14 @@ class Windows:
     """
 
     past: np.ndarray
-    known: np.ndarray
+    known_covariates: np.ndarray
     future: np.ndarray
     first: np.ndarray
     series: np.ndarray
     lookback: int
     horizon: int
     static: Mapping[str, np.ndarray] = field(default_factory=dict)
-    assumptions: Sequence[Assumption] = ()
+    assumptions: Sequence[Imputation] = ()
 
     def __len__(self) -> int:
         return len(self.first)
@@ -80,21 +80,21 @@ class Windows:
         """What a network sees of the chosen windows: past `(windows, lookback, channels)`, known `(windows, horizon, known)`,
         and what is static, `(windows, columns)`.
         """
-        inputs = {"past": self.pasts(chosen)}
-        if self.known.shape[1]:
+        inputs = {"past": self.past_values(chosen)}
+        if self.known_covariates.shape[1]:
             inputs["known"] = self._knowns(chosen, inputs["past"])
         return inputs | {name: values[self.series[chosen]] for name, values in self.static.items()}
 
     def _knowns(self, chosen: np.ndarray | slice, past: np.ndarray) -> np.ndarray:
         """Known covariates of the chosen windows over the horizon, `(windows, horizon, known)`, assumed where they are NaN."""
-        known = gather(self.known, self.first[chosen], self.horizon)
+        known = gather(self.known_covariates, self.first[chosen], self.horizon)
         for assumed in self.assumptions:
             own = known[..., assumed.column]  # a view: what follows changes `known`
             seen = past[..., past.shape[2] - known.shape[2] + assumed.column]
             own[:] = np.where(np.isnan(own), assumed.values(seen, self.horizon), own)
         return known
 
-    def pasts(self, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
+    def past_values(self, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Past values of the chosen windows: `(windows, lookback, channels)`."""
         return gather(self.past, self.first[chosen] - self.lookback, self.lookback)
 
@@ -102,42 +102,46 @@ class Windows:
         """Future values of the chosen windows: `(windows, horizon, targets)`."""
         return gather(self.future, self.first[chosen], self.horizon)
 
-    def of_target(self, target: int) -> Windows:
+    def select_target(self, target: int) -> Windows:
         """The same windows with one target only, as input and as truth."""
-        own = {"past": self.past[:, [target]], "known": self.known[:, :0], "future": self.future[:, [target]]}
+        own = {
+            "past": self.past[:, [target]],
+            "known_covariates": self.known_covariates[:, :0],
+            "future": self.future[:, [target]],
+        }
         return replace(self, **own, static={}, assumptions=())
 
-    def without(self, assumed: Assumption) -> Windows:
+    def impute(self, assumed: Imputation) -> Windows:
         """The same windows without one known covariate over the horizon, which is assumed instead."""
-        known = self.known.copy()
+        known = self.known_covariates.copy()
         known[:, assumed.column] = np.nan
-        return replace(self, known=known, assumptions=[assumed])
+        return replace(self, known_covariates=known, assumptions=[assumed])
 
-    def pieces(self, most: int) -> Iterator[Windows]:
+    def chunks(self, most: int) -> Iterator[Windows]:
         """All windows in order, at `most` so many at a time, and at least one."""
         step = max(1, most)
-        return (self.only(slice(start, start + step)) for start in range(0, len(self), step))
+        return (self.select(slice(start, start + step)) for start in range(0, len(self), step))
 
-    def spread(self, most: int) -> Windows:
+    def sample_evenly(self, most: int) -> Windows:
         """At `most` so many of the windows, evenly spaced."""
-        return self.only(np.linspace(0, len(self) - 1, min(len(self), most)).astype(np.int64))
+        return self.select(np.linspace(0, len(self) - 1, min(len(self), most)).astype(np.int64))
 
-    def only(self, chosen: np.ndarray | slice) -> Windows:
+    def select(self, chosen: np.ndarray | slice) -> Windows:
         """Some of the windows: their places, a mask, or a slice."""
         return replace(self, first=self.first[chosen], series=self.series[chosen])
 
-    def forecast_by(self, forward: Forward, block: int | None = None) -> np.ndarray:
+    def forecast_with(self, forward: Forward, block: int | None = None) -> np.ndarray:
         """What `forward` makes of all inputs, which it is given `BATCH` windows at a time: `(windows, horizon, targets)`.
 
         block: steps that it forecasts at once, None for all. Where the horizon is longer, it is rolled out: a forecast is taken
         for what happened, and the next block starts from there. That needs to know every channel ahead but the targets.
         """
         steps = block or self.horizon
-        return np.concatenate([roll_out(forward, piece.inputs(), self.horizon, steps) for piece in self.pieces(BATCH)])
+        return np.concatenate([roll_out(forward, piece.inputs(), self.horizon, steps) for piece in self.chunks(MAX_BATCH)])
 
 
 def roll_out(forward: Forward, inputs: dict[str, np.ndarray], horizon: int, block: int) -> np.ndarray:
-    """What `forward`, which forecasts `block` steps at once, makes of the inputs of some windows: see `Windows.forecast_by`."""
+    """What `forward`, which forecasts `block` steps at once, makes of the inputs of some windows: see `Windows.forecast_with`."""
     past, lookback, forecasts = inputs["past"], inputs["past"].shape[1], []
     known = inputs.get("known", np.zeros((len(past), horizon, 0), np.float32))
     # Nothing is known of the steps behind the horizon that fill the last block. They lie in segments of their own
@@ -164,12 +168,12 @@ def gather(rows: np.ndarray, first: np.ndarray, steps: int) -> np.ndarray:
     return np.ascontiguousarray(view[first].transpose(0, 2, 1))
 
 
-def assumptions_of(data: DataConfig, season_length: int) -> list[Assumption]:
+def make_imputations(data: DataConfig, season_length: int) -> list[Imputation]:
     """What `data.missing_known` says, by the places of the known covariates."""
-    return [Assumption(data.known_covariates.index(name), policy, season_length) for name, policy in data.missing_known.items()]
+    return [Imputation(data.known_covariates.index(name), policy, season_length) for name, policy in data.missing_known.items()]
 
 
-def last_windows(
+def make_last_windows(
     panel: Panel, scaled: np.ndarray, lookback: int, horizon: int, ahead: np.ndarray | None = None, most: int = 1, before: int = 0
 ) -> Windows:
     """The last windows of each series, at `most` so many, whose targets begin after its last row or `before` steps earlier.
@@ -189,7 +193,9 @@ def last_windows(
     return Windows(scaled, _known(panel, scaled), future, np.concatenate(first), series, lookback, horizon)
 
 
-def make_windows(panel: Panel, scaled: np.ndarray, splits: Splits, part: Part, config: WindowsConfig, stride: int = 1) -> Windows:
+def make_windows(
+    panel: Panel, scaled: np.ndarray, splits: Splits, part: Subset, config: WindowsConfig, stride: int = 1
+) -> Windows:
     """The windows whose targets lie in `part`, `stride` steps apart; `scaled` is the panel's matrix after scaling.
 
     Windows whose cutoff or targets hold a filled value are left out.
@@ -197,7 +203,7 @@ def make_windows(panel: Panel, scaled: np.ndarray, splits: Splits, part: Part, c
     lookback, horizon = config.lookback, config.horizon
     first = [
         np.arange(max(start, begin + lookback), end - horizon + 1, stride)
-        for begin, start, end in zip(splits.borders[:, 0], *splits.part(part), strict=True)
+        for begin, start, end in zip(splits.borders[:, 0], *splits.rows_of(part), strict=True)
     ]
     series = np.repeat(np.arange(len(first)), [len(rows) for rows in first])
     first = np.concatenate(first)
@@ -208,7 +214,7 @@ def make_windows(panel: Panel, scaled: np.ndarray, splits: Splits, part: Part, c
 
 
 def _known(panel: Panel, scaled: np.ndarray) -> np.ndarray:
-    return scaled[:, len(panel.columns) - panel.known :]
+    return scaled[:, len(panel.columns) - panel.known_channels :]
 
 
 def _measured(panel: Panel, first: np.ndarray, horizon: int) -> np.ndarray:
@@ -220,7 +226,7 @@ def _measured(panel: Panel, first: np.ndarray, horizon: int) -> np.ndarray:
     return filled[first + horizon] == filled[first - 1]
 
 
-def without_short(panel: Panel, splits: Splits, config: Config) -> tuple[Panel, Splits]:
+def drop_short_series(panel: Panel, splits: Splits, config: Config) -> tuple[Panel, Splits]:
     """Panel and splits as `data.short_series` wants them: what is left out, or only scored, is added to the record.
 
     Raises:
@@ -243,7 +249,7 @@ def without_short(panel: Panel, splits: Splits, config: Config) -> tuple[Panel, 
             panel = replace(panel, record=[*panel.record, left])  # the panel may be shared
     if some_window.all():
         return panel, splits
-    kept = panel.only(np.flatnonzero(some_window))
+    kept = panel.select(np.flatnonzero(some_window))
     moved = kept.offsets[:-1] - panel.offsets[:-1][some_window]
     return kept, Splits(splits.borders[some_window] + moved[:, None])
 
@@ -258,17 +264,17 @@ def _too_short(panel: Panel, rows: np.ndarray, config: Config) -> ConfigError:
         return ConfigError(
             f"windows.lookback is {lookback}, but series '{panel.series_ids[series]}' has {rows[series]} training rows{others}.",
             f"Use at most {largest} ({rows[series]} - horizon {horizon}), or a longer training part{skip}.",
-            config.place("windows.lookback"),
+            config.locate("windows.lookback"),
         )
     return ConfigError(
         f"splits.validation ({config.splits.validation}) and splits.test ({config.splits.test}) leave series"
         f" '{panel.series_ids[series]}' {rows[series]} training rows, too few for a horizon of {horizon}{others}.",
         f"Make these parts smaller, the horizon shorter, or give more data{skip}.",
-        config.place("splits.test"),
+        config.locate("splits.test"),
     )
 
 
-def check_parts(panel: Panel, splits: Splits, config: Config) -> None:
+def check_subsets(panel: Panel, splits: Splits, config: Config) -> None:
     """Validation and test part have at least one window, in some series.
 
     Raises:
@@ -276,19 +282,19 @@ def check_parts(panel: Panel, splits: Splits, config: Config) -> None:
     """
     horizon = config.windows.horizon
     lengths = np.diff(splits.borders, axis=1)
-    for part, size in zip(PARTS[1:], lengths.max(axis=0)[1:], strict=True):
+    for part, size in zip(SUBSETS[1:], lengths.max(axis=0)[1:], strict=True):
         if size < horizon:
-            series = int(np.argmax(lengths[:, PARTS.index(part)]))
+            series = int(np.argmax(lengths[:, SUBSETS.index(part)]))
             last = panel.timestamps[splits.borders[series, 3] - 1]
             raise ConfigError(
                 f"the {part} part of series '{panel.series_ids[series]}' has {size} rows, fewer than the horizon of {horizon},"
                 f" so it holds no window; the series ends at {last}.",
                 f"Set splits.{part} to {horizon} steps or more, an earlier date than the next part's, or use a shorter horizon.",
-                config.place(f"splits.{part}"),
+                config.locate(f"splits.{part}"),
             )
 
 
-def check_measured(windows: dict[Part, Windows], config: Config) -> None:
+def check_windows_measured(windows: dict[Subset, Windows], config: Config) -> None:
     """Every part has a window that holds no filled value from its cutoff on.
 
     Raises:
@@ -299,11 +305,11 @@ def check_measured(windows: dict[Part, Windows], config: Config) -> None:
             raise ConfigError(
                 f"no window of the {part} part is free of filled values, so nothing is left to learn from or to score on.",
                 "Use a shorter horizon, another part of the data, or data with fewer gaps.",
-                config.place("windows.horizon"),
+                config.locate("windows.horizon"),
             )
 
 
-def window_statistics(past: np.ndarray, normalization: str) -> tuple[np.ndarray, np.ndarray]:
+def compute_window_statistics(past: np.ndarray, normalization: str) -> tuple[np.ndarray, np.ndarray]:
     """Centre and scale of each window, `(windows, 1, channels)` both, by `model.normalization`; a window's own, so no leak."""
     method, divided = STATISTICS[normalization]
     centre = window_centre(past, method) if method else np.zeros_like(past[:, -1:])

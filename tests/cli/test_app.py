@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from forecast.cli.app import app
 from forecast.cli.progress import reading
-from forecast.storage import tell_read
+from forecast.storage import report_read
 from tests.hostile_runs import OLD_RUNS
 
 HEAVY = {"tensorflow", "keras", "jax", "pandas", "matplotlib", "sklearn", "numpy"}
@@ -252,10 +252,10 @@ def test_nothing_but_ours_reaches_the_terminal(project, tmp_path):
 def test_a_terminal_shows_how_far_a_large_file_is_read(monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     with reading():
-        tell_read(Path("small.csv"), 1.0)
+        report_read(Path("small.csv"), 1.0)
         assert not capsys.readouterr().err
-        tell_read(Path("large.csv"), 0.5)
-        tell_read(Path("large.csv"), 1.0)
+        report_read(Path("large.csv"), 0.5)
+        report_read(Path("large.csv"), 1.0)
     assert "reading large.csv" in capsys.readouterr().err
 
 

@@ -15,7 +15,7 @@ from forecast.commands.backtest import backtest
 from forecast.commands.predict import predict
 from forecast.config.schema import SplitsConfig
 from forecast.data.panel import Panel
-from forecast.data.readers import Static
+from forecast.data.readers import StaticCovariates
 from forecast.errors import ConfigError, RunError
 from forecast.runs.run import Run
 from forecast.windows.splits import Fold, make_splits
@@ -35,10 +35,10 @@ def panel_of(*spans: tuple[str, int]) -> Panel:
         targets=["y"],
         freq="MS",
         columns=["y"],
-        known=0,
+        known_channels=0,
         calendar=[],
         source="",
-        static=Static(np.empty((len(spans), 0)), np.empty((len(spans), 0), dtype=object)),
+        static=StaticCovariates(np.empty((len(spans), 0)), np.empty((len(spans), 0), dtype=object)),
     )
 
 

@@ -11,8 +11,8 @@ from forecast.commands.plan import plan
 from forecast.commands.predict import predict
 from forecast.commands.train import train
 from forecast.config.load import load_config
-from forecast.config.schema import calendar_columns
-from forecast.data.calendar import CYCLES, calendar_features
+from forecast.config.schema import name_calendar_columns
+from forecast.data.calendar import CYCLES, make_calendar_features
 from forecast.errors import DataError, ForecastError, RunError
 from forecast.forecasters.preparation import prepare
 from tests.shops import NOISE, config, future, priced, rmse_of
@@ -44,7 +44,7 @@ def test_windows_see_past_covariates_to_the_cutoff_and_known_ones_beyond(project
     prepared = prepare(load_config(config(project, table, **keys)))
     panel, windows = prepared.panel, prepared.windows["train"]
     assert panel.columns == ["sales", "visits", "price", "day_of_week_sin", "day_of_week_cos"]
-    assert (panel.known, windows.known.shape[1]) == (3, 3)
+    assert (panel.known_channels, windows.known_covariates.shape[1]) == (3, 3)
     seen, first = windows.inputs(np.array([5])), windows.first[5]
     scaled = prepared.scaler.apply(panel.values, panel.series)
     np.testing.assert_array_equal(scaled[:, 3:], panel.values[:, 3:].astype(np.float32))  # the calendar stays as it is
@@ -120,8 +120,8 @@ def test_cycles_run_from_0_to_1_and_close(name):
     fraction = CYCLES[name](stamps)
     assert fraction.min() == 0
     assert 0.8 < fraction.max() < 1
-    pair = calendar_features(stamps, [name])
-    assert list(pair) == calendar_columns([name])
+    pair = make_calendar_features(stamps, [name])
+    assert list(pair) == name_calendar_columns([name])
     np.testing.assert_allclose(sum(values**2 for values in pair.values()), 1)
 
 
@@ -132,7 +132,7 @@ def test_the_calendar_is_that_of_the_local_time():
 
 def test_holidays(monkeypatch):
     days = pd.date_range("2024-12-24", "2024-12-26", freq="12h").tz_localize("Europe/Berlin")
-    assert calendar_features(days, ["holidays(DE)"])["holiday_DE"].tolist() == [0, 0, 1, 1, 1]
+    assert make_calendar_features(days, ["holidays(DE)"])["holiday_DE"].tolist() == [0, 0, 1, 1, 1]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ForecastError, match=r"data.calendar: holidays\(DE\) needs `holidays`, which is not installed"):
-        calendar_features(days, ["holidays(DE)"])
+        make_calendar_features(days, ["holidays(DE)"])

@@ -14,12 +14,12 @@ from forecast.commands.plan import plan
 from forecast.commands.predict import predict
 from forecast.commands.train import train
 from forecast.config.load import load_config
-from forecast.data.contract import contract
+from forecast.data.contract import make_contract
 from forecast.data.panel import read_panel
 from forecast.errors import ConfigError, DataError, RunError
 from forecast.forecasters.preparation import prepare
 from forecast.runs.loaded import read_trained
-from forecast.windows.windows import Assumption, Windows
+from forecast.windows.windows import Imputation, Windows
 from tests.shops import NOISE, config, future, priced, rmse_of
 
 
@@ -103,7 +103,7 @@ def test_a_roll_out_feeds_forecasts_back():
         return np.stack([inputs["past"][..., 0].sum(axis=1), inputs["known"][:, 1, 0]], axis=1)[..., None]
 
     # 2 + 3 + 4 = 9, known at step 6; then 4 + 9 + 60 = 73, ...
-    assert windows.forecast_by(forward, 2)[0, :, 0].tolist() == [9, 60, 4 + 9 + 60, 80, 60 + 73 + 80]
+    assert windows.forecast_with(forward, 2)[0, :, 0].tolist() == [9, 60, 4 + 9 + 60, 80, 60 + 73 + 80]
 
 
 @pytest.mark.slow
@@ -153,7 +153,7 @@ def test_policies_are_checked(project):
 
 def test_assumptions_use_the_lookback_only():
     seen = np.array([[1.0, 2.0, 3.0, 8.0]])
-    told = {policy: Assumption(0, policy, 3).values(seen, 4)[0].tolist() for policy in ("hold", "seasonal", "drop")}
+    told = {policy: Imputation(0, policy, 3).values(seen, 4)[0].tolist() for policy in ("hold", "seasonal", "drop")}
     assert told == {"hold": [8] * 4, "seasonal": [2, 3, 8, 2], "drop": [3.5] * 4}
 
 
@@ -214,8 +214,8 @@ def test_rows_of_the_future_change_nothing_of_the_past(project):
         for part, windows in before.windows.items():
             for name, values in windows.inputs().items():
                 np.testing.assert_array_equal(other.windows[part].inputs()[name], values)
-    assert contract(after.panel)["columns"] == contract(before.panel)["columns"]
-    assert after.panel.told_ahead.price.tolist() == [0.4, 0.5, 0.6] * 2
+    assert make_contract(after.panel)["columns"] == make_contract(before.panel)["columns"]
+    assert after.panel.future_covariates.price.tolist() == [0.4, 0.5, 0.6] * 2
     assert after.panel.record[0] == {
         "what": "rows of the future, with known covariates only",
         "rows": 6,
@@ -236,7 +236,7 @@ def test_rows_of_the_future_are_repaired_as_all_rows_are(project):
         duplicates="last",
         missing_values="forward",
     )
-    told = read_panel(load_config(path).data).told_ahead
+    told = read_panel(load_config(path).data).future_covariates
     assert told.price.tolist() == [11.5] * 5
     assert str(told.index[0][1]) == "2020-02-25 00:00:00"
 
@@ -250,7 +250,7 @@ def test_rows_without_any_value_are_no_future(project):
     stopped.loc[stopped.day >= "2021-02-01", "sales"] = np.nan
     keys = {"known_covariates": "price", "past_covariates": "visits", "missing_values": "forward"}
     panel = prepare(load_config(config(project, stopped, **keys))).panel
-    assert (panel.told_ahead, len(panel.values)) == (None, 800)
+    assert (panel.future_covariates, len(panel.values)) == (None, 800)
 
 
 def test_covariates_are_repaired_by_their_names(project):

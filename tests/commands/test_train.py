@@ -53,7 +53,7 @@ def test_values_after_the_training_cutoff_change_nothing_before(project, method,
     assert not np.array_equal(before.panel.values, after.panel.values)
     np.testing.assert_array_equal(before.scaler.offset, after.scaler.offset)
     np.testing.assert_array_equal(before.scaler.scale, after.scaler.scale)
-    for name in ("pasts", "targets"):
+    for name in ("past_values", "targets"):
         np.testing.assert_array_equal(*(getattr(side.windows["train"], name)() for side in (before, after)))
 
 
@@ -68,7 +68,7 @@ def test_filled_values_leak_nothing_either(project, policy, row):
     after = prepare(load_config(project(table, **sections)))
     np.testing.assert_array_equal(before.scaler.offset, after.scaler.offset)
     np.testing.assert_array_equal(before.scaler.scale, after.scaler.scale)
-    for name in ("pasts", "targets"):
+    for name in ("past_values", "targets"):
         np.testing.assert_array_equal(*(getattr(side.windows["train"], name)() for side in (before, after)))
     assert not before.panel.filled[before.windows["train"].first - 1].any()
 

@@ -263,7 +263,7 @@ def test_words_that_are_read_as_something_else():
         False,
         False,
     ]
-    assert [values.seconds_of(text) for text in ("90s", "10m", "10min", "2h", "3d")] == [90, 600, 600, 7200, 259200]
+    assert [values.parse_wait(text) for text in ("90s", "10m", "10min", "2h", "3d")] == [90, 600, 600, 7200, 259200]
 
 
 def test_the_place_is_exact(tmp_path):

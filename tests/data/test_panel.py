@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from forecast.config.schema import DataConfig
-from forecast.data.contract import Contract, compare, contract
-from forecast.data.panel import check_moves, read_panel
+from forecast.data.contract import Contract, compare_with_contract, make_contract
+from forecast.data.panel import check_target_not_constant, read_panel
 from forecast.data.readers import read_parquet
 from forecast.errors import DataError
-from forecast.storage import watched
+from forecast.storage import watch_reading
 
 
 def read(folder, text, name="a.csv", **keys):
@@ -35,7 +35,7 @@ def test_one_series(tmp_path):
     panel = read(tmp_path, days([1, 2.5, 3]))
     assert (panel.series_ids, panel.freq, panel.targets, panel.record) == (["a"], "D", ["y"], [])
     np.testing.assert_array_equal(panel.values, [[1], [2.5], [3]])
-    assert panel.future(0, 2).tolist() == [pd.Timestamp("2020-01-04"), pd.Timestamp("2020-01-05")]
+    assert panel.timestamps_after(0, 2).tolist() == [pd.Timestamp("2020-01-04"), pd.Timestamp("2020-01-05")]
 
 
 def test_series_are_kept_apart_and_sorted(tmp_path):
@@ -78,7 +78,7 @@ def test_of_a_parquet_file_only_what_is_needed_is_read(tmp_path):
 def test_reading_tells_how_far_it_is(tmp_path, monkeypatch):
     monkeypatch.setattr("forecast.data.readers.CHUNK", 3)
     told = []
-    with watched(lambda path, share: told.append((path.name, share))):
+    with watch_reading(lambda path, share: told.append((path.name, share))):
         read(tmp_path, days([1, 2, 3, 4, 5, 6, 7, 8]))
     assert {name for name, _ in told} == {"a.csv"}
     assert told[-1][1] == 1
@@ -104,7 +104,7 @@ def test_pieces_of_a_file_are_one_file(tmp_path, monkeypatch):
 def test_freq_is_inferred(tmp_path, freq):
     stamps = pd.date_range("2019-12-31", periods=30, freq=freq)
     panel = read(tmp_path, at(stamps))
-    assert panel.future(0, 2).equals(pd.date_range(stamps[-1], periods=3, freq=freq)[1:])
+    assert panel.timestamps_after(0, 2).equals(pd.date_range(stamps[-1], periods=3, freq=freq)[1:])
 
 
 WRITTEN = {
@@ -266,12 +266,12 @@ def test_what_only_looks_like_parquet(tmp_path):
 def test_constant_target(tmp_path):
     panel = read(tmp_path, days([7, 7, 7]))
     with pytest.raises(DataError, match="`y` is 7 in every row"):
-        check_moves(panel)
+        check_target_not_constant(panel)
 
 
 def test_contract(tmp_path):
     panel = read(tmp_path, days([1, "", 6]), missing_values="forward")
-    told = contract(panel)
+    told = make_contract(panel)
     assert told["sha256"] == hashlib.sha256((tmp_path / "a.csv").read_bytes()).hexdigest()
     assert (told["rows"], told["freq"], told["last_timestamp"], told["timezone"]) == (3, "D", "2020-01-03 00:00:00", None)
     assert told["columns"]["y"] == pytest.approx({"min": 1, "max": 6, "mean": 8 / 3, "median_size": 1, "filled": 1 / 3}, abs=1e-9)
@@ -299,7 +299,7 @@ KNOWN = Contract(**FACTS, last_timestamp="2020-01-10 00:00:00", timezone=None)
     ids=["as ever", "stale", "gap", "outside", "constant"],
 )
 def test_newer_rows_beside_the_contract(tmp_path, values, start, odd):
-    found = compare(read(tmp_path, days(values, start)), KNOWN)
+    found = compare_with_contract(read(tmp_path, days(values, start)), KNOWN)
     assert len(found) == len(odd)
     assert all(sentence.startswith(told) for sentence, told in zip(found, odd, strict=True))
 
@@ -309,24 +309,24 @@ def test_other_units_are_seen_in_spite_of_a_usual_value(tmp_path, values):
     panel = read(tmp_path, days(values, "2020-01-11"))
     if values[1] > 1000:
         with pytest.raises(DataError, match="off by 10"):
-            compare(panel, KNOWN)
+            compare_with_contract(panel, KNOWN)
     else:
-        assert "in training it was 10 to 30" in compare(panel, KNOWN)[0]
+        assert "in training it was 10 to 30" in compare_with_contract(panel, KNOWN)[0]
 
 
 def test_time_zones_beside_the_contract(tmp_path):
     zoned = Contract(**FACTS, last_timestamp="2020-01-10 00:00:00+01:00", timezone="Europe/Berlin")
     panel = read(tmp_path, days([11, 25, 19], "2020-01-12"), timezone="Europe/Berlin")
-    assert compare(panel, zoned)[0].startswith("1 steps are missing")
+    assert compare_with_contract(panel, zoned)[0].startswith("1 steps are missing")
     with pytest.raises(DataError, match="the timestamps have no time zone, in training they had Europe/Berlin"):
-        compare(read(tmp_path, days([11, 25, 19], "2020-01-12")), zoned)
+        compare_with_contract(read(tmp_path, days([11, 25, 19], "2020-01-12")), zoned)
 
 
 @pytest.mark.parametrize(("factor", "power"), [(1000, 3), (0.01, -2), (10, 1)])
 def test_other_units_are_refused(tmp_path, factor, power):
     panel = read(tmp_path, days([11 * factor, 25 * factor, 19 * factor], "2020-01-11"))
     with pytest.raises(DataError, match=rf"off by 10\^{power}.\n  Give it in the units of the training data"):
-        compare(panel, KNOWN)
+        compare_with_contract(panel, KNOWN)
 
 
 def test_series_by_several_columns(tmp_path):

@@ -143,8 +143,8 @@ def test_a_step_that_is_half_measured_is_known_as_a_whole(tmp_path):
     keys = {"known_covariates": "price", "resample": {"freq": "D", "how": "mean"}}
     panel = read_panel(DataConfig(path=str(tmp_path / "a.csv"), timestamp="t", target="y", **keys, missing_values="forward"))
     assert str(panel.timestamps[-1]) == "2024-01-05 00:00:00"
-    assert panel.future(0, 3).equals(panel.told_ahead.index.get_level_values(1))
-    assert panel.told_ahead.price.tolist() == [2.0, 2.0, 2.0]
+    assert panel.timestamps_after(0, 3).equals(panel.future_covariates.index.get_level_values(1))
+    assert panel.future_covariates.price.tolist() == [2.0, 2.0, 2.0]
 
 
 @pytest.fixture(scope="module")

@@ -98,7 +98,7 @@ def test_rows_of_the_future_need_not_repeat_what_is_static(project):
     table = promoted().astype({"day": str, "size": object})
     ahead = pd.DataFrame({"day": "2020-10-27", "shop": table.shop.unique(), "promotion": 1.0})
     panel = read_panel(load_config(config(project, pd.concat([table, ahead]), known_covariates="promotion", **STATIC)).data)
-    assert len(panel.told_ahead) == 4
+    assert len(panel.future_covariates) == 4
     assert panel.static.numbers[:, 0].tolist() == [1, 1, 3, 3]
 
 

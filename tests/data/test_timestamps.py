@@ -8,14 +8,14 @@ import pytest
 from forecast.config.schema import DataConfig
 from forecast.data.panel import read_panel
 from forecast.data.timestamps import (
-    choose_format,
+    choose_date_format,
+    duration_to_steps,
+    format_timestamps,
     from_wall_clock,
     infer_freq,
+    infer_season_length,
     parse_parts,
     parse_timestamps,
-    season_length_of,
-    steps_in,
-    write_timestamps,
 )
 from forecast.errors import ConfigError, DataError
 
@@ -27,7 +27,7 @@ DURATIONS = [
 
 @pytest.mark.parametrize(("duration", "freq", "steps"), DURATIONS, ids=str)
 def test_durations(duration, freq, steps):
-    assert steps_in(duration, freq, "windows.horizon", "") == steps
+    assert duration_to_steps(duration, freq, "windows.horizon", "") == steps
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_durations_that_are_no_whole_steps(duration, freq):
     with pytest.raises(
         ConfigError, match=f"c.yaml:3:1: windows.horizon is {duration}, which is no whole number of steps of freq {freq}"
     ):
-        steps_in(duration, freq, "windows.horizon", "c.yaml:3:1")
+        duration_to_steps(duration, freq, "windows.horizon", "c.yaml:3:1")
 
 
 SEASONS = [
@@ -48,7 +48,7 @@ SEASONS = [
 
 @pytest.mark.parametrize(("freq", "length"), SEASONS, ids=str)
 def test_seasons(freq, length):
-    assert season_length_of(freq) == length
+    assert infer_season_length(freq) == length
 
 
 STAMPS = pd.DatetimeIndex(["2020-01-31 04:05:06", "2021-12-01 23:00:59"])
@@ -56,13 +56,13 @@ STAMPS = pd.DatetimeIndex(["2020-01-31 04:05:06", "2021-12-01 23:00:59"])
 
 @pytest.mark.parametrize("written", [None, "unix", "unix_ms", "%d.%m.%Y %H:%M:%S"])
 def test_timestamps_are_written_as_they_are_read(written):
-    cells = write_timestamps(STAMPS, ["t"], written).t.astype(str)
-    read, _ = parse_timestamps(cells, written or choose_format(cells, "t", ""))
+    cells = format_timestamps(STAMPS, ["t"], written).t.astype(str)
+    read, _ = parse_timestamps(cells, written or choose_date_format(cells, "t", ""))
     assert pd.DatetimeIndex(read).tz_localize(None).as_unit("ns").equals(STAMPS.as_unit("ns"))
 
 
 def test_timestamps_are_written_in_parts():
-    parts = write_timestamps(STAMPS, ["year", "m", "d", "h"], None)
+    parts = format_timestamps(STAMPS, ["year", "m", "d", "h"], None)
     assert parts.to_numpy().tolist() == [[2020, 1, 31, 4], [2021, 12, 1, 23]]
     assert parse_parts(parts).tolist() == STAMPS.floor("h").tolist()
 
@@ -91,7 +91,7 @@ def test_a_year_of_hours_in_london(tmp_path, written):
     per_day = pd.Series(1, panel.timestamps).resample("D").sum()
     assert per_day["2020-03-29"] == 23
     assert per_day["2020-10-25"] == 25
-    assert str(panel.future(0, 1)[0]) == "2021-01-01 00:00:00+00:00"
+    assert str(panel.timestamps_after(0, 1)[0]) == "2021-01-01 00:00:00+00:00"
 
 
 def test_newest_first(tmp_path):
@@ -105,7 +105,7 @@ def test_newest_first(tmp_path):
 def test_a_single_offset_is_a_zone(tmp_path):
     (tmp_path / "a.csv").write_text("t,y\n2020-01-01T00:00+05:30,1\n2020-01-01T01:00+05:30,2\n2020-01-01T02:00+05:30,3\n")
     panel = read_panel(DataConfig(path=str(tmp_path / "a.csv"), timestamp="t", target="y"))
-    assert str(panel.future(0, 1)[0]) == "2020-01-01 03:00:00+05:30"
+    assert str(panel.timestamps_after(0, 1)[0]) == "2020-01-01 03:00:00+05:30"
 
 
 def test_local_hours_of_several_series(tmp_path):
@@ -144,12 +144,12 @@ def test_days_whose_midnight_the_clocks_skip_or_repeat(tmp_path, zone, day, begi
 
     before = panel_of(slice(0, 15))  # The horizon reaches over the day.
     assert before.freq == "D"
-    assert before.future(0, 5).map(str).tolist() == moments[15:].map(str).tolist()
-    assert str(before.future(0, 5)[1]) == begins
+    assert before.timestamps_after(0, 5).map(str).tolist() == moments[15:].map(str).tolist()
+    assert str(before.timestamps_after(0, 5)[1]) == begins
     assert panel_of([*range(18), 19]).timestamps.map(str).tolist() == moments.map(str).tolist()  # One is filled.
     ends_there = panel_of(slice(0, 17))
     assert str(ends_there.timestamps[-1]) == begins
-    assert ends_there.future(0, 3).map(str).tolist() == moments[17:].map(str).tolist()
+    assert ends_there.timestamps_after(0, 3).map(str).tolist() == moments[17:].map(str).tolist()
 
 
 def test_hours_that_do_not_exist_are_refused(tmp_path):

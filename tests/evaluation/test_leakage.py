@@ -85,7 +85,7 @@ def test_a_recursive_decoder_with_covariates_is_checked(visited):
 
 def test_a_scaler_of_the_whole_frame_is_found(visited, monkeypatch):
     whole = lambda self, lookback: [slice(begin, end) for begin, *_, end in self.borders]  # noqa: E731
-    monkeypatch.setattr(Splits, "fitted", whole)
+    monkeypatch.setattr(Splits, "scaler_rows", whole)
     assert {"scaler", "train windows"} <= failed(check_leaks(visited()))
     assert {"scaler", "training windows"} <= failed(certify(prepare(load_config(visited())), forward))
 
@@ -107,8 +107,10 @@ def test_windows_that_see_the_target_to_come_are_found(visited, monkeypatch):
 
 
 def test_a_lookback_that_reaches_too_far_is_found(visited, monkeypatch):
-    config, honest = visited(), Windows.pasts
-    monkeypatch.setattr(Windows, "pasts", lambda self, chosen=slice(None): honest(replace(self, first=self.first + 1), chosen))
+    config, honest = visited(), Windows.past_values
+    monkeypatch.setattr(
+        Windows, "past_values", lambda self, chosen=slice(None): honest(replace(self, first=self.first + 1), chosen)
+    )
     assert "forecasts" in failed(check_leaks(config))
 
 

@@ -14,7 +14,7 @@ from forecast.evaluation.scoreboard import BASELINES, MODEL, IntervalScores, adv
 from forecast.evaluation.significance import Comparison
 from forecast.forecasters.linear import fit_linear
 from forecast.forecasters.preparation import prepare
-from forecast.windows.windows import window_statistics
+from forecast.windows.windows import compute_window_statistics
 from tests.conftest import seasonal_rows
 
 
@@ -155,7 +155,7 @@ def test_baselines_and_metrics_of_series_of_any_size(project, monkeypatch, per):
         if per == "series":
             scaled = (values - training.mean()) / training.std()
             past = np.stack([scaled[row - 12 : row] for row in first])[..., None]
-            centre, _ = window_statistics(past, "mean")
+            centre, _ = compute_window_statistics(past, "mean")
             expected = ((past - centre)[..., 0] @ linear.kernel[:, 0] + linear.bias[:, 0] + centre[..., 0]).ravel()
             size = np.abs(values).mean()
             np.testing.assert_allclose(test.linear, expected * training.std() + training.mean(), rtol=0, atol=1e-6 * size)
@@ -178,7 +178,7 @@ def test_persistence_weighs_series_of_any_size_alike(project):
     linear = fit_linear(prepared.windows["train"], prepared.windows["validation"], "none")
     largest = int(np.argmax(SIZES))
     still = (windows.series == largest)[:, None, None]
-    moving, held = windows.targets(), np.repeat(windows.pasts()[:, -1:], 3, axis=1)
+    moving, held = windows.targets(), np.repeat(windows.past_values()[:, -1:], 3, axis=1)
     board = scoring.scoreboard(prepared)
     forecasts = scoring.forecast_all(
         prepared.panel, prepared.scaler, windows, np.where(still, held, moving), linear.forecast(windows), 12, {}

@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from forecast.forecasters import linear
-from forecast.windows.windows import Windows, window_statistics
+from forecast.windows.windows import Windows, compute_window_statistics
 from tests.conftest import seasonal_rows
 
 
@@ -22,8 +22,8 @@ def test_linear_is_ridge_with_the_strength_that_validation_prefers(normalization
     fitted = linear.fit_linear(train, validation, normalization)
 
     def flat(part: Windows, target: int) -> tuple[np.ndarray, ...]:
-        centre, scale = (s[..., target] for s in window_statistics(part.pasts(), normalization))
-        return (part.pasts()[..., target] - centre) / scale, (part.targets()[..., target] - centre) / scale, centre, scale
+        centre, scale = (s[..., target] for s in compute_window_statistics(part.past_values(), normalization))
+        return (part.past_values()[..., target] - centre) / scale, (part.targets()[..., target] - centre) / scale, centre, scale
 
     for target in range(2):
         x, y, *_ = flat(train, target)

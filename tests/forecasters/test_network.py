@@ -193,12 +193,12 @@ def test_independent_channels_do_not_see_each_other():
 
 
 def test_windows_are_forecast_in_batches_and_in_order(monkeypatch):
-    monkeypatch.setattr("forecast.windows.windows.BATCH", 4)
+    monkeypatch.setattr("forecast.windows.windows.MAX_BATCH", 4)
     _, model = built({})
     rows = RNG.normal(size=(30, CHANNELS)).astype(np.float32)
     windows = Windows(rows, rows[:, :0], rows[:, :TARGETS], np.arange(7, 27), np.zeros(20, int), LOOKBACK, HORIZON)
     expected = model.predict_on_batch(windows.inputs())
-    np.testing.assert_allclose(windows.forecast_by(model.predict_on_batch), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(windows.forecast_with(model.predict_on_batch), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.backend

@@ -15,7 +15,7 @@ from forecast.config.load import load_config
 from forecast.errors import ResourceError, RunError
 from forecast.runs.checkpoints import Checkpoints
 from forecast.runs.run import Run
-from forecast.storage import PART, replacing, sha256_of
+from forecast.storage import PARTIAL_PREFIX, replace_file, sha256_of
 from tests import killing
 
 
@@ -93,7 +93,7 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
     path.write_text("old")
 
     def write(text: str, error: Exception | None) -> None:
-        with replacing(path) as temporary:
+        with replace_file(path) as temporary:
             temporary.write_text(text)
             if error:
                 raise error
@@ -110,7 +110,7 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path):
     run = Run.create("run", tmp_path / "run")
     run.network.parent.mkdir()
     for path in (run.status, run.weights):
-        path.with_name(f"{PART}{path.name}-abc").write_text("half a f")
+        path.with_name(f"{PARTIAL_PREFIX}{path.name}-abc").write_text("half a f")
     (run.directory / "mine.tmp").write_text("somebody's")
     with run.recording():
         pass
@@ -124,5 +124,5 @@ def test_what_is_no_run_is_not_taken_for_the_rest_of_one(tmp_path):
         with pytest.raises(RunError, match="this is not a run, so --force does not replace it"):
             Run.create("run", tmp_path / "mine", force=True)
         (tmp_path / "mine" / name).unlink()
-    (tmp_path / "mine" / f"{PART}status.json-abc").write_text("half")
+    (tmp_path / "mine" / f"{PARTIAL_PREFIX}status.json-abc").write_text("half")
     Run.create("run", tmp_path / "mine", force=True)

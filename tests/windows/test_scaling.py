@@ -11,7 +11,7 @@ import pytest
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
 from forecast.config.schema import ScalingConfig, SplitsConfig, WindowsConfig
-from forecast.data.readers import Static
+from forecast.data.readers import StaticCovariates
 from forecast.errors import DataError
 from forecast.windows.scaling import Scaler, check_scaled, fit_scaler
 from forecast.windows.splits import make_splits
@@ -57,7 +57,7 @@ def test_no_scaling_leaves_values_as_they_are():
 def test_each_quantile_is_scaled_back_by_itself():
     scaler = fit_scaler(PANEL, SPLITS, ScalingConfig(), WINDOWS)
     scaled, series = np.random.default_rng(0).normal(size=(2, 4, 2, 3)), np.array([1, 0])  # the last axis: quantiles
-    each = scaler.undo_each(scaled, series)
+    each = scaler.undo_quantiles(scaled, series)
     for number in range(3):
         np.testing.assert_array_equal(each[..., number], scaler.undo(scaled[..., number], series))
 
@@ -67,7 +67,7 @@ def test_new_series_are_scaled_by_their_own_rows_or_as_all_are(per):
     config = ScalingConfig(per=per)
     scaler = fit_scaler(PANEL, SPLITS, config, WINDOWS)
     new = replace(coded_panel(10, 5, targets=2), series_ids=["new", "newer"])
-    both = scaler.extended(new, config)
+    both = scaler.extend(new, config)
     assert both.series_ids == ["s0", "s1", "new", "newer"]
     expected = {"series": ([[0, 0.1], [1000, 1000.1]], [[9, 9], [4, 4]]), "all": ([[0, 0.1]] * 2, [[1039, 1039]] * 2)}[per]
     np.testing.assert_allclose(both.offset, [*scaler.offset, *expected[0]], atol=1e-9)
@@ -76,7 +76,7 @@ def test_new_series_are_scaled_by_their_own_rows_or_as_all_are(per):
 
 def test_what_is_static_is_scaled_by_the_series_that_are_trained_on():
     numbers = np.array([[1.0, 5.0, 0.0], [5.0, 5.0, 0.5], [9.0, 9.0, 0.25]])  # the third series has no training window
-    static = Static(numbers, np.array([["x"], ["y"], ["z"]], dtype=object))
+    static = StaticCovariates(numbers, np.array([["x"], ["y"], ["z"]], dtype=object))
     panel = replace(coded_panel(23, 40, 22), static=static)
     scaler = fit_scaler(panel, make_splits(panel, SplitsConfig(validation=10, test=10, align="ends")), ScalingConfig(), WINDOWS)
     inputs = scaler.static.apply(static)

@@ -43,8 +43,8 @@ def test_dates_that_a_clock_change_skips_or_repeats(zone, date, row):
 def test_each_series_is_split_by_itself():
     splits = make_splits(coded_panel(100, 50), SplitsConfig(validation=0.1, test=0.1, align="ends"))
     assert splits.borders.tolist() == [[0, 80, 90, 100], [100, 140, 145, 150]]
-    assert splits.part("validation")[0].tolist() == [80, 140]
-    assert splits.part("validation")[1].tolist() == [90, 145]
+    assert splits.rows_of("validation")[0].tolist() == [80, 140]
+    assert splits.rows_of("validation")[1].tolist() == [90, 145]
 
 
 def test_parts_begin_at_the_same_dates_in_every_series():
@@ -52,7 +52,7 @@ def test_parts_begin_at_the_same_dates_in_every_series():
     splits = make_splits(panel, SplitsConfig(validation=10, test=10))
     assert splits.borders.tolist() == [[0, 80, 90, 100], [100, 180, 185, 185], [185, 215, 215, 215]]
     for part in ("validation", "test"):
-        first, end = splits.part(part)
-        train_first, train_end = splits.part("train")
+        first, end = splits.rows_of(part)
+        train_first, train_end = splits.rows_of("train")
         trained = panel.timestamps[[row - 1 for row in train_end]].max()
         assert all(panel.timestamps[a] > trained for a, b in zip(first, end, strict=True) if a < b)

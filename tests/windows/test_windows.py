@@ -11,15 +11,15 @@ import pytest
 from forecast.config.schema import Config, SplitsConfig
 from forecast.data.panel import Panel
 from forecast.errors import ConfigError
-from forecast.windows.splits import PARTS, make_splits
+from forecast.windows.splits import SUBSETS, make_splits
 from forecast.windows.windows import (
-    Assumption,
+    Imputation,
     Windows,
-    check_parts,
-    last_windows,
+    check_subsets,
+    compute_window_statistics,
+    drop_short_series,
+    make_last_windows,
     make_windows,
-    window_statistics,
-    without_short,
 )
 from tests.panels import coded_panel
 
@@ -41,24 +41,24 @@ def windows_of(panel, part, settings):
 
 def test_past_ends_where_future_begins():
     windows = windows_of(coded_panel(30, 20, targets=2), "train", config())
-    assert windows.pasts()[0, :, 0].tolist() == [0, 1, 2, 3]
+    assert windows.past_values()[0, :, 0].tolist() == [0, 1, 2, 3]
     assert windows.targets()[0].tolist() == [[4, 4.1], [5, 5.1]]
-    assert windows.pasts().shape == (len(windows), 4, 2)
+    assert windows.past_values().shape == (len(windows), 4, 2)
     assert windows.targets().shape == (len(windows), 2, 2)
     second = windows.series == 1
-    assert windows.pasts()[second][0, :, 0].tolist() == [1000, 1001, 1002, 1003]
-    np.testing.assert_array_equal(windows.targets()[:, 0, 0], windows.pasts()[:, -1, 0] + 1)
+    assert windows.past_values()[second][0, :, 0].tolist() == [1000, 1001, 1002, 1003]
+    np.testing.assert_array_equal(windows.targets()[:, 0, 0], windows.past_values()[:, -1, 0] + 1)
 
 
 def test_parts_share_no_target_and_look_back_into_each_other():
     panel, settings = coded_panel(30, 24), config()
-    targets = {part: set(windows_of(panel, part, settings).targets().ravel()) for part in PARTS}
+    targets = {part: set(windows_of(panel, part, settings).targets().ravel()) for part in SUBSETS}
     assert not targets["train"] & targets["validation"]
     assert not targets["validation"] & targets["test"]
     assert not targets["train"] & targets["test"]
     assert set.union(*targets.values()) == set(panel.values.ravel()) - {0, 1, 2, 3, 1000, 1001, 1002, 1003}
     first_test = windows_of(panel, "test", settings)
-    assert first_test.pasts()[0].ravel().tolist() == [20, 21, 22, 23]
+    assert first_test.past_values()[0].ravel().tolist() == [20, 21, 22, 23]
     assert first_test.targets()[0].ravel().tolist() == [24, 25]
 
 
@@ -72,7 +72,7 @@ def test_windows_copy_nothing_until_asked():
     windows = windows_of(panel, "train", config(lookback=500))
     assert windows.past is panel.values
     assert np.shares_memory(windows.future, panel.values)
-    assert windows.pasts(np.array([3, 1]))[:, 0, 0].tolist() == [3, 1]
+    assert windows.past_values(np.array([3, 1]))[:, 0, 0].tolist() == [3, 1]
 
 
 def test_windows_with_a_filled_cutoff_or_target_are_left_out():
@@ -83,23 +83,23 @@ def test_windows_with_a_filled_cutoff_or_target_are_left_out():
 
 def test_last_windows_forecast_what_comes_after_each_series():
     panel = coded_panel(10, 20, targets=2)
-    last = last_windows(panel, panel.values, 3, 2)
+    last = make_last_windows(panel, panel.values, 3, 2)
     assert (last.first.tolist(), last.series.tolist()) == ([10, 30], [0, 1])
-    assert last.pasts()[..., 0].tolist() == [[7, 8, 9], [1017, 1018, 1019]]
-    earlier = last_windows(panel, panel.values, 3, 2, most=2, before=1)
+    assert last.past_values()[..., 0].tolist() == [[7, 8, 9], [1017, 1018, 1019]]
+    earlier = make_last_windows(panel, panel.values, 3, 2, most=2, before=1)
     assert (earlier.first.tolist(), earlier.series.tolist()) == ([8, 9, 28, 29], [0, 0, 1, 1])
-    assert len(last_windows(panel, panel.values, 3, 2, most=100)) == 8 + 18, "as many as look back into the series"
-    told = replace(panel, targets=["y0"], known=1)
-    ahead = last_windows(told, told.values, 3, 2, np.array([[[5], [6]], [[7], [8]]]))
+    assert len(make_last_windows(panel, panel.values, 3, 2, most=100)) == 8 + 18, "as many as look back into the series"
+    told = replace(panel, targets=["y0"], known_channels=1)
+    ahead = make_last_windows(told, told.values, 3, 2, np.array([[[5], [6]], [[7], [8]]]))
     assert ahead.inputs()["known"].tolist() == [[[5], [6]], [[7], [8]]]
-    np.testing.assert_allclose(ahead.pasts(), last.pasts())
+    np.testing.assert_allclose(ahead.past_values(), last.past_values())
 
 
 @pytest.mark.parametrize(("column", "known"), [(0, [[40, 500], [40, 600]]), (1, [[50, 400], [60, 400]])])
 def test_what_is_assumed_comes_from_the_past_of_its_own_column(column, known):
     rows = np.arange(20.0)[:, None] * [1, 10, 100]  # a target, and two known covariates
     windows = Windows(rows, rows[:, 1:], rows[:, :1], np.array([5]), np.zeros(1, int), lookback=3, horizon=2)
-    assert windows.without(Assumption(column, "hold", 1)).inputs()["known"][0].tolist() == known
+    assert windows.impute(Imputation(column, "hold", 1)).inputs()["known"][0].tolist() == known
 
 
 @pytest.mark.parametrize(
@@ -118,14 +118,14 @@ def test_what_is_assumed_comes_from_the_past_of_its_own_column(column, known):
 def test_parts_without_a_window(keys, message):
     panel, settings = coded_panel(40, 30), config(**keys)
     with pytest.raises(ConfigError, match=message):
-        check_parts(*without_short(panel, make_splits(panel, settings.splits), settings), settings)
+        check_subsets(*drop_short_series(panel, make_splits(panel, settings.splits), settings), settings)
 
 
 def test_the_largest_lookback_named_does_fit():
     panel, settings = coded_panel(40, 30), config(lookback=14, validation=2, test=8)  # a validation part of one window
-    check_parts(*without_short(panel, make_splits(panel, settings.splits), settings), settings)
+    check_subsets(*drop_short_series(panel, make_splits(panel, settings.splits), settings), settings)
     panel, settings = coded_panel(40, 30), config(lookback=16)
-    check_parts(*without_short(panel, make_splits(panel, settings.splits), settings), settings)
+    check_subsets(*drop_short_series(panel, make_splits(panel, settings.splits), settings), settings)
     assert len(windows_of(panel, "train", settings)) == 12
 
 
@@ -133,7 +133,7 @@ def test_the_largest_lookback_named_does_fit():
     ("method", "centre", "scale"), [("none", 0, 1), ("last", 3, 1), ("mean", 2, 1), ("revin", 2, np.sqrt(2 / 3 + 1e-5))]
 )
 def test_window_statistics(method, centre, scale):
-    centres, scales = window_statistics(np.array([[[1.0], [2.0], [3.0]]]), method)
+    centres, scales = compute_window_statistics(np.array([[[1.0], [2.0], [3.0]]]), method)
     assert centres.shape == scales.shape == (1, 1, 1)
     assert (centres.item(), scales.item()) == (centre, scale)
 
@@ -150,9 +150,9 @@ def test_short_series_are_refused_or_skipped():
     splits = make_splits(panel, settings.splits)
     message = r"leave series 's3' 0 training rows.* \(2 series of 4 have no training window\).\n.* or data.short_series: skip"
     with pytest.raises(ConfigError, match=message):
-        without_short(panel, splits, settings)
+        drop_short_series(panel, splits, settings)
     skipping = settings.model_copy(update={"data": settings.data.model_copy(update={"short_series": "skip"})})
-    kept, parts = without_short(panel, splits, skipping)
+    kept, parts = drop_short_series(panel, splits, skipping)
     assert kept.series_ids == ["s0", "s1", "s3"]
     assert [(repair["rows"], repair["first"]) for repair in kept.record] == [(1, ["s2"]), (1, ["s3"])]
     assert parts.borders.tolist() == [[0, 28, 34, 40], [40, 68, 74, 80], [80, 80, 84, 90]]

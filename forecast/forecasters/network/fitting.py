@@ -23,7 +23,7 @@ from forecast.forecasters.network.callbacks import (
     Progress,
     Reporter,
 )
-from forecast.windows import BATCH, Windows
+from forecast.windows import MAX_BATCH, Windows
 
 LOSSES = {"mse": keras.losses.mean_squared_error, "mae": keras.losses.mean_absolute_error, "huber": keras.losses.huber}
 
@@ -196,7 +196,7 @@ def fit(
         log.warning("training.jit_compile: XLA cannot compile this network here; it is trained without.")
     rng = np.random.default_rng([seed, 1])  # apart from the stream that drew the initial weights
     batches = Batches(train, config.batch_size, rng, evenly=config.sampling == "series")
-    unseen = Batches(validation, max(config.batch_size, BATCH))
+    unseen = Batches(validation, max(config.batch_size, MAX_BATCH))
     resumed = keeper.resumed if keeper else None
     if resumed:
         _check_ahead(resumed, config, len(batches))
