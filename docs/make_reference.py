@@ -1,4 +1,4 @@
-"""Writes docs/commands.md, docs/configuration-reference.md and docs/config.schema.json from the code: python docs/make_reference.py"""
+"""Write the reference pages and config.schema.json of docs/ from the code: python docs/make_reference.py"""
 
 from __future__ import annotations
 
