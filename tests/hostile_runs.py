@@ -231,7 +231,7 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
         },
     ),
     **refused(
-        "known here are 1 to 3",
+        "this program reads versions 1 to 4",
         {
             "no version": edit("network", lambda data: data.pop("version")),
             "a version as text": edit("network", lambda data: data.update(version="2")),

@@ -173,7 +173,8 @@ def _graph(trained: Trained, static: Mapping[str, np.ndarray]) -> keras.Model:
     static: the network's inputs that stay the same in all rows of a series, which the graph looks up.
     """
     from forecast.forecasters.network.backend import keras
-    from forecast.forecasters.network.keras_builder import add, load_keras
+    from forecast.forecasters.network.keras_builder import load_keras
+    from forecast.forecasters.network.layers.interface import add
 
     scaler, network = trained.scaler, trained.network
     targets, known, horizon = network.forecast[1], trained.known, trained.horizon
@@ -233,7 +234,7 @@ def _unrolled(
 
 def _median(forecasts: list[keras.KerasTensor]) -> keras.KerasTensor:
     from forecast.forecasters.network.backend import keras
-    from forecast.forecasters.network.keras_builder import add
+    from forecast.forecasters.network.layers.interface import add
 
     if len(forecasts) == 1:
         return forecasts[0]

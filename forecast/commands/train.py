@@ -44,7 +44,7 @@ from forecast.evaluation import (
 )
 from forecast.forecasters.combination import median_of
 from forecast.forecasters.linear import Linear, fit_linear
-from forecast.forecasters.network.architectures import network_of
+from forecast.forecasters.network.architectures import describe_network
 from forecast.forecasters.network.description import Network
 from forecast.forecasters.network.numpy_runtime import READER_TOLERANCE, forward, relative_difference
 from forecast.forecasters.preparation import Prepared, batch_sizes, read_checked
@@ -450,7 +450,7 @@ def _explain(run: Run, fitted: Fitted) -> None:
     windows = prepared.of_network(prepared.windows["validation"])
     inputs = windows.sample_evenly(max(1, min(PROBED_WINDOWS, PROBED_STATES // width))).inputs()
     trained = load_keras(prepared.network, read_members(run, config, prepared.network)[0])
-    untrained = network_of(simple, prepared.scaler)
+    untrained = describe_network(simple, prepared.scaler)
     found = {
         "network": norms_per_step(trained, prepared.network, inputs),
         "simple_rnn": norms_per_step(build_keras(untrained, simple.model, config.seed), untrained, inputs),

@@ -11,7 +11,7 @@ import numpy as np
 from forecast.config import Config
 from forecast.data import Panel, check_target_not_constant, choose_season_length, in_steps, read_panel
 from forecast.errors import ConfigError
-from forecast.forecasters.network.architectures import network_of
+from forecast.forecasters.network.architectures import describe_network
 from forecast.forecasters.network.description import Network
 from forecast.windows import (
     Scaler,
@@ -47,7 +47,7 @@ class Prepared:
     @property
     def network(self) -> Network:
         """The description of the network that this config makes of these windows."""
-        return network_of(self.config, self.scaler)
+        return describe_network(self.config, self.scaler)
 
     def of_network(self, windows: Windows) -> Windows:
         """The same windows, as far ahead as the network forecasts at once: one step with `decoder: recursive`."""

@@ -18,7 +18,7 @@ from forecast.data import Contract
 from forecast.errors import DAMAGED, DataError, InternalError, RunError, did_you_mean, first_few
 from forecast.evaluation import Evidence, Intervals, quantiles_of
 from forecast.forecasters.combination import median_of
-from forecast.forecasters.network.architectures import network_of
+from forecast.forecasters.network.architectures import describe_network
 from forecast.forecasters.network.description import KNOWN, Network
 from forecast.forecasters.network.numpy_runtime import forward as numpy_forward
 from forecast.runs.run import Run
@@ -178,7 +178,7 @@ def read_trained(run: Run) -> Trained:
     network = Network.from_json(described, str(run.network))
     if described["version"] > 1:  # the first runs had no checksums
         run.check_sealed()
-    expected = network_of(config, scaler)
+    expected = describe_network(config, scaler)
     if network != expected:
         raise RunError("this is not the network that the config describes.", DAMAGED, str(run.network))
     static = len(config.data.static_covariates), len(config.data.static_categories)

@@ -53,7 +53,7 @@ def test_one_series_needs_no_number(project, tmp_path, cell, to):
 
 @pytest.mark.slow
 def test_an_export_takes_any_batch(project, tmp_path):
-    """As many windows as the horizon of 3 has steps, among others: see `forecast.forecasters.network.keras_builder.add`."""
+    """As many windows as the horizon of 3 has steps, among others: see `forecast.forecasters.network.layers.interface.add`."""
     from forecast.forecasters.network.backend import keras
 
     made = export(train(project(training={"epochs": 1}), tmp_path / "run"), "keras", tmp_path / "made").directory

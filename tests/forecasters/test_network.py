@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 from forecast.config.schema import ModelConfig
-from forecast.forecasters.network.architectures import describe_network
+from forecast.forecasters.network.architectures import describe_layers
 from forecast.forecasters.network.backend import keras
-from forecast.forecasters.network.description import SIZES, VERSION, Network
+from forecast.forecasters.network.description import VERSION, Network
 from forecast.forecasters.network.fitting import pinball
 from forecast.forecasters.network.gradients import norms_per_step
-from forecast.forecasters.network.keras_builder import _Builder, build_keras, get_weights, load_keras, set_weights
-from forecast.forecasters.network.numpy_runtime import KINDS, READER_TOLERANCE, forward, relative_difference, sigmoid
+from forecast.forecasters.network.keras_builder import build_keras, get_weights, load_keras, set_weights
+from forecast.forecasters.network.layers import KINDS
+from forecast.forecasters.network.layers.recurrent import sigmoid
+from forecast.forecasters.network.numpy_runtime import READER_TOLERANCE, forward, relative_difference
 from forecast.runs.run import Run
 from forecast.windows.windows import Windows
 
@@ -25,9 +27,9 @@ PAST = RNG.normal(size=(6, LOOKBACK, CHANNELS)).astype(np.float32)
 FUTURE = PAST[:, -HORIZON:, :TARGETS] + 1
 LEVEL = np.array([1, 1, 0])  # of the targets
 KNOWN = RNG.normal(size=(6, HORIZON, 1)).astype(np.float32)  # the last channel, over the horizon
-COVARIATES = {"known": 1, "static": 2, "categories": [4, 3]}
+COVARIATES = {"known_covariates": 1, "static": 2, "categories": [4, 3]}
 BESIDE = {
-    "known": KNOWN,
+    "known_covariates": KNOWN,
     "static": RNG.normal(size=(6, 2)).astype(np.float32),
     "categories": np.array([[0, 1], [1, 2], [2, 0], [3, 1], [1, 1], [0, 0]], np.int32),
 }
@@ -60,11 +62,11 @@ NETWORKS += [
 
 
 def describe(model: ModelConfig, targets: int = TARGETS, **covariates: object) -> Network:
-    return describe_network(model, (LOOKBACK, CHANNELS), (HORIZON, targets), **covariates)
+    return describe_layers(model, (LOOKBACK, CHANNELS), (HORIZON, targets), **covariates)
 
 
 def inputs(past: np.ndarray = PAST, **covariates: object) -> dict[str, np.ndarray]:
-    return {"past": past} | {name: BESIDE[name] for name in covariates}
+    return {"past": past} | {name.removesuffix("_covariates"): BESIDE[name] for name in covariates}
 
 
 def built(keys: dict, seed: int = 1, targets: int = TARGETS, **covariates: object) -> tuple[Network, keras.Model]:
@@ -140,7 +142,7 @@ def test_both_readers_agree_at_every_batch_size(keys, covariates):
     for reader in (model, portable):
         sums = [operation for operation in reader.operations if type(operation).__name__ == "Add"]
         of_tensors = [operation.name for operation in sums if len(operation._inbound_nodes[0].input_tensors) > 1]
-        assert not of_tensors, "see forecast.forecasters.network.keras_builder.add"
+        assert not of_tensors, "see forecast.forecasters.network.layers.interface.add"
     on_jax = keras.backend.backend() == "jax"
     for batch in [1, HORIZON] if on_jax else [*range(1, HORIZON + 3), LOOKBACK]:
         seen = {name: np.resize(values, (batch, *values.shape[1:])) for name, values in inputs(**covariates).items()}
@@ -209,10 +211,9 @@ def test_cells_equal_the_equations(cell, bidirectional):
     assert relative_difference(by_numpy, model.predict_on_batch(inputs())) <= READER_TOLERANCE
 
 
-def test_every_kind_of_layer_has_both_readers_and_is_tested():
-    by_keras = _Builder(ModelConfig(), RNG, "float32").kinds
+def test_every_kind_of_layer_is_tested():
     tested = {layer.kind for keys in NETWORKS for layer in describe(ModelConfig(**keys), **COVARIATES).layers}
-    assert set(SIZES) == set(KINDS) == set(by_keras) == tested
+    assert set(KINDS) == tested
 
 
 def test_large_values_saturate_without_a_warning():
@@ -223,7 +224,7 @@ def test_large_values_saturate_without_a_warning():
 def test_unknown_version_of_a_network():
     from forecast.errors import RunError
 
-    with pytest.raises(RunError, match=f"the network has version 99, known here are 1 to {VERSION}"):
+    with pytest.raises(RunError, match=f"the network has version 99, but this program reads versions 1 to {VERSION}"):
         Network.from_json(describe(ModelConfig()).to_json() | {"version": 99})
 
 

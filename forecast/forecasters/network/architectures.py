@@ -1,4 +1,4 @@
-"""Which layers a config asks for, and how they are joined.
+"""Choose the layers for a config and connect them.
 
 With every part of the default decoder switched on:
 
@@ -11,10 +11,10 @@ With every part of the default decoder switched on:
     known -----------------------------|----------------------------------------------+-- hidden, ahead           |
                                        +-- linear_skip --------------------------------------------------------- sum -- forecast
 
-`targets` and `covariates` are only there where there are covariates, `context` to `ahead` where some are known over the horizon.
-What is static is repeated beside `covariates`; convolutions and segments stand behind `seen`, attention behind the
-recurrent layers. Another decoder stands in the place of `head` to `ahead`. With quantiles each target has several values up to
-`forecast`, and the layer `quantiles` stands last.
+`targets` and `covariates` exist with covariates only, `context`, `hidden` and `ahead` with known covariates only. Static
+covariates are repeated at each step, beside `covariates`. Convolutions and segments follow `seen`, and attention the recurrent
+layers. Another decoder replaces `head`, `context`, `hidden` and `ahead`. With quantiles each target has several values up to
+`forecast`, and `quantiles` is the last layer.
 """
 
 from __future__ import annotations
@@ -22,127 +22,129 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from forecast.config import Config, ModelConfig
-from forecast.forecasters.network.description import CATEGORIES, KNOWN, PAST, SIZES, STATES, STATIC, Layer, Network, Shape
+from forecast.forecasters.network.description import CATEGORIES, KNOWN, PAST, STATIC, Layer, Network, Shape
+from forecast.forecasters.network.layers import KINDS
+from forecast.forecasters.network.layers.recurrent import CELLS
 from forecast.windows import EPSILON, STATISTICS, Scaler
 
-WIDEST = 16  # values that stand for a category, at most
+MAX_EMBEDDING = 16  # Length of a category's vector.
 
 
-def network_of(config: Config, scaler: Scaler) -> Network:
-    """The description of the network that a config, with all durations in steps, makes of what a scaler gives it."""
+def describe_network(config: Config, scaler: Scaler) -> Network:
+    """Describe the network that a config, with all durations in steps, asks for, with the inputs that a scaler makes."""
     data, windows = config.data, config.windows
     block = 1 if config.model.decoder == "recursive" else windows.horizon
-    return describe_network(
+    return describe_layers(
         config.model,
         past=(windows.lookback, len(data.channels)),
         forecast=(block, len(data.target)),
-        known=data.known_channels,
+        known_covariates=data.known_channels,
         static=len(data.static_covariates),
         categories=[len(texts) + 1 for texts in scaler.static.vocabulary],
     )
 
 
-def describe_network(
+def describe_layers(
     model: ModelConfig,
     past: tuple[int, int],
     forecast: tuple[int, int],
-    known: int = 0,
+    known_covariates: int = 0,
     static: int = 0,
     categories: Sequence[int] = (),
 ) -> Network:
-    """The network that a config asks for, with `past` `(lookback, channels)` and `forecast` `(horizon, targets)`.
+    """Describe a network with inputs `past` `(lookback, channels)` and outputs `forecast` `(horizon, targets)`.
 
-    The first channels are the targets, the last `known` ones the covariates that are known over the horizon, too.
-    static: number of static covariates; categories: how many codes each static category has, 0 for an unknown one included.
+    The first channels are the targets, and the last ones the known covariates.
+    static: number of static covariates; categories: number of codes of each static category, 0 for an unknown one included.
     """
     (lookback, channels), (horizon, targets) = past, forecast
-    shapes = {KNOWN: (horizon, known), STATIC: (static,), CATEGORIES: (len(categories),)}
-    drawing = _Drawing(model, {PAST: past} | {name: shape for name, shape in shapes.items() if shape[-1]})
-    add = drawing.add
-    own = add("targets", "select", [PAST], first=0, count=targets) if channels > targets else PAST
-    statistics = drawing.statistics(own)
-    normalized = add("normalized", "normalize", [own, *statistics]) if statistics else own
+    shapes = {KNOWN: (horizon, known_covariates), STATIC: (static,), CATEGORIES: (len(categories),)}
+    graph = _Graph(model, {PAST: past} | {name: shape for name, shape in shapes.items() if shape[-1]})
+    add = graph.add
+    series = add("targets", "select", [PAST], first=0, count=targets) if channels > targets else PAST
+    statistics = graph.add_statistics(series)
+    normalized = add("normalized", "normalize", [series, *statistics]) if statistics else series
     affine = add("affine", "affine", [normalized]) if len(statistics) > 1 else None
-    beside = [add("covariates", "select", [PAST], first=targets, count=channels - targets)] if channels > targets else []
+    covariates = [add("covariates", "select", [PAST], first=targets, count=channels - targets)] if channels > targets else []
     if static or categories:
-        beside.append(add("static_of_each_step", "repeat", [drawing.static(static, categories)], steps=lookback))
-    ahead = [KNOWN] if known else []
-    each = len(model.quantiles or [0.5])  # values of a target at each step
-    if model.channel_independent and targets > 1:  # every target is a window of its own
-        alone = add("channel", "split_channels", [affine or normalized])
-        beside = [add(f"{name}_of_each", "for_each", [name], count=targets) for name in beside]
-        ahead = [add("known_of_each", "for_each", ahead, count=targets)] if ahead else []
-        decoded = drawing.network_over(alone, beside, ahead, horizon, each, targets)
+        covariates.append(add("static_of_each_step", "repeat", [graph.add_static(static, categories)], steps=lookback))
+    future = [KNOWN] if known_covariates else []
+    values = len(model.quantiles or [0.5])  # of a target at each step
+    if model.channel_independent and targets > 1:  # Each target becomes a window.
+        channel = add("channel", "split_channels", [affine or normalized])
+        covariates = [add(f"{name}_of_each", "for_each", [name], count=targets) for name in covariates]
+        future = [add("known_of_each", "for_each", future, count=targets)] if future else []
+        decoded = graph.add_encoder_decoder([channel, *covariates], future, (horizon, values), targets)
         if model.quantiles:
             decoded = add("each_quantile", "split_channels", [decoded])
-        seen = add("joined", "join_channels", [decoded], count=targets * each)
+        decoded = add("joined", "join_channels", [decoded], count=targets * values)
     else:
-        seen = drawing.network_over(affine or normalized, beside, ahead, horizon, targets * each, 1)
-
-    def of_each(name: str) -> str:  # what is the same for all quantiles of a target
-        return add(f"{name}_of_each_quantile", "repeat_targets", [name], count=each) if model.quantiles else name
-
+        decoded = graph.add_encoder_decoder([affine or normalized, *covariates], future, (horizon, targets * values))
     if affine:
-        seen = add("affine_inverse", "affine_inverse", [seen], of=affine, **({"each": each} if model.quantiles else {}))
+        decoded = add("affine_inverse", "affine_inverse", [decoded], of=affine)
     if model.linear_skip:
-        skip = of_each(add("linear_skip", "linear_skip", [normalized], horizon=horizon, targets=targets))
-        seen = add("sum", "sum", [seen, skip])
+        skip = add("linear_skip", "linear_skip", [normalized], horizon=horizon, targets=targets)
+        decoded = add("sum", "sum", [decoded, graph.repeat_for_quantiles(skip)])
     if statistics:
-        seen = add("forecast", "denormalize", [seen, *(of_each(name) for name in statistics)])
+        decoded = add("forecast", "denormalize", [decoded, *map(graph.repeat_for_quantiles, statistics)])
     if model.quantiles:
-        add("quantiles", "quantiles", [seen], quantiles=model.quantiles)
-    return Network(drawing.inputs, drawing.layers)
+        add("quantiles", "quantiles", [decoded], quantiles=model.quantiles)
+    return Network(graph.inputs, graph.layers)
 
 
-class _Drawing:
-    """A network in the making; methods add layers and return the name of the last one, for the layers that take its output."""
+class _Graph:
+    """The layers of a network so far; each method adds some and returns the name of the last one, for the layers after it."""
 
     def __init__(self, model: ModelConfig, inputs: dict[str, Shape]) -> None:
         self.model = model
         self.inputs = {name: list(shape) for name, shape in inputs.items()}
         self.shapes: dict[str, Shape] = dict(inputs)
         self.layers: list[Layer] = []
-        # With a skip beside it the last layer starts at zero, so that the untrained network is the linear baseline.
+        # With a linear skip the last layer starts at zero, so that the untrained network is the linear baseline.
         self.start = "zeros" if model.linear_skip else "glorot_uniform"
 
     def add(self, name: str, kind: str, inputs: list[str], **options: object) -> str:
-        shape, weights = SIZES[kind](*(self.shapes[layer] for layer in inputs), **options)
-        sizes = {weight: list(size) for weight, size in weights.items()}
+        shape, weights = KINDS[kind](**options).infer_shapes(*(self.shapes[layer] for layer in inputs))
         self.shapes[name] = shape
-        self.layers.append(Layer(name, kind, inputs, list(shape), options, sizes))
+        self.layers.append(Layer(name, kind, inputs, list(shape), options, {key: list(size) for key, size in weights.items()}))
         return name
 
-    def dense(self, name: str, seen: str, units: int, activation: str, start: str = "glorot_uniform") -> str:
+    def add_dense(self, name: str, seen: str, units: int, activation: str, start: str = "glorot_uniform") -> str:
         return self.add(name, "dense", [seen], units=units, activation=activation, start=start)
 
     def concat(self, name: str, parts: list[str]) -> str:
         return self.add(name, "concat", parts) if len(parts) > 1 else parts[0]
 
-    def statistics(self, own: str) -> list[str]:
-        """What `model.normalization` takes of each window: nothing, its centre, or its centre and scale."""
-        centre, divided = STATISTICS[self.model.normalization]
-        statistics = [self.add("centre", "centre", [own], method=centre)] if centre else []
-        return [*statistics, self.add("scale", "scale", [own], epsilon=EPSILON)] if divided else statistics
+    def repeat_for_quantiles(self, name: str) -> str:
+        """Repeat the values of each target for its quantiles, if the network has quantiles."""
+        quantiles = self.model.quantiles
+        return self.add(f"{name}_of_each_quantile", "repeat_targets", [name], count=len(quantiles)) if quantiles else name
 
-    def static(self, static: int, categories: Sequence[int]) -> str:
-        """The static covariates and the vector of each category, side by side."""
+    def add_statistics(self, series: str) -> list[str]:
+        """Add the statistics of each window that `model.normalization` needs: none, its centre, or its centre and scale."""
+        centre, divided = STATISTICS[self.model.normalization]
+        statistics = [self.add("centre", "centre", [series], method=centre)] if centre else []
+        return [*statistics, self.add("scale", "scale", [series], epsilon=EPSILON)] if divided else statistics
+
+    def add_static(self, static: int, categories: Sequence[int]) -> str:
+        """Add a vector for each category, and join them with the static covariates."""
         parts = [STATIC] if static else []
         for column, size in enumerate(categories):
-            name, width = f"embedding_{column + 1}", min(WIDEST, -(-size // 2))
-            parts.append(self.add(name, "embedding", [CATEGORIES], column=column, size=size, units=width))
+            name, units = f"embedding_{column + 1}", min(MAX_EMBEDDING, -(-size // 2))
+            parts.append(self.add(name, "embedding", [CATEGORIES], column=column, size=size, units=units))
         return self.add("static_of_series", "concat", parts)
 
-    def network_over(self, own: str, beside: list[str], ahead: list[str], horizon: int, targets: int, channels: int) -> str:
-        """Encoder and decoder: normalised targets and covariates to `(horizon, targets)`; of `channels` that share it."""
-        state = self.encoder(self.front(self.concat("seen", [own, *beside])))
+    def add_encoder_decoder(self, past: list[str], future: list[str], forecast: tuple[int, int], channels: int = 1) -> str:
+        """Add all layers from the normalized past to `forecast` `(horizon, targets)`. channels: windows made of each window."""
+        state = self.add_encoder(self.add_front(self.concat("seen", past)))
         if self.model.decoder == "seq2seq":
-            return self.recurrent_decoder(state, ahead, horizon, targets)
+            return self.add_recurrent_decoder(state, future, forecast)
         if self.model.decoder == "parallel":
-            return self.parallel_decoder(state, ahead, horizon, targets, channels)
-        return self.direct_decoder(state, ahead, horizon, targets)
+            return self.add_parallel_decoder(state, future, forecast, channels)
+        return self.add_direct_decoder(state, future, forecast)
 
-    def front(self, seen: str) -> str:
-        """Convolutions, then segments, where the config asks for them."""
+    def add_front(self, seen: str) -> str:
+        """Add the convolutions, then the segments, that the config asks for."""
         front, segment = self.model.front, self.model.segment
         if front:
             options = {"filters": front.conv.filters, "kernel_size": front.conv.kernel_size, "strides": front.conv.strides}
@@ -151,12 +153,12 @@ class _Drawing:
                 if front.batch_norm:
                     seen = self.add(f"batch_norm_{number}", "batch_norm", [seen], epsilon=1e-3)
         if segment:
-            cut = self.add("segments", "segments", [seen], length=segment, pad="left")
-            seen = self.dense("segment_embedding", cut, self.model.units[0], "relu")
+            segments = self.add("segments", "segments", [seen], length=segment, pad="left")
+            seen = self.add_dense("segment_embedding", segments, self.model.units[0], "relu")
         return seen
 
-    def encoder(self, seen: str) -> str:
-        """`model.units` recurrent layers; the state that the decoder starts from."""
+    def add_encoder(self, seen: str) -> str:
+        """Add the recurrent layers of `model.units`, up to the state that the decoder starts from."""
         model = self.model
         for number, units in enumerate(model.units, 1):
             last = number == len(model.units) and not model.attention
@@ -164,55 +166,59 @@ class _Drawing:
             seen = self.add(f"recurrent_{number}", "recurrent", [seen], **options)
             if model.layer_norm:
                 seen = self.add(f"layer_norm_{number}", "layer_norm", [seen], epsilon=1e-3)
-            if model.dropout and not (
-                last and model.decoder == "parallel"
-            ):  # which drops its own outputs instead, as SegRNN does
+            # The parallel decoder drops its own outputs instead of the state, as SegRNN does.
+            if model.dropout and not (last and model.decoder == "parallel"):
                 seen = self.add(f"dropout_{number}", "dropout", [seen], rate=model.dropout)
         if not model.attention:
             return seen
-        # Additive attention (Bahdanau et al. 2015) with one query for all windows.
-        hidden = self.dense("attention_hidden", seen, model.units[-1], "tanh")
-        return self.add("attended", "attend", [seen, self.dense("attention_scores", hidden, 1, "linear")])
+        # Additive attention (Bahdanau et al. 2015) with the same query for all windows.
+        hidden = self.add_dense("attention_hidden", seen, model.units[-1], "tanh")
+        return self.add("attended", "attend", [seen, self.add_dense("attention_scores", hidden, 1, "linear")])
 
-    def direct_decoder(self, state: str, ahead: list[str], horizon: int, targets: int) -> str:
-        """All steps from the state; and what the known covariates of each step add, in the light of the state."""
+    def add_direct_decoder(self, state: str, future: list[str], forecast: tuple[int, int]) -> str:
+        """Add a head for all steps, and a dense layer for what known covariates, seen with the state, change at each step."""
+        horizon, targets = forecast
         head = self.add("head", "head", [state], start=self.start, horizon=horizon, targets=targets)
-        if not ahead:
+        if not future:
             return head
         width = self.model.units[-1]
         context = self.add("context", "head", [state], horizon=horizon, targets=width, start="glorot_uniform")
-        hidden = self.dense("hidden", self.concat("context_and_known", [context, *ahead]), width, "tanh")
-        return self.add("head_and_ahead", "sum", [head, self.dense("ahead", hidden, targets, "linear", self.start)])
+        hidden = self.add_dense("hidden", self.concat("context_and_known", [context, *future]), width, "tanh")
+        return self.add("head_and_ahead", "sum", [head, self.add_dense("ahead", hidden, targets, "linear", self.start)])
 
-    def recurrent_decoder(self, state: str, ahead: list[str], horizon: int, targets: int) -> str:
-        """A recurrent layer over the horizon, which starts from the encoder's state and sees it, and the known covariates, at
+    def add_recurrent_decoder(self, state: str, future: list[str], forecast: tuple[int, int]) -> str:
+        """Add a recurrent layer over the horizon, which starts from the encoder's state and sees it, and the known covariates, at
         each step (Sutskever et al. 2014, with the context of Cho et al. 2014).
         """
-        first, model = self.first_state(state), self.model
+        (horizon, targets), model = forecast, self.model
+        first_state = self.add_first_state(state)
         context = self.add("context", "repeat", [state], steps=horizon)
-        seen = self.concat("context_and_known", [context, *ahead])
+        seen = self.concat("context_and_known", [context, *future])
         options = {"cell": model.cell, "units": model.units[-1], "bidirectional": False, "sequences": True}
-        return self.dense("head", self.add("decoder", "recurrent", [seen, first], **options), targets, "linear", self.start)
+        decoder = self.add("decoder", "recurrent", [seen, first_state], **options)
+        return self.add_dense("head", decoder, targets, "linear", self.start)
 
-    def parallel_decoder(self, state: str, ahead: list[str], horizon: int, targets: int, channels: int) -> str:
-        """A recurrent step from the encoder's state to each segment of the horizon, told by its position, its channel and what
-        is known ahead (SegRNN, Lin et al. 2023).
+    def add_parallel_decoder(self, state: str, future: list[str], forecast: tuple[int, int], channels: int) -> str:
+        """Add a recurrent step from the encoder's state to each segment of the horizon. Its input is the vector of the segment's
+        position, the vector of the channel, and the known covariates (SegRNN, Lin et al. 2023).
         """
-        model, length, units = self.model, self.model.segment or 1, self.model.units[-1]
+        (horizon, targets), model = forecast, self.model
+        length, units = model.segment or 1, model.units[-1]
         segments = -(-horizon // length)
-        told = [self.add("positions", "positions", [state], rows=segments, units=units)]
+        context = [self.add("positions", "positions", [state], rows=segments, units=units)]
         if channels > 1:
             channel = self.add("channel_embedding", "channel_embedding", [state], channels=channels, units=units)
-            told.append(self.add("channel_of_each_segment", "repeat", [channel], steps=segments))
-        told += [self.add("known_segments", "segments", ahead, length=length, pad="right")] if ahead else []
-        seen = self.concat("context", told)
-        seen = self.add("decoder", "recurrent_step", [seen, self.first_state(state)], cell=model.cell, units=units)
+            context.append(self.add("channel_of_each_segment", "repeat", [channel], steps=segments))
+        if future:
+            context.append(self.add("known_segments", "segments", future, length=length, pad="right"))
+        seen = self.concat("context", context)
+        seen = self.add("decoder", "recurrent_step", [seen, self.add_first_state(state)], cell=model.cell, units=units)
         if model.dropout:
             seen = self.add("decoder_dropout", "dropout", [seen], rate=model.dropout)
-        each = self.dense("head", seen, length * targets, "linear", self.start)
-        return self.add("joined_segments", "join_segments", [each], horizon=horizon, targets=targets)
+        joined = self.add_dense("head", seen, length * targets, "linear", self.start)
+        return self.add("joined_segments", "join_segments", [joined], horizon=horizon, targets=targets)
 
-    def first_state(self, state: str) -> str:
-        """What the decoder's cell remembers at first: the encoder's state, or a learned map of it where it needs more."""
-        needed = self.model.units[-1] * STATES[self.model.cell]
-        return state if self.shapes[state] == (needed,) else self.dense("first_state", state, needed, "tanh")
+    def add_first_state(self, state: str) -> str:
+        """Return the encoder's state, or add a dense layer where the decoder's cell needs a state of another size."""
+        units = self.model.units[-1] * CELLS[self.model.cell].states
+        return state if self.shapes[state] == (units,) else self.add_dense("first_state", state, units, "tanh")

@@ -1,26 +1,25 @@
-"""The network as plain data: a list of named layers with their sizes, from which any reader can rebuild it.
+"""A network as plain data: named layers with their sizes, from which Keras and NumPy rebuild it.
 
-The layers form a graph; each names the earlier layers whose outputs it takes. All shapes leave out the leading axis of windows.
-`SIZES` says which kinds of layers there are and how large each is; every reader (`numpy_runtime`, `keras_builder`) has a function
-for each of them. `architectures` says which layers a config asks for.
+The layers form a graph: each names the earlier layers whose outputs it takes. Shapes leave out the leading axis of windows.
+`architectures` chooses the layers for a config, and `layers` has a class for each kind of layer.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from forecast.errors import DAMAGED, RunError
 
-VERSION = 3
-GATES = {"lstm": 4, "peephole_lstm": 4, "gru": 3, "simple_rnn": 1}
-STATES = {"lstm": 2, "peephole_lstm": 2, "gru": 1, "simple_rnn": 1}  # arrays of `units` numbers that a cell remembers
+VERSION = 4
 Shape = tuple[int, ...]
-Sizes = tuple[Shape, dict[str, Shape]]  # of a layer's output, and of each of its weights in the order in which Keras keeps them
-# The network's inputs, scaled: (lookback, channels), (horizon, known channels), (static covariates,); and codes of categories.
+Array = npt.NDArray[Any]
+# The network's inputs, scaled: (lookback, channels), (horizon, known covariates), (static covariates,); and codes of categories.
 PAST, KNOWN, STATIC, CATEGORIES = "past", "known", "static", "categories"
 
 
@@ -28,24 +27,26 @@ PAST, KNOWN, STATIC, CATEGORIES = "past", "known", "static", "categories"
 class Layer:
     """One step of the network.
 
-    kind: one of `SIZES`; inputs: names of layers, or of the network's inputs; shape: of the output; weights: name -> shape.
+    kind: a key of `layers.KINDS`; inputs: names of layers, or of the network's inputs; shape: of the output;
+    options: the fields of the kind's class; weights: the shape of each by its name.
     """
 
     name: str
     kind: str
     inputs: list[str]
     shape: list[int]
-    options: dict = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Network:
-    """Layers in an order in which they can be computed; the last one is the forecast: `(horizon, targets)`, or
-    `(horizon, targets, quantiles)`.
+    """Layers in an order in which they can be computed; the last one is the forecast.
+
+    inputs: the shape of `past` and of every other input that the network has.
     """
 
-    inputs: dict[str, list[int]]  # the shape of `past` and of each other input that there is
+    inputs: dict[str, list[int]]
     layers: list[Layer]
     version: int = VERSION
 
@@ -56,27 +57,28 @@ class Network:
 
     @property
     def channels(self) -> int:
-        """Columns that it sees of each step."""
+        """Columns that the network sees of each past step."""
         return self.inputs[PAST][1]
 
     @property
     def forecast(self) -> Shape:
-        """Shape of its output: `(horizon, targets)`, or `(horizon, targets, quantiles)`."""
+        """Shape of the output: `(horizon, targets)`, or `(horizon, targets, quantiles)`."""
         return tuple(self.layers[-1].shape)
 
     @property
-    def quantiles(self) -> list[float]:
-        """The quantiles that it forecasts, ascending, or none."""
-        return self.layers[-1].options.get("quantiles", [])
-
-    def point(self, forecasts: np.ndarray) -> np.ndarray:
-        """The forecast itself, `(windows, horizon, targets)`, among what it makes: the median where it has quantiles."""
-        return forecasts[..., self.quantiles.index(0.5)] if self.quantiles else forecasts
+    def horizon(self) -> int:
+        """Steps that the network forecasts at once."""
+        return self.forecast[0]
 
     @property
-    def horizon(self) -> int:
-        """Steps that it forecasts at once."""
-        return self.forecast[0]
+    def quantiles(self) -> list[float]:
+        """The quantiles that the network forecasts, ascending; empty for a point forecast."""
+        quantiles: list[float] = self.layers[-1].options.get("quantiles", [])
+        return quantiles
+
+    def point(self, forecasts: Array) -> Array:
+        """Return the point forecast, `(windows, horizon, targets)`: the median where the output has quantiles."""
+        return forecasts[..., self.quantiles.index(0.5)] if self.quantiles else forecasts
 
     @property
     def weights(self) -> dict[str, Shape]:
@@ -88,195 +90,52 @@ class Network:
         """Number of values in all weights."""
         return sum(math.prod(shape) for shape in self.weights.values())
 
-    def check_weights(self, weights: Mapping[str, np.ndarray], place: str = "") -> None:
-        """The arrays are exactly those that the description names.
+    def check_weights(self, weights: Mapping[str, Array], path: str = "") -> None:
+        """Check that the arrays are exactly those that the description names. path: the file that holds them.
 
         Raises:
-            RunError: one is missing, unknown, of another shape, or holds something that is no float32 number.
+            RunError: an array is missing, unknown, of another shape, or holds anything but finite float32 numbers.
         """
-        known = self.weights
-        if apart := sorted(known.keys() ^ weights.keys()):
-            raise RunError(f"the weights and the description of the network differ in `{apart[0]:.80}`.", DAMAGED, place)
+        expected = self.weights
+        if differing := sorted(expected.keys() ^ weights.keys()):
+            raise RunError(f"the weights and the description of the network differ in `{differing[0]:.80}`.", DAMAGED, path)
         for name, array in weights.items():
-            if array.shape != known[name] or array.dtype != np.float32 or not np.isfinite(array).all():
-                raise RunError(f"weight `{name}` is not {known[name]} finite float32 numbers.", DAMAGED, place)
+            if array.shape != expected[name] or array.dtype != np.float32 or not np.isfinite(array).all():
+                raise RunError(f"weight `{name}` is not {expected[name]} finite float32 numbers.", DAMAGED, path)
 
-    def to_json(self) -> dict:
-        """Plain JSON values."""
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: object, place: str = "") -> Network:
-        """The network that `to_json` described, by this version of the program or an earlier one.
+    def from_json(cls, data: Any, path: str = "") -> Network:
+        """Return the network that `to_json` of this or an earlier version described. path: the file that holds it.
 
-        Its layers are taken as they are: whoever reads them from a file compares them with `describe_network`.
+        The layers are not checked: whoever reads them from a file compares them with `describe_network`.
 
         Raises:
-            RunError: `data` is something else, or of a version that is not known here.
+            RunError: `data` is something else, or of an unknown version.
         """
         version = data.get("version") if isinstance(data, dict) else None
         if type(version) is not int or not 1 <= version <= VERSION:
-            found = f"the network has version {version!r:.40}, known here are 1 to {VERSION}."
-            raise RunError(found, "Update this program, or train again.", place)
+            message = f"the network has version {version!r:.40}, but this program reads versions 1 to {VERSION}."
+            raise RunError(message, "Update this program, or train again.", path)
         try:
             for migrate in MIGRATIONS[version - 1 :]:
                 data = migrate(data)
             return cls(**{**data, "layers": [Layer(**layer) for layer in data["layers"]]})
         except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-            raise RunError("the description of the network is damaged.", DAMAGED, place) from None
+            raise RunError("the description of the network is damaged.", DAMAGED, path) from None
 
 
-def _statistic(past: Shape, **options: object) -> Sizes:
-    _, channels = past
-    return (1, channels), {}
+def select_weights(layer: Layer, weights: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the weights that a layer computes with by their names: its own, or those of the layer that its option `of` names."""
+    prefix = f"{layer.options.get('of', layer.name)}/"
+    return {name.removeprefix(prefix): array for name, array in weights.items() if name.startswith(prefix)}
 
 
-def _same(values: Shape, *others: Shape, **options: object) -> Sizes:
-    return values, {}
-
-
-def _per_channel(values: Shape, **options: object) -> Sizes:
-    return values, {"gamma": values[-1:], "beta": values[-1:]}
-
-
-def _cell_weights(cell: str, channels: int, units: int) -> dict[str, Shape]:
-    gates = GATES[cell] * units
-    bias = (2, gates) if cell == "gru" else (gates,)  # reset_after: one bias for the input, one for the state
-    peephole = {"peephole": (3, units)} if cell == "peephole_lstm" else {}  # of the gates i, f and o
-    return {"kernel": (channels, gates), "recurrent_kernel": (units, gates), "bias": bias, **peephole}
-
-
-def _recurrent(values: Shape, *first_state: Shape, cell: str, units: int, bidirectional: bool, sequences: bool) -> Sizes:
-    steps, channels = values
-    weights = _cell_weights(cell, channels, units)
-    if bidirectional:
-        weights = {f"{direction}_{name}": size for direction in ("forward", "backward") for name, size in weights.items()}
-    width = units * (2 if bidirectional else 1)
-    return ((steps, width) if sequences else (width,)), weights
-
-
-def _recurrent_step(values: Shape, first_state: Shape, cell: str, units: int) -> Sizes:
-    steps, channels = values
-    return (steps, units), _cell_weights(cell, channels, units)
-
-
-def _segments(values: Shape, length: int, pad: str) -> Sizes:
-    steps, channels = values
-    return (-(-steps // length), length * channels), {}
-
-
-def _join_segments(values: Shape, horizon: int, targets: int) -> Sizes:
-    return (horizon, targets), {}
-
-
-def _positions(state: Shape, rows: int, units: int) -> Sizes:
-    return (rows, units), {"embeddings": (rows, units)}
-
-
-def _channel_embedding(state: Shape, channels: int, units: int) -> Sizes:
-    return (units,), {"embeddings": (channels, units)}
-
-
-def _conv(values: Shape, filters: int, kernel_size: int, strides: int) -> Sizes:
-    steps, channels = values
-    return (-(-steps // strides), filters), {"kernel": (kernel_size, channels, filters), "bias": (filters,)}
-
-
-def _batch_norm(values: Shape, **options: object) -> Sizes:
-    return values, dict.fromkeys(("gamma", "beta", "moving_mean", "moving_variance"), values[-1:])
-
-
-def _attend(states: Shape, scores: Shape) -> Sizes:
-    return states[-1:], {}
-
-
-def _head(values: Shape, horizon: int, targets: int, start: str) -> Sizes:
-    (width,) = values
-    return (horizon, targets), {"kernel": (width, horizon, targets), "bias": (horizon, targets)}
-
-
-def _dense(values: Shape, units: int, activation: str, start: str) -> Sizes:
-    return (*values[:-1], units), {"kernel": (values[-1], units), "bias": (units,)}
-
-
-def _embedding(codes: Shape, column: int, size: int, units: int) -> Sizes:
-    return (units,), {"embeddings": (size, units)}
-
-
-def _repeat(values: Shape, steps: int) -> Sizes:
-    return (steps, *values), {}
-
-
-def _select(values: Shape, first: int, count: int) -> Sizes:
-    steps, _ = values
-    return (steps, count), {}
-
-
-def _concat(*parts: Shape) -> Sizes:
-    return (*parts[0][:-1], sum(part[-1] for part in parts)), {}
-
-
-def _split_channels(values: Shape) -> Sizes:
-    steps, _ = values
-    return (steps, 1), {}
-
-
-def _join_channels(values: Shape, count: int) -> Sizes:
-    steps, _ = values
-    return (steps, count), {}
-
-
-def _repeat_targets(values: Shape, count: int) -> Sizes:
-    return (*values[:-1], count * values[-1]), {}
-
-
-def _quantiles(values: Shape, quantiles: list[float]) -> Sizes:
-    horizon, width = values
-    return (horizon, width // len(quantiles), len(quantiles)), {}
-
-
-def _linear_skip(past: Shape, horizon: int, targets: int) -> Sizes:
-    steps, _ = past
-    return (horizon, targets), {"kernel": (steps, targets, horizon), "bias": (horizon, targets)}
-
-
-# Every kind of layer there is. A kind that a reader lacks fails its tests.
-SIZES: dict[str, Callable[..., Sizes]] = {
-    "centre": _statistic,
-    "scale": _statistic,
-    "normalize": _same,
-    "denormalize": _same,
-    "affine": _per_channel,
-    "affine_inverse": _same,
-    "recurrent": _recurrent,
-    "recurrent_step": _recurrent_step,
-    "segments": _segments,
-    "join_segments": _join_segments,
-    "positions": _positions,
-    "channel_embedding": _channel_embedding,
-    "conv": _conv,
-    "batch_norm": _batch_norm,
-    "attend": _attend,
-    "layer_norm": _per_channel,
-    "dropout": _same,
-    "head": _head,
-    "dense": _dense,
-    "embedding": _embedding,
-    "repeat": _repeat,
-    "linear_skip": _linear_skip,
-    "sum": _same,
-    "select": _select,
-    "concat": _concat,
-    "split_channels": _split_channels,
-    "for_each": _same,
-    "join_channels": _join_channels,
-    "repeat_targets": _repeat_targets,
-    "quantiles": _quantiles,
-}
-
-
-def _from_version_1(data: dict) -> dict:
-    """Version 1 had one input, knew the size of a head by its shape, and gave `affine_inverse` its partner as an input."""
+def _from_version_1(data: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 had one input, showed the size of a head in its shape only, and gave `affine_inverse` its partner as an input."""
     layers = []
     for layer in data["layers"]:
         options, inputs = dict(layer["options"]), layer["inputs"]
@@ -288,9 +147,18 @@ def _from_version_1(data: dict) -> dict:
     return {"inputs": {PAST: data["past"]}, "layers": layers, "version": 2}
 
 
-def _from_version_2(data: dict) -> dict:
-    """Version 2 knew no quantiles; its layers are as they were."""
+def _from_version_2(data: dict[str, Any]) -> dict[str, Any]:
+    """Version 2 had no quantiles."""
     return {**data, "version": 3}
 
 
-MIGRATIONS = [_from_version_1, _from_version_2]  # from version i + 1 to the next
+def _from_version_3(data: dict[str, Any]) -> dict[str, Any]:
+    """Version 3 counted the values of each target in an option of `affine_inverse`, which now follows from the shapes."""
+    layers = [
+        {**layer, "options": {"of": layer["options"]["of"]}} if layer["kind"] == "affine_inverse" else layer
+        for layer in data["layers"]
+    ]
+    return {**data, "layers": layers, "version": 4}
+
+
+MIGRATIONS = [_from_version_1, _from_version_2, _from_version_3]  # From version i + 1 to the next.

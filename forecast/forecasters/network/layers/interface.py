@@ -1,0 +1,93 @@
+"""A kind of layer: what each of its three methods takes and returns.
+
+A kind is a class whose fields are the options that a network's description stores. Shapes leave out the leading axis of windows.
+No kind imports Keras when it is loaded: a builder brings it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from forecast.config import ModelConfig
+from forecast.forecasters.network.description import Array, Shape
+
+Weights = Mapping[str, Array]
+Shapes = tuple[Shape, dict[str, Shape]]  # The output's, and that of each weight in the order in which Keras keeps them.
+Tensor = Any  # A Keras tensor.
+
+
+@dataclass(frozen=True)
+class Builder:
+    """What a kind needs to build its Keras layer: the settings that all layers share, and the layer's name.
+
+    layers: Keras layers that another layer uses too, by name.
+    weights: the layer's weights, which become constants in a portable model of Keras' own layers; else None.
+    """
+
+    keras: ModuleType
+    model: ModelConfig
+    rng: np.random.Generator
+    precision: str
+    layers: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+    weights: Weights | None = None
+
+    def seed(self) -> int:
+        """Draw the next seed."""
+        return int(self.rng.integers(2**31))
+
+    def l2(self) -> Any:
+        """Return the penalty on a kernel, or None."""
+        return self.keras.regularizers.L2(self.model.l2) if self.model.l2 else None
+
+    def glorot(self) -> Any:
+        """Return an initializer with the next seed."""
+        return self.keras.initializers.GlorotUniform(self.seed())
+
+
+class Kind(ABC):
+    """A kind of layer."""
+
+    def infer_shapes(self, *args: Any, **kwargs: Any) -> Shapes:
+        """Return the shapes of output and weights from the shape of each input; by default the first input's, and no weights."""
+        return args[0], {}
+
+    @abstractmethod
+    def build(self, builder: Builder, *args: Any, **kwargs: Any) -> Tensor:
+        """Build the Keras layer and return its output from the tensor of each input."""
+
+    @abstractmethod
+    def compute(self, weights: Weights, *args: Any, **kwargs: Any) -> Array:
+        """Compute the output in NumPy from the array of each input."""
+
+
+class Operation(Kind):
+    """A kind without weights, whose equations are the same in NumPy and Keras."""
+
+    @abstractmethod
+    def apply(self, ops: ModuleType, *args: Any, **kwargs: Any) -> Any:
+        """Return the output from each input, with the functions of `ops`: `numpy` or `keras.ops`."""
+
+    def build(self, builder: Builder, *inputs: Tensor) -> Tensor:
+        return self.apply(builder.keras.ops, *inputs)
+
+    def compute(self, weights: Weights, *inputs: Array) -> Array:
+        output: Array = self.apply(np, *inputs)
+        return output
+
+
+def add(x: Tensor, y: Tensor) -> Tensor:
+    """Return `x + y`, broadcast as NumPy does; every addition of two tensors in a network or an export uses this function.
+
+    `keras.ops.add` on TensorFlow (Keras 3.15, "Special case of `tf.add`") takes `y` for a bias where a single axis of `y` is
+    longer than 1, and as long as the second or the last axis of `x`. With as many windows as steps in the horizon it adds the
+    centre of window `i`, `(batch, 1, 1)`, to step `i` of all windows. LiteRT's converter cannot read such a bias either. A
+    subtraction has no special case and gives the same bits.
+    """
+    return x - (-y)

@@ -1,0 +1,125 @@
+"""Statistics of each window, the normalization that uses them, and normalization over channels and batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+
+from forecast.forecasters.network.description import Shape
+from forecast.forecasters.network.layers.interface import Array, Builder, Kind, Operation, Shapes, Tensor, Weights, add
+
+
+@dataclass(frozen=True)
+class Centre(Operation):
+    """The last value or the mean of each window's past."""
+
+    method: str
+
+    def infer_shapes(self, past: Shape) -> Shapes:
+        return (1, past[-1]), {}
+
+    def apply(self, ops: ModuleType, past: Tensor) -> Tensor:
+        return past[:, -1:] if self.method == "last" else ops.mean(past, axis=1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class Scale(Operation):
+    """The standard deviation of each window's past."""
+
+    epsilon: float
+
+    def infer_shapes(self, past: Shape) -> Shapes:
+        return (1, past[-1]), {}
+
+    def apply(self, ops: ModuleType, past: Tensor) -> Tensor:
+        return ops.sqrt(ops.var(past, axis=1, keepdims=True) + self.epsilon)
+
+
+class Normalize(Operation):
+    """Subtract a window's centre and divide by its scale, if there is one."""
+
+    def apply(self, ops: ModuleType, past: Tensor, centre: Tensor, *scale: Tensor) -> Tensor:
+        return (past - centre) / scale[0] if scale else past - centre
+
+
+class Denormalize(Operation):
+    """Multiply a forecast by its window's scale, if there is one, and add the centre."""
+
+    def apply(self, ops: ModuleType, forecast: Tensor, centre: Tensor, *scale: Tensor) -> Tensor:
+        return add(forecast * scale[0] if scale else forecast, centre)
+
+
+class Affine(Kind):
+    """gamma * x + beta per channel (RevIN, Kim et al. 2022)."""
+
+    def infer_shapes(self, past: Shape) -> Shapes:
+        return past, {"gamma": past[-1:], "beta": past[-1:]}
+
+    def build(self, builder: Builder, past: Tensor) -> Tensor:
+        if builder.weights:
+            gamma, beta = (builder.weights[name].tolist() for name in ("gamma", "beta"))
+            return builder.keras.layers.Rescaling(gamma, beta, name=builder.name)(past)
+        from forecast.forecasters.network.keras_layers import AffinePerChannel
+
+        builder.layers[builder.name] = AffinePerChannel(name=builder.name)
+        return builder.layers[builder.name](past)
+
+    def compute(self, weights: Weights, past: Array) -> Array:
+        return past * weights["gamma"] + weights["beta"]
+
+
+@dataclass(frozen=True)
+class AffineInverse(Kind):
+    """(x - beta) / gamma, with the weights of the layer `of`; each target may have several values, side by side."""
+
+    of: str
+
+    def build(self, builder: Builder, forecast: Tensor) -> Tensor:
+        if not builder.weights:
+            return builder.layers[self.of](forecast, inverse=True)
+        gamma, beta = self._repeat(builder.weights, forecast.shape[-1])
+        return builder.keras.layers.Rescaling((1 / gamma).tolist(), (-beta / gamma).tolist(), name=builder.name)(forecast)
+
+    def compute(self, weights: Weights, forecast: Array) -> Array:
+        gamma, beta = self._repeat(weights, forecast.shape[-1])
+        return (forecast - beta) / gamma
+
+    def _repeat(self, weights: Weights, width: int) -> list[Array]:
+        return [np.repeat(weights[name], width // len(weights[name])) for name in ("gamma", "beta")]
+
+
+@dataclass(frozen=True)
+class LayerNorm(Kind):
+    """Normalize the channels of each step."""
+
+    epsilon: float
+
+    def infer_shapes(self, x: Shape) -> Shapes:
+        return x, {"gamma": x[-1:], "beta": x[-1:]}
+
+    def build(self, builder: Builder, x: Tensor) -> Tensor:
+        return builder.keras.layers.LayerNormalization(epsilon=self.epsilon, name=builder.name)(x)
+
+    def compute(self, weights: Weights, x: Array) -> Array:
+        centred = x - x.mean(axis=-1, keepdims=True)
+        deviation = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + self.epsilon)
+        return centred / deviation * weights["gamma"] + weights["beta"]
+
+
+@dataclass(frozen=True)
+class BatchNorm(Kind):
+    """Normalize each channel by the mean and variance of the training batches."""
+
+    epsilon: float
+
+    def infer_shapes(self, x: Shape) -> Shapes:
+        return x, dict.fromkeys(("gamma", "beta", "moving_mean", "moving_variance"), x[-1:])
+
+    def build(self, builder: Builder, x: Tensor) -> Tensor:
+        return builder.keras.layers.BatchNormalization(epsilon=self.epsilon, name=builder.name)(x)
+
+    def compute(self, weights: Weights, x: Array) -> Array:
+        deviation = np.sqrt(weights["moving_variance"] + self.epsilon)
+        return (x - weights["moving_mean"]) / deviation * weights["gamma"] + weights["beta"]
