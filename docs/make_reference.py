@@ -16,33 +16,37 @@ from forecast.search.grid import ExperimentConfig
 FOLDER = Path(__file__).parent
 INTRODUCTION = """# Configuration reference
 
-Made from `forecast/config/schema.py` and `forecast/search/grid.py` by `docs/make_reference.py`. Keys without a default are
-required. Any key can be set on the command line, as in `forecast train config.yaml --set training.epochs=5`. Sizes in steps may
-be written as durations: with hourly data `horizon: 7d` is 168. Editors complete the keys with
-[config.schema.json](config.schema.json): in VS Code, begin the file with `# yaml-language-server: $schema=config.schema.json`.
+Keys without a default are required. You can set any key on the command line, as in
+`forecast train config.yaml --set training.epochs=5`. Lengths in steps can also be durations. With hourly data,
+`horizon: 7d` is the same as 168.
+
+Editors can complete the keys with [config.schema.json](config.schema.json). In VS Code, start the file with
+`# yaml-language-server: $schema=config.schema.json`.
+
+`docs/make_reference.py` generates this page from `forecast/config/schema.py` and `forecast/search/grid.py`.
 """
 
 
 def pages() -> dict[Path, str]:
-    """Every file that is made from the code, and its text."""
-    made = {
+    """Return the text of each file that is generated from the code."""
+    texts = {
         "commands.md": commands(),
         "configuration-reference.md": reference(),
         "config.schema.json": json.dumps(forecast.schema(), indent=2) + "\n",
     }
-    return {FOLDER / name: text for name, text in made.items()}
+    return {FOLDER / name: text for name, text in texts.items()}
 
 
 def commands() -> str:
-    """Every command with its arguments and options, as Typer writes them."""
+    """Return the command reference, as Typer writes it."""
     from typer.cli import app
 
-    arguments = ["forecast.cli.app", "utils", "docs", "--name", "forecast", "--title", "Commands"]
+    arguments = ["forecast.cli.app", "utils", "docs", "--name", "forecast", "--title", "Command reference"]
     return CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
 
 
 def reference() -> str:
-    """The whole page as Markdown: a table per section."""
+    """Return the configuration reference: a table for each section."""
     top = {name: field for name, field in Config.model_fields.items() if find_section(field.annotation) is None}
     pages = [INTRODUCTION, _table("Top level", "", top)]
     pages += [

@@ -20,6 +20,7 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
+from docs import make_packages
 from forecast import __version__
 from forecast.cli.app import app
 from forecast.commands.train import train
@@ -50,6 +51,10 @@ def test_references_are_current():
     spec.loader.exec_module(module)
     for path, text in module.pages().items():
         assert path.read_text() == text, "run: python docs/make_reference.py"
+
+
+def test_the_page_on_the_code_is_current():
+    assert make_packages.PAGE.read_text() == make_packages.page(), "run: python -m docs.make_packages"
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
