@@ -1,7 +1,7 @@
-"""Metrics on `(windows, horizon, targets)`, in the units of the file. Error = forecast - actual, so positive bias is too high.
+"""Metrics on `(windows, horizon, targets)`, in the units of the data. Error = forecast - actual, so positive bias is too high.
 
 Each averages over `axis`: None gives one number for everything, (0, 2) one per horizon step, (0, 1) one per target.
-A metric that is undefined on the given values is NaN.
+A metric that is undefined on these values is NaN.
 """
 
 from __future__ import annotations
@@ -10,78 +10,87 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-Axis = tuple[int, ...] | None
+Values = npt.NDArray[np.floating]
+Axis = int | tuple[int, ...] | None
 ROOTS = {"rmse", "rmsse"}
 CRPS_LEVELS = [(2 * number + 1) / 40 for number in range(20)]  # 0.025, 0.075, ... 0.975
 
 
-def mae(y_true: np.ndarray, y_pred: np.ndarray, axis: Axis = None) -> np.ndarray:
+def _mean(values: npt.NDArray[np.floating | np.bool_], axis: Axis) -> Values:
+    mean: Values = np.mean(values, axis)
+    return mean
+
+
+def mae(y_true: Values, y_pred: Values, axis: Axis = None) -> Values:
     """Mean absolute error.
 
     >>> float(mae(np.array([1.0, 2.0]), np.array([2.0, 4.0])))
     1.5
     """
-    return np.mean(np.abs(y_pred - y_true), axis)
+    return _mean(np.abs(y_pred - y_true), axis)
 
 
-def mse(y_true: np.ndarray, y_pred: np.ndarray, axis: Axis = None) -> np.ndarray:
-    """Mean squared error; on scaled values it is what papers report.
+def mse(y_true: Values, y_pred: Values, axis: Axis = None) -> Values:
+    """Mean squared error. Papers report it on scaled values.
 
     >>> float(mse(np.array([1.0, 2.0]), np.array([2.0, 4.0])))
     2.5
     """
-    return np.mean(np.square(y_pred - y_true), axis)
+    return _mean(np.square(y_pred - y_true), axis)
 
 
-def rmse(y_true: np.ndarray, y_pred: np.ndarray, axis: Axis = None) -> np.ndarray:
+def rmse(y_true: Values, y_pred: Values, axis: Axis = None) -> Values:
     """Root mean squared error.
 
     >>> float(rmse(np.array([1.0, 2.0]), np.array([4.0, 5.0])))
     3.0
     """
-    return np.sqrt(mse(y_true, y_pred, axis))
+    root: Values = np.sqrt(mse(y_true, y_pred, axis))
+    return root
 
 
-def mape(y_true: np.ndarray, y_pred: np.ndarray, axis: Axis = None) -> np.ndarray:
+def mape(y_true: Values, y_pred: Values, axis: Axis = None) -> Values:
     """Mean absolute percentage error as a fraction; NaN where an actual is 0.
 
     >>> float(mape(np.array([2.0, 4.0]), np.array([1.0, 4.0])))
     0.25
     """
-    return np.mean(np.abs(y_pred - y_true) / np.where(y_true == 0, np.nan, np.abs(y_true)), axis)
+    return _mean(np.abs(y_pred - y_true) / np.where(y_true == 0, np.nan, np.abs(y_true)), axis)
 
 
-def smape(y_true: np.ndarray, y_pred: np.ndarray, axis: Axis = None) -> np.ndarray:
+def smape(y_true: Values, y_pred: Values, axis: Axis = None) -> Values:
     """Symmetric mean absolute percentage error: mean of |e| / (|actual| + |forecast|), from 0 to 1; 0 / 0 counts as 0.
 
     >>> float(smape(np.array([0.0, 1.0]), np.array([0.0, 3.0])))
     0.25
     """
     size = np.abs(y_true) + np.abs(y_pred)
-    return np.mean(np.abs(y_pred - y_true) / np.where(size > 0, size, 1.0), axis)
+    return _mean(np.abs(y_pred - y_true) / np.where(size > 0, size, 1.0), axis)
 
 
-def wape(y_true: np.ndarray, y_pred: np.ndarray, axis: Axis = None) -> np.ndarray:
+def wape(y_true: Values, y_pred: Values, axis: Axis = None) -> Values:
     """Weighted absolute percentage error, sum |e| / sum |actual|, as a fraction; NaN where all actuals are 0.
 
     >>> float(wape(np.array([0.0, 4.0]), np.array([1.0, 4.0])))
     0.25
     """
     total = np.sum(np.abs(y_true), axis)
-    return np.sum(np.abs(y_pred - y_true), axis) / np.where(total == 0, np.nan, total)
+    share: Values = np.sum(np.abs(y_pred - y_true), axis) / np.where(total == 0, np.nan, total)
+    return share
 
 
-def bias(y_true: np.ndarray, y_pred: np.ndarray, axis: Axis = None) -> np.ndarray:
+def bias(y_true: Values, y_pred: Values, axis: Axis = None) -> Values:
     """Mean error; positive means that the forecast is too high.
 
     >>> float(bias(np.array([1.0, 2.0]), np.array([2.0, 4.0])))
     1.5
     """
-    return np.mean(y_pred - y_true, axis)
+    return _mean(y_pred - y_true, axis)
 
 
-def mase(y_true: np.ndarray, y_pred: np.ndarray, seasonal_mae: np.ndarray, axis: Axis = None) -> np.ndarray:
+def mase(y_true: Values, y_pred: Values, seasonal_mae: Values, axis: Axis = None) -> Values:
     """Mean absolute scaled error (Hyndman & Koehler 2006): mean of |e| / seasonal_mae; NaN where a scale is 0.
 
     seasonal_mae: the scale of each value, broadcast against the errors.
@@ -89,50 +98,55 @@ def mase(y_true: np.ndarray, y_pred: np.ndarray, seasonal_mae: np.ndarray, axis:
     >>> float(mase(np.array([1.0, 2.0]), np.array([2.0, 4.0]), np.array(3.0)))
     0.5
     """
-    return np.mean(np.abs(y_pred - y_true) / np.where(seasonal_mae == 0, np.nan, seasonal_mae), axis)
+    return _mean(np.abs(y_pred - y_true) / np.where(seasonal_mae == 0, np.nan, seasonal_mae), axis)
 
 
-def rmsse(y_true: np.ndarray, y_pred: np.ndarray, seasonal_rmse: np.ndarray, axis: Axis = None) -> np.ndarray:
+def rmsse(y_true: Values, y_pred: Values, seasonal_rmse: Values, axis: Axis = None) -> Values:
     """Root mean squared scaled error: root of the mean of (e / seasonal_rmse)^2; NaN where a scale is 0.
 
     >>> float(rmsse(np.array([1.0, 2.0]), np.array([4.0, 5.0]), np.array(3.0)))
     1.0
     """
-    return np.sqrt(np.mean(np.square((y_pred - y_true) / np.where(seasonal_rmse == 0, np.nan, seasonal_rmse)), axis))
+    squares = np.square((y_pred - y_true) / np.where(seasonal_rmse == 0, np.nan, seasonal_rmse))
+    root: Values = np.sqrt(_mean(squares, axis))
+    return root
 
 
-def pinball(y_true: np.ndarray, y_pred: np.ndarray, quantile: float, axis: Axis = None) -> np.ndarray:
-    """Quantile loss (Koenker & Bassett 1978): what lies above the forecast costs `quantile`, what lies below 1 - `quantile`.
+def pinball(y_true: Values, y_pred: Values, quantile: float, axis: Axis = None) -> Values:
+    """Quantile loss (Koenker & Bassett 1978): each unit above the forecast costs `quantile`, each unit below it 1 - `quantile`.
 
     >>> float(pinball(np.array([1.0, 2.0]), np.array([0.0, 4.0]), 0.75))
     0.625
     """
     error = y_true - y_pred
-    return np.mean(np.maximum(quantile * error, (quantile - 1) * error), axis)
+    return _mean(np.maximum(quantile * error, (quantile - 1) * error), axis)
 
 
-def coverage(y_true: np.ndarray, low: np.ndarray, high: np.ndarray, axis: Axis = None) -> np.ndarray:
+def coverage(y_true: Values, low: Values, high: Values, axis: Axis = None) -> Values:
     """Fraction of actual values within an interval, its ends included.
 
     >>> float(coverage(np.array([1.0, 2.0]), np.array([0.0, 3.0]), np.array([1.0, 4.0])))
     0.5
     """
-    return np.mean((low <= y_true) & (y_true <= high), axis)
+    return _mean((low <= y_true) & (y_true <= high), axis)
 
 
-def winkler(y_true: np.ndarray, low: np.ndarray, high: np.ndarray, level: float, axis: Axis = None) -> np.ndarray:
-    """Interval score (Winkler 1972): its width, and 2 / (1 - level) times how far an actual value lies outside; level in percent.
+def winkler(y_true: Values, low: Values, high: Values, level: float, axis: Axis = None) -> Values:
+    """Interval score (Winkler 1972): the width, plus 2 / (1 - level) times the distance of an actual value outside.
+
+    level: in percent.
 
     >>> float(winkler(np.array([5.0]), np.array([0.0]), np.array([4.0]), 80))
     14.0
     """
     outside = np.maximum(low - y_true, 0) + np.maximum(y_true - high, 0)
-    return np.mean(high - low + 200 / (100 - level) * outside, axis)
+    return _mean(high - low + 200 / (100 - level) * outside, axis)
 
 
-def crps(y_true: np.ndarray, quantiles: Sequence[float], made: np.ndarray) -> float:
-    """Continuous ranked probability score: twice the mean pinball loss over `CRPS_LEVELS`, of the distribution whose quantiles
-    are given along the last axis of `made`, straight lines between them and nothing beyond.
+def crps(y_true: Values, quantiles: Sequence[float], y_pred: Values) -> float:
+    """Continuous ranked probability score: twice the mean pinball loss over `CRPS_LEVELS`.
+
+    The forecast distribution has straight lines between its `quantiles`, the last axis of `y_pred`, and nothing beyond them.
 
     >>> round(crps(np.array([1.0]), [0.1, 0.9], np.array([[0.0, 2.0]])), 3)
     0.207
@@ -144,50 +158,53 @@ def crps(y_true: np.ndarray, quantiles: Sequence[float], made: np.ndarray) -> fl
         above = min(below + 1, len(quantiles) - 1)
         share = (level - quantiles[below]) / (quantiles[above] - quantiles[below]) if above > below else 0.0
         share = min(max(share, 0.0), 1.0)
-        total += float(pinball(y_true, (1 - share) * made[..., below] + share * made[..., above], level))
+        total += float(pinball(y_true, (1 - share) * y_pred[..., below] + share * y_pred[..., above], level))
     return 2 * total / len(CRPS_LEVELS)
 
 
-def seasonal_scales(rows: np.ndarray, season_length: int) -> np.ndarray:
-    """Mean absolute and root mean square difference of training rows to the season before: `(rows, targets)` -> `(2, targets)`.
+def seasonal_scales(rows: Values, season_length: int) -> Values:
+    """Return the mean absolute and root mean square difference of training rows to the season before.
 
-    Rows that are no longer than a season are compared with the step before; a single row gives 0. NaN rows are left out.
+    rows: `(rows, targets)`. Returns `(2, targets)`. Rows that are no longer than a season are compared with the step before. A
+    single row gives 0. NaN rows are left out.
 
     >>> seasonal_scales(np.array([[1.0], [3.0], [2.0], [6.0]]), 2)[0]
     array([2.])
     """
     season_length = season_length if len(rows) > season_length else 1
     differences = rows[season_length:] - rows[:-season_length]
-    known = np.isfinite(differences)
-    count = np.maximum(known.sum(axis=0), 1)
-    differences = np.where(known, differences, 0.0)
+    measured = np.isfinite(differences)
+    count = np.maximum(measured.sum(axis=0), 1)
+    differences = np.where(measured, differences, 0.0)
     return np.stack([np.abs(differences).sum(axis=0) / count, np.sqrt(np.square(differences).sum(axis=0) / count)])
 
 
-def score(y_true: np.ndarray, y_pred: np.ndarray, scales: np.ndarray, axis: Axis = None) -> dict[str, np.ndarray]:
-    """All metrics in file units of `(windows, horizon, targets)`; `scales` is `(windows, 2, targets)` from `seasonal_scales`."""
+def score(y_true: Values, y_pred: Values, scales: Values, axis: Axis = None) -> dict[str, Values]:
+    """Return all metrics in units of the data by name. scales: `(windows, 2, targets)` from `seasonal_scales`."""
     unscaled = {metric.__name__: metric(y_true, y_pred, axis) for metric in (mae, rmse, mape, smape, wape, bias)}
-    scaled = {"mase": mase(y_true, y_pred, scales[:, :1], axis), "rmsse": rmsse(y_true, y_pred, scales[:, 1:], axis)}
-    return unscaled | scaled
+    return unscaled | {
+        "mase": mase(y_true, y_pred, scales[:, :1], axis),
+        "rmsse": rmsse(y_true, y_pred, scales[:, 1:], axis),
+    }
 
 
 class Pool:
-    """`score` of windows that come in pieces, so that not all need to be held at once."""
+    """Sums of all metrics over windows that come in chunks, so that memory never has to hold all of them."""
 
     def __init__(self) -> None:
         self.windows = 0
-        self.sums: dict[str, np.ndarray] = {}  # over windows, each `(horizon, targets)`; of roots, their squares
+        self.sums: dict[str, Values] = {}  # Over windows, each `(horizon, targets)`; for `ROOTS`, the sums of squares.
 
-    def add(self, y_true: np.ndarray, y_pred: np.ndarray, scales: np.ndarray) -> None:
-        """Take in a piece: `(windows, horizon, targets)`, and `scales` as for `score`."""
-        cells = score(y_true, y_pred, scales, (0,)) | {"size": np.mean(np.abs(y_true), axis=0)}
+    def add(self, y_true: Values, y_pred: Values, scales: Values) -> None:
+        """Add a chunk: `(windows, horizon, targets)`, and `scales` as for `score`."""
+        cells = score(y_true, y_pred, scales, 0) | {"size": np.mean(np.abs(y_true), axis=0)}
         for name, values in cells.items():
             values = np.square(values) if name in ROOTS else values
             self.sums[name] = self.sums.get(name, 0.0) + len(y_true) * values
         self.windows += len(y_true)
 
-    def score(self, axis: int | None = None) -> dict[str, np.ndarray]:
-        """All metrics over everything that was added; axis 1 leaves one number per horizon step, 0 one per target."""
+    def score(self, axis: int | None = None) -> dict[str, Values]:
+        """Return all metrics over the chunks so far. Axis 1 leaves one number per horizon step, 0 one per target."""
         means = {name: np.mean(total / self.windows, axis) for name, total in self.sums.items()}
         size = means.pop("size")
         wape = means["mae"] / np.where(size == 0, np.nan, size)
@@ -195,9 +212,9 @@ class Pool:
 
 
 def format_number(value: float, spread: float = 0.0, digits: int = 4) -> str:
-    """Write a number for people, with at least `digits` significant digits and no exponent from 0.0001 up to 10^15.
+    """Format a number for people, with at least `digits` significant digits and no exponent from 0.0001 up to 10^15.
 
-    spread: between the smallest and the largest number beside it, of which two digits can be seen.
+    spread: distance between the smallest and the largest number beside it. Two of its digits are shown.
 
     >>> format_number(14.4213), format_number(1234567890.0), format_number(-0.0), format_number(0.00001234)
     ('14.42', '1,234,567,890', '0', '1.234e-05')
