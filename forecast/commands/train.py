@@ -502,7 +502,7 @@ def _score(run: Run, prepared: Prepared, linear: Linear, kept: dict[int, int]) -
     with run.writing_table(run.predictions) as append:
         errors = score(fitted, prepared.windows["test"], test, calibration, append)
     if calibration:
-        run.write_arrays(run.intervals, calibration.of_future(method_of(config), errors).to_arrays())
+        run.write_arrays(run.intervals, calibration.make_final_intervals(method_of(config), errors).to_arrays())
     run.write_table(run.losses, test.losses())
     run.write_table(run.per_series, test.per_series())
     checked = prepared.of_network(prepared.windows["test"]).sample_evenly(CHECKED_WINDOWS).inputs()

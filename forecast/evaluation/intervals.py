@@ -1,31 +1,35 @@
-"""Intervals: how far a network was off where it could not have learned says how far off it may be next.
+"""Prediction intervals from the errors of a network on windows that it was not trained on.
 
-Calibration needs no training and works for every network: the errors on held-out windows, each horizon step and target by itself,
-are what is added to its forecast (split conformal prediction, Vovk et al. 2005; of a network with quantiles, to each of its own,
-Romano et al. 2019). All is in scaled units, so that series of any size share their errors.
+Calibration trains nothing and works for every network. The errors on the validation set, separately for each horizon step and
+target, are added to its forecast: split conformal prediction (Vovk et al. 2005), or, for a network that forecasts quantiles,
+conformalized quantile regression (Romano et al. 2019). All values are in scaled units, so series of any size share their errors.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
+import numpy.typing as npt
 
 from forecast.config import Config
 from forecast.errors import DAMAGED, RunError
+from forecast.evaluation.metrics import Values
 from forecast.windows import MAX_BATCH, Windows
 
-MOST_ERRORS = 20_000_000  # that are held at once; windows beyond are left out, evenly
-FEWEST_IN_TAIL = 5  # errors expected beyond a quantile, with fewer of which steps are pooled
-MIN_INDEPENDENT_WINDOWS = 10  # Without a shared target step; with fewer, intervals follow Student's t distribution.
-MAX_NAIVE_WINDOWS = 10_000  # Training windows from which the growth of the naive forecast's errors is taken.
-MOST_TRACKED = 500_000_000  # quantiles of a part, beyond which conformal intervals are not compared with adaptive ones
-RATE = 0.1  # of `Tracker`, in deviations of the errors for each step of the series; see there
+Indices = npt.NDArray[np.integer]
+MAX_ERRORS = 20_000_000  # Errors in memory at once. Of more, those of evenly spaced windows are used.
+MIN_TAIL_ERRORS = 5  # Errors expected beyond a quantile. With fewer, all steps are pooled.
+MIN_INDEPENDENT_WINDOWS = 10  # Without a shared target step. With fewer, intervals follow Student's t distribution.
+MAX_NAIVE_WINDOWS = 10_000  # Training windows that measure how the errors of the naive forecast grow.
+MAX_TRACKED_VALUES = 500_000_000  # Quantiles of the test set up to which conformal intervals are compared with adaptive ones.
+DEFAULT_RATE = 0.1  # Move of a `Tracker` per step of the series, in deviations of the errors.
 
 
 def bounds(level: float) -> tuple[float, float]:
-    """The quantiles between which an interval of this level in percent lies.
+    """Return the quantiles that are the ends of an interval of this level in percent.
 
     >>> bounds(80)
     (0.1, 0.9)
@@ -35,13 +39,13 @@ def bounds(level: float) -> tuple[float, float]:
 
 
 def quantiles_of(config: Config) -> list[float]:
-    """All quantiles that a config asks for, by its intervals and of its network, ascending."""
+    """Return all quantiles that a config asks for, as ends of intervals or of its network, ascending."""
     levels = config.intervals.level if config.intervals else []
     return sorted({*(config.model.quantiles or []), *(quantile for level in levels for quantile in bounds(level))})
 
 
 def column_of(quantile: float) -> str:
-    """The name of a quantile's column.
+    """Return the name of a quantile's column.
 
     >>> column_of(0.1)
     'q0.1'
@@ -49,29 +53,29 @@ def column_of(quantile: float) -> str:
     return f"q{quantile:g}"
 
 
-def columns_of(quantiles: list[float], made: np.ndarray) -> dict[str, np.ndarray]:
-    """The columns of a table with a row per window, step and target, from `(windows, horizon, targets, quantiles)`."""
-    return {column_of(quantile): made[..., number].ravel() for number, quantile in enumerate(quantiles)}
+def columns_of(quantiles: Sequence[float], values: Values) -> dict[str, Values]:
+    """Return columns of a table with a row per window, step and target, from `(windows, horizon, targets, quantiles)`."""
+    return {column_of(quantile): values[..., number].ravel() for number, quantile in enumerate(quantiles)}
 
 
 def method_of(config: Config) -> str:
-    """How a config's intervals are made; those of a network's own quantiles alone are not moved."""
+    """Return how a config makes its intervals. The quantiles of a network without intervals stay where they are."""
     return config.intervals.method if config.intervals else "conformal"
 
 
 @dataclass(frozen=True)
 class Intervals:
-    """What is added to a scaled forecast to make its quantiles.
+    """Offsets that turn a scaled forecast into its quantiles.
 
-    quantiles: ascending; own: those that the network forecasts itself, the median among them, or none.
-    offsets: `(series, horizon, targets, quantiles)` in scaled units, or a single one for all series.
+    quantiles: ascending. network_quantiles: those that the network forecasts itself, the median among them, or none.
+    offsets: `(series, horizon, targets, quantiles)` in scaled units, or `(1, ...)` for all series.
     """
 
     quantiles: list[float]
-    own: list[float]
-    offsets: np.ndarray
+    network_quantiles: list[float]
+    offsets: Values
 
-    def apply(self, forecast: np.ndarray, series: np.ndarray) -> np.ndarray:
+    def apply(self, forecast: Values, series: Indices) -> Values:
         """Return the scaled quantiles `(windows, horizon, targets, quantiles)` of a network's output.
 
         They never cross, and every interval contains its forecast: the quantiles below 0.5 are never above it, those above 0.5
@@ -79,75 +83,73 @@ class Intervals:
         """
         steps = min(forecast.shape[1], self.offsets.shape[1])
         offsets = (self.offsets if len(self.offsets) == 1 else self.offsets[series])[:, :steps]
-        made = base_of(forecast[:, :steps], self.own, self.quantiles) + offsets
-        point = base_of(forecast[:, :steps], self.own, [0.5])
+        values = base_of(forecast[:, :steps], self.network_quantiles, self.quantiles) + offsets
+        point = base_of(forecast[:, :steps], self.network_quantiles, [0.5])
         levels = np.array(self.quantiles)
-        made = np.where(levels < 0.5, np.minimum(made, point), np.where(levels > 0.5, np.maximum(made, point), point))
-        made = np.sort(made, axis=-1)
-        return np.pad(made, [(0, 0), (0, forecast.shape[1] - steps), (0, 0), (0, 0)], constant_values=np.nan)
+        values = np.where(levels < 0.5, np.minimum(values, point), np.where(levels > 0.5, np.maximum(values, point), point))
+        values = np.sort(values, axis=-1)
+        return np.pad(values, [(0, 0), (0, forecast.shape[1] - steps), (0, 0), (0, 0)], constant_values=np.nan)
 
-    def only(self, series: list[int | None]) -> Intervals:
-        """For series that stand at other places: their numbers here, None for new ones, which get the mean of all."""
+    def select(self, series: list[int | None]) -> Intervals:
+        """Return the intervals of some series by their numbers. None is a new series, which gets the mean of all."""
         if len(self.offsets) == 1:
             return self
         mean = self.offsets.mean(axis=0)
         return replace(self, offsets=np.stack([mean if number is None else self.offsets[number] for number in series]))
 
-    def to_arrays(self) -> dict[str, np.ndarray]:
-        """What a run keeps; its config has the rest."""
+    def to_arrays(self) -> dict[str, Values]:
+        """Return the arrays to store. The config of the run has the rest."""
         return {"offsets": self.offsets.astype(np.float32)}
 
     @classmethod
-    def from_arrays(
-        cls, arrays: dict[str, np.ndarray], shape: tuple[int, int, int], config: Config, place: str = ""
-    ) -> Intervals:
-        """The intervals that `to_arrays` kept, of a run with `(series, horizon, targets)` and this config.
+    def from_arrays(cls, arrays: dict[str, Values], shape: tuple[int, int, int], config: Config, path: str = "") -> Intervals:
+        """Return the intervals that `to_arrays` stored, of a run with `(series, horizon, targets)` and this config.
 
         Raises:
-            RunError: these are not theirs.
+            RunError: the arrays do not fit the run.
         """
         quantiles, offsets = quantiles_of(config), arrays.get("offsets", np.empty(0))
         sizes = [(series, *shape[1:], len(quantiles)) for series in (1, shape[0])]
         if len(arrays) != 1 or offsets.shape not in sizes or offsets.dtype != np.float32 or not np.isfinite(offsets).all():
-            raise RunError("the intervals are damaged, or of another run.", DAMAGED, place)
+            raise RunError("the intervals are damaged, or of another run.", DAMAGED, path)
         return cls(quantiles, config.model.quantiles or [], offsets)
 
 
-def base_of(forecast: np.ndarray, own: list[float], quantiles: list[float]) -> np.ndarray:
-    """What each quantile starts from: the network's own where it has it, else its point forecast.
+def base_of(forecast: Values, network_quantiles: list[float], quantiles: list[float]) -> Values:
+    """Return the forecast that each quantile starts from: that of the network for this quantile, else its point forecast.
 
-    forecast: `(windows, horizon, targets)`, or `(..., own)` of a network with quantiles. Returns `(..., targets, quantiles)`, or
-    `(..., targets, 1)` where all start from the same.
+    forecast: `(windows, horizon, targets)`, or `(..., network_quantiles)`. Returns `(..., targets, quantiles)`, or
+    `(..., targets, 1)` for a network without quantiles.
     """
-    if not own:
+    if not network_quantiles:
         return forecast[..., None]
-    return forecast[..., [own.index(quantile if quantile in own else 0.5) for quantile in quantiles]]
+    return forecast[..., [network_quantiles.index(quantile if quantile in network_quantiles else 0.5) for quantile in quantiles]]
 
 
-class Errors:
-    """Scaled errors, actual - forecast, of windows that come in pieces: `(windows, horizon, targets, quantiles or 1)`.
+class HeldOutErrors:
+    """Scaled errors, actual - forecast, of windows that come in chunks: `(windows, horizon, targets, quantiles or 1)`.
 
     independent: number of these windows that share no target step.
     """
 
-    def __init__(self, windows: Windows, own: list[float], quantiles: list[float]):
-        """Expect the errors of `windows`. own: the quantiles that the network forecasts itself."""
-        self.own, self.quantiles = own, quantiles
-        values = len(windows) * windows.horizon * windows.future.shape[1] * (len(quantiles) if own else 1)
-        self.stride, self.skip = max(1, ceil(values / MOST_ERRORS)), 0
+    def __init__(self, windows: Windows, network_quantiles: list[float], quantiles: list[float]):
+        """Expect the errors of `windows`. The other arguments are those of `Intervals`."""
+        self.network_quantiles, self.quantiles = network_quantiles, quantiles
+        values = len(windows) * windows.horizon * windows.future.shape[1] * (len(quantiles) if network_quantiles else 1)
+        self.stride, self.skip = max(1, ceil(values / MAX_ERRORS)), 0
         self.independent = count_independent(windows)
-        self.pieces: list[np.ndarray] = []
+        self.chunks: list[Values] = []
 
-    def add(self, actual: np.ndarray, forecast: np.ndarray) -> np.ndarray:
-        """Take in scaled actuals `(windows, horizon, targets)` and what the network made of these windows; returns all errors."""
-        errors = actual[..., None] - base_of(forecast, self.own, self.quantiles)
-        self.pieces.append(errors[self.skip :: self.stride].copy())  # a view would keep all of them
+    def add(self, actual: Values, forecast: Values) -> Values:
+        """Add scaled actuals `(windows, horizon, targets)` and the network's output for these windows. Return their errors."""
+        errors = actual[..., None] - base_of(forecast, self.network_quantiles, self.quantiles)
+        self.chunks.append(errors[self.skip :: self.stride].copy())  # A view would keep all of them.
         self.skip = (self.skip - len(errors)) % self.stride
         return errors
 
-    def all(self) -> np.ndarray:
-        """Everything that was kept."""
-        return np.concatenate(self.pieces)
+    def all(self) -> Values:
+        """Return the errors of all chunks, thinned out to `MAX_ERRORS`."""
+        return np.concatenate(self.chunks)
 
 
 def count_independent(windows: Windows) -> int:
@@ -159,70 +161,14 @@ def count_independent(windows: Windows) -> int:
     return int((-(-counts // windows.horizon)).sum())
 
 
-def naive_growth(train: Windows) -> np.ndarray:
-    """Return the root mean squared error of the naive forecast at each step, scaled, `(horizon, targets)`."""
-    squares, chosen = 0.0, train.sample_evenly(MAX_NAIVE_WINDOWS)
-    for piece in chosen.chunks(MAX_BATCH):
-        targets = piece.targets().astype(np.float64)
-        squares = squares + np.square(targets - piece.past_values()[:, -1:, : targets.shape[2]]).sum(axis=0)
-    growth = np.sqrt(squares / len(chosen))
-    return np.maximum(growth, 1e-3 * growth.max(axis=0) + np.finfo(np.float32).tiny)  # A repeated value must not divide by 0.
-
-
-def calibrate(errors: np.ndarray, quantiles: list[float], own: list[float]) -> Intervals:
-    """Return intervals from errors on windows that were not trained on, `(windows, horizon, targets, quantiles or 1)`.
-
-    Each step has the quantiles of its own errors, ranked among one more than there are, as conformal prediction asks. Where fewer
-    than `FEWEST_IN_TAIL` errors are expected beyond a quantile, the errors of all steps are pooled, each divided by the root mean
-    squared error of its step.
-    """
-    count = len(errors)
-    offsets = np.empty((*errors.shape[1:3], len(quantiles)))
-    size = np.sqrt(np.mean(np.square(errors, dtype=np.float64), axis=0))  # (horizon, targets, quantiles or 1)
-    size = np.maximum(size, np.finfo(np.float32).tiny)
-    for number, quantile in enumerate(quantiles):
-        if quantile == 0.5:  # the forecast itself
-            offsets[..., number] = 0
-            continue
-        column = number if len(own) else 0
-        mine = errors[..., column]
-        if count * min(quantile, 1 - quantile) >= FEWEST_IN_TAIL:
-            offsets[..., number] = np.quantile(mine, quantile, axis=0, method="weibull")
-        else:
-            relative = (mine / size[..., column]).reshape(-1, mine.shape[2])  # (windows * horizon, targets)
-            offsets[..., number] = size[..., column] * np.quantile(relative, quantile, axis=0, method="weibull")
-    return Intervals(quantiles, own, offsets[None])
-
-
-def calibrate_few(errors: np.ndarray, quantiles: list[float], own: list[float], growth: np.ndarray, degrees: int) -> Intervals:
-    """Return intervals from the errors of too few windows to rank, `(windows, horizon, targets, quantiles or 1)`.
-
-    The errors give one size for each target: their root mean square. It grows with the step as the errors of the naive forecast
-    do in the training set (`growth`, `(horizon, targets)`), and is multiplied by the quantile of Student's t distribution with
-    so many `degrees` of freedom: fewer make wider intervals.
-    """
-    from scipy.special import stdtrit  # Student's quantiles, without the import of all of scipy.stats
-
-    middle = errors[..., [quantiles.index(0.5)]] if own else errors
-    size = _size_of_few(middle, growth)
-    offsets = size * stdtrit(degrees, np.array(quantiles))
-    if own:  # The mean distance of each quantile of the network from its median is part of the width.
-        offsets -= (middle - errors).mean(axis=0)
-    return Intervals(quantiles, own, offsets[None])
-
-
-def _size_of_few(errors: np.ndarray, growth: np.ndarray) -> np.ndarray:
-    """Return the size of the errors at each step, `(horizon, targets, 1)`: their root mean square, shaped as `growth`, or that
-    of the step itself where it is larger.
-    """
-    of_steps = np.square(errors, dtype=np.float64).mean(axis=(0, 3))  # (horizon, targets)
-    shaped = growth * np.sqrt(of_steps.mean(axis=0) / np.square(growth).mean(axis=0))
-    return np.maximum(shaped, np.sqrt(of_steps))[..., None]  # A step may be worse than the naive forecast's growth says.
+def are_few(independent: int) -> bool:
+    """Return whether so many independent windows are too few to rank their errors."""
+    return independent < MIN_INDEPENDENT_WINDOWS
 
 
 def few_windows(independent: int | None) -> str:
-    """Return a sentence that says that intervals are based on few windows; "" if there are enough or the number is unknown."""
-    if independent is None or independent >= MIN_INDEPENDENT_WINDOWS:
+    """Return a sentence that says that intervals are based on few windows, or "" if they are not or the number is unknown."""
+    if independent is None or not are_few(independent):
         return ""
     return (
         f"The intervals rest on {independent} non-overlapping held-out {'window' if independent == 1 else 'windows'} (fewer than"
@@ -230,105 +176,165 @@ def few_windows(independent: int | None) -> str:
     )
 
 
+def naive_growth(train: Windows) -> Values:
+    """Return the root mean squared error of the naive forecast at each step, scaled, `(horizon, targets)`."""
+    squares, chosen = np.zeros((train.horizon, train.future.shape[1])), train.sample_evenly(MAX_NAIVE_WINDOWS)
+    for chunk in chosen.chunks(MAX_BATCH):
+        targets = chunk.targets().astype(np.float64)
+        squares += np.square(targets - chunk.past_values()[:, -1:, : targets.shape[2]]).sum(axis=0)
+    growth: Values = np.sqrt(squares / len(chosen))
+    return growth.clip(1e-3 * growth.max(axis=0) + np.finfo(np.float32).tiny)  # Repeated values must not divide by 0.
+
+
+def calibrate(errors: Values, quantiles: list[float], network_quantiles: list[float]) -> Intervals:
+    """Return intervals from errors on windows that were not trained on, `(windows, horizon, targets, quantiles or 1)`.
+
+    Each step has the quantiles of its own errors, ranked among one more than there are, as conformal prediction asks. If fewer
+    than `MIN_TAIL_ERRORS` errors are expected beyond a quantile, the errors of all steps are pooled, each divided by the root
+    mean squared error of its step.
+    """
+    offsets = np.zeros((*errors.shape[1:3], len(quantiles)))  # 0 for the quantile 0.5, which is the forecast itself.
+    size = np.sqrt(np.mean(np.square(errors, dtype=np.float64), axis=0))  # (horizon, targets, quantiles or 1)
+    size = np.maximum(size, np.finfo(np.float32).tiny)
+    for number, quantile in enumerate(quantiles):
+        if quantile == 0.5:
+            continue
+        column = number if network_quantiles else 0
+        column_errors = errors[..., column]
+        if len(errors) * min(quantile, 1 - quantile) >= MIN_TAIL_ERRORS:
+            offsets[..., number] = np.quantile(column_errors, quantile, axis=0, method="weibull")
+        else:
+            relative = (column_errors / size[..., column]).reshape(-1, errors.shape[2])  # (windows * horizon, targets)
+            offsets[..., number] = size[..., column] * np.quantile(relative, quantile, axis=0, method="weibull")
+    return Intervals(quantiles, network_quantiles, offsets[None])
+
+
+def calibrate_few(
+    errors: Values, quantiles: list[float], network_quantiles: list[float], growth: Values, degrees: int
+) -> Intervals:
+    """Return intervals from the errors of too few windows to rank, `(windows, horizon, targets, quantiles or 1)`.
+
+    The errors give one size for each target: their root mean square. It grows with the step as the errors of the naive forecast
+    do in the training set (`growth`, `(horizon, targets)`), and is multiplied by the quantile of Student's t distribution with
+    so many `degrees` of freedom: fewer make wider intervals.
+    """
+    from scipy.special import stdtrit  # Quantiles of Student's distribution, without the import of all of scipy.stats.
+
+    median_errors = errors[..., [quantiles.index(0.5)]] if network_quantiles else errors
+    offsets = _size_of_few(median_errors, growth) * stdtrit(degrees, np.array(quantiles))
+    if network_quantiles:  # The mean distance of each quantile of the network from its median is part of the width.
+        offsets -= (median_errors - errors).mean(axis=0)
+    return Intervals(quantiles, network_quantiles, offsets[None])
+
+
+def _size_of_few(errors: Values, growth: Values) -> Values:
+    """Return the size of the errors at each step, `(horizon, targets, 1)`.
+
+    It is their root mean square, shaped as `growth`, or that of the step itself if it is larger.
+    """
+    squares = np.square(errors, dtype=np.float64).mean(axis=(0, 3))  # (horizon, targets)
+    shaped = growth * np.sqrt(squares.mean(axis=0) / np.square(growth).mean(axis=0))
+    size: Values = np.maximum(shaped, np.sqrt(squares))[..., None]  # A step may be worse than the naive forecast's growth says.
+    return size
+
+
 class Tracker:
-    """Intervals that are moved after every step by what came true (Gibbs & Candès 2021; Angelopoulos et al. 2023).
+    """Adaptive intervals, which move after every step (Gibbs & Candès 2021; Angelopoulos et al. 2023).
 
     Each quantile of each step, target and series goes up by `rate * quantile` where the actual value was above it, and down by
     `rate * (1 - quantile)` where it was not, so that the share of values below it comes to equal it, however the series changes.
     A forecast `h` steps ahead is judged `h` steps later.
 
     Of the rates 0.01, 0.02, 0.05, 0.1 and 0.2, 0.1 covers best, at little cost in pinball loss, on the second half of validation
-    parts whose first half it started from: see `intervals.py` in the benchmarks.
+    sets whose first half it started from: see `intervals.py` in the benchmarks.
     """
 
-    def __init__(self, start: Intervals, size: np.ndarray, series: int, rate: float = RATE):
+    def __init__(self, start: Intervals, size: Values, series: int, rate: float = DEFAULT_RATE):
         """Begin with the intervals `start` in each of so many series.
 
         size: of the errors at each step, to which a move is proportional, `(horizon, targets, quantiles or 1)`.
         """
+        self.start = start
         self.levels = np.array(start.quantiles)
-        self.step = rate * size * (self.levels != 0.5)  # (horizon, targets, quantiles)
-        self.first = start
-        self.offsets = np.repeat(start.offsets, series, axis=0)  # where each series stands
+        self.move = rate * size * (self.levels != 0.5)  # (horizon, targets, quantiles)
+        self.offsets = np.repeat(start.offsets, series, axis=0)  # The current ones of each series.
         self.series, self.row = -1, 0
         horizon = start.offsets.shape[1]
-        shape = horizon, *start.offsets.shape[1:]
-        self.below = np.zeros(shape, dtype=bool)  # whether each value was below its quantile, by cutoff modulo the horizon
-        self.issued = np.zeros(horizon, dtype=bool)  # whether a forecast was made at these cutoffs
+        self.below = np.zeros((horizon, *start.offsets.shape[1:]), dtype=bool)  # Actual <= quantile, by cutoff modulo horizon.
+        self.issued = np.zeros(horizon, dtype=bool)  # A forecast was made, by cutoff modulo horizon.
         self.steps = np.arange(horizon)
 
-    def follow(self, first: np.ndarray, series: np.ndarray, errors: np.ndarray) -> np.ndarray:
-        """The offsets `(windows, horizon, targets, quantiles)` that hold at each cutoff; then moves for what came of them.
+    def follow(self, first: Indices, series: Indices, errors: Values) -> Values:
+        """Return the offsets `(windows, horizon, targets, quantiles)` at each cutoff, and move by the errors that followed.
 
-        first, series: of the next windows, in the order of `Windows`; errors: theirs, `(windows, horizon, targets, each or 1)`.
+        first, series, errors: those of the next windows, in the order of `Windows`; errors `(windows, horizon, targets,
+        quantiles or 1)`.
         """
-        issued = np.empty((*errors.shape[:-1], len(self.levels)))
-        for window, (row, own) in enumerate(zip(first, series, strict=True)):
-            if own != self.series:
-                self._finish()
-                self.series, self.row = own, row - 1
-            self._pass_until(row - 1)
-            issued[window] = self.offsets[own]
+        offsets = np.empty((*errors.shape[:-1], len(self.levels)))
+        for window, (row, number) in enumerate(zip(first, series, strict=True)):
+            if number != self.series:
+                self._finish_series()
+                self.series, self.row = number, row - 1
+            self._move_until(row - 1)
+            offsets[window] = self.offsets[number]
             slot = (row - 1) % len(self.steps)
-            self.below[slot], self.issued[slot] = errors[window] <= issued[window], True
-        return issued
+            self.below[slot], self.issued[slot] = errors[window] <= offsets[window], True
+        return offsets
 
-    def _finish(self) -> None:
-        """All that was forecast of a series has happened."""
+    def _finish_series(self) -> None:
+        """Move by the errors of all forecasts of the series that are not judged yet."""
         if self.issued.any():
-            self._pass_until(self.row + len(self.steps))
+            self._move_until(self.row + len(self.steps))
         self.issued[:] = False
 
-    def _pass_until(self, cutoff: int) -> None:
-        """Rows after the last cutoff, up to this one, have happened."""
+    def _move_until(self, cutoff: int) -> None:
+        """Move by the errors in the rows after the last cutoff, up to and including `cutoff`."""
         for row in range(self.row + 1, cutoff + 1):
-            slots = (row - 1 - self.steps) % len(self.steps)  # the forecast for this row at step h + 1 was made h + 1 rows before
+            slots = (row - 1 - self.steps) % len(self.steps)  # The forecast of this row at step h + 1 was made h + 1 rows before.
             moves = (self.levels - self.below[slots, self.steps]) * self.issued[slots, None, None]
-            self.offsets[self.series] += self.step * moves
+            self.offsets[self.series] += self.move * moves
             self.issued[row % len(self.steps)] = False
         self.row = cutoff
 
-    def intervals(self) -> Intervals:
-        """Where every series stands when all that was forecast has happened."""
-        self._finish()
-        return Intervals(self.first.quantiles, self.first.own, self.offsets)
+    def finish(self) -> Intervals:
+        """Return the intervals of every series after the last error of every forecast."""
+        self._finish_series()
+        return replace(self.start, offsets=self.offsets)
 
 
 class Calibration:
     """Intervals around one network's forecasts, from its errors on the validation set: conformal, and adaptive if `tracked`."""
 
-    def __init__(self, errors: Errors, growth: np.ndarray, series: int, tracked: bool = True):
-        """errors: of the validation set; growth: as `naive_growth` returns it; series: how many there are."""
+    def __init__(self, errors: HeldOutErrors, growth: Values, series: int, tracked: bool = True):
+        """Calibrate on the errors of the validation set. growth: from `naive_growth`. series: number of series."""
         self.validation, self.growth = errors, growth
-        self.conformal = self._calibrate(errors.all(), errors.independent)
-        self.tracker = Tracker(self.conformal, self._move_size(), series) if tracked else None
+        self.conformal, size = self._calibrate(errors.all(), errors.independent)
+        self.tracker = Tracker(self.conformal, size, series) if tracked else None
 
-    def _calibrate(self, errors: np.ndarray, independent: int) -> Intervals:
-        own, quantiles = self.validation.own, self.validation.quantiles
-        if independent < MIN_INDEPENDENT_WINDOWS:
-            # 2n + 1 degrees covered best on the training rows of four panels, see benchmarks/few_windows.py.
-            return calibrate_few(errors, quantiles, own, self.growth, degrees=2 * independent + 1)
-        return calibrate(errors, quantiles, own)
+    def _calibrate(self, errors: Values, independent: int) -> tuple[Intervals, Values]:
+        """Return intervals and the size of the errors at each step, `(horizon, targets, quantiles or 1)`."""
+        network_quantiles, quantiles = self.validation.network_quantiles, self.validation.quantiles
+        if not are_few(independent):
+            return calibrate(errors, quantiles, network_quantiles), errors.std(axis=0)
+        # 2n + 1 degrees covered best on the training rows of four panels, see benchmarks/few_windows.py.
+        intervals = calibrate_few(errors, quantiles, network_quantiles, self.growth, degrees=2 * independent + 1)
+        return intervals, _size_of_few(errors, self.growth)
 
-    def _move_size(self) -> np.ndarray:
-        errors = self.validation.all()
-        few = self.validation.independent < MIN_INDEPENDENT_WINDOWS  # Whose deviation at a step says little, or nothing.
-        return _size_of_few(errors, self.growth) if few else errors.std(axis=0)
+    def apply(self, windows: Windows, forecast: Values, errors: Values) -> dict[str, Values]:
+        """Return scaled quantiles by method, each `(windows, horizon, targets, quantiles)`, as they were at the cutoffs.
 
-    def quantiles(self, windows: Windows, forecast: np.ndarray, errors: np.ndarray) -> dict[str, np.ndarray]:
-        """Scaled quantiles by method, each `(windows, horizon, targets, quantiles)`, as they stood at the windows' cutoffs.
-
-        windows: the next ones, in order; forecast: what the network made of them; errors: what came of it.
+        windows: the next ones, in order. forecast: the network's output for them. errors: those that followed.
         """
-        made = {"conformal": self.conformal.apply(forecast, windows.series)}
+        quantiles = {"conformal": self.conformal.apply(forecast, windows.series)}
         if self.tracker:
             tracked = replace(self.conformal, offsets=self.tracker.follow(windows.first, windows.series, errors))
-            made["adaptive"] = tracked.apply(forecast, np.arange(len(windows)))
-        return made
+            quantiles["adaptive"] = tracked.apply(forecast, np.arange(len(windows)))
+        return quantiles
 
-    def of_future(self, method: str, test: Errors) -> Intervals:
-        """Intervals for what comes after the test part, whose errors are known by then, too."""
+    def make_final_intervals(self, method: str, test: HeldOutErrors) -> Intervals:
+        """Return intervals for the steps after the test set, whose errors are known by then, too."""
         if method == "adaptive":
-            return self.tracker.intervals()
-        both = np.concatenate([self.validation.all(), test.all()])
-        return self._calibrate(both, self.validation.independent + test.independent)
+            assert self.tracker, "adaptive intervals are tracked"
+            return self.tracker.finish()
+        errors = np.concatenate([self.validation.all(), test.all()])
+        return self._calibrate(errors, self.validation.independent + test.independent)[0]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.data import choose_season_length
-from forecast.evaluation.intervals import MOST_TRACKED, Calibration, Errors, method_of, naive_growth, quantiles_of
+from forecast.evaluation.intervals import MAX_TRACKED_VALUES, Calibration, HeldOutErrors, method_of, naive_growth, quantiles_of
 from forecast.evaluation.metrics import mae
 from forecast.evaluation.scoreboard import Scoreboard, forecast_all, predictions_table
 from forecast.forecasters.combination import median_of
@@ -47,7 +47,7 @@ def calibrated(fitted: Fitted, board: Scoreboard) -> Calibration | None:
     if not errors.quantiles:
         return None
     values = len(prepared.windows["test"]) * config.windows.horizon * len(prepared.panel.targets) * len(errors.quantiles)
-    tracked = method_of(config) == "adaptive" or values <= MOST_TRACKED
+    tracked = method_of(config) == "adaptive" or values <= MAX_TRACKED_VALUES
     return Calibration(errors, naive_growth(prepared.windows["train"]), len(prepared.panel.series_ids), tracked)
 
 
@@ -58,7 +58,7 @@ def score(
     calibration: Calibration | None = None,
     append: Callable[[pd.DataFrame], None] = lambda table: None,
     folds: np.ndarray | None = None,
-) -> Errors:
+) -> HeldOutErrors:
     """Take every forecaster's forecasts of these windows into the board, and their table to `append`, piece by piece.
 
     A table of more than about `MOST_ROWS` rows is thinned: it holds windows that are evenly spaced. folds: the number of each
@@ -67,7 +67,7 @@ def score(
     prepared, config = fitted.prepared, fitted.prepared.config
     network, quantiles = prepared.network, quantiles_of(config)
     values = windows.horizon * windows.future.shape[1]
-    errors = Errors(windows, network.quantiles, quantiles)
+    errors = HeldOutErrors(windows, network.quantiles, quantiles)
     stride, skip, done = -(-len(windows) * values // MOST_ROWS), 0, 0
     for piece in pieces(windows, len(quantiles)):
         made = piece.forecast_with(fitted.forward, network.horizon)
@@ -79,7 +79,7 @@ def score(
             network.point(made),
             fitted.linear.forecast(piece),
             prepared.season_length,
-            calibration.quantiles(piece, made, found) if calibration else {},
+            calibration.apply(piece, made, found) if calibration else {},
         )
         apart = fitted.members if len(fitted.members) > 1 else []
         members = [network.point(piece.forecast_with(member, network.horizon)) for member in apart]

@@ -155,7 +155,7 @@ class Trained:
                 told = first_few([f"'{text}'" for text in unseen])
                 log.warning("%s: `%s` %s was not in the training data; taken as the average of all.", panel.source, name, told)
         places = {name: number for number, name in enumerate(self.scaler.series_ids)}
-        intervals = self.intervals and self.intervals.only([places.get(name) for name in panel.series_ids])
+        intervals = self.intervals and self.intervals.select([places.get(name) for name in panel.series_ids])
         return replace(self, scaler=scaler.select(panel.series_ids), intervals=intervals)
 
 

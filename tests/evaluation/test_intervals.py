@@ -15,7 +15,7 @@ from forecast.errors import RunError
 from forecast.evaluation.intervals import (
     MIN_INDEPENDENT_WINDOWS,
     Calibration,
-    Errors,
+    HeldOutErrors,
     Intervals,
     Tracker,
     bounds,
@@ -48,8 +48,8 @@ def windows_of(counts: list[int], horizon: int = 3) -> Windows:
     return Windows(np.zeros((50, 2)), np.zeros((50, 0)), np.zeros((50, 2)), first, series, 7, horizon)
 
 
-def kept_errors(errors: np.ndarray) -> Errors:
-    kept = Errors(windows_of([len(errors)]), [], QUANTILES)
+def kept_errors(errors: np.ndarray) -> HeldOutErrors:
+    kept = HeldOutErrors(windows_of([len(errors)]), [], QUANTILES)
     kept.add(errors[..., 0], np.zeros((len(errors), 3, 2)))
     return kept
 
@@ -85,7 +85,7 @@ def test_each_step_is_as_wide_as_its_few_errors_are_large():
 
 @pytest.mark.parametrize(("own", "base"), [([], [0, 0, 0]), ([0.1, 0.5, 0.9], [-1, 0, 1])], ids=["point", "quantiles"])
 def test_an_error_is_what_came_less_what_was_forecast(own, base):
-    errors = Errors(windows_of([4]), own, [0.1, 0.5, 0.9])
+    errors = HeldOutErrors(windows_of([4]), own, [0.1, 0.5, 0.9])
     actual, forecast = np.random.default_rng(0).normal(size=(2, 4, 3, 2))
     added = errors.add(actual, forecast[..., None] + base if own else forecast)
     np.testing.assert_allclose(added, (actual - forecast)[..., None] - (base if own else 0))
@@ -205,7 +205,7 @@ def test_fewer_windows_than_steps_count_too():
     start = noise(50, 0)
     tracker = Tracker(calibrate(start, QUANTILES, []), start.std(axis=0), 1)
     tracker.follow(np.array([7, 8]), np.zeros(2, int), noise(2, 1))
-    assert (tracker.intervals().offsets != tracker.first.offsets).all()
+    assert (tracker.finish().offsets != tracker.start.offsets).all()
 
 
 def test_offsets_grow_with_the_errors():
@@ -233,7 +233,7 @@ def test_the_tracker_follows_what_changes():
     later = noise(2000, 1, scale=3.0)
     tracker = Tracker(calibrate(start, QUANTILES, []), start.std(axis=0), series=1)
     issued = tracker.follow(np.arange(2000) + 10, np.zeros(2000, int), later)
-    fixed = np.broadcast_to(tracker.first.offsets, issued.shape)
+    fixed = np.broadcast_to(tracker.start.offsets, issued.shape)
     assert covered(later[500:], fixed[500:], 80) < 0.6
     assert covered(later[500:], issued[500:], 80) == pytest.approx(0.8, abs=0.03)
     assert covered(later[500:], issued[500:], 95) == pytest.approx(0.95, abs=0.03)
@@ -263,22 +263,22 @@ def test_series_are_tracked_apart_and_pieces_are_one():
     np.testing.assert_array_equal(np.concatenate(parts), issued)
     alone = Tracker(calibrate(start, QUANTILES, []), start.std(axis=0), 2).follow(first[20:], series[20:], later[20:])
     np.testing.assert_array_equal(issued[20:], alone)
-    assert not np.array_equal(whole.intervals().offsets[0], whole.intervals().offsets[1])
+    assert not np.array_equal(whole.finish().offsets[0], whole.finish().offsets[1])
 
 
 def test_the_future_is_calibrated_on_the_test_part_too():
-    made = Calibration(kept_errors(noise(100, 0)), GROWTH, series=1).of_future("conformal", kept_errors(noise(100, 1)))
+    made = Calibration(kept_errors(noise(100, 0)), GROWTH, series=1).make_final_intervals("conformal", kept_errors(noise(100, 1)))
     np.testing.assert_array_equal(made.offsets, calibrate(np.concatenate([noise(100, 0), noise(100, 1)]), QUANTILES, []).offsets)
 
 
 def test_many_errors_are_thinned(monkeypatch):
-    monkeypatch.setattr("forecast.evaluation.intervals.MOST_ERRORS", 60)
-    errors, all_of_them = Errors(windows_of([100]), [], QUANTILES), noise(100, 0)
+    monkeypatch.setattr("forecast.evaluation.intervals.MAX_ERRORS", 60)
+    errors, all_of_them = HeldOutErrors(windows_of([100]), [], QUANTILES), noise(100, 0)
     for begin in range(0, 100, 4):  # pieces shorter than the stride
         piece = all_of_them[begin : begin + 4]
         assert errors.add(piece[..., 0], np.zeros((4, 3, 2))).shape == (4, 3, 2, 1)
     np.testing.assert_array_equal(errors.all(), all_of_them[::10])
-    assert all(piece.base is None for piece in errors.pieces), "a view would keep what was thinned out in memory"
+    assert all(piece.base is None for piece in errors.chunks), "a view would keep what was thinned out in memory"
 
 
 def test_what_a_run_keeps_is_read_again():
@@ -302,12 +302,12 @@ def test_the_last_errors_count_when_their_time_has_come():
     for errors in (later, changed):
         calibration = Calibration(kept_errors(start), GROWTH, series=1)
         calibration.tracker.follow(np.arange(30) + 7, np.zeros(30, int), errors)
-        ends.append(calibration.of_future("adaptive", kept_errors(start)).offsets)
+        ends.append(calibration.make_final_intervals("adaptive", kept_errors(start)).offsets)
     assert (ends[1] >= ends[0]).all()
     assert (ends[1] > ends[0]).any()
 
 
 def test_new_series_have_the_mean_of_all():
     offsets = np.arange(2 * 3 * 1 * 4, dtype=float).reshape(2, 3, 1, 4)
-    chosen = Intervals(QUANTILES, [], offsets).only([1, None])
+    chosen = Intervals(QUANTILES, [], offsets).select([1, None])
     np.testing.assert_array_equal(chosen.offsets, np.stack([offsets[1], offsets.mean(axis=0)]))
