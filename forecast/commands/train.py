@@ -439,7 +439,7 @@ def _certify(run: Run, fitted: Fitted) -> None:
 
 def _explain(run: Run, fitted: Fitted) -> None:
     """Write what the network looks at; and how far back the first one learns, beside a simple RNN of the same sizes."""
-    from forecast.forecasters.network.gradients import norms_per_step
+    from forecast.forecasters.network.gradients import measure_gradient_norms
     from forecast.forecasters.network.keras_builder import build_keras, load_keras
 
     prepared, config = fitted.prepared, fitted.prepared.config
@@ -452,8 +452,8 @@ def _explain(run: Run, fitted: Fitted) -> None:
     trained = load_keras(prepared.network, read_members(run, config, prepared.network)[0])
     untrained = describe_network(simple, prepared.scaler)
     found = {
-        "network": norms_per_step(trained, prepared.network, inputs),
-        "simple_rnn": norms_per_step(build_keras(untrained, simple.model, config.seed), untrained, inputs),
+        "network": measure_gradient_norms(trained, prepared.network, inputs),
+        "simple_rnn": measure_gradient_norms(build_keras(untrained, simple.model, config.seed), untrained, inputs),
     }
     run.write_json(run.gradients, {name: [_finite(norm) for norm in norms] for name, norms in found.items()})
 

@@ -13,7 +13,7 @@ from forecast.forecasters.network.architectures import describe_layers
 from forecast.forecasters.network.backend import keras
 from forecast.forecasters.network.description import VERSION, Network
 from forecast.forecasters.network.fitting import pinball
-from forecast.forecasters.network.gradients import norms_per_step
+from forecast.forecasters.network.gradients import measure_gradient_norms
 from forecast.forecasters.network.keras_builder import build_keras, get_weights, load_keras, set_weights
 from forecast.forecasters.network.layers import KINDS
 from forecast.forecasters.network.layers.recurrent import sigmoid
@@ -167,7 +167,7 @@ def test_same_seed_same_network():
 @pytest.mark.parametrize("keys", [{}, {"units": [6, 5]}, {"segment": 3}, {"cell": "gru", "channel_independent": True}])
 def test_gradients_fade_where_the_state_is_forgotten(keys):
     network, model = built({"cell": "simple_rnn", "units": [6]} | keys)
-    norms = norms_per_step(model, network, inputs())
+    norms = measure_gradient_norms(model, network, inputs())
     assert len(norms) == (3 if keys.get("segment") else LOOKBACK)
     assert (norms > 0).all()
     forgetful = {
@@ -176,7 +176,7 @@ def test_gradients_fade_where_the_state_is_forgotten(keys):
     }
     set_weights(model, network, forgetful)
     if keys.get("cell") != "gru":  # whose gate keeps some of the state
-        np.testing.assert_array_equal(norms_per_step(model, network, inputs())[:-1], 0)
+        np.testing.assert_array_equal(measure_gradient_norms(model, network, inputs())[:-1], 0)
 
 
 @pytest.mark.parametrize("normalization", ["last", "mean", "revin"])

@@ -69,7 +69,7 @@ def describe_layers(
     if static or categories:
         covariates.append(add("static_of_each_step", "repeat", [graph.add_static(static, categories)], steps=lookback))
     future = [KNOWN] if known_covariates else []
-    values = len(model.quantiles or [0.5])  # of a target at each step
+    values = len(model.quantiles or [0.5])  # Values of each target at each step.
     if model.channel_independent and targets > 1:  # Each target becomes a window.
         channel = add("channel", "split_channels", [affine or normalized])
         covariates = [add(f"{name}_of_each", "for_each", [name], count=targets) for name in covariates]

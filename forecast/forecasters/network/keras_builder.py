@@ -9,9 +9,9 @@ import numpy as np
 
 from forecast.config import ModelConfig
 from forecast.forecasters.network.backend import keras
-from forecast.forecasters.network.description import CATEGORIES, Network, select_weights
+from forecast.forecasters.network.description import CATEGORIES, Array, Network, select_weights
 from forecast.forecasters.network.layers import KINDS
-from forecast.forecasters.network.layers.interface import Array, Builder, Weights
+from forecast.forecasters.network.layers.interface import Builder, Weights
 
 
 def build_keras(network: Network, model: ModelConfig | None = None, seed: int = 0, mixed_precision: bool = False) -> keras.Model:

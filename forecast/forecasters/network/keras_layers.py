@@ -61,7 +61,8 @@ class PeepholeLSTMCell(keras.layers.Layer):
 
     def call(self, x: Tensor, states: list[Tensor], training: bool = False) -> tuple[Tensor, list[Tensor]]:
         """Return the state after one step, and all states to remember."""
-        h, c = peephole_step(x, *states, self.kernel, self.recurrent_kernel, self.bias, self.peephole)
+        h, c = states
+        h, c = peephole_step(x, h, c, self.kernel, self.recurrent_kernel, self.bias, self.peephole)
         return h, [h, c]
 
 

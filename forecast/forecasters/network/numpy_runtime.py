@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from forecast.forecasters.network.description import Network, select_weights
+from forecast.forecasters.network.description import Array, Network, select_weights
 from forecast.forecasters.network.layers import KINDS
-from forecast.forecasters.network.layers.interface import Array, Weights
+from forecast.forecasters.network.layers.interface import Weights
 
 READER_TOLERANCE = 1e-5  # Largest `relative_difference` between Keras and NumPy.
 

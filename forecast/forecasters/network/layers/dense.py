@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from forecast.forecasters.network.description import Shape
-from forecast.forecasters.network.layers.interface import Array, Builder, Kind, Operation, Shapes, Tensor, Weights, add
+from forecast.forecasters.network.description import Array, Shape
+from forecast.forecasters.network.layers.interface import Builder, Kind, Operation, Shapes, Tensor, Weights, add
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"linear": lambda x: x, "relu": lambda x: np.maximum(x, 0), "tanh": np.tanh}
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,7 @@ class Dense(Kind):
         return builder.keras.layers.Dense(self.units, activation=self.activation, name=builder.name, **options)(x)
 
     def compute(self, weights: Weights, x: Array) -> Array:
-        activations = {"linear": lambda x: x, "relu": lambda x: np.maximum(x, 0), "tanh": np.tanh}
-        return activations[self.activation](x @ weights["kernel"] + weights["bias"])
+        return ACTIVATIONS[self.activation](x @ weights["kernel"] + weights["bias"])
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from forecast.forecasters.network.description import Shape
-from forecast.forecasters.network.layers.interface import Array, Builder, Kind, Shapes, Tensor, Weights, add
+from forecast.forecasters.network.description import Array, Shape
+from forecast.forecasters.network.layers.interface import Builder, Kind, Shapes, Tensor, Weights, add
 
 
 @dataclass(frozen=True)

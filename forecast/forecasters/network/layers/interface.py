@@ -24,10 +24,10 @@ Tensor = Any  # A Keras tensor.
 
 @dataclass(frozen=True)
 class Builder:
-    """What a kind needs to build its Keras layer: the settings that all layers share, and the layer's name.
+    """The settings that all Keras layers of a network share, and the name of the layer to build.
 
     layers: Keras layers that another layer uses too, by name.
-    weights: the layer's weights, which become constants in a portable model of Keras' own layers; else None.
+    weights: the layer's weights, if it becomes part of a portable model, in which they may be constants.
     """
 
     keras: ModuleType

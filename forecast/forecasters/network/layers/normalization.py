@@ -7,8 +7,8 @@ from types import ModuleType
 
 import numpy as np
 
-from forecast.forecasters.network.description import Shape
-from forecast.forecasters.network.layers.interface import Array, Builder, Kind, Operation, Shapes, Tensor, Weights, add
+from forecast.forecasters.network.description import Array, Shape
+from forecast.forecasters.network.layers.interface import Builder, Kind, Operation, Shapes, Tensor, Weights, add
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Affine(Kind):
         return past, {"gamma": past[-1:], "beta": past[-1:]}
 
     def build(self, builder: Builder, past: Tensor) -> Tensor:
+        """Build the layer, and register it for its inverse."""
         if builder.weights:
             gamma, beta = (builder.weights[name].tolist() for name in ("gamma", "beta"))
             return builder.keras.layers.Rescaling(gamma, beta, name=builder.name)(past)

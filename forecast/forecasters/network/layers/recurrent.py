@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from forecast.forecasters.network.description import Shape
-from forecast.forecasters.network.layers.interface import Array, Builder, Kind, Shapes, Tensor, Weights
+from forecast.forecasters.network.description import Array, Shape
+from forecast.forecasters.network.layers.interface import Builder, Kind, Shapes, Tensor, Weights
 
 
 class Cell(ABC):
@@ -152,7 +152,7 @@ class Recurrent(Kind):
         states = [_split_states(builder, state, self.units) for state in first_state]
         if builder.weights and not cell.keras_layer:
             if not self.bidirectional:
-                return self._unroll(keras.ops, builder.weights, x, *states)
+                return self._unroll(keras.ops, builder.weights, x, states[0] if states else None)
             forward, backward = _split_directions(builder.weights)
             halves = [self._unroll(keras.ops, forward, x), self._unroll(keras.ops, backward, x, backwards=True)]
             return keras.ops.concatenate(halves, axis=-1)

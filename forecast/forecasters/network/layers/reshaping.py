@@ -7,8 +7,8 @@ from types import ModuleType
 
 import numpy as np
 
-from forecast.forecasters.network.description import Shape
-from forecast.forecasters.network.layers.interface import Array, Builder, Kind, Operation, Shapes, Tensor, Weights
+from forecast.forecasters.network.description import Array, Shape
+from forecast.forecasters.network.layers.interface import Builder, Kind, Operation, Shapes, Tensor, Weights
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Segments(Operation):
         return (-(-steps // self.length), self.length * channels), {}
 
     def apply(self, ops: ModuleType, x: Tensor) -> Tensor:
+        """Pad the steps and reshape them."""
         steps, channels = x.shape[1:]
         missing = -steps % self.length
         if missing and self.pad == "left":
