@@ -151,14 +151,14 @@ def _examples(run: Run, trained: Trained) -> tuple[Windows, dict[str, np.ndarray
 
 
 def _write_model(trained: Trained, static: Mapping[str, np.ndarray], form: Format, path: Path, target: Path) -> None:
-    from forecast.forecasters.network.backend import keras, silent_stderr
+    from forecast.forecasters.network.backend import keras, silence_stderr
 
     if form.needs_tensorflow and keras.backend.backend() != "tensorflow":
         raise RunError(f"this export needs TensorFlow, but Keras runs on {keras.backend.backend()}.", "Unset KERAS_BACKEND.")
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # converters talk about what they do
     try:
-        with silent_stderr():
+        with silence_stderr():
             form.write(_graph(trained, static), path)
     except Exception as error:  # they raise what they like; --debug shows it
         found = str(error).strip().splitlines() or [type(error).__name__]

@@ -34,7 +34,9 @@ class Linear:
         past = past[..., : self.bias.shape[1]].astype(np.float64)
         centre, scale = compute_window_statistics(past, self.normalization)
         past = (past - centre) / scale
-        return (np.einsum("blt,lth->bht", past, self.kernel, optimize=True) + self.bias) * scale + centre
+        forecasts = np.einsum("blt,lth->bht", past, self.kernel, optimize=True) + self.bias
+        in_units: Floats = forecasts * scale + centre
+        return in_units
 
 
 def fit_linear(train: Windows, validation: Windows, normalization: str) -> Linear:

@@ -29,7 +29,8 @@ def forecast_seasonal_naive(values: Values, begin: Rows, first: Rows, horizon: i
     array([2., 3., 2.])
     """
     season = np.where(first - begin >= season_length, season_length, 1)[:, None]
-    return values[first[:, None] - season + np.arange(horizon) % season]
+    rows: Rows = first[:, None] - season + np.arange(horizon) % season
+    return values[rows]
 
 
 def forecast_drift(values: Values, begin: Rows, first: Rows, horizon: int) -> Values:
@@ -40,7 +41,8 @@ def forecast_drift(values: Values, begin: Rows, first: Rows, horizon: int) -> Va
     """
     last = values[first - 1]
     slope = (last - values[begin]) / np.maximum(first - 1 - begin, 1)[:, None]
-    return last[:, None] + np.arange(1, horizon + 1)[:, None] * slope[:, None]
+    forecasts: Values = last[:, None] + np.arange(1, horizon + 1)[:, None] * slope[:, None]
+    return forecasts
 
 
 def forecast_mean(values: Values, begin: Rows, first: Rows, horizon: int) -> Values:

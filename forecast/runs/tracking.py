@@ -58,9 +58,9 @@ def _measured(row: Mapping[str, float]) -> dict[str, float]:
 @contextlib.contextmanager
 def _tensorboard(run: Run, config: Config) -> Iterator[Note]:
     """Event files in the run, a folder for each seed: tensorboard --logdir runs."""
-    from forecast.forecasters.network.backend import silent_stderr
+    from forecast.forecasters.network.backend import silence_stderr
 
-    with silent_stderr():  # TensorBoard looks for TensorFlow
+    with silence_stderr():  # TensorBoard looks for TensorFlow.
         from tensorboard.summary import Writer
     writers = {seed: Writer(str(run.tensorboard / f"seed-{seed}")) for seed in config.seeds}
     try:

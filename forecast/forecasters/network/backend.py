@@ -1,4 +1,4 @@
-"""The one place that imports Keras, and with it TensorFlow or JAX, without letting their start-up chatter reach the terminal."""
+"""Import Keras, and with it TensorFlow or JAX, without their messages in the terminal. No other module imports Keras."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from forecast.errors import BACKENDS, RunError, check_backend, installation
 
 
 @contextlib.contextmanager
-def silent_stderr() -> Iterator[None]:
-    """Native code writes to file descriptor 2 whatever Python does with sys.stderr; TensorFlow obeys nothing while it loads."""
+def silence_stderr() -> Iterator[None]:
+    """Discard what is written to file descriptor 2: TensorFlow's native code writes there while it loads, despite its settings."""
     try:
         terminal = os.dup(2)
-    except OSError:  # there is no stderr, so there is nothing to silence
+    except OSError:  # There is no stderr to silence.
         yield
         return
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -28,14 +28,14 @@ def silent_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # for what TensorFlow and XLA have to say later; read once, below
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow and XLA read it once, when they are imported.
 _backend = check_backend()
 try:
-    with silent_stderr():
+    with silence_stderr():
         import keras
-    # Each network that is loaded has its own `predict_on_batch`; TensorFlow takes them for one that is traced again and again.
+    # TensorFlow warns that `predict_on_batch` is traced again and again, though each network has its own.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 except ImportError as error:
     raise RunError(f"Keras cannot be loaded ({error}).", installation(BACKENDS[_backend])) from None
 
-__all__ = ["keras", "silent_stderr"]
+__all__ = ["keras", "silence_stderr"]
