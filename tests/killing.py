@@ -61,7 +61,7 @@ def trained(directory: Path, kill_at: int = -1, seconds: float | None = None, **
                     os.kill(os.getpid(), signal.SIGKILL)
 
         try:
-            callbacks.BETWEEN_EPOCHS, runs.HEARTBEAT = 0.0, 1e9
+            callbacks.MIN_SECONDS_BETWEEN_EPOCHS, runs.HEARTBEAT = 0.0, 1e9
             sys.addaudithook(count)
             train(**arguments)
             os.write(writer, str(seen).encode())

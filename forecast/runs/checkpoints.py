@@ -16,7 +16,7 @@ from forecast.runs.fingerprints import fingerprint
 from forecast.runs.run import Run
 
 if TYPE_CHECKING:
-    from forecast.forecasters.network.callbacks import Checkpoint, Keeper
+    from forecast.forecasters.network.callbacks import Checkpoint, CheckpointStore
 
 MOST_NUMBERS = 10**9  # of a checkpoint
 STATE = "state"  # the array that holds, as bytes of JSON, what is no array
@@ -95,9 +95,9 @@ class Checkpoints:
             known["initial_weights"][str(seed)] = fingerprint(weights)
             self.run.write_json(self.run.fingerprints, known)
 
-    def keeper(self, seed: int) -> Keeper | None:
+    def keeper(self, seed: int) -> CheckpointStore | None:
         """What takes the checkpoints of a seed's network, and knows where it stood."""
-        from forecast.forecasters.network.callbacks import Checkpoint, Keeper
+        from forecast.forecasters.network.callbacks import Checkpoint, CheckpointStore
 
         run, state = self.run, self._state
         if run is None:
@@ -114,4 +114,4 @@ class Checkpoints:
             told = np.frombuffer(json.dumps(state).encode(), dtype=np.uint8)
             run.write_arrays(run.checkpoint, checkpoint.arrays | arrays | {STATE: told})
 
-        return Keeper(keep, resumed, lambda: self.interrupts.asked)
+        return CheckpointStore(keep, resumed, lambda: self.interrupts.asked)

@@ -110,7 +110,7 @@ def test_a_worse_one_is_refused_unless_forced(folder, run, tmp_path):
 
 
 def test_an_update_is_resumed_and_reproduced(folder, run, tmp_path, monkeypatch):
-    monkeypatch.setattr("forecast.forecasters.network.callbacks.BETWEEN_EPOCHS", 0.0)
+    monkeypatch.setattr("forecast.forecasters.network.callbacks.MIN_SECONDS_BETWEEN_EPOCHS", 0.0)
     whole = update(run, folder / "newer.csv", tmp_path / "whole", even_if_worse=True)
 
     def interrupt(progress) -> None:

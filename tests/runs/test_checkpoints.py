@@ -65,7 +65,7 @@ def history(run: Run) -> pd.DataFrame:
 
 @pytest.fixture(autouse=True)
 def _after_every_epoch(monkeypatch):
-    monkeypatch.setattr("forecast.forecasters.network.callbacks.BETWEEN_EPOCHS", 0.0)
+    monkeypatch.setattr("forecast.forecasters.network.callbacks.MIN_SECONDS_BETWEEN_EPOCHS", 0.0)
 
 
 def within(epoch: int, done: float, action, member: int = 1):

@@ -64,7 +64,7 @@ def test_killed_at_random_moments_a_training_ends_as_if_it_had_not_been(project,
 
 @pytest.mark.slow
 def test_a_full_disk_costs_no_checkpoint(project, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("forecast.forecasters.network.callbacks.BETWEEN_EPOCHS", 0.0)
+    monkeypatch.setattr("forecast.forecasters.network.callbacks.MIN_SECONDS_BETWEEN_EPOCHS", 0.0)
     config = load_config(project(training={"epochs": 5}, model={"dropout": 0.2}))
     whole, run = train(config, tmp_path / "whole"), Run(tmp_path / "run")
     resource = pytest.importorskip("resource", reason="limits of files are Unix'")

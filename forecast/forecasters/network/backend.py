@@ -12,7 +12,7 @@ from forecast.errors import BACKENDS, RunError, check_backend, installation
 
 @contextlib.contextmanager
 def silence_stderr() -> Iterator[None]:
-    """Discard what is written to file descriptor 2: TensorFlow's native code writes there while it loads, despite its settings."""
+    """Discard what native code writes to file descriptor 2: TensorFlow ignores its settings while it loads."""
     try:
         terminal = os.dup(2)
     except OSError:  # There is no stderr to silence.

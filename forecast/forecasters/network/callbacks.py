@@ -100,10 +100,10 @@ def _list_variables(model: keras.Model) -> list[keras.Variable]:
 
 @dataclass(frozen=True)
 class CheckpointStore:
-    """What lets another process continue a training.
+    """The destination of the checkpoints of a training, so that another process can continue it.
 
-    save: takes each checkpoint. resumed: the checkpoint to continue from. stop: asked after each step; if it is true, a checkpoint
-    is saved and training ends with a KeyboardInterrupt.
+    save: takes each checkpoint; resumed: the checkpoint to continue from; stop: asked after each step. If the answer is true, a
+    checkpoint is saved and training ends with a KeyboardInterrupt.
     """
 
     save: Callable[[Checkpoint], object]
@@ -127,8 +127,8 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
 class SaveCheckpoints(keras.callbacks.Callback):
     """Save checkpoints, and restore the state of the other callbacks from the checkpoint to continue from.
 
-    untrained: the error of the untrained network; batches: their number in an epoch; interval: batches between checkpoints within an
-    epoch, None for `MAX_SECONDS_WITHIN_EPOCH`.
+    untrained: the error of the untrained network; batches: their number in an epoch.
+    interval: batches between checkpoints within an epoch; None goes by `MAX_SECONDS_WITHIN_EPOCH`.
     """
 
     def __init__(
@@ -185,7 +185,9 @@ class SaveCheckpoints(keras.callbacks.Callback):
             state: dict[str, Any] = {"untrained": float(self.untrained), "stopped": bool(self.model.stop_training)}
             for kind, callback in self.stateful.items():
                 values = {name: getattr(callback, name) for name in STATEFUL[kind]}
-                state[kind.__name__] = {name: value if value is None else np.asarray(value).item() for name, value in values.items()}
+                state[kind.__name__] = {
+                    name: value if value is None else np.asarray(value).item() for name, value in values.items()
+                }
             best = self.stopping.best_weights if self.stopping else []
             self.store.save(Checkpoint.take(self.model, epoch, batch, state, best))
             self.saved_at = time.perf_counter()

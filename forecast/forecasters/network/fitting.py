@@ -16,12 +16,12 @@ from forecast.errors import RunError
 from forecast.forecasters.network.backend import keras
 from forecast.forecasters.network.callbacks import (
     Checkpoint,
-    CheckpointKeeping,
+    CheckpointStore,
     EarlyStopping,
-    Keeper,
-    NumbersOnly,
     Progress,
-    Reporter,
+    RaiseOnNaN,
+    ReportProgress,
+    SaveCheckpoints,
 )
 from forecast.windows import MAX_BATCH, Windows
 
@@ -48,7 +48,7 @@ class _Watching:
         self.assign_add(self.watched, keras.ops.stack([keras.ops.ones_like(norm), norm, keras.ops.cast(clipped, norm.dtype)]))
         super().apply(grads, trainable_variables)
 
-    def tell(self) -> tuple[float, float]:
+    def pop_gradient_statistics(self) -> tuple[float, float]:
         """The mean norm since the last time, and the share of batches that were clipped; begins anew."""
         batches, norms, clipped = keras.ops.convert_to_numpy(self.watched).tolist()
         self.watched.assign(np.zeros(3))
@@ -181,7 +181,7 @@ def fit(
     seed: int,
     on_progress: Callable[[Progress], None],
     quantiles: Sequence[float] | None = None,
-    keeper: Keeper | None = None,
+    store: CheckpointStore | None = None,
 ) -> int:
     """Train `model` in place and return the epoch whose weights it keeps, 0 being the network as it came.
 
@@ -189,7 +189,7 @@ def fit(
 
     Raises:
         RunError: the loss is no longer a number.
-        KeyboardInterrupt: the keeper said to stop, and holds a checkpoint.
+        KeyboardInterrupt: the store said to stop, and holds a checkpoint.
     """
     _compile(model, config, quantiles)
     if config.jit_compile and not model.jit_compile:
@@ -197,7 +197,7 @@ def fit(
     rng = np.random.default_rng([seed, 1])  # apart from the stream that drew the initial weights
     batches = Batches(train, config.batch_size, rng, evenly=config.sampling == "series")
     unseen = Batches(validation, max(config.batch_size, MAX_BATCH))
-    resumed = keeper.resumed if keeper else None
+    resumed = store.resumed if store else None
     if resumed:
         _check_ahead(resumed, config, len(batches))
         for _ in range(resumed.epoch):
@@ -207,18 +207,18 @@ def fit(
         untrained = model.evaluate(unseen, verbose=0, return_dict=True)["error"]
         on_progress(Progress(0, config.epochs, 1.0, math.nan, untrained, 0.0, 0.0))
     fitting = _Fitting(model, config, unseen, untrained, on_progress, len(batches))
-    if keeper and resumed and resumed.batch:
+    if store and resumed and resumed.batch:
         batches.on_epoch_end()  # as Keras does before the first epoch of a fit
         model.test_on_batch(*unseen[0])  # what an epoch measured has its place once something is measured
         ends: list[Checkpoint] = []
 
         def keep(checkpoint: Checkpoint) -> None:
-            keeper.keep(checkpoint)
+            store.save(checkpoint)
             ends.append(checkpoint)
 
-        fitting.run(batches.after(resumed.batch), resumed.epoch + 1, replace(keeper, keep=keep))
-        keeper = replace(keeper, resumed=ends[-1])
-    return fitting.run(batches, config.epochs, keeper)
+        fitting.run(batches.after(resumed.batch), resumed.epoch + 1, replace(store, save=keep))
+        store = replace(store, resumed=ends[-1])
+    return fitting.run(batches, config.epochs, store)
 
 
 def _compile(model: keras.Model, config: TrainingConfig, quantiles: Sequence[float] | None) -> None:
@@ -257,11 +257,11 @@ class _Fitting:
         self.model, self.config, self.unseen, self.untrained = model, config, unseen, untrained
         self.on_progress, self.batches = on_progress, batches
 
-    def run(self, batches: Batches, until: int, keeper: Keeper | None) -> int:
+    def run(self, batches: Batches, until: int, store: CheckpointStore | None) -> int:
         """Train to the end of epoch `until`, from 1, and return the epoch whose weights are kept."""
-        config, resumed = self.config, keeper.resumed if keeper else None
+        config, resumed = self.config, store.resumed if store else None
         begin = resumed.epoch if resumed else 0
-        callbacks: list[keras.callbacks.Callback] = [NumbersOnly(config)]
+        callbacks: list[keras.callbacks.Callback] = [RaiseOnNaN(config)]
         if config.schedule == "plateau":
             patience = max(1, config.early_stopping.patience // 3) if config.early_stopping else HALVE_EVERY
             halve = keras.callbacks.ReduceLROnPlateau("val_error", factor=0.5, patience=patience, mode="min", min_delta=0)
@@ -271,17 +271,17 @@ class _Fitting:
                 keras.callbacks.LearningRateScheduler(lambda epoch, current: learning_rate_at(epoch, config, current))
             )
         skipped = self.batches - len(batches)
-        callbacks.append(Reporter(config.epochs, self.batches, skipped, self.untrained, self.on_progress))
+        callbacks.append(ReportProgress(config.epochs, self.batches, skipped, self.untrained, self.on_progress))
         stopping = None
         if config.early_stopping:
             stopping = EarlyStopping(self.untrained, config.early_stopping.patience, config.early_stopping.min_delta)
             callbacks.append(stopping)
-        checkpoints = CheckpointKeeping(callbacks, self.untrained, keeper, config.checkpoint_every, self.batches)
-        callbacks.append(checkpoints)  # the last, so that it sees what the others made of an epoch
+        if store:  # The last callback, because it saves the state of the others after an epoch.
+            callbacks.append(SaveCheckpoints(store, callbacks[:], self.untrained, self.batches, config.checkpoint_every))
         if resumed:
             resumed.restore(self.model)
         if resumed and (begin >= until or _stopped(resumed, config)):
-            checkpoints.restore_callbacks()
+            callbacks[-1].restore_callbacks()
             if stopping:
                 stopping.set_model(self.model)
                 stopping.on_train_end()
