@@ -83,10 +83,13 @@ def computed(model: keras.Model, seen: dict[str, np.ndarray]) -> np.ndarray:
     return keras.ops.convert_to_numpy(model(seen, training=False))
 
 
+CONTRACTS = [*((keys, {}) for keys in NETWORKS), *((keys, COVARIATES) for keys in NETWORKS[-11:])]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("keys", "covariates"),
-    [*((keys, {}) for keys in NETWORKS), *((keys, COVARIATES) for keys in NETWORKS[-11:])],
+    CONTRACTS,
     ids=lambda keys: "-".join(str(value) for value in keys.values()),
 )
 def test_contract(keys, covariates, tmp_path):
@@ -113,6 +116,19 @@ def test_contract(keys, covariates, tmp_path):
     ours = [layer.name for layer in portable.layers if not type(layer).__module__.startswith("keras.")]
     assert not ours, "a portable model is made of Keras' own layers"
 
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("keys", "covariates"),
+    [
+        pytest.param(keys, covariates, marks=[pytest.mark.exhaustive] if number % 4 else [])
+        for number, (keys, covariates) in enumerate(CONTRACTS)
+    ],
+    ids=lambda keys: "-".join(str(value) for value in keys.values()),
+)
+def test_a_network_overfits_one_batch(keys, covariates):
+    network, model = built(keys, **covariates)
+    seen, quantiles = inputs(**covariates), keys.get("quantiles", [])
     model.compile(keras.optimizers.Adam(0.02), loss=pinball(quantiles) if quantiles else "mse", jit_compile=False)
     losses = [float(model.train_on_batch(seen, FUTURE)) for _ in range(150)]
     assert np.isfinite(losses).all()
