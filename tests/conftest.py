@@ -5,7 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,14 @@ def kill_workers() -> list[int]:
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
     return killed
+
+
+@pytest.fixture(autouse=True)
+def _forget_networks() -> Iterator[None]:
+    """Let Keras forget the networks of a test, which would else fill the memory."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.clear_session()
 
 
 @pytest.fixture(autouse=True)
