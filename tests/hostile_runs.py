@@ -197,7 +197,7 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
         },
     ),
     **refused("status.json: cannot be read", {f"status cut to {share:.0%}": cut("status", share) for share in (0, 0.5, 0.9)}),
-    **refused("has the unknown state None", {"a state that is a list": replace("status", b'{"state": []}', False)}),
+    **refused("`state`: Input should be", {"a state that is a list": replace("status", b'{"state": []}', False)}),
     **refused("the run has no checksums", {"no checksums": lambda run: run.checksums.unlink()}),
     **refused(
         "this is not the network that the config describes",
@@ -410,7 +410,7 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
         },
     ),
     **refused(
-        "contract.json: this is no data contract",
+        r"contract.json: cannot be read \((`(freq|columns|timezone|last_timestamp)`: |Input should be an object)",
         {
             "a contract that is a list": replace("contract", b"[]"),
             "a contract of lists": edit("contract", lambda data: data.update(freq=["D"])),

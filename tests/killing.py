@@ -26,7 +26,7 @@ from forecast.commands.train import train
 from forecast.config.load import load_config
 from forecast.errors import RunError
 from forecast.forecasters.network import callbacks, fitting, keras_builder  # noqa: F401
-from forecast.runs import run as runs
+from forecast.runs import status as run_status
 from forecast.runs.run import Run
 from forecast.storage import PARTIAL_PREFIX
 
@@ -61,7 +61,7 @@ def trained(directory: Path, kill_at: int = -1, seconds: float | None = None, **
                     os.kill(os.getpid(), signal.SIGKILL)
 
         try:
-            callbacks.MIN_SECONDS_BETWEEN_EPOCHS, runs.HEARTBEAT = 0.0, 1e9
+            callbacks.MIN_SECONDS_BETWEEN_EPOCHS, run_status.HEARTBEAT = 0.0, 1e9
             sys.addaudithook(count)
             train(**arguments)
             os.write(writer, str(seen).encode())

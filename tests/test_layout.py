@@ -10,7 +10,7 @@ import pytest
 
 import forecast
 from forecast.cli.app import app
-from forecast.runs.run import Run
+from forecast.runs.layout import RunDirectory
 
 PACKAGE = Path(forecast.__file__).parent
 
@@ -18,6 +18,7 @@ PACKAGE = Path(forecast.__file__).parent
 PACKAGES = (
     "errors",
     "storage",
+    "documents",
     "config",
     "data",
     "windows",
@@ -41,7 +42,8 @@ NOT_PATHS = {  # The name of a run's file, but in a message or of another file.
     ("forecasters.network.callbacks", "checkpoint.safetensors"),
     ("commands.train", "report.html"),
 }
-LIGHT = {"errors", "storage", "runs.run", "cli.app", "cli.streams", "__main__"}  # Load neither pandas nor NumPy; nor does config.
+# They load neither pandas nor NumPy; nor does config.
+LIGHT = {"errors", "storage", "documents", "runs.layout", "runs.run", "runs.status", "cli.app", "cli.streams", "__main__"}
 
 
 def modules() -> dict[str, ast.Module]:
@@ -130,11 +132,11 @@ def test_public_names_do_not_hide_modules():
 
 
 def test_file_names_of_a_run_stand_in_runs_only():
-    files = {path.name for path in vars(Run("x")).values() if isinstance(path, Path) and path.suffix}
+    files = {path.name for path in vars(RunDirectory("x")).values() if isinstance(path, Path) and path.suffix}
     texts = {
         (name, node.value.rpartition("/")[2])
         for name, tree in MODULES.items()
         for node in ast.walk(tree)
-        if name != "runs.run" and isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if name != "runs.layout" and isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     assert not {(name, text) for name, text in texts if text in files} - NOT_PATHS

@@ -22,30 +22,35 @@ from forecast.errors import ForecastError, InternalError, RunError, log_and_cont
 if TYPE_CHECKING:
     import pandas as pd
 
-    from forecast.runs import Run
+    from forecast.runs import Run, RunDirectory, RunGroup
 
 
 class _ErrorBoundary(TyperGroup):
-    """A user's mistake becomes a message on stderr and exit code 1; its traceback is shown with --debug only."""
+    """Turns every error into a message on stderr and exit code 1. Its traceback is shown with --debug only."""
 
     def invoke(self, ctx: typer.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except ForecastError as error:
+        except (typer.TyperException, typer.Exit, typer.Abort, OutputError, BrokenPipeError):
+            raise  # Typer and `main` know what to do with these.
+        except Exception as error:
             if ctx.obj:
                 raise
-            echo(_readable(str(error)), err=True)
+            echo(_readable(_explain(error)), err=True)
             raise typer.Exit(1) from None
-        except InternalError as error:
-            if ctx.obj:
-                raise
-            echo(f"error: {error}", err=True)
-            raise typer.Exit(1) from None
-        except MemoryError:  # in training it is told with more than this
-            if ctx.obj:
-                raise
-            echo("memory ran out.\n  Use less data at once, or a machine with more memory.", err=True)
-            raise typer.Exit(1) from None
+
+
+def _explain(error: Exception) -> str:
+    """Return the message of a user's mistake, or the one that reports a bug and names the log of the run, if there is one."""
+    if isinstance(error, ForecastError):
+        return str(error)
+    if isinstance(error, MemoryError):  # Training explains it in more detail.
+        return "memory ran out.\n  Use less data at once, or a machine with more memory."
+    notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", []))
+    if isinstance(error, InternalError):
+        return f"error: {error}{notes}"
+    found = f"error: this is a bug in forecast ({type(error).__name__}: {error})."
+    return f"{found}{notes}\n  --debug shows the traceback, please report it."
 
 
 MOST_LINES = 100  # of an error's message
@@ -223,7 +228,7 @@ def train(
     if resume:
         from forecast.runs import Run
 
-        config = Run.unfinished(resume).config
+        config = Run.open_unfinished(resume).config
     resolved = load_config(config, parse_overrides(override or []))
     from forecast.cli.output import trained
     from forecast.cli.progress import progress
@@ -324,9 +329,9 @@ def _records(table: pd.DataFrame) -> list[dict]:
     return json.loads(table.to_json(orient="records", date_format="iso", double_precision=15))
 
 
-def _rows(run: Run, path: Path) -> list[dict]:
-    """The rows of a table that a run holds."""
-    return _records(run.read_pieces(path))
+def _rows(group: RunGroup, path: Path) -> list[dict]:
+    """Return the rows of a table that a group of runs holds."""
+    return _records(group.read_table(path, {}, optional={"run": str}))
 
 
 def _check_output(path: Path, run: Run, data: Path | None) -> None:
@@ -409,19 +414,20 @@ def backtest(
 
 
 def _tell(
-    run: Run, lines: Callable[[Run, dict], Iterable[str]], quiet: bool, as_json: bool, fail_if_worse_than: str | None
+    run: Run, lines: Callable[[Run, Any], Iterable[str]], quiet: bool, as_json: bool, fail_if_worse_than: str | None
 ) -> None:
     """Print the metrics of a run as asked for, and exit with 3 where it is worse than it may be."""
-    metrics = run.read_json(run.metrics)
-    _show(run, lambda: metrics, lines(run, metrics), quiet, as_json)
-    from forecast.evaluation import worse_than
+    from forecast.evaluation import is_worse_than
+    from forecast.runs import read_metrics
 
-    if fail_if_worse_than and worse_than(metrics, fail_if_worse_than):
+    metrics = read_metrics(run)
+    _show(run, metrics.to_json, lines(run, metrics), quiet, as_json)
+    if fail_if_worse_than and is_worse_than(metrics, fail_if_worse_than):
         echo(f"The network is worse than {fail_if_worse_than} (--fail-if-worse-than).", err=True)
         raise typer.Exit(3)
 
 
-def _show(run: Run, document: Callable[[], dict], lines: Iterable[str], quiet: bool, as_json: bool) -> None:
+def _show(run: RunDirectory, document: Callable[[], dict], lines: Iterable[str], quiet: bool, as_json: bool) -> None:
     """Print what a command made: one JSON document, the directory alone, or lines for people."""
     if as_json:
         echo(json.dumps({"run": str(run.directory), **document()}))
@@ -643,13 +649,13 @@ def check_leaks(config: ConfigFile, override: Overrides = None, as_json: Json = 
     Example:  forecast check-leaks configs/airline.yaml
     """
     from forecast.config import load_config, parse_overrides
-    from forecast.evaluation import UNSEEN, to_json
+    from forecast.evaluation import UNSEEN, Certificate
     from forecast.runs import Run
 
     path = Run(config).config if config.is_dir() else config
     checks = forecast.check_leaks(load_config(path, parse_overrides(override or [])))
     if as_json:
-        echo(json.dumps(to_json(checks)))
+        echo(json.dumps(Certificate.of(checks).to_json()))
     else:
         for made in checks:
             mark = "⚠" if made.doubtful else "✔" if made.passed else "✘"

@@ -9,9 +9,9 @@ import pandas as pd
 
 from forecast.commands.diagnose import diagnose
 from forecast.errors import log_and_continue
-from forecast.evaluation import ALPHA, LABELS, Diagnosis, coverage, format_number
+from forecast.evaluation import ALPHA, LABELS, Diagnosis, Errors, Metrics, Scores, TrainingMetrics, coverage, format_number
 from forecast.reports import spread_of
-from forecast.runs import Run
+from forecast.runs import Environment, ParentRecord, Run, RunGroup, read_folds, read_metrics
 
 if TYPE_CHECKING:
     from forecast.commands.reproduce import Stage
@@ -20,17 +20,16 @@ MOST_SHOWN = 10  # runs of an experiment
 METRICS = {"mae": 10, "rmse": 10, "mase": 8, "wape": 8, "bias": 10}  # the columns of a table of errors, and how wide they are
 
 
-def trained(run: Run, metrics: dict) -> Iterator[str]:
+def trained(run: Run, metrics: TrainingMetrics) -> Iterator[str]:
     """The verdict, the table of network and baselines on the test part, and what to do next."""
-    scores = metrics["test"]
-    yield f"\n{run.name}: {metrics['verdict']}"
+    yield f"\n{run.name}: {metrics.verdict}"
     yield from _scores(metrics, "test part")
-    if len(scores["forecast"]["per_target"]) > 1:
-        yield from _targets(scores)
+    if len(metrics.test.forecast.per_target) > 1:
+        yield from _targets(metrics.test)
     yield from _intervals(metrics)
-    for name, cost in metrics["missing_known"].items():
-        errors = f"MAE is {format_number(cost['mae'])} instead of {format_number(scores['forecast']['total']['mae'])}"
-        yield f"Where `{name}` is missing over the horizon ({cost['policy']}), {errors}."
+    for name, cost in metrics.missing_known.items():
+        errors = f"MAE is {format_number(cost.mae)} instead of {format_number(metrics.test.forecast.total.mae)}"
+        yield f"Where `{name}` is missing over the horizon ({cost.policy}), {errors}."
     yield from _advice(metrics)
     findings: list[Diagnosis] = []
     traceback = f"Please report it; forecast diagnose {run.directory} --debug shows the traceback."
@@ -38,9 +37,9 @@ def trained(run: Run, metrics: dict) -> Iterator[str]:
         findings = diagnose(run)
     yield from diagnosed(findings)
     yield from _updated(run)
-    stages = run.read_json(run.environment)["seconds"]
+    stages = run.read(run.environment, Environment).seconds
     yield "\nSeconds: " + ", ".join(f"{stage} {spent:.1f}" for stage, spent in stages.items())
-    epochs = ", ".join(map(str, metrics["kept_epochs"].values()))
+    epochs = ", ".join(map(str, metrics.kept_epochs.values()))
     yield f"Kept the weights of epoch {epochs}. Predictions, metrics and plots: {run.directory}/"
     if run.report.exists():
         yield f"All on one page, for a browser: {run.report}"
@@ -56,11 +55,10 @@ def diagnosed(found: Sequence[Diagnosis]) -> Iterator[str]:
 
 def _updated(run: Run) -> Iterator[str]:
     """How a run that continues another compares with it, on the windows that neither was trained on."""
-    told = run.read_json(run.parent) if run.parent.exists() else {}
-    if "before" in told:
-        before, after = (told[name]["mae"] for name in ("before", "after"))
-        change = f"was {format_number(before)}, and is {format_number(after)} now"
-        yield f"Continues {told['run']}: MAE on the {told['windows']} newest windows {change}."
+    record = run.read(run.parent, ParentRecord) if run.parent.exists() else None
+    if record and record.before and record.after:
+        change = f"was {format_number(record.before.mae)}, and is {format_number(record.after.mae)} now"
+        yield f"Continues {record.run}: MAE on the {record.windows} newest windows {change}."
 
 
 def reproduced(stages: Sequence[Stage], verdict: str) -> Iterator[str]:
@@ -79,10 +77,10 @@ def reproduced(stages: Sequence[Stage], verdict: str) -> Iterator[str]:
     }[verdict]
 
 
-def backtested(run: Run, metrics: dict) -> Iterator[str]:
+def backtested(run: Run, metrics: Metrics) -> Iterator[str]:
     """The verdict, a row per fold, and the table of network and baselines over all folds."""
-    folds = pd.read_csv(run.folds)
-    yield f"\n{run.name}: {metrics['verdict']}"
+    folds = read_folds(run)
+    yield f"\n{run.name}: {metrics.verdict}"
     dates = f"{'trained until':<20}{'cutoffs from':<20}{'to':<20}"
     rows = [(f"{'fold':>4}  {dates}", "windows", "MAE", "seasonal naive", "linear")]
     for row in folds.to_dict("records"):
@@ -94,19 +92,19 @@ def backtested(run: Run, metrics: dict) -> Iterator[str]:
     yield from _scores(metrics, "all folds")
     yield from _intervals(metrics)
     yield from _advice(metrics)
-    seconds = run.read_json(run.environment)["seconds"]["all"]
+    seconds = run.seconds
     yield f"\n{seconds:.1f} seconds. Folds, steps, series, predictions and plots: {run.directory}/"
 
 
-def _scores(metrics: dict, part: str) -> Iterator[str]:
-    scores = metrics["test"]
-    part = f"{part}, {scores['windows']} windows"
+def _scores(metrics: Metrics, part: str) -> Iterator[str]:
+    scores = metrics.test
+    part = f"{part}, {scores.windows} windows"
     rows = [(part, "MAE", "RMSE", "MASE", "WAPE", "bias")]
     for name, label in LABELS.items():
-        label += f" ({metrics['season_length']})" if name == "seasonal_naive" else ""
-        rows.append((label, *_cells(scores[name]["total"])))
-        if name == "forecast" and "members" in scores:
-            rows += _spread(scores["members"])
+        label += f" ({metrics.season_length})" if name == "seasonal_naive" else ""
+        rows.append((label, *_cells(scores.of(name).total)))
+        if name == "forecast" and scores.members:
+            rows += _spread(scores.members)
     yield ""
     yield from _aligned(rows, [28, *METRICS.values()])
 
@@ -119,10 +117,11 @@ def _aligned(rows: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterator[s
         yield f"{label:<{first}}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, others, strict=True))
 
 
-def _cells(values: dict[str, float | None]) -> list[str]:
+def _cells(errors: Errors) -> list[str]:
     """Write the metrics of a row, a dash for one that is undefined."""
     styles = {"mase": "{:.3f}".format, "wape": "{:.1%}".format, "bias": _signed}
-    return ["-" if values[name] is None else styles.get(name, format_number)(values[name]) for name in METRICS]
+    values = {name: getattr(errors, name) for name in METRICS}
+    return ["-" if value is None else styles.get(name, format_number)(value) for name, value in values.items()]
 
 
 def _signed(value: float) -> str:
@@ -130,19 +129,19 @@ def _signed(value: float) -> str:
     return text if text.startswith("-") else f"+{text}"
 
 
-def _spread(members: list[dict]) -> Iterator[tuple[str, ...]]:
+def _spread(members: list[Errors]) -> Iterator[tuple[str, ...]]:
     """How far the errors of the networks of different seeds lie apart, below those of their median."""
     for label, of in (("lowest", min), ("highest", max)):
-        values = {name: [member[name] for member in members if member[name] is not None] for name in METRICS}
-        ends = {name: of(of_metric) if of_metric else None for name, of_metric in values.items()}
-        yield f"  {label} of {len(members)} seeds", *_cells(ends)
+        columns = {name: [getattr(member, name) for member in members] for name in METRICS}
+        ends = {name: of((value for value in values if value is not None), default=None) for name, values in columns.items()}
+        yield f"  {label} of {len(members)} seeds", *_cells(members[0].model_copy(update=ends))
 
 
-def _targets(scores: dict) -> Iterator[str]:
+def _targets(scores: Scores) -> Iterator[str]:
     """MAE of each target in its own units."""
     rows = [("MAE by target", *LABELS.values())]
-    for target in scores["forecast"]["per_target"]:
-        rows.append((target, *(format_number(scores[name]["per_target"][target]["mae"]) for name in LABELS)))
+    for target in scores.forecast.per_target:
+        rows.append((target, *(format_number(scores.of(name).per_target[target].mae) for name in LABELS)))
     yield ""
     yield from _aligned(rows, [16] * len(rows[0]))
 
@@ -156,20 +155,20 @@ def forecast_rows(table: pd.DataFrame) -> str:
     return shown.to_string(index=False)
 
 
-def _intervals(metrics: dict) -> Iterator[str]:
+def _intervals(metrics: Metrics) -> Iterator[str]:
     """Yield what `coverage` says, below an empty line."""
     sentences = coverage(metrics)
     yield from ["", *sentences] if sentences else []
 
 
-def _advice(metrics: dict) -> Iterator[str]:
-    if metrics["advice"]:
-        yield f"\n{metrics['advice']}"
+def _advice(metrics: Metrics) -> Iterator[str]:
+    if metrics.advice:
+        yield f"\n{metrics.advice}"
 
 
-def experimented(folder: Run) -> Iterator[str]:
+def experimented(folder: RunGroup) -> Iterator[str]:
     """The ten best runs, those that failed, and what to do next."""
-    table = folder.read_pieces(folder.leaderboard)
+    table = folder.read_table(folder.leaderboard, {"run": str, "state": str})
     finished, failed = (table[table.state == state] for state in ("finished", "failed"))
     width = max(map(len, table.run)) + 2
     rows = [(f"{'':<4}{'run':<{width}}", "validation MAE", "MASE", "test MAE", "MASE", "beats seasonal naive by")]
@@ -194,9 +193,9 @@ def experimented(folder: Run) -> Iterator[str]:
         yield f"Next: forecast train {folder.best}"
 
 
-def tuned(folder: Run) -> Iterator[str]:
+def tuned(folder: RunGroup) -> Iterator[str]:
     """The best trials, how the best did on the test part, and what to do next."""
-    table = folder.read_pieces(folder.trials)
+    table = folder.read_table(folder.trials, {"state": str, "error": float})
     ended = (
         table.dropna(subset="error").nsmallest(MOST_SHOWN, "error", keep="all").head(MOST_SHOWN).drop(columns=["state", "why"])
     )
@@ -204,7 +203,7 @@ def tuned(folder: Run) -> Iterator[str]:
     states = table.state.value_counts()
     yield f"\n{len(table)} trials: " + ", ".join(f"{count} {state}" for state, count in states.items())
     best = Run(folder.runs / "best")
-    yield f"{best.directory}: {best.read_json(best.metrics)['verdict']}"
+    yield f"{best.directory}: {read_metrics(best).verdict}"
     yield f"\nChosen by the validation part. Trials, page and plots: {folder.directory}/"
     yield f"Next: forecast predict {best.directory}, or forecast train {folder.best}"
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from forecast.cli.streams import echo
-from forecast.evaluation import format_number
 from forecast.storage import watch_reading
 
 if TYPE_CHECKING:
@@ -92,6 +91,7 @@ def _update_bar(bar: Bar, task: Any, progress: Progress) -> None:
 
 def print_finished(finished: Finished) -> None:
     """A line for a run or a trial that ended."""
+    from forecast.evaluation import format_number
 
     told = finished.why if finished.value is None else f"{finished.metric} {format_number(finished.value)}"
     best = "" if finished.best_value is None else f"  best {format_number(finished.best_value)} {finished.best}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,15 +23,25 @@ from forecast.evaluation import (
     Calibration,
     Fitted,
     Scoreboard,
+    Scores,
+    TrainingMetrics,
     calibrated,
     count_independent,
     score,
     scoreboard,
-    summary,
+    summarize,
 )
 from forecast.forecasters.preparation import Prepared, prepare_panel, prepare_parts, read_checked
 from forecast.reports import report, write_backtest_plots
-from forecast.runs import Run, environment, read_trained, read_training_rows, slowed_by
+from forecast.runs import (
+    Run,
+    append_history,
+    find_slow_settings,
+    inspect_environment,
+    read_contract,
+    read_trained,
+    read_training_rows,
+)
 from forecast.windows import Fold, Splits, Windows, make_splits
 
 if TYPE_CHECKING:
@@ -73,25 +83,25 @@ def backtest(
     with run.recording():
         folds = replace(folds, first=with_pace(folds.first))  # one for all folds
         run.write_text(run.config, folds.first.config.to_yaml())
-        found = environment()
-        run.write_json(run.environment, found)
-        for sentence in slowed_by(config, found):
+        environment = inspect_environment()
+        run.write(run.environment, environment)
+        for sentence in find_slow_settings(config, environment):
             log.warning(sentence)
-        run.write_json(run.contract, make_contract(folds.first.panel))
+        run.write(run.contract, make_contract(folds.first.panel))
         board = scoreboard(folds.first)
         calibration_windows = count_independent(folds.first.windows["validation"])
         table = _through_the_folds(run, folds, tested, board, on_progress)
-        scores = board.scores()
-        run.write_table(run.losses, board.losses())
-        run.write_table(run.folds, table)
-        run.write_table(run.steps, _per_step(scores))
-        run.write_table(run.per_series, board.per_series())
         trained = bool(table.kept_epoch.any()) or (tested is not None and own.parent.exists())
-        run.write_json(run.metrics, summary(board, trained) | {"test": scores, "calibration_windows": calibration_windows})
+        metrics = summarize(board, trained, calibration_windows)
+        run.write_table(run.cutoffs, board.losses())
+        run.write_table(run.folds, table)
+        run.write_table(run.steps, _per_step(metrics.test))
+        run.write_table(run.per_series, board.per_series())
+        run.write(run.metrics, metrics)
         with run.explaining("drawing the plots"):
             write_backtest_plots(run)
-        seconds = {"all": round(time.perf_counter() - began, 2)}
-        run.write_json(run.environment, run.read_json(run.environment) | {"seconds": seconds})
+        environment.seconds = {"all": round(time.perf_counter() - began, 2)}
+        run.write(run.environment, environment)
         with run.explaining("writing report.html"):
             report(run)
     return run
@@ -109,9 +119,9 @@ def _weights_of(run: Run, config: Config, first: Prepared) -> Weights:
     if config.backtest.stride or differing:
         found = "backtest.refit: never tests the network of the run, on the rows that it was not trained on: its test part."
         raise ConfigError(found, "Leave out backtest.stride and other keys than those of backtest, or refit.", str(run.directory))
-    if run.read_json(run.contract)["sha256"] != first.panel.sha256:
+    if read_contract(run).sha256 != first.panel.sha256:
         raise RunError("the data are no longer those that the run was trained on.", "Backtest its config.", str(run.directory))
-    return trained.members, max(map(int, run.read_json(run.metrics)["kept_epochs"].values()))
+    return trained.members, max(run.read(run.metrics, TrainingMetrics).kept_epochs.values())
 
 
 @dataclass(frozen=True)
@@ -134,7 +144,7 @@ class _Folds:
         """The number of the fold that each window is tested in, from 0."""
         return np.sum([windows.first >= start[windows.series] for start in self._starts], axis=0) - 1
 
-    @functools.cached_property
+    @cached_property
     def _starts(self) -> list[np.ndarray]:
         """The first row of each fold's test part, of every series."""
         return [self.splits(fold, fold + 1).rows_of("test")[0] for fold in range(self.first.config.backtest.folds)]
@@ -219,17 +229,17 @@ def _fit(
         weights, kept = tested
     else:
         members = fit_members(
-            prepared, start, run.append_history, on_progress, fold=fold + 1, folds=prepared.config.backtest.folds
+            prepared, start, partial(append_history, run), on_progress, fold=fold + 1, folds=prepared.config.backtest.folds
         )
         weights, kept = [trained for _, trained in members.values()], max(epoch for epoch, _ in members.values())
     fitted = Fitted(prepared, [load_keras(prepared.network, member).predict_on_batch for member in weights], linear)
     return fitted, calibrated(fitted, scoreboard(prepared)), kept
 
 
-def _per_step(scores: dict) -> pd.DataFrame:
+def _per_step(scores: Scores) -> pd.DataFrame:
     """A row per horizon step: the MAE of every forecaster, and the coverage of every interval."""
-    columns = {f"mae_{name}": scores[name]["per_step"]["mae"] for name in (MODEL, *BASELINES)}
-    for method, made in scores.get("intervals", {}).items():
-        columns |= {f"{method}_{level}": found["per_step"]["coverage"] for level, found in made["levels"].items()}
+    columns = {f"mae_{name}": scores.of(name).per_step.mae for name in (MODEL, *BASELINES)}
+    for method, intervals in scores.intervals.items():
+        columns |= {f"{method}_{level}": measured.per_step.coverage for level, measured in intervals.levels.items()}
     table = pd.DataFrame(columns)
     return table.rename_axis("step").reset_index().assign(step=lambda rows: rows.step + 1)

@@ -11,8 +11,8 @@ import pandas as pd
 
 from forecast.config import non_default_values
 from forecast.errors import DAMAGED, RunError, check_installed, did_you_mean
-from forecast.evaluation import MODEL, compare_losses, loss_metric, method_of
-from forecast.runs import Run
+from forecast.evaluation import MODEL, Metrics, TrainingMetrics, compare_losses, loss_metric, method_of
+from forecast.runs import Run, read_cutoffs, read_metrics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +37,7 @@ def compare(runs: Sequence[str | Path | Run], sort: str = "mae", plot: str | Pat
         raise RunError(f"there is no metric `{sort}` to sort by.", did_you_mean(sort, METRICS))
     check_installed("Comparing runs", ["scipy"])
     opened = [run if isinstance(run, Run) else Run.open_scored(run) for run in runs]
-    metrics = [run.read_json(run.metrics) for run in opened]
+    metrics = [read_metrics(run) for run in opened]
     _check_same(opened, metrics)
     whole = [run.read_config() for run in opened]
     configs = [non_default_values(config) for config in whole]
@@ -45,14 +45,11 @@ def compare(runs: Sequence[str | Path | Run], sort: str = "mae", plot: str | Pat
     differing = [key for key in keys if len({repr(own.get(key)) for own in configs}) > 1]
     rows = []
     for run, config, scores, own in zip(opened, whole, metrics, configs, strict=True):
-        total = scores["test"][MODEL]["total"]
-        method = method_of(config)
-        levels = scores["test"].get("intervals", {}).get(method, {"levels": {}})["levels"]
-        row = {"run": str(run.directory)} | {name: total[name] for name in METRICS}
-        row |= {f"coverage_{level}": found["coverage"] for level, found in levels.items()}
-        row |= {"parameters": scores.get("parameters"), "seconds": run.seconds} | {
-            key: own.get(key, "(default)") for key in differing
-        }
+        total, intervals = scores.test.forecast.total, scores.test.intervals.get(method_of(config))
+        row = {"run": str(run.directory)} | {name: getattr(total, name) for name in METRICS}
+        row |= {f"coverage_{level}": measured.coverage for level, measured in (intervals.levels if intervals else {}).items()}
+        row |= {"parameters": scores.parameters if isinstance(scores, TrainingMetrics) else None, "seconds": run.seconds}
+        row |= {key: own.get(key, "(default)") for key in differing}
         rows.append(row)
     table = pd.DataFrame(rows)
     order = table[sort].fillna(np.inf).argsort(kind="stable").to_numpy()
@@ -60,7 +57,7 @@ def compare(runs: Sequence[str | Path | Run], sort: str = "mae", plot: str | Pat
     table = table.iloc[order].reset_index(drop=True)
     table[["worse_by", "low", "high", "p_value"]] = compared
     if plot:
-        opened[0].draw(Path(plot), _figure(table, sort))
+        opened[0].write_figure(Path(plot), _figure(table, sort))
     return table
 
 
@@ -72,16 +69,13 @@ def _check_plot(path: Path) -> None:
         raise RunError("--plot would replace a file that is no picture.", "Choose another name.", str(path))
 
 
-def _check_same(runs: list[Run], metrics: list[dict]) -> None:
-    first = metrics[0].get("test")
-    for run, scores in zip(runs, metrics, strict=True):
-        own = scores.get("test")
-        if not isinstance(own, dict) or not isinstance(first, dict):
-            raise RunError("holds no scores of a test part.", DAMAGED, str(run.metrics))
-        if "scored_on" not in own:
+def _check_same(runs: list[Run], metrics: list[Metrics]) -> None:
+    first = metrics[0].test
+    for run, scores in zip(runs, [run_metrics.test for run_metrics in metrics], strict=True):
+        if scores.scored_on is None:
             raise RunError("was scored by an earlier version, which does not say on what.", "Train it again.", str(run.directory))
-        if own["scored_on"] != first["scored_on"]:
-            windows = f"{own['windows']} windows, there {first['windows']}"
+        if scores.scored_on != first.scored_on:
+            windows = f"{scores.windows} windows, there {first.windows}"
             raise RunError(
                 f"was scored on other data or cutoffs than {runs[0].directory} ({windows}); no order of the two means anything.",
                 "Use the same data, splits, target and horizon in both.",
@@ -91,10 +85,10 @@ def _check_same(runs: list[Run], metrics: list[dict]) -> None:
 
 def _against_best(runs: list[Run], horizon: int) -> list[tuple[float | None, ...]]:
     """Of each run: by which fraction its error exceeds that of the first, the interval of that, and the p-value."""
-    tables = [run.read_pieces(run.losses) for run in runs]
+    tables = [read_cutoffs(run) for run in runs]
     for run, table in zip(runs, tables, strict=True):
         if table.columns.tolist() != tables[0].columns.tolist() or table.iloc[:, 0].tolist() != tables[0].iloc[:, 0].tolist():
-            raise RunError("does not hold the cutoffs that the metrics are of.", DAMAGED, str(run.losses))
+            raise RunError("does not hold the cutoffs that the metrics are of.", DAMAGED, str(run.cutoffs))
     # MASE where it means the same in all: another season or training part gives it another scale.
     alike = all(np.allclose(table.mase_naive, tables[0].mase_naive) for table in tables)
     column = f"{loss_metric(tables[0]) if alike else 'mae'}_{MODEL}"

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from forecast.errors import DataError, RunError, check_installed
-from forecast.evaluation import bounds, column_of, columns_of
-from forecast.reports import anomalies_figure, read_table
-from forecast.runs import Run, Trained, continuing_windows, read_rows_of, read_trained
+from forecast.evaluation import TrainingMetrics, bounds, column_of, columns_of
+from forecast.reports import anomalies_figure
+from forecast.runs import Run, Trained, continuing_windows, read_predictions, read_rows_of, read_trained
 
 log = logging.getLogger(__name__)
 NEEDS_WHOLE_SEGMENTS = "the network needs the known covariates of a whole segment to forecast any of its steps."
@@ -63,14 +63,14 @@ def detect(run: Run | str | Path, data: str | Path | None = None, level: float |
     anomalies = points[points.score > 1].reset_index(drop=True)
     file, plot = run.anomalies_of(Path(data) if data else None)
     run.write_table(file, anomalies)
-    run.draw(plot, anomalies_figure(points, anomalies, level))
+    run.write_figure(plot, anomalies_figure(points, anomalies, level))
     return Detected(anomalies, len(points), 1 - level / 100, file, plot)
 
 
 def _of_test_part(run: Run) -> pd.DataFrame:
     """What the run said of the test part, one step ahead."""
-    table = read_table(run, run.predictions, lambda piece: piece.step == 1)
-    known = run.read_json(run.metrics)["test"]["windows"] * table.target.nunique()
+    table = read_predictions(run, lambda table: table.step == 1)
+    known = run.read(run.metrics, TrainingMetrics).test.windows * table.target.nunique()
     if len(table) < known:
         log.warning(
             "%s holds %d of %d forecasts one step ahead; name the data to look at all.", run.predictions, len(table), known

@@ -11,17 +11,23 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from forecast.commands.train import check_outside, check_trainable, train
 from forecast.config import change_config
-from forecast.data import make_contract
+from forecast.data import Contract, make_contract
 from forecast.errors import DAMAGED, RunError, first_few
+from forecast.evaluation import TrainingMetrics
 from forecast.forecasters.preparation import read_checked
 from forecast.runs import (
+    Environment,
+    Fingerprint,
+    Fingerprints,
     Run,
-    apart,
-    distance,
-    environment,
-    fingerprint,
-    fingerprint_of,
+    compare_documents,
+    compare_fingerprints,
+    fingerprint_arrays,
+    fingerprint_inputs,
+    inspect_environment,
     prepare_after,
+    read_contract,
+    read_history,
     read_parent,
     read_training_rows,
 )
@@ -34,7 +40,17 @@ if TYPE_CHECKING:
     from forecast.forecasters.network.callbacks import Progress
 
 TOLERANCE = 1e-3  # relative; other machines and versions add numbers up in another order
-ABOUT = {"forecast", "python", "cpu", "threads", "devices", "backend", "packages"}  # of an environment, what can change numbers
+# Fields of `Environment` that can change numbers.
+RECORDED = {
+    "forecast",
+    "python",
+    "cpu",
+    "threads",
+    "devices",
+    "backend",
+    "packages",
+}  # Fields of `Environment` that can change numbers.
+SIZES = ("rows", "series", "freq", "first_timestamp", "last_timestamp")  # Fields of `Contract` that show how a file changed.
 EPOCH = ["loss", "val_loss", "learning_rate"]  # of a row of the history
 Verdict = Literal["not recorded", "equal", "within tolerance", "differs"]
 ORDER: tuple[Verdict, ...] = get_args(Verdict)  # the worst last
@@ -77,17 +93,15 @@ def reproduce(
     config = change_config(config, {"tracking": []} | ({"data.path": str(data)} if data else {}))
     config, panel = read_checked(config, read_training_rows(run, config.data))
     prepared = prepare_after(parent, config, panel)
-    known = run.read_json(run.fingerprints) if run.fingerprints.exists() else {}
-    known = known if isinstance(known, dict) else {}
+    recorded = run.read(run.fingerprints, Fingerprints) if run.fingerprints.exists() else Fingerprints()
     stages = [_versions(run), _data(run, make_contract(prepared.panel))]
-    stages.append(_fingerprinted("windows", known.get("windows"), fingerprint_of(prepared), tolerance))
+    stages.append(_fingerprinted("windows", recorded.windows, fingerprint_inputs(prepared), tolerance))
     if any(stage.verdict == "differs" for stage in stages[1:]):
         return stages
     with tempfile.TemporaryDirectory() as folder:
-        again = train(
-            config, run_dir or Path(folder) / (PARTIAL_PREFIX + run.name), parent=parent, panel=panel, on_progress=on_progress
-        )
-        stages.extend(_trained(run, again, config, known.get("initial_weights"), tolerance))
+        new_dir = run_dir or Path(folder) / (PARTIAL_PREFIX + run.name)
+        again = train(config, new_dir, parent=parent, panel=panel, on_progress=on_progress)
+        stages.extend(_trained(run, again, config, recorded.initial_weights, tolerance))
     return stages
 
 
@@ -98,29 +112,28 @@ def verdict_of(stages: list[Stage]) -> Verdict:
 
 
 def _versions(run: Run) -> Stage:
-    before, now = run.read_json(run.environment), environment()
-    before = before if isinstance(before, dict) else {}
+    before, now = run.read(run.environment, Environment), inspect_environment()
     changed = []
-    for name in ABOUT:
-        old, new = before.get(name), now[name]
-        if isinstance(old, dict) and isinstance(new, dict):
+    for name in before.model_fields_set & RECORDED:
+        old, new = getattr(before, name), getattr(now, name)
+        if isinstance(old, dict):
             parts = dict.fromkeys([*old, *new])
             changed += [f"{part} {old.get(part)} became {new.get(part)}" for part in parts if old.get(part) != new.get(part)]
-        elif old != new and name in before:
+        elif old != new:
             changed.append(f"{name} {old} became {new}")
     if changed:
         return Stage("versions", "differs", first_few(sorted(changed), 9))
-    return Stage("versions", "equal" if before.keys() >= ABOUT else "not recorded")
+    return Stage("versions", "equal" if before.model_fields_set >= RECORDED else "not recorded")
 
 
-def _data(run: Run, now: dict) -> Stage:
-    before = run.read_json(run.contract)
-    before = before if isinstance(before, dict) else {}
-    if before.get("sha256") != now["sha256"]:
-        keys = [key for key in ("rows", "series", "freq", "first_timestamp", "last_timestamp") if before.get(key) != now[key]]
-        told = first_few([f"{key} {before.get(key)} became {now[key]}" for key in keys], 9) or "the same rows, with other cells"
+def _data(run: Run, now: Contract) -> Stage:
+    before = read_contract(run)
+    if before.sha256 != now.sha256:
+        pairs = {key: (getattr(before, key), getattr(now, key)) for key in SIZES}
+        changes = [f"{key} {old} became {new}" for key, (old, new) in pairs.items() if old != new]
+        told = first_few(changes, 9) or "the same rows, with other cells"
         return Stage("data", "differs", f"the file changed: {told}")
-    read = [{key: value for key, value in one.items() if key in {"rows", "series", "columns", "freq"}} for one in (before, now)]
+    read = (contract.model_dump(include={"rows", "series", "columns", "freq"}) for contract in (before, now))
     return _compared("data", *read, tolerance=0.0)
 
 
@@ -128,17 +141,14 @@ def _compared(name: str, before: object, now: object, tolerance: float) -> Stage
     """A stage that both runs tell as JSON."""
     if before == now:
         return Stage(name, "equal")
-    return _apart(name, *apart(before, now), tolerance)
+    return _apart(name, *compare_documents(before, now), tolerance)
 
 
-def _fingerprinted(name: str, before: dict | None, now: dict, tolerance: float) -> Stage:
+def _fingerprinted(name: str, before: Fingerprint | None, now: Fingerprint, tolerance: float) -> Stage:
     """A stage of which both runs have a fingerprint."""
     if not before:
         return Stage(name, "not recorded")
-    try:
-        far, place = distance(before, now)
-    except (KeyError, TypeError, IndexError):
-        return Stage(name, "not recorded", "its fingerprint is damaged")
+    far, place = compare_fingerprints(before, now)
     return _apart(name, far, place, tolerance) if far else Stage(name, "equal")
 
 
@@ -152,21 +162,22 @@ def _verdict(far: float, tolerance: float) -> Verdict:
     return "within tolerance" if far <= tolerance else "differs"
 
 
-def _trained(run: Run, again: Run, config: Config, initial: dict | None, tolerance: float) -> Iterator[Stage]:
+def _trained(run: Run, again: Run, config: Config, initial: dict[int, Fingerprint], tolerance: float) -> Iterator[Stage]:
     """The stages from the first weight on."""
-    now = again.read_json(again.fingerprints)["initial_weights"]
+    now = again.read(again.fingerprints, Fingerprints).initial_weights
     if initial and initial.keys() != now.keys():
-        yield Stage("initial weights", "differs", f"seeds {', '.join(initial)} became {', '.join(now)}")
+        before, after = (", ".join(map(str, seeds)) for seeds in (initial, now))
+        yield Stage("initial weights", "differs", f"seeds {before} became {after}")
     elif now:  # of intervals alone there are none
-        found = [_fingerprinted("initial weights", (initial or {}).get(seed), own, tolerance) for seed, own in now.items()]
+        found = [_fingerprinted("initial weights", initial.get(seed), own, tolerance) for seed, own in now.items()]
         yield max(found, key=lambda stage: ORDER.index(stage.verdict))
     if not run.history.exists() and again.history.exists():
         yield Stage("epochs", "not recorded")
     elif again.history.exists():
         yield _epochs(run, again, config, tolerance)
     yield _weights(run, again, tolerance)
-    before = run.read_json(run.metrics)
-    yield _compared("metrics", before, _recorded(before, again.read_json(again.metrics)), tolerance)
+    before, after = (each.read(each.metrics, TrainingMetrics).to_json() for each in (run, again))
+    yield _compared("metrics", before, _recorded(before, after), tolerance)
 
 
 def _recorded(before: object, now: object) -> object:
@@ -188,7 +199,7 @@ def _epochs(run: Run, again: Run, config: Config, tolerance: float) -> Stage:
             if (seed, epoch) not in before.index or (seed, epoch) not in now.index:
                 return Stage("epochs", "differs", f"{place} is there once only")
             row, other = before.loc[(seed, epoch)].to_dict(), now.loc[(seed, epoch)].to_dict()
-            far, name = apart(row, other)
+            far, name = compare_documents(row, other)
             if far > fine:
                 told = f"{place}: {name} {row[name]:.6g} became {other[name]:.6g}"
                 return Stage("epochs", _verdict(far, tolerance), told)
@@ -196,18 +207,15 @@ def _epochs(run: Run, again: Run, config: Config, tolerance: float) -> Stage:
 
 
 def _history(run: Run) -> pd.DataFrame:
-    try:
-        table = run.read_pieces(run.history).set_index(["seed", "epoch"])[EPOCH].astype(float)
-        if table.index.has_duplicates:
-            raise ValueError("an epoch is there twice")
-        return table
-    except (KeyError, ValueError) as error:
-        raise RunError(f"is no history of a training ({error}).", DAMAGED, str(run.history)) from None
+    table = read_history(run).set_index(["seed", "epoch"])[EPOCH]
+    if table.index.has_duplicates:
+        raise RunError("holds an epoch twice.", DAMAGED, str(run.history))
+    return table
 
 
 def _weights(run: Run, again: Run, tolerance: float) -> Stage:
     if sha256_of(run.weights) == sha256_of(again.weights):
         return Stage("weights", "equal")
-    numbers = again.read_json(again.metrics)["parameters"]
-    before, now = (fingerprint(one.read_arrays(one.weights, numbers)) for one in (run, again))
+    numbers = again.read(again.metrics, TrainingMetrics).parameters
+    before, now = (fingerprint_arrays(one.read_arrays(one.weights, numbers)) for one in (run, again))
     return _fingerprinted("weights", before, now, tolerance)

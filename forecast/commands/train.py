@@ -17,7 +17,7 @@ import numpy as np
 from forecast.commands.memory import advised, needs, remedy
 from forecast.commands.predict import predict
 from forecast.config import Config, DataConfig, change_config, load_config, non_default_values
-from forecast.data import Panel, describe_repairs, make_contract
+from forecast.data import Panel, SubsetFacts, describe_repairs, make_contract
 from forecast.errors import (
     BACKENDS,
     ConfigError,
@@ -30,7 +30,9 @@ from forecast.errors import (
     first_few,
 )
 from forecast.evaluation import (
+    Certificate,
     Fitted,
+    TrainingMetrics,
     calibrated,
     certify,
     costs_of_missing,
@@ -39,8 +41,7 @@ from forecast.evaluation import (
     method_of,
     score,
     scoreboard,
-    summary,
-    to_json,
+    summarize,
 )
 from forecast.forecasters.combination import median_of
 from forecast.forecasters.linear import Linear, fit_linear
@@ -51,20 +52,24 @@ from forecast.forecasters.preparation import Prepared, batch_sizes, read_checked
 from forecast.reports import report, write_plots
 from forecast.runs import (
     Checkpoints,
+    Fingerprints,
+    Gradients,
     Parent,
     Run,
     check_not_worse,
     check_recent,
     check_trackers,
-    environment,
-    fingerprint_of,
+    find_slow_settings,
+    fingerprint_inputs,
+    inspect_environment,
     member_prefix,
     prepare_after,
+    read_contract,
     read_members,
     read_parent,
     read_training_rows,
     recent_rows,
-    slowed_by,
+    remove_checkpoint,
     taken_in,
     tracked,
 )
@@ -110,7 +115,7 @@ def train(
     if config is None and resume is None:
         raise RunError("there is nothing to train.", "Name a config, or a run to --resume.")
     config = config if config is None or isinstance(config, Config) else load_config(config)
-    config = config if resume is None else _config_to_resume(Run.unfinished(resume), config)
+    config = config if resume is None else _config_to_resume(Run.open_unfinished(resume), config)
     check_trackers(config)
     seconds: dict[str, float] = {}
     parent = parent if resume is None else read_parent(Run(resume))
@@ -142,13 +147,13 @@ def _train(run: Run, prepared: Prepared, parent: Parent | None, seconds: dict[st
     with _timed(seconds, "ridge"):
         linear, start = fit_ridges(prepared)
     with _timed(seconds, "training"):
-        found = environment()  # which loads Keras
-        run.write_json(run.environment, found)
+        environment = inspect_environment()  # This loads Keras.
+        run.write(run.environment, environment)
         begin = dict(zip(config.seeds, parent.trained.members, strict=True)) if parent else None
         if parent and parent.intervals_only:
             fitted = {seed: (0, weights) for seed, weights in begin.items()}
         else:
-            for sentence in slowed_by(config, found):
+            for sentence in find_slow_settings(config, environment):
                 log.warning(sentence)
             fitted = fit(prepared, start, run=run, begin=begin)
         kept = {seed: epoch for seed, (epoch, _) in fitted.items()}
@@ -168,11 +173,12 @@ def _train(run: Run, prepared: Prepared, parent: Parent | None, seconds: dict[st
     with _timed(seconds, "plots"), run.explaining("drawing the plots"):
         write_plots(run)
     log.info("seconds: %s", seconds)
-    run.write_json(run.environment, found | {"seconds": seconds})
+    environment.seconds = seconds
+    run.write(run.environment, environment)
     with run.explaining("writing report.html"):
         report(run)
     with run.explaining("removing the checkpoint"):
-        run.forget_checkpoint()
+        remove_checkpoint(run)
 
 
 @contextlib.contextmanager
@@ -284,15 +290,18 @@ def check_trainable() -> None:
 def _record_inputs(run: Run, prepared: Prepared, parent: Parent | None) -> None:
     """Write all that is known before training starts."""
     config, panel = prepared.config, prepared.panel
-    counts = {
-        part: {"windows": len(windows), "independent": count_independent(windows)} for part, windows in prepared.windows.items()
+    contract = make_contract(panel)
+    contract.parts = {
+        subset: SubsetFacts(windows=len(windows), independent=count_independent(windows))
+        for subset, windows in prepared.windows.items()
     }
-    run.write_json(run.contract, make_contract(panel) | {"parts": counts})
+    run.write(run.contract, contract)
+    counts = {subset: len(windows) for subset, windows in prepared.windows.items()}
     run.write_json(run.scaler, prepared.scaler.to_json())
     if not run.fingerprints.exists():  # a resumed training has them
-        run.write_json(run.fingerprints, {"windows": fingerprint_of(prepared), "initial_weights": {}})
+        run.write(run.fingerprints, Fingerprints(windows=fingerprint_inputs(prepared), initial_weights={}))
     if parent:
-        run.write_json(run.parent, parent.to_json())
+        run.write(run.parent, parent.record())
     run.write_table(run.recent, recent_rows(panel, config))
     check_recent(run, panel, config.data)
     whole = change_config(config, {"data.path": os.path.relpath(config.data.path, run.directory)}) if parent else config
@@ -340,8 +349,7 @@ def _config_to_resume(run: Run, config: Config | None) -> Config:
 
 
 def _check_same_data(run: Run, panel: Panel) -> None:
-    known = run.read_json(run.contract)
-    if not isinstance(known, dict) or known.get("sha256") != panel.sha256:
+    if read_contract(run).sha256 != panel.sha256:
         found = "the data changed since this training began."
         raise RunError(found, "Train anew, or bring back the data as they were.", panel.source)
 
@@ -429,7 +437,7 @@ def _with_average_categories(network: Network, weights: dict[str, np.ndarray]) -
 def _certify(run: Run, fitted: Fitted) -> None:
     """Write the leak certificate, and say so loudly if it is none."""
     checks = certify(fitted.prepared, fitted.forward)
-    run.write_json(run.leakage, to_json(checks))
+    run.write(run.leakage, Certificate.of(checks))
     for check in checks:
         if not check.passed:
             log.warning("LEAK: %s %s (cutoff %s); the metrics cannot be believed.", check.what, check.found, check.cutoff)
@@ -444,18 +452,16 @@ def _explain(run: Run, fitted: Fitted) -> None:
 
     prepared, config = fitted.prepared, fitted.prepared.config
     if looked := measure_importance(prepared, fitted.forward):
-        run.write_json(run.importance, looked)
+        run.write(run.importance, looked)
     simple = change_config(config, {"model.cell": "simple_rnn"})
     width = max(config.model.units) * len(prepared.panel.targets) * prepared.network.lookback
     windows = prepared.of_network(prepared.windows["validation"])
     inputs = windows.sample_evenly(max(1, min(PROBED_WINDOWS, PROBED_STATES // width))).inputs()
     trained = load_keras(prepared.network, read_members(run, config, prepared.network)[0])
     untrained = describe_network(simple, prepared.scaler)
-    found = {
-        "network": measure_gradient_norms(trained, prepared.network, inputs),
-        "simple_rnn": measure_gradient_norms(build_keras(untrained, simple.model, config.seed), untrained, inputs),
-    }
-    run.write_json(run.gradients, {name: [_finite(norm) for norm in norms] for name, norms in found.items()})
+    norms = measure_gradient_norms(trained, prepared.network, inputs)
+    simple_norms = measure_gradient_norms(build_keras(untrained, simple.model, config.seed), untrained, inputs)
+    run.write(run.gradients, Gradients(network=list(map(_finite, norms)), simple_rnn=list(map(_finite, simple_norms))))
 
 
 def _reader_difference(network: Network, members: list[Weights], inputs: dict[str, np.ndarray], by_keras: np.ndarray) -> float:
@@ -503,17 +509,18 @@ def _score(run: Run, prepared: Prepared, linear: Linear, kept: dict[int, int]) -
         errors = score(fitted, prepared.windows["test"], test, calibration, append)
     if calibration:
         run.write_arrays(run.intervals, calibration.make_final_intervals(method_of(config), errors).to_arrays())
-    run.write_table(run.losses, test.losses())
+    run.write_table(run.cutoffs, test.losses())
     run.write_table(run.per_series, test.per_series())
     checked = prepared.of_network(prepared.windows["test"]).sample_evenly(CHECKED_WINDOWS).inputs()
-    details = {
-        "missing_known": costs_of_missing(fitted),
-        "kept_epochs": kept,
-        "parameters": network.parameters * len(weights),
-        "calibration_windows": count_independent(prepared.windows["validation"]),
-        "runtime_difference": _reader_difference(network, weights, checked, fitted.forward(checked)),
-        "linear_strength": dict(zip(prepared.panel.targets, linear.strength, strict=True)),
-    }
-    scores = {"validation": validation.scores(), "test": test.scores()}
-    run.write_json(run.metrics, summary(test, any(kept.values()) or run.parent.exists()) | details | scores)
+    trained = any(kept.values()) or run.parent.exists()
+    metrics = TrainingMetrics(
+        **vars(summarize(test, trained, count_independent(prepared.windows["validation"]))),
+        missing_known=costs_of_missing(fitted),
+        kept_epochs=kept,
+        parameters=network.parameters * len(weights),
+        runtime_difference=_reader_difference(network, weights, checked, fitted.forward(checked)),
+        linear_strength=dict(zip(prepared.panel.targets, linear.strength, strict=True)),
+        validation=validation.scores(),
+    )
+    run.write(run.metrics, metrics)
     return fitted

@@ -32,7 +32,7 @@ from forecast.data import (
 )
 from forecast.errors import ConfigError, DataError, first_few
 from forecast.forecasters.preparation import read_checked
-from forecast.runs import Parent, Run, Trained, read_rows_of, read_trained
+from forecast.runs import Parent, Run, Trained, read_contract, read_rows_of, read_trained
 from forecast.storage import sha256_of, translate_write_errors
 
 if TYPE_CHECKING:
@@ -169,24 +169,24 @@ def _joined(parent: Parent, config: DataConfig, newer: Panel, data: Path, folder
     Raises:
         DataError: the run's data are needed, and gone, changed, or in another format.
     """
-    old, known = Path(config.path), parent.run.read_json(parent.run.contract)
+    old, known = Path(config.path), read_contract(parent.run)
     rows = folder / f"{old.stem}{data.suffix}"  # a file's name is that of its only series
     of_series = parent.ends
     ends = pd.DatetimeIndex([of_series[name] for name in newer.series_ids])
     held = int((newer.timestamps <= ends[newer.series]).sum())
-    if set(newer.series_ids) == set(of_series) and held == known["rows"]:
+    if set(newer.series_ids) == set(of_series) and held == known.rows:
         with translate_write_errors(rows):
             shutil.copyfile(data, rows)
         return rows
     found = None
     if not old.is_file():
         found = "are gone"
-    elif sha256_of(old) != known["sha256"]:
+    elif sha256_of(old) != known.sha256:
         found = "have changed since it was trained"
     elif (old.suffix.lower() in PARQUET) != (data.suffix.lower() in PARQUET):
         found = "are in another format"
     if found:
-        remedy = f"Bring them back as they were, or give all rows, from {known['first_timestamp']} on."
+        remedy = f"Bring them back as they were, or give all rows, from {known.first_timestamp} on."
         raise DataError(f"the data of the run {found}: {old}.", remedy, str(data))
     before, after = (read_rows(config, path)[0] for path in (old, data))
     measured = np.isfinite(before.values[:, : len(config.target)]).any(axis=1)  # other rows tell of the future

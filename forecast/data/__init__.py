@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from forecast.data.calendar import make_calendar_features
 from forecast.data.cleaning import describe_repairs
-from forecast.data.contract import Contract, compare_values_with_contract, compare_with_contract, make_contract
+from forecast.data.contract import Contract, SubsetFacts, compare_values_with_contract, compare_with_contract, make_contract
 from forecast.data.panel import (
     Panel,
     build_panel,
@@ -55,6 +55,7 @@ __all__ = [
     "PARQUET",
     "Panel",
     "Rows",
+    "SubsetFacts",
     "StaticCovariates",
     "build_number_pattern",
     "build_panel",

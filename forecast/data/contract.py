@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, Field
 
+from forecast.documents import Document
 from forecast.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,66 +21,90 @@ if TYPE_CHECKING:
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
 
-def make_contract(panel: Panel) -> dict:
-    """What the data was, as plain JSON values: hash, size, spacing, zone, ranges, and what was done to which rows."""
-    columns = zip(panel.file_columns, panel.values.T, panel.filled.T, strict=False)
-    return {
-        "path": panel.source,
-        "sha256": panel.sha256,
-        "rows": len(panel.values),
-        "series": len(panel.series_ids),
-        "freq": panel.freq,
-        "resample_origin": panel.resample_origin,
-        "timezone": str(panel.timestamps.tz) if panel.timestamps.tz else None,
-        "first_timestamp": str(panel.timestamps.min()),
-        "last_timestamp": str(panel.timestamps.max()),
-        "columns": {
-            name: {
-                "min": float(values.min()),
-                "max": float(values.max()),
-                "mean": float(values.mean()),
-                "median_size": float(np.median(np.abs(values))),
-                "filled": float(filled.mean()),
-            }
-            for name, values, filled in columns
-        },
-        "repairs": panel.record,
-    }
-
-
-class _Column(BaseModel, strict=True, allow_inf_nan=False):
-    min: float
-    max: float
-    median_size: float
-
-
-def _moment(text: str) -> str:
+def _check_timestamp(text: str) -> str:
     if not MOMENT.match(text):
         raise ValueError("this is no timestamp as pandas writes it")
     datetime.datetime.fromisoformat(text)  # a ValueError where there is no such day
     return text
 
 
-class _Part(BaseModel, strict=True):
+def _check_repair(repair: dict[str, Any]) -> dict[str, Any]:
+    amount = repair.get("cells") or repair.get("rows")
+    if not isinstance(repair.get("what"), str) or not isinstance(amount, int):
+        raise ValueError("this is no repair of rows or cells")
+    return repair
+
+
+Timestamp = Annotated[str, Field(max_length=50), AfterValidator(_check_timestamp)]
+
+
+class ColumnFacts(Document):
+    """Facts about a column. filled: the share of cells that were missing and filled in."""
+
+    min: float
+    max: float
+    mean: float
+    median_size: float
+    filled: float
+
+
+class SubsetFacts(Document):
+    """The number of windows of the training, validation or test set. independent: of those that share no target step."""
+
     windows: int
-    independent: int | None = None  # Windows that share no target step; earlier versions did not count them.
+    independent: int | None = None  # Runs of earlier versions lack it.
 
 
-class Contract(BaseModel, strict=True):
-    """What forecasting needs to know of the training data: the part of `contract` that is read again."""
+class Contract(Document):
+    """Facts about the data of a run (contract.json): hash, size, spacing, zone, ranges, and what was done to which rows."""
 
+    path: str
+    sha256: str
+    rows: int
+    series: int
     freq: str = Field(max_length=50)
-    resample_origin: Annotated[str, Field(max_length=19), AfterValidator(_moment)] | None = None  # earlier runs have none
+    resample_origin: Annotated[str, Field(max_length=19), AfterValidator(_check_timestamp)] | None = (
+        None  # earlier runs have none
+    )
     timezone: str | None = Field(max_length=100)
-    last_timestamp: Annotated[str, Field(max_length=50), AfterValidator(_moment)]
-    columns: dict[str, _Column]
-    parts: dict[Literal["train", "validation", "test"], _Part] = {}
+    first_timestamp: Timestamp
+    last_timestamp: Timestamp
+    columns: dict[str, ColumnFacts]
+    repairs: list[Annotated[dict[str, Any], AfterValidator(_check_repair)]]
+    parts: dict[Literal["train", "validation", "test"], SubsetFacts] = {}
 
     @property
     def calibration_windows(self) -> int | None:
         """Number of independent windows whose errors set the width of the intervals, None for runs that did not count them."""
         counts = [part.independent for name, part in self.parts.items() if name != "train"]
         return sum(counts) if counts and None not in counts else None
+
+
+def make_contract(panel: Panel) -> Contract:
+    """Return the facts about a panel, without those about its windows."""
+    columns = {
+        name: ColumnFacts(
+            min=float(values.min()),
+            max=float(values.max()),
+            mean=float(values.mean()),
+            median_size=float(np.median(np.abs(values))),
+            filled=float(filled.mean()),
+        )
+        for name, values, filled in zip(panel.file_columns, panel.values.T, panel.filled.T, strict=False)
+    }
+    return Contract(
+        path=panel.source,
+        sha256=panel.sha256,
+        rows=len(panel.values),
+        series=len(panel.series_ids),
+        freq=panel.freq,
+        resample_origin=panel.resample_origin,
+        timezone=str(panel.timestamps.tz) if panel.timestamps.tz else None,
+        first_timestamp=str(panel.timestamps.min()),
+        last_timestamp=str(panel.timestamps.max()),
+        columns=columns,
+        repairs=panel.record,
+    )
 
 
 def compare_with_contract(panel: Panel, known: Contract) -> list[str]:
@@ -109,7 +134,7 @@ def compare_values_with_contract(columns: Mapping[str, ArrayLike], known: Contra
     return odd
 
 
-def _odd_values(name: str, values: np.ndarray, told: _Column, source: str) -> list[str]:
+def _odd_values(name: str, values: np.ndarray, told: ColumnFacts, source: str) -> list[str]:
     low, high, usual = told.min, told.max, told.median_size
     size = float(np.median(np.abs(values)))
     power = np.log10(size) - np.log10(usual) if size > 0 and usual > 0 else 0.0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from forecast.evaluation.diagnosis import CROWDED, HEALTHY, Diagnosis, Evidence, explain_failure, find_problems, remark
-from forecast.evaluation.importance import measure_importance
+from forecast.evaluation.diagnosis import CROWDED, HEALTHY, Diagnoses, Diagnosis, Evidence, explain_failure, find_problems, remark
+from forecast.evaluation.importance import Importance, Region, measure_importance
 from forecast.evaluation.intervals import (
     Calibration,
     Intervals,
@@ -15,9 +15,10 @@ from forecast.evaluation.intervals import (
     method_of,
     quantiles_of,
 )
-from forecast.evaluation.leakage import UNSEEN, certify, check_covariates, check_leaks, to_json
+from forecast.evaluation.leakage import UNSEEN, Certificate, certify, check_covariates, check_leaks
 from forecast.evaluation.metrics import format_number
-from forecast.evaluation.scoreboard import BASELINES, EQUAL, LABELS, MODEL, Scoreboard, coverage, loss_metric, summary, worse_than
+from forecast.evaluation.scoreboard import EQUAL, Scoreboard, coverage, is_worse_than, loss_metric, summarize
+from forecast.evaluation.scores import BASELINES, LABELS, MODEL, Errors, Metrics, Scores, TrainingMetrics
 from forecast.evaluation.scoring import MOST_VALUES, Fitted, calibrated, costs_of_missing, score, scoreboard
 from forecast.evaluation.significance import ALPHA, compare_losses, ljung_box
 
@@ -26,16 +27,24 @@ __all__ = [
     "BASELINES",
     "CROWDED",
     "Calibration",
+    "Certificate",
+    "Diagnoses",
     "Diagnosis",
     "EQUAL",
+    "Errors",
     "Evidence",
     "Fitted",
     "HEALTHY",
+    "Importance",
     "Intervals",
     "LABELS",
     "MODEL",
     "MOST_VALUES",
+    "Metrics",
+    "Region",
     "Scoreboard",
+    "Scores",
+    "TrainingMetrics",
     "UNSEEN",
     "bounds",
     "calibrated",
@@ -51,6 +60,7 @@ __all__ = [
     "explain_failure",
     "few_windows",
     "find_problems",
+    "is_worse_than",
     "measure_importance",
     "ljung_box",
     "loss_metric",
@@ -60,7 +70,5 @@ __all__ = [
     "remark",
     "score",
     "scoreboard",
-    "summary",
-    "to_json",
-    "worse_than",
+    "summarize",
 ]

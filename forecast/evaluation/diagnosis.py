@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 from forecast.config import Config
+from forecast.documents import Document
 from forecast.errors import first_few
 from forecast.evaluation.intervals import method_of
-from forecast.evaluation.scoreboard import EQUAL, LABELS, MODEL, outcomes
+from forecast.evaluation.scoreboard import EQUAL, outcomes
+from forecast.evaluation.scores import LABELS, MODEL, Metrics, Scores, TrainingMetrics
 from forecast.evaluation.significance import ALPHA, Comparison
 
 HEALTHY = "Nothing is wrong with this training, as far as its figures tell."
@@ -44,6 +46,12 @@ class Diagnosis:
     remedy: str
 
 
+class Diagnoses(Document):
+    """What is wrong with a training, the gravest problem first (diagnosis.json)."""
+
+    problems: list[Diagnosis]
+
+
 @dataclass(frozen=True)
 class Evidence:
     """The figures of a finished run from which `find_problems` concludes.
@@ -53,7 +61,7 @@ class Evidence:
     """
 
     config: Config
-    metrics: dict
+    metrics: TrainingMetrics
     history: pd.DataFrame | None
     train_windows: int
     gradients: list[float | None] | None
@@ -81,11 +89,11 @@ def explain_failure(reason: str) -> list[Diagnosis]:
 
 def _of_the_loss(evidence: Evidence) -> list[Diagnosis]:
     """Return what the learning curves of all seeds say."""
-    if evidence.history is None or _is_exact(evidence.metrics["validation"]):
+    if evidence.history is None or _is_exact(evidence.metrics.validation):
         return []
     problems: dict[str, Diagnosis] = {}
     for seed, curve in evidence.history.groupby("seed"):
-        for problem in _of_a_curve(curve, evidence.metrics["kept_epochs"][str(seed)], evidence.config):
+        for problem in _of_a_curve(curve, evidence.metrics.kept_epochs[seed], evidence.config):
             problems.setdefault(problem.name, problem)
     return list(problems.values())
 
@@ -170,7 +178,7 @@ def remark(evidence: Evidence) -> str:
 
     This is no illness, but no merit of the network either.
     """
-    config, kept = evidence.config, evidence.metrics["kept_epochs"]
+    config, kept = evidence.config, evidence.metrics.kept_epochs
     if not config.model.linear_skip or evidence.continued or evidence.history is None:
         return ""
     curves = [curve.val_loss.to_numpy() for _, curve in evidence.history.groupby("seed")]
@@ -190,8 +198,8 @@ def remark(evidence: Evidence) -> str:
 def _of_the_size(evidence: Evidence) -> list[Diagnosis]:
     """Compare the number of parameters with that of the values to learn from."""
     config, metrics = evidence.config, evidence.metrics
-    values = evidence.train_windows * config.windows.horizon * len(metrics["test"][MODEL]["per_target"])
-    parameters = metrics["parameters"] // len(config.seeds)
+    values = evidence.train_windows * config.windows.horizon * len(metrics.test.forecast.per_target)
+    parameters = metrics.parameters // len(config.seeds)
     if parameters <= CROWDED * values:
         return []
     return [
@@ -203,35 +211,38 @@ def _of_the_size(evidence: Evidence) -> list[Diagnosis]:
     ]
 
 
-def _of_the_forecast(config: Config, metrics: dict) -> list[Diagnosis]:
+def _of_the_forecast(config: Config, metrics: TrainingMetrics) -> list[Diagnosis]:
     """Compare the network with every baseline of the scoreboard, and the test part with what came before."""
-    if _is_exact(metrics["test"]):
+    if _is_exact(metrics.test):
         return []
     findings = _of_the_baselines(config, metrics)
-    scaled = {part: {name: metrics[part][name]["total"]["mase"] for name in (MODEL, "linear")} for part in ("validation", "test")}
-    if all(value for part in scaled.values() for value in part.values()):
-        ratios = {name: scaled["test"][name] / scaled["validation"][name] for name in (MODEL, "linear")}
-        if min(ratios.values()) > SHIFT:
-            findings.append(
-                Diagnosis(
-                    "the test part differs from what came before",
-                    f"errors there are {ratios[MODEL]:.1f} times those of the validation part; those of a ridge regression"
-                    f" {ratios['linear']:.1f} times.",
-                    "Look at the series around the borders of the parts; train on newer rows with `forecast update`.",
-                )
+    ratios = [_ratio(metrics.test.of(name).total.mase, metrics.validation.of(name).total.mase) for name in (MODEL, "linear")]
+    if min(ratios) > SHIFT:
+        findings.append(
+            Diagnosis(
+                "the test part differs from what came before",
+                f"errors there are {ratios[0]:.1f} times those of the validation part; those of a ridge regression"
+                f" {ratios[1]:.1f} times.",
+                "Look at the series around the borders of the parts; train on newer rows with `forecast update`.",
             )
+        )
     return findings
 
 
-def _is_exact(scores: dict) -> bool:
+def _ratio(error: float | None, reference: float | None) -> float:
+    """Return the ratio of two errors, 0 if one is 0 or undefined."""
+    return error / reference if error and reference else 0.0
+
+
+def _is_exact(scores: Scores) -> bool:
     """Return whether errors of a part are so small that differences between them mean nothing."""
-    network, naive = (scores[name]["total"].get("mae_scaled") for name in (MODEL, "naive"))
+    network, naive = scores.forecast.total.mae_scaled, scores.naive.total.mae_scaled
     return network is not None and naive is not None and network <= max(EXACT * naive, ROUNDING)
 
 
-def _of_the_baselines(config: Config, metrics: dict) -> list[Diagnosis]:
+def _of_the_baselines(config: Config, metrics: Metrics) -> list[Diagnosis]:
     """Name every baseline that forecasts better than the network, or as well."""
-    compared = {name: Comparison(**against) for name, against in metrics["compared"].items()}
+    compared = metrics.compared
     ended, findings, skip = outcomes(compared), [], config.model.linear_skip
     worse = ended["loses to"]
     equal = ended["equals"] + ended["is not distinguishable from"]
@@ -278,21 +289,21 @@ def _error_beside(compared: Comparison) -> str:
     return f"{1 - compared.skill:.0%}{chance}"
 
 
-def _of_the_bias(config: Config, metrics: dict) -> list[Diagnosis]:
+def _of_the_bias(config: Config, metrics: Metrics) -> list[Diagnosis]:
     """Name the targets whose forecasts are too high or too low on average, by much and not by chance."""
-    biases = metrics["test"].get("bias", {})  # runs of earlier versions have none
-    if _is_exact(metrics["test"]):
+    biases = metrics.test.bias
+    if _is_exact(metrics.test):
         return []
     clear = {
         target: bias
         for target, bias in biases.items()
-        if bias["p_value"] is not None and bias["p_value"] < ALPHA / len(biases) and bias["share"] ** 2 > BIASED
+        if bias.p_value is not None and bias.p_value < ALPHA / len(biases) and bias.share**2 > BIASED
     }
     if not clear:
         return []
     sentences = [
-        f"`{target}` is forecast too {'high' if bias['share'] > 0 else 'low'}: the mean error is {abs(bias['share']):.0%} of the"
-        f" root mean squared error (p {bias['p_value']:.2g})"
+        f"`{target}` is forecast too {'high' if bias.share > 0 else 'low'}: the mean error is {abs(bias.share):.0%} of the"
+        f" root mean squared error (p {bias.p_value:.2g})"
         for target, bias in clear.items()
     ]
     if config.model.quantiles or config.training.loss in ("mae", "huber"):
@@ -305,22 +316,23 @@ def _of_the_bias(config: Config, metrics: dict) -> list[Diagnosis]:
     return [Diagnosis("biased forecasts", f"{first_few(sentences)}.", remedy)]
 
 
-def _of_the_intervals(config: Config, metrics: dict) -> list[Diagnosis]:
+def _of_the_intervals(config: Config, metrics: Metrics) -> list[Diagnosis]:
     """Compare the share of actual values within each interval, and to each side of it, with what was asked for."""
-    scores = metrics["test"]
-    if "intervals" not in scores or _is_exact(scores):
+    scores = metrics.test
+    if not scores.intervals or _is_exact(scores):
         return []
-    independent = scores["windows"] / config.windows.horizon  # windows that overlap tell the same again
+    independent = scores.windows / config.windows.horizon  # windows that overlap tell the same again
     narrow, wide, skewed = [], [], []
-    for level, measured in scores["intervals"][method_of(config)]["levels"].items():
-        nominal, coverage = float(level) / 100, measured["coverage"]
-        low, high = measured["coverage_low"], measured["coverage_high"]
-        far = abs(coverage - nominal) > min(FAR_OFF, (1 - nominal) / 2) and (low is None or not low <= nominal <= high)
+    for level, measured in scores.intervals[method_of(config)].levels.items():
+        nominal, coverage = float(level) / 100, measured.coverage
+        low, high = measured.coverage_low, measured.coverage_high
+        unlikely = low is None or high is None or not low <= nominal <= high
+        far = unlikely and abs(coverage - nominal) > min(FAR_OFF, (1 - nominal) / 2)
         if far and _exceeds_chance(coverage, nominal, independent):
-            text = f"the {level}% interval holds {coverage:.1%} of the actual values of {scores['windows']} windows"
+            text = f"the {level}% interval holds {coverage:.1%} of the actual values of {scores.windows} windows"
             (narrow if coverage < nominal else wide).append(text)
         outside = 1 - coverage
-        below = min(measured.get("below", outside / 2), outside)  # Runs of earlier versions lack it.
+        below = outside / 2 if measured.below is None else min(measured.below, outside)  # Runs of earlier versions lack it.
         above = outside - below
         lopsided = max(below, above) > LOPSIDED * (1 - nominal) / 2
         if lopsided and _exceeds_chance(below / outside, 0.5, independent * outside):
@@ -347,15 +359,15 @@ def _exceeds_chance(share: float, expected: float, count: float) -> bool:
 def _of_the_lookback(evidence: Evidence) -> list[Diagnosis]:
     """Check that the network sees, and remembers, as far back as the season asks for."""
     config, metrics = evidence.config, evidence.metrics
-    season, lookback = metrics["season_length"], config.windows.lookback
-    total = {name: metrics["test"][name]["total"]["mae"] for name in ("naive", "seasonal_naive")}
+    season, lookback = metrics.season_length, config.windows.lookback
+    naive, seasonal_naive = metrics.test.naive.total.mae, metrics.test.seasonal_naive.total.mae
     found = []
-    if lookback < season and total["seasonal_naive"] < total["naive"]:
+    if lookback < season and seasonal_naive < naive:
         found.append(
             Diagnosis(
                 "lookback too short for the season",
                 f"the network sees {lookback} steps of a season of {season}, which repeats itself: seasonal naive has"
-                f" {total['seasonal_naive'] / total['naive']:.0%} of naive's error.",
+                f" {seasonal_naive / naive:.0%} of naive's error.",
                 f"Set windows.lookback to {2 * season}.",
             )
         )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+from pydantic import Field
 
+from forecast.documents import Document
 from forecast.evaluation.metrics import mae
 from forecast.forecasters.network.description import CATEGORIES, KNOWN, PAST, STATIC
 from forecast.forecasters.preparation import Prepared
@@ -19,7 +21,24 @@ BUDGET = 5e10  # multiply-adds, some seconds; larger networks, or several, are t
 TURNS = 3  # permutations, of which the mean counts
 
 
-def measure_importance(prepared: Prepared, forward: Forward) -> dict | None:
+class Region(Document, validate_by_name=True, serialize_by_alias=True):
+    """The steps of the lookback from `begin` to `end`, counted from the cutoff, and how much the error rises without them."""
+
+    begin: int = Field(alias="from")
+    end: int = Field(alias="to")
+    rise: float
+
+
+class Importance(Document):
+    """By which share the scaled MAE rises without a column or a region of the lookback (importance.json)."""
+
+    windows: int
+    mae_scaled: float
+    columns: dict[str, float]
+    regions: list[Region]
+
+
+def measure_importance(prepared: Prepared, forward: Forward) -> Importance | None:
     """By what share the scaled MAE on some windows of the validation part rises without what a network sees.
 
     columns: the values of a column, past and known ahead, are those of other windows (permutation importance, Breiman 2001).
@@ -49,10 +68,10 @@ def measure_importance(prepared: Prepared, forward: Forward) -> dict | None:
     orders = [rng.permutation(len(windows)) for _ in range(TURNS)]
     columns = {name: rise(*[error(_permuted(seen, place, order)) for order in orders]) for name, place in places.items()}
     regions = [
-        {"from": network.lookback - begin, "to": network.lookback - end + 1, "rise": rise(error(_occluded(seen, begin, end)))}
+        Region(begin=network.lookback - begin, end=network.lookback - end + 1, rise=rise(error(_occluded(seen, begin, end))))
         for begin, end in pairwise(borders.tolist())
     ]
-    return {"windows": len(windows), "mae_scaled": whole, "columns": columns, "regions": regions}
+    return Importance(windows=len(windows), mae_scaled=whole, columns=columns, regions=regions)
 
 
 def _places(prepared: Prepared) -> dict[str, dict[str, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +14,7 @@ import pandas as pd
 
 from forecast.config import Config, load_config
 from forecast.data import Panel, Rows, build_panel, read_rows
+from forecast.documents import Document
 from forecast.forecasters.network.numpy_runtime import forward as numpy_forward
 from forecast.forecasters.preparation import Prepared, prepare, prepare_parts
 from forecast.windows import SUBSETS, Forward, Subset, Windows
@@ -52,9 +53,16 @@ class Check:
         return cls(what, str(cutoff), same, found)
 
 
-def to_json(checks: list[Check]) -> dict:
-    """The certificate as plain JSON values."""
-    return {"passed": all(check.passed for check in checks), "checks": [asdict(check) for check in checks]}
+class Certificate(Document):
+    """The leak certificate of a run (leakage.json)."""
+
+    passed: bool
+    checks: list[Check]
+
+    @classmethod
+    def of(cls, checks: list[Check]) -> Certificate:
+        """Return the certificate of some checks."""
+        return cls(passed=all(check.passed for check in checks), checks=checks)
 
 
 def certify(prepared: Prepared, forward: Forward) -> list[Check]:

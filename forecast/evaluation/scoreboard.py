@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,14 +15,25 @@ from forecast.data import Panel
 from forecast.errors import RunError
 from forecast.evaluation import metrics
 from forecast.evaluation.intervals import bounds, column_of, columns_of, few_windows, quantiles_of
+from forecast.evaluation.scores import (
+    BASELINES,
+    LABELS,
+    MODEL,
+    Bias,
+    Errors,
+    ForecasterScores,
+    IntervalScores,
+    LevelScores,
+    LevelStepScores,
+    Metrics,
+    Scores,
+    StepErrors,
+)
 from forecast.evaluation.significance import Comparison, compare_losses, p_value_of_mean, ratio_interval
 from forecast.forecasters import naive
 from forecast.windows import Scaler, Splits, Windows, gather
 
-MODEL = "forecast"  # the network's name among the forecasters, and its column in predictions.csv
 EQUAL = 0.005  # skills smaller than this are no difference worth a word
-BASELINES = ("naive", "seasonal_naive", "drift", "mean", "linear")
-LABELS = {MODEL: "this network"} | {name: name.replace("_", " ") for name in BASELINES}  # in the order of tables
 MOST_PIECES = 50  # whose cutoffs are kept apart before they are added up
 INTERVAL_METRICS = ("coverage", "width", "winkler", "below")  # below: the share of actual values under the interval
 STILL = 0.1  # of what moves, a forecast that moves less from the last value is that value
@@ -76,8 +88,8 @@ def forecast_all(
     return Forecasts(windows, gather(panel.target_values, windows.first, windows.horizon), by, made)
 
 
-class IntervalScores:
-    """What intervals and quantiles were worth, over windows that come in pieces."""
+class IntervalPool:
+    """Sums of the scores of intervals and quantiles, over windows that come in pieces."""
 
     def __init__(self, quantiles: Sequence[float], levels: Sequence[float]):
         self.quantiles, self.levels = list(quantiles), list(levels)
@@ -104,17 +116,21 @@ class IntervalScores:
             covered[level] = metrics.coverage(actual, low, high, (1, 2))
         return covered
 
-    def scores(self) -> dict:
-        """By level, then in total and per horizon step; and the losses of the quantiles. Plain JSON values."""
-        found: dict = {}
+    def scores(self, coverage_intervals: Mapping[float, tuple[float, float]]) -> IntervalScores:
+        """Return what was measured. coverage_intervals: by level, empty with few cutoffs."""
+        levels = {}
         for level, sums in self.sums.items():
             means = sums / self.windows
-            found[f"{level:g}"] = dict(zip(INTERVAL_METRICS, means.mean(axis=(1, 2)).tolist(), strict=True)) | {
-                "per_step": dict(zip(INTERVAL_METRICS, means.mean(axis=2).tolist(), strict=True))
-            }
-        losses = self.pinballs / self.windows
-        named = {column_of(quantile): float(loss) for quantile, loss in zip(self.quantiles, losses, strict=True)}
-        return {"levels": found, "pinball": named, "crps": self.crps / self.windows}
+            low, high = coverage_intervals.get(level, (None, None))
+            levels[f"{level:g}"] = LevelScores(
+                **dict(zip(INTERVAL_METRICS, means.mean(axis=(1, 2)).tolist(), strict=True)),
+                per_step=LevelStepScores(**dict(zip(INTERVAL_METRICS, means.mean(axis=2).tolist(), strict=True))),
+                coverage_low=low,
+                coverage_high=high,
+            )
+        losses = (self.pinballs / self.windows).tolist()
+        pinball = {column_of(quantile): loss for quantile, loss in zip(self.quantiles, losses, strict=True)}
+        return IntervalScores(levels=levels, pinball=pinball, crps=float(self.crps / self.windows))
 
 
 class Scoreboard:
@@ -123,7 +139,7 @@ class Scoreboard:
     def __init__(self, panel: Panel, splits: Splits, scaler: Scaler, season_length: int, config: Config):
         self.panel, self.scaler, self.config, self.season_length = panel, scaler, config, season_length
         self.quantiles, self.levels = quantiles_of(config), config.intervals.level if config.intervals else []
-        self.intervals: dict[str, IntervalScores] = {}  # by method
+        self.intervals: dict[str, IntervalPool] = {}  # by method
         self.of_cutoff: list[pd.DataFrame] = []  # sums over the windows of each fold and cutoff
         # Distances of the forecasts, and of the actual values, from the last value, in units of each series' seasonal MAE.
         self.moves = np.zeros(2)
@@ -159,7 +175,7 @@ class Scoreboard:
         mine |= {f"bias_{target}": biases[:, target] for target in range(biases.shape[1])}
         self.squares += squares
         for method, made in forecasts.quantiles.items():
-            board = self.intervals.setdefault(method, IntervalScores(self.quantiles, self.levels))
+            board = self.intervals.setdefault(method, IntervalPool(self.quantiles, self.levels))
             mine |= {f"{method}_{level:g}": covered for level, covered in board.add(actual, made).items()}
         keys = [np.zeros(count, dtype=int) if folds is None else folds, cutoffs]
         # A MASE that is undefined makes that of its cutoff so: infinity survives the sum, which NaN does not.
@@ -183,49 +199,46 @@ class Scoreboard:
         relative = errors * np.where(scales > 0, 1 / np.where(scales > 0, scales, 1.0), 0.0)[:, None]
         return relative.mean(axis=1), np.square(relative).mean(axis=1).sum(axis=0)
 
-    def _bias(self) -> dict[str, dict[str, float | None]]:
-        """Return the bias of each target's forecasts as a share of their root mean squared error, and the p-value of none."""
+    def _bias(self) -> dict[str, Bias]:
+        """Return the bias of the forecasts of each target."""
         sums, biases = self._cutoffs().groupby(level=1).sum(), {}
         for number, target in enumerate(self.panel.targets):
             errors = sums[f"bias_{number}"].to_numpy()
             size = float(np.sqrt(self.squares[number] * self.windows.sum()))
             share = float(errors.sum()) / size if size > 0 else 0.0
-            biases[target] = {"share": share, "p_value": p_value_of_mean(errors, self.config.windows.horizon)}
+            biases[target] = Bias(share=share, p_value=p_value_of_mean(errors, self.config.windows.horizon))
         return biases
 
-    def scores(self) -> dict:
-        """Plain JSON values, None where undefined."""
-        count = int(self.windows.sum())
-        members = {"members": [_plain(pool.score()) for pool in self.members]} if self.members else {}
-        found = (
-            {"windows": count, "scored_on": self._digest(), "bias": self._bias()}
-            | members
-            | {name: self._of(name, pool, count) for name, pool in self.pools.items()}
-        )
-        return found | ({"intervals": self._intervals()} if self.intervals else {})
+    def scores(self) -> Scores:
+        """Return everything that was measured."""
+        forecasters = {name: self._scores_of(name, pool) for name, pool in self.pools.items()}
+        scores = Scores(windows=int(self.windows.sum()), scored_on=self._digest(), bias=self._bias(), **forecasters)
+        if self.members:
+            scores.members = [Errors(**_plain(pool.score())) for pool in self.members]
+        if self.intervals:
+            scores.intervals = {method: self._interval_scores(method, pool) for method, pool in self.intervals.items()}
+        return scores
 
-    def _of(self, name: str, pool: metrics.Pool, count: int) -> dict:
-        mae_scaled, mse_scaled = self.scaled[name] / count
+    def _scores_of(self, name: str, pool: metrics.Pool) -> ForecasterScores:
+        mae_scaled, mse_scaled = self.scaled[name] / self.windows.sum()
         per_target = _plain(pool.score(0))
-        return {
-            "total": _plain(pool.score() | {"mae_scaled": mae_scaled, "mse_scaled": mse_scaled}),
-            "per_step": _plain(pool.score(1)),
-            "per_target": {
-                target: {metric: values[i] for metric, values in per_target.items()}
+        return ForecasterScores(
+            total=Errors(**_plain(pool.score() | {"mae_scaled": mae_scaled, "mse_scaled": mse_scaled})),
+            per_step=StepErrors(**_plain(pool.score(1))),
+            per_target={
+                target: Errors(**{metric: values[i] for metric, values in per_target.items()})
                 for i, target in enumerate(self.panel.targets)
             },
-        }
+        )
 
-    def _intervals(self) -> dict:
-        """Of each method, with a confidence interval of its coverage where there are cutoffs enough."""
-        sums, found = self._cutoffs().groupby(level=1).sum(), {}
-        for method, board in self.intervals.items():
-            found[method] = board.scores()
-            for level, scores in found[method]["levels"].items():
-                samples = sums[[f"{method}_{level}", "windows"]].to_numpy()
-                low, high = ratio_interval(samples, self.config.windows.horizon) or (None, None)
-                scores |= {"coverage_low": low and max(low, 0.0), "coverage_high": high and min(high, 1.0)}
-        return found
+    def _interval_scores(self, method: str, pool: IntervalPool) -> IntervalScores:
+        """Return the measures of a method's intervals, and confidence intervals of their coverage if there are enough cutoffs."""
+        sums, coverage_intervals = self._cutoffs().groupby(level=1).sum(), {}
+        for level in pool.sums:
+            samples = sums[[f"{method}_{level:g}", "windows"]].to_numpy()
+            if interval := ratio_interval(samples, self.config.windows.horizon):
+                coverage_intervals[level] = max(interval[0], 0.0), min(interval[1], 1.0)
+        return pool.scores(coverage_intervals)
 
     def _digest(self) -> str:
         """Equal where the same was forecast at the same cutoffs, in whatever order: told by the errors of naive."""
@@ -270,22 +283,27 @@ def _means(sums: pd.DataFrame, named: list[str]) -> pd.DataFrame:
     return pd.concat([sums.windows.astype(int), means], axis=1)
 
 
-def _plain(values: dict[str, np.ndarray]) -> dict:
+def _plain(values: dict[str, np.ndarray]) -> dict[str, Any]:
     """NumPy numbers as JSON knows them, with None for what is undefined."""
     return {name: np.where(np.isfinite(value), np.asarray(value, object), None).tolist() for name, value in values.items()}
 
 
-def summary(board: Scoreboard, trained: bool) -> dict:
-    """Return what a scoreboard amounts to, as plain JSON values; trained: some network is not as it began, untrained."""
+def summarize(board: Scoreboard, trained: bool, calibration_windows: int) -> Metrics:
+    """Return the metrics of the test set. trained: whether some network differs from its untrained state.
+
+    calibration_windows: independent windows of the validation set, on which intervals rest.
+    """
     compared, moves = compare_all(board.losses(), board.config.windows.horizon), board.persistence()
-    return {
-        "verdict": verdict(compared),
-        "advice": advice(compared, moves, trained, board.config.model.linear_skip),
-        "skill": {name: found.skill for name, found in compared.items()},
-        "compared": {name: found.to_json() for name, found in compared.items()},
-        "persistence": moves,
-        "season_length": board.season_length,
-    }
+    return Metrics(
+        verdict=verdict(compared),
+        advice=advice(compared, moves, trained, board.config.model.linear_skip),
+        skill={name: comparison.skill for name, comparison in compared.items()},
+        compared=compared,
+        persistence=moves,
+        season_length=board.season_length,
+        test=board.scores(),
+        calibration_windows=calibration_windows,
+    )
 
 
 def compare_all(losses: pd.DataFrame, horizon: int) -> dict[str, Comparison]:
@@ -300,9 +318,9 @@ def compare_all(losses: pd.DataFrame, horizon: int) -> dict[str, Comparison]:
     return {name: compare_losses(own, losses[f"{metric}_{name}"].to_numpy(), counts, horizon) for name in BASELINES}
 
 
-def worse_than(summed_up: dict, baseline: str) -> bool:
-    """Whether, by `summary`, the network loses to a baseline, and may not only seem to."""
-    return outcomes({baseline: Comparison(**summed_up["compared"][baseline])})["loses to"] == [baseline]
+def is_worse_than(metrics: Metrics, baseline: str) -> bool:
+    """Return whether the network loses to a baseline by more than chance can explain."""
+    return outcomes({baseline: metrics.compared[baseline]})["loses to"] == [baseline]
 
 
 def loss_metric(losses: pd.DataFrame) -> str:
@@ -378,18 +396,18 @@ def advice(compared: Mapping[str, Comparison], moves: float, trained: bool, line
     return ""
 
 
-def coverage(metrics: dict) -> list[str]:
+def coverage(metrics: Metrics) -> list[str]:
     """Return a sentence for each interval that says which share of the actual values of the test set lay within, and one more
-    where the intervals rest on few windows. metrics: as metrics.json holds them.
+    where the intervals rest on few windows.
     """
     levels: dict[str, list[str]] = {}
-    for method, made in metrics["test"].get("intervals", {}).items():
-        for level, found in made["levels"].items():
-            low, high = found["coverage_low"], found["coverage_high"]
-            sure = f" (95% CI {100 * low:.0f}..{100 * high:.0f})" if low is not None else ""
-            levels.setdefault(level, []).append(f"{found['coverage']:.1%}{sure} {method}")
+    for method, made in metrics.test.intervals.items():
+        for level, measured in made.levels.items():
+            low, high = measured.coverage_low, measured.coverage_high
+            sure = f" (95% CI {100 * low:.0f}..{100 * high:.0f})" if low is not None and high is not None else ""
+            levels.setdefault(level, []).append(f"{measured.coverage:.1%}{sure} {method}")
     shares = [f"Within the {level}% interval: {', '.join(told)}." for level, told in levels.items()]
-    note = few_windows(metrics.get("calibration_windows")) if shares else ""
+    note = few_windows(metrics.calibration_windows) if shares else ""
     return [*shares, note] if note else shares
 
 

@@ -12,6 +12,7 @@ from forecast.data import choose_season_length
 from forecast.evaluation.intervals import MAX_TRACKED_VALUES, Calibration, HeldOutErrors, method_of, naive_growth, quantiles_of
 from forecast.evaluation.metrics import mae
 from forecast.evaluation.scoreboard import Scoreboard, forecast_all, predictions_table
+from forecast.evaluation.scores import MissingCost
 from forecast.forecasters.combination import median_of
 from forecast.forecasters.linear import Linear
 from forecast.forecasters.preparation import Prepared
@@ -95,7 +96,7 @@ def pieces(windows: Windows, quantiles: int = 0) -> Iterator[Windows]:
     return windows.chunks(MOST_VALUES // (windows.horizon * windows.future.shape[1] * max(1, quantiles // 4)))
 
 
-def costs_of_missing(fitted: Fitted) -> dict[str, dict]:
+def costs_of_missing(fitted: Fitted) -> dict[str, MissingCost]:
     """The MAE on the test part where a known covariate, each by itself, is missing over the horizon and its policy stands in."""
     prepared, config = fitted.prepared, fitted.prepared.config
     data, panel, windows, costs = config.data, prepared.panel, prepared.windows["test"], {}
@@ -105,5 +106,5 @@ def costs_of_missing(fitted: Fitted) -> dict[str, dict]:
             made = prepared.network.point(piece.forecast_with(fitted.forward, prepared.network.horizon))
             actual = gather(panel.target_values, piece.first, piece.horizon)
             absolute += len(piece) * mae(actual, prepared.scaler.undo(made, piece.series))
-        costs[name] = {"policy": assumed.policy, "mae": float(absolute / len(windows))}
+        costs[name] = MissingCost(policy=assumed.policy, mae=float(absolute / len(windows)))
     return costs

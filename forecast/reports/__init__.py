@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from forecast.reports.page import spread_of, write_experiment_page, write_study_page
-from forecast.reports.plots import anomalies_figure, read_table, study_figures, write_backtest_plots, write_plots
+from forecast.reports.plots import anomalies_figure, study_figures, write_backtest_plots, write_plots
 from forecast.reports.report import report
 
 __all__ = [
     "anomalies_figure",
-    "read_table",
     "report",
     "spread_of",
     "study_figures",

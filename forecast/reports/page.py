@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.evaluation import format_number
-from forecast.runs import Run
+from forecast.runs import RunGroup
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,7 +60,7 @@ class Chart:
 
 
 def write_experiment_page(
-    folder: Run,
+    folder: RunGroup,
     name: str,
     metric: str,
     leaderboard: pd.DataFrame,
@@ -92,7 +92,7 @@ def write_experiment_page(
 
 
 def write_study_page(
-    folder: Run, name: str, title: str, verdict: str, trials: pd.DataFrame, figures: Mapping[str, Figure]
+    folder: RunGroup, name: str, title: str, verdict: str, trials: pd.DataFrame, figures: Mapping[str, Figure]
 ) -> None:
     """Write what a search found: its best trial and how that does on the test part, pictures, and all trials."""
     parts = [f"<h1>{html.escape(name)}</h1>", f"<p><strong>{html.escape(title)}</strong></p>"]

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import textwrap
 import warnings
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from forecast.evaluation import BASELINES, LABELS, MODEL, column_of
-from forecast.runs import Run
+from forecast.evaluation import BASELINES, LABELS, MODEL, Metrics, Scores, TrainingMetrics, column_of
+from forecast.runs import (
+    Run,
+    of_series,
+    read_folds,
+    read_forecast,
+    read_history,
+    read_per_series,
+    read_predictions,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -28,35 +34,35 @@ ACTUAL, FORECAST, OTHER = "#222222", "#d1495b", "#8d99ae"
 
 def write_plots(run: Run) -> None:
     """Draw every plot of a trained run into its `plots` folder."""
-    shown = shown_series(read_per_series(run))
-    predictions = read_series(run, run.predictions, shown)
+    shown = of_series(shown_series(read_per_series(run)))
+    predictions = read_predictions(run, shown)
     future = predictions[:0]  # known covariates may yet have to be given
     if run.forecast.exists():
-        future = read_series(run, run.forecast, shown)
-    metrics = run.read_json(run.metrics)
+        future = read_forecast(run, shown)
+    metrics = run.read(run.metrics, TrainingMetrics)
     figures = {
-        "forecast.png": _forecast(predictions, future, metrics["verdict"]),
-        "error_per_step.png": _error_per_step(metrics["test"]),
+        "forecast.png": _forecast(predictions, future, metrics.verdict),
+        "error_per_step.png": _error_per_step(metrics.test),
         "residuals.png": _residuals(predictions),
     }
     if run.history.exists():  # where nothing but intervals was made anew, there is none
-        figures["learning_curve.png"] = _learning_curve(pd.read_csv(run.history), metrics["kept_epochs"])
+        figures["learning_curve.png"] = _learning_curve(read_history(run), metrics.kept_epochs)
     for name, figure in figures.items():
-        run.write_figure(name, figure)
+        run.write_figure(run.plots / name, figure)
 
 
 def write_backtest_plots(run: Run) -> None:
     """Draw the plots of a backtest into its `plots` folder."""
-    shown = shown_series(read_per_series(run))
-    predictions, metrics = read_series(run, run.predictions, shown), run.read_json(run.metrics)
+    shown = of_series(shown_series(read_per_series(run)))
+    predictions, metrics = read_predictions(run, shown), run.read(run.metrics, Metrics)
     figures = {
-        "forecast.png": _forecast(predictions, predictions[:0], metrics["verdict"]),
-        "error_per_fold.png": _error_per_fold(pd.read_csv(run.folds)),
-        "error_per_step.png": _error_per_step(metrics["test"]),
+        "forecast.png": _forecast(predictions, predictions[:0], metrics.verdict),
+        "error_per_fold.png": _error_per_fold(read_folds(run)),
+        "error_per_step.png": _error_per_step(metrics.test),
         "residuals.png": _residuals(predictions),
     }
     for name, figure in figures.items():
-        run.write_figure(name, figure)
+        run.write_figure(run.plots / name, figure)
 
 
 def anomalies_figure(points: pd.DataFrame, anomalies: pd.DataFrame, level: float) -> Figure:
@@ -106,33 +112,12 @@ def _style(name: str) -> dict:
     return {"label": LABELS[name]} | ({"color": FORECAST, "linewidth": 2.2} if name == MODEL else {"linewidth": 1, "alpha": 0.7})
 
 
-def read_per_series(run: Run) -> pd.DataFrame:
-    """The errors of each series on the test part: a row per series."""
-    return pd.read_csv(run.per_series, dtype={"series_id": str}, keep_default_na=False)
-
-
 def shown_series(per_series: pd.DataFrame) -> list[str]:
     """The series to draw: all of a few; of many, those with the smallest, the median and the largest error beside naive."""
     if len(per_series) <= MOST_PANELS:
         return per_series.series_id.tolist()
     ranked = per_series.iloc[np.argsort(per_series[f"mae_{MODEL}"] / per_series.mae_naive, kind="stable")].series_id
     return [ranked.iloc[0], ranked.iloc[len(ranked) // 2], ranked.iloc[-1]]
-
-
-def read_table(run: Run, path: Path, chosen: Callable[[pd.DataFrame], pd.Series]) -> pd.DataFrame:
-    """The chosen rows of a table of the run, which may be large, with its timestamps in local time."""
-    table = run.read_pieces(path, chosen)
-    zone = run.read_json(run.contract)["timezone"]
-    moments = {"timestamp"} if path == run.recent else {"cutoff", "timestamp"}  # there, a target may be called cutoff
-    for column in moments & set(table.columns):
-        stamps = pd.to_datetime(table[column], format="ISO8601", utc=True)
-        table[column] = (stamps.dt.tz_convert(zone) if zone else stamps).dt.tz_localize(None)
-    return table
-
-
-def read_series(run: Run, path: Path, shown: list[str]) -> pd.DataFrame:
-    """The rows of some series of a table of the run, with its timestamps in local time."""
-    return read_table(run, path, lambda piece: piece.series_id.isin(shown))
 
 
 def _figure(rows: int, height: float = 3.4) -> tuple[Figure, list[Axes]]:
@@ -212,7 +197,7 @@ def pairs_of_quantiles(table: pd.DataFrame) -> list[tuple[float, float]]:
     return sorted(pairs)
 
 
-def _learning_curve(history: pd.DataFrame, kept: dict[str, int]) -> Figure:
+def _learning_curve(history: pd.DataFrame, kept: dict[int, int]) -> Figure:
     figure, (axis,) = _figure(1)
     labels = {
         "loss": "loss (training)",
@@ -222,16 +207,16 @@ def _learning_curve(history: pd.DataFrame, kept: dict[str, int]) -> Figure:
     for seed, own in history.groupby("seed"):
         axis.plot(own.epoch, own.loss, color=OTHER, label=labels.pop("loss", None))
         axis.plot(own.epoch, own.val_loss, color=FORECAST, label=labels.pop("val_loss", None))
-        axis.axvline(kept[str(seed)], color=ACTUAL, linewidth=0.8, linestyle="--", label=labels.pop("kept", None))
+        axis.axvline(kept[seed], color=ACTUAL, linewidth=0.8, linestyle="--", label=labels.pop("kept", None))
     axis.set(xlabel="epoch", ylabel="loss, scaled units")
     axis.legend(frameon=False)
     return figure
 
 
-def _error_per_step(scores: dict) -> Figure:
+def _error_per_step(scores: Scores) -> Figure:
     figure, (axis,) = _figure(1)
     for name in reversed((MODEL, *BASELINES)):
-        steps = scores[name]["per_step"]["mae"]
+        steps = scores.of(name).per_step.mae
         axis.plot(np.arange(1, len(steps) + 1), steps, marker="o", markersize=3, **_style(name))
     axis.set(xlabel="step after the cutoff", ylabel="MAE on the test part", ylim=(0, None))
     axis.legend(frameon=False, ncols=3, fontsize="small")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import html
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from forecast.config import format_yaml_line, non_default_values
-from forecast.data import describe_repairs
+from forecast.data import Contract, describe_repairs
 from forecast.errors import check_installed
 from forecast.evaluation import (
     ALPHA,
@@ -20,7 +20,13 @@ from forecast.evaluation import (
     HEALTHY,
     LABELS,
     MODEL,
+    Certificate,
     Evidence,
+    Importance,
+    Metrics,
+    Region,
+    Scores,
+    TrainingMetrics,
     column_of,
     coverage,
     find_problems,
@@ -33,19 +39,33 @@ from forecast.reports.plots import (
     histogram_edges,
     pairs_of_quantiles,
     panels_of,
-    read_per_series,
-    read_series,
-    read_table,
     shown_series,
 )
-from forecast.runs import Run, read_evidence
+from forecast.runs import (
+    Environment,
+    Gradients,
+    Mask,
+    ParentRecord,
+    Run,
+    of_series,
+    read_contract,
+    read_cutoffs,
+    read_evidence,
+    read_folds,
+    read_forecast,
+    read_history,
+    read_metrics,
+    read_per_series,
+    read_predictions,
+    read_recent,
+)
 
 MOST_POINTS = 3000  # timestamps in one chart, the newest
 MOST_BANDS = 3
 MOST_SERIES = 2000
 MOST_RESIDUALS = 2000
 MOST_LAGS = 40
-FACTS = ("path", "sha256", "rows", "series", "freq", "first_timestamp", "last_timestamp")  # of contract.json
+FACTS = ("path", "sha256", "rows", "series", "freq", "first_timestamp", "last_timestamp")  # Fields of `Contract`.
 WORST = 5  # cutoffs that are listed
 COLOURS = {MODEL: "forecast", "naive": "other", "seasonal_naive": "second", "drift": "third", "mean": "fifth", "linear": "fourth"}
 
@@ -58,9 +78,7 @@ def report(run: Run | str | Path) -> Path:
     """
     check_installed("A report", ["scipy"])
     run = run if isinstance(run, Run) else Run.open_scored(run)
-    with run.telling_damage():
-        text = page(f"{run.name}: forecast", _Page(run).parts())
-    run.write_text(run.report, text)
+    run.write_text(run.report, page(f"{run.name}: forecast", _Page(run).parts()))
     return run.report
 
 
@@ -72,14 +90,14 @@ class _Page:
 
     def parts(self) -> Iterator[str]:
         run = self.run
-        metrics = run.read_json(run.metrics)
+        metrics = read_metrics(run)
         per_series = read_per_series(run)
-        shown = shown_series(per_series)
-        predictions = read_series(run, run.predictions, shown)
+        shown = of_series(shown_series(per_series))
+        predictions = read_predictions(run, shown)
         yield f"<h1>{html.escape(run.name)}</h1>"
-        yield f'<p class="verdict">{html.escape(metrics["verdict"])}</p>'
-        notes = [metrics["advice"]] if metrics["advice"] else []
-        if all(found["p_value"] is None for found in metrics["compared"].values()):
+        yield f'<p class="verdict">{html.escape(metrics.verdict)}</p>'
+        notes = [metrics.advice] if metrics.advice else []
+        if all(comparison.p_value is None for comparison in metrics.compared.values()):
             notes.append("The cutoffs are too few to tell luck from skill; forecast backtest gives more.")
         yield from (f"<p>{html.escape(note)}</p>" for note in notes)
         parts = {
@@ -89,8 +107,8 @@ class _Page:
             "Training": self._training(metrics),
             "What it looks at": self._importance(),
             "Residuals": _residuals(predictions),
-            "Data": _data(run.read_json(run.contract)),
-            "Leaks": _leaks(run.read_json(run.leakage)) if run.leakage.exists() else (),
+            "Data": _data(read_contract(run)),
+            "Leaks": _leaks(run.read(run.leakage, Certificate)) if run.leakage.exists() else (),
             "How to repeat it": self._repeat(),
         }
         made = {heading: text for heading, part in parts.items() if (text := "\n".join(part))}
@@ -100,17 +118,17 @@ class _Page:
         for heading, text in made.items():
             yield f'<h2 id="{ids[heading]}">{heading}</h2>\n{text}'
 
-    def _forecasts(self, predictions: pd.DataFrame, shown: list[str]) -> Iterator[str]:
+    def _forecasts(self, predictions: pd.DataFrame, shown: Mask) -> Iterator[str]:
         """The test part and the future of some series, with what was actual."""
         run = self.run
         future = predictions[:0]
         if run.forecast.exists():
-            future = read_series(run, run.forecast, shown)
+            future = read_forecast(run, shown)
         recent = pd.DataFrame(columns=["series_id", "timestamp"])  # a backtest keeps no rows
         if run.recent.exists():
-            recent = read_series(run, run.recent, shown)
-        contract = run.read_json(run.contract)
-        freq = None if contract["timezone"] else contract.get("freq")
+            recent = read_recent(run, shown)
+        contract = read_contract(run)
+        freq = None if contract.timezone else contract.freq
         for place, (series_id, target) in enumerate(panels_of(predictions)):
             own, ahead = (rows[(rows.series_id == series_id) & (rows.target == target)] for rows in (predictions, future))
             before = recent[recent.series_id == series_id].set_index("timestamp").get(target, pd.Series(dtype=float))
@@ -121,13 +139,13 @@ class _Page:
                 columns = ["timestamp", MODEL, *sorted(quantiles)[: 2 * MOST_BANDS]]
                 yield table(ahead[columns], f"{title}: forecast of the next steps, with interval bounds.", f"future-{place}")
 
-    def _errors(self, metrics: dict, per_series: pd.DataFrame) -> Iterator[str]:
-        yield table(_scores(metrics), f"On the test part: {metrics['test']['windows']} windows that chose nothing.")
+    def _errors(self, metrics: Metrics, per_series: pd.DataFrame) -> Iterator[str]:
+        yield table(_scores(metrics), f"On the test part: {metrics.test.windows} windows that chose nothing.")
         yield from (f"<p>{html.escape(sentence)}</p>" for sentence in coverage(metrics))
         if self.run.folds.exists():
-            yield table(_named(pd.read_csv(self.run.folds)), "Mean absolute error of each fold.")
-        yield drawn(_error_per_step(metrics["test"]), "error-per-step")
-        losses = read_table(self.run, self.run.losses, lambda piece: piece.cutoff.notna())
+            yield table(_named(read_folds(self.run)), "Mean absolute error of each fold.")
+        yield drawn(_error_per_step(metrics.test), "error-per-step")
+        losses = read_cutoffs(self.run)
         worst = losses.nlargest(WORST, f"mae_{MODEL}")[["cutoff", *(f"mae_{name}" for name in (MODEL, *BASELINES))]]
         yield table(_named(worst), "The windows that were forecast worst: mean absolute error after each cutoff.")
         shown, caption = per_series, f"Mean absolute error of each of {len(per_series)} series."
@@ -137,22 +155,21 @@ class _Page:
         if len(per_series) > 1:
             yield table(_named(shown), caption, "series")
 
-    def _training(self, metrics: dict) -> Iterator[str]:
-        trained = self.run.history.exists() and not self.run.folds.exists()
-        for seed, own in pd.read_csv(self.run.history).groupby("seed") if trained else ():
-            kept = metrics["kept_epochs"][str(seed)]
-            yield drawn(_learning_curve(own, kept, str(seed)), f"learning-{seed}")
+    def _training(self, metrics: Metrics) -> Iterator[str]:
+        if isinstance(metrics, TrainingMetrics) and self.run.history.exists():
+            for seed, own in read_history(self.run).groupby("seed"):
+                yield drawn(_learning_curve(own, metrics.kept_epochs[seed], str(seed)), f"learning-{seed}")
         if self.run.gradients.exists():
-            yield drawn(_gradients(self.run.read_json(self.run.gradients)), "gradients")
+            yield drawn(_gradients(self.run.read(self.run.gradients, Gradients)), "gradients")
 
     def _importance(self) -> Iterator[str]:
         if not self.run.importance.exists():
             return
-        found = self.run.read_json(self.run.importance)
-        yield drawn(_regions(found["regions"]), "regions")
-        rises = pd.Series(found["columns"]).sort_values(ascending=False).map("{:+z.1%}".format)
+        found = self.run.read(self.run.importance, Importance)
+        yield drawn(_regions(found.regions), "regions")
+        rises = pd.Series(found.columns).sort_values(ascending=False).map("{:+z.1%}".format)
         caption = (
-            f"How much the error rises where a column is that of another time: {found['windows']} windows of the validation part."
+            f"How much the error rises where a column is that of another time: {found.windows} windows of the validation part."
         )
         yield table(rises.rename_axis("column").rename("error").reset_index(), caption)
 
@@ -160,7 +177,7 @@ class _Page:
         run = self.run
         own = _keys(run)
         if run.parent.exists():
-            parent = Run(run.read_json(run.parent)["run"])
+            parent = Run(run.read(run.parent, ParentRecord).run)
             yield f"<p>This run continues {html.escape(str(parent.directory))}.</p>"
             before = _keys(parent) if parent.config.is_file() else {}  # it may be gone
             rows = [(key, before.get(key, "(default)"), own.get(key, "(default)")) for key in dict.fromkeys([*before, *own])]
@@ -175,13 +192,10 @@ class _Page:
         if run.folds.exists():
             commands = [f"forecast backtest {config}"]
         yield f"<pre tabindex='0'>{chr(10).join(commands[: 2 if run.parent.exists() else None])}</pre>"
-        made = run.read_json(run.environment)
-        versions = ", ".join(f"{package} {version}" for package, version in made["packages"].items())
-        spent = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in made.get("seconds", {}).items())
-        facts = [
-            f"forecast {made['forecast']}, Python {made['python']}, {versions}",
-            f"{made['platform']}; {made.get('cpu', '')}",
-        ]
+        made = run.read(run.environment, Environment)
+        versions = ", ".join(f"{package} {version}" for package, version in made.packages.items())
+        spent = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in made.seconds.items())
+        facts = [f"forecast {made.forecast}, Python {made.python}, {versions}", f"{made.platform}; {made.cpu}"]
         facts += [f"Seconds: {spent}"] if spent else []
         yield "".join(f"<p class='note'>{html.escape(fact)}</p>" for fact in facts)
 
@@ -236,10 +250,12 @@ def _seconds(moments: pd.Index | pd.Series) -> np.ndarray:
     return moments.to_numpy().astype("datetime64[s]").astype(np.int64)
 
 
-def _scores(metrics: dict) -> pd.DataFrame:
-    totals = {label: metrics["test"][name]["total"] for name, label in LABELS.items()}
-    names = ("mae", "rmse", "mase", "wape", "bias")
-    return pd.DataFrame([{"forecaster": label} | {name.upper(): own[name] for name in names} for label, own in totals.items()])
+def _scores(metrics: Metrics) -> pd.DataFrame:
+    totals = {label: metrics.test.of(name).total for name, label in LABELS.items()}
+    return pd.DataFrame(
+        {"forecaster": label, "MAE": own.mae, "RMSE": own.rmse, "MASE": own.mase, "WAPE": own.wape, "BIAS": own.bias}
+        for label, own in totals.items()
+    )
 
 
 def _named(errors: pd.DataFrame) -> pd.DataFrame:
@@ -247,8 +263,8 @@ def _named(errors: pd.DataFrame) -> pd.DataFrame:
     return errors.rename(columns={f"mae_{name}": LABELS[name] for name in (MODEL, *BASELINES)} | {"series_id": "series"})
 
 
-def _error_per_step(scores: dict) -> Chart:
-    steps = {name: np.array(scores[name]["per_step"]["mae"], float) for name in (MODEL, *BASELINES)}
+def _error_per_step(scores: Scores) -> Chart:
+    steps = {name: np.array(scores.of(name).per_step.mae, float) for name in (MODEL, *BASELINES)}
     lines = [Line(LABELS[name], values, COLOURS[name], strong=name == MODEL) for name, values in steps.items()]
     first, last = steps[MODEL][0], steps[MODEL][-1]
     what = (
@@ -270,21 +286,21 @@ def _learning_curve(history: pd.DataFrame, kept: int, seed: str) -> Chart:
     return Chart("Learning curve", told_so, history.epoch.to_numpy(), lines, "epoch", "loss, scaled units", log=bool(positive))
 
 
-def _regions(regions: list[dict]) -> Chart:
+def _regions(regions: list[Region]) -> Chart:
     """The oldest steps of the lookback first."""
-    rises = np.array([100 * region["rise"] for region in regions])
+    rises = np.array([100 * region.rise for region in regions])
     most = regions[int(np.argmax(rises))]
     what = (
         f"How much the error rises where a part of the lookback is hidden: most, by {max(rises):.0f}%, for the steps"
-        f" {most['from']} to {most['to']} before the first one that is forecast."
+        f" {most.begin} to {most.end} before the first one that is forecast."
     )
-    steps = np.array([-(region["from"] + region["to"]) / 2 for region in regions])
+    steps = np.array([-(region.begin + region.end) / 2 for region in regions])
     bars = [Line("rise of the error", rises, "other", kind="bars")]
     return Chart("Parts of the lookback", what, steps, bars, "steps before the first that is forecast", "%")
 
 
-def _gradients(found: dict) -> Chart:
-    norms = {name: np.array(found[name], float) for name in ("network", "simple_rnn")}
+def _gradients(found: Gradients) -> Chart:
+    norms = {"network": np.array(found.network, float), "simple_rnn": np.array(found.simple_rnn, float)}
     steps = np.arange(len(norms["network"])) - len(norms["network"]) + 1
     labels = {"network": ("this network, trained", "forecast"), "simple_rnn": ("a simple RNN, untrained", "other")}
     lines = [Line(*labels[name][:1], np.where(values > 0, values, np.nan), labels[name][1]) for name, values in norms.items()]
@@ -327,22 +343,20 @@ def _residuals(predictions: pd.DataFrame) -> Iterator[str]:
     yield drawn(Chart("Autocorrelation", what, np.arange(1, lags + 1), bars, "lag", "correlation"), "residuals-correlation")
 
 
-def _data(contract: dict) -> Iterator[str]:
-    if "path" not in contract:  # of a backtest by an earlier version
-        return
-    facts = {name.replace("_", " "): contract[name] for name in FACTS}
-    facts |= {f"{part} windows": found["windows"] for part, found in contract.get("parts", {}).items()}
+def _data(contract: Contract) -> Iterator[str]:
+    facts = {name.replace("_", " "): getattr(contract, name) for name in FACTS}
+    facts |= {f"{subset} windows": counts.windows for subset, counts in contract.parts.items()}
     yield table(pd.DataFrame({"what": facts.keys(), "value": [str(value) for value in facts.values()]}), "What was read.")
-    columns = pd.DataFrame.from_dict(contract["columns"], orient="index").rename_axis("column").reset_index()
+    columns = pd.DataFrame([{"column": name, **vars(column)} for name, column in contract.columns.items()])
     yield table(columns, "Each column; filled is the share of cells that were missing and filled in.")
-    repairs = describe_repairs(contract["repairs"])
+    repairs = describe_repairs(contract.repairs)
     yield "<p>Nothing was repaired.</p>" if not repairs else "<p>Repaired:</p>"
     if repairs:
         yield "<ul>" + "".join(f"<li>{html.escape(repair)}</li>" for repair in repairs) + "</ul>"
 
 
-def _leaks(leakage: dict) -> Iterator[str]:
-    passed = "No leak: what lies after a cutoff was changed, and nothing before it moved." if leakage["passed"] else "LEAK."
+def _leaks(leakage: Certificate) -> Iterator[str]:
+    passed = "No leak: what lies after a cutoff was changed, and nothing before it moved." if leakage.passed else "LEAK."
     yield f"<p>{passed}</p>"
     caption = "Leak checks. No check can tell when the values of a covariate became known."
-    yield table(pd.DataFrame(leakage["checks"]), caption)
+    yield table(pd.DataFrame(map(asdict, leakage.checks)), caption)

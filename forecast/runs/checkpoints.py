@@ -6,21 +6,24 @@ import json
 import logging
 import signal
 import threading
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from forecast.errors import BEGIN_ANEW, RunError
-from forecast.runs.fingerprints import fingerprint
+from forecast.runs.documents import CheckpointState, Fingerprints
+from forecast.runs.fingerprints import fingerprint_arrays
+from forecast.runs.history import cut_history
 from forecast.runs.run import Run
 
 if TYPE_CHECKING:
     from forecast.forecasters.network.callbacks import Checkpoint, CheckpointStore
 
-MOST_NUMBERS = 10**9  # of a checkpoint
-STATE = "state"  # the array that holds, as bytes of JSON, what is no array
-Fitted = tuple[int, dict[str, np.ndarray]]  # the epoch that a network keeps, and its weights
+MAX_NUMBERS = 10**9  # Size of a checkpoint.
+STATE = "state"  # Name of the array that holds the bytes of a `CheckpointState`.
+Fitted = tuple[int, dict[str, np.ndarray]]  # The epoch that a network keeps, and its weights.
 log = logging.getLogger(__name__)
 
 
@@ -55,6 +58,11 @@ class Interrupts:
         log.warning("stopping after this step, to go on later; once more stops at once.")
 
 
+def remove_checkpoint(run: Run) -> None:
+    """Remove the checkpoint of a training that has finished."""
+    run.checkpoint.unlink(missing_ok=True)
+
+
 class Checkpoints:
     """One file, replaced as a whole, so that a process may be killed at any moment. Without a run, nothing is kept."""
 
@@ -62,56 +70,49 @@ class Checkpoints:
         self.run = run
         self.done: dict[int, Fitted] = {}  # by seed
         self.interrupts = Interrupts()
-        self._seed: int | None = None  # whose checkpoint was found
         self._arrays: dict[str, np.ndarray] = {}
-        self._state: dict = {}
+        self._state: CheckpointState | None = None
         if run is not None and run.checkpoint.exists():
             self._read(run)
         elif run is not None:
-            run.cut_history({})
+            cut_history(run, {})
 
     def _read(self, run: Run) -> None:
-        arrays = run.read_arrays(run.checkpoint, MOST_NUMBERS)
+        arrays = run.read_arrays(run.checkpoint, MAX_NUMBERS)
         try:
-            self._understand(arrays)
-        except (KeyError, ValueError, TypeError, AttributeError):
+            document = json.loads(arrays.pop(STATE, np.empty(0)).tobytes())  # It may hold infinity, which JSON proper does not.
+            state = CheckpointState.model_validate(document, strict=False)
+        except ValueError:
             raise RunError("this is no checkpoint.", BEGIN_ANEW, str(run.checkpoint)) from None
-        epochs = dict.fromkeys(self.done, None) | {self._seed: self._state["epoch"]}
-        run.cut_history(epochs)
-
-    def _understand(self, arrays: dict[str, np.ndarray]) -> None:
-        self._state = json.loads(arrays.pop(STATE).tobytes())
-        self._seed = self._state["seed"]
+        self._state = state
         self._arrays = {name: values for name, values in arrays.items() if not name.startswith("done/")}
-        for seed, epoch in self._state["done"].items():
+        for seed, epoch in state.done.items():
             prefix = f"done/{seed}/"
             weights = {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
-            self.done[int(seed)] = epoch, weights
+            self.done[seed] = epoch, weights
+        cut_history(run, {**dict.fromkeys(self.done), state.seed: state.epoch})
 
     def begin(self, seed: int, weights: dict[str, np.ndarray]) -> None:
         """Keep the fingerprint of what a seed's network begins with."""
         if self.run:
-            known = self.run.read_json(self.run.fingerprints)
-            known["initial_weights"][str(seed)] = fingerprint(weights)
-            self.run.write_json(self.run.fingerprints, known)
+            fingerprints = self.run.read(self.run.fingerprints, Fingerprints)
+            fingerprints.initial_weights = {**fingerprints.initial_weights, seed: fingerprint_arrays(weights)}
+            self.run.write(self.run.fingerprints, fingerprints)
 
     def keeper(self, seed: int) -> CheckpointStore | None:
-        """What takes the checkpoints of a seed's network, and knows where it stood."""
+        """Return what writes the checkpoints of a seed's network, with the one to resume from. None without a run."""
         from forecast.forecasters.network.callbacks import Checkpoint, CheckpointStore
 
-        run, state = self.run, self._state
+        run, state, resumed = self.run, self._state, None
         if run is None:
             return None
-        resumed = (
-            Checkpoint(state["epoch"], state.get("batch", 0), self._arrays, state["callbacks"]) if seed == self._seed else None
-        )
+        if state and state.seed == seed:
+            resumed = Checkpoint(state.epoch, state.batch, self._arrays, state.callbacks)
+        return CheckpointStore(partial(self._write, run, seed), resumed, lambda: self.interrupts.asked)
 
-        def keep(checkpoint: Checkpoint) -> None:
-            done = {seed: epoch for seed, (epoch, _) in self.done.items()}
-            state = {"seed": seed, "epoch": checkpoint.epoch, "batch": checkpoint.batch}
-            state |= {"callbacks": checkpoint.state, "done": done}
-            arrays = {f"done/{seed}/{name}": values for seed, (_, own) in self.done.items() for name, values in own.items()}
-            told = np.frombuffer(json.dumps(state).encode(), dtype=np.uint8)
-            run.write_arrays(run.checkpoint, checkpoint.arrays | arrays | {STATE: told})
-
-        return CheckpointStore(keep, resumed, lambda: self.interrupts.asked)
+    def _write(self, run: Run, seed: int, checkpoint: Checkpoint) -> None:
+        done = {seed: epoch for seed, (epoch, _) in self.done.items()}
+        state = CheckpointState(seed=seed, epoch=checkpoint.epoch, batch=checkpoint.batch, callbacks=checkpoint.state, done=done)
+        text = json.dumps(state.model_dump()).encode()
+        arrays = {f"done/{seed}/{name}": values for seed, (_, weights) in self.done.items() for name, values in weights.items()}
+        run.write_arrays(run.checkpoint, checkpoint.arrays | arrays | {STATE: np.frombuffer(text, dtype=np.uint8)})

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, machine, threads, and the commit of the folder it was made in."""
+"""The environment of a training: versions, machine, threads, devices, and the commit of the current folder."""
 
 from __future__ import annotations
 
@@ -12,59 +12,60 @@ from pathlib import Path
 
 from forecast import __version__
 from forecast.config import Config, ModelConfig
+from forecast.runs.documents import Environment, GitState
 
-CUDNN = {"tensorflow": ("lstm", "gru"), "jax": ("lstm",)}  # cells that Keras computes by it, by backend
-BFLOAT16 = {"avx512_bf16", "avx_ne_convert", "amx_bf16", "bf16"}  # flags of CPUs that compute in it
+CUDNN = {"tensorflow": ("lstm", "gru"), "jax": ("lstm",)}  # Cells that Keras computes by cuDNN, by backend.
+BFLOAT16 = {"avx512_bf16", "avx_ne_convert", "amx_bf16", "bf16"}  # Flags of CPUs that compute in bfloat16.
 CPUINFO = Path("/proc/cpuinfo")
 PACKAGES = ("tensorflow", "jax", "keras", "numpy", "pandas", "safetensors")
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 
-def environment() -> dict:
-    """Plain JSON values; loads Keras, to ask for its backend and devices."""
+def inspect_environment() -> Environment:
+    """Return versions, machine, threads and devices. This loads Keras, to ask for its backend and devices."""
     from forecast.forecasters.network.backend import keras
 
     versions = {}
     for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
-    return {
-        "forecast": __version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu": _of_the_cpu("model name") or platform.processor() or platform.machine(),
-        "cpus": os.cpu_count(),
-        "threads": {name: os.environ[name] for name in (*THREADS, "XLA_FLAGS") if name in os.environ},
-        "devices": keras.distribution.list_devices(),
-        "backend": keras.backend.backend(),
-        "packages": versions,
-        "git": _git(),
-    }
+    return Environment(
+        forecast=__version__,
+        python=platform.python_version(),
+        platform=platform.platform(),
+        cpu=_read_cpu_info("model name") or platform.processor() or platform.machine(),
+        cpus=os.cpu_count(),
+        threads={name: os.environ[name] for name in (*THREADS, "XLA_FLAGS") if name in os.environ},
+        devices=keras.distribution.list_devices(),
+        backend=keras.backend.backend(),
+        packages=versions,
+        git=_inspect_git(),
+    )
 
 
-def slowed_by(config: Config, found: dict) -> list[str]:
-    """What of a config makes training slower than this machine is, as sentences; found: an `environment`."""
-    if any(kind in device for device in found["devices"] for kind in ("gpu", "cuda")):
-        return _without_cudnn(config.model, found["backend"])
-    known = _of_the_cpu("flags", "Features")
-    if config.training.mixed_precision and known and not BFLOAT16 & set(known.split()):
+def find_slow_settings(config: Config, environment: Environment) -> list[str]:
+    """Return a sentence for each setting that makes training slower than this machine could be."""
+    if any(kind in device for device in environment.devices for kind in ("gpu", "cuda")):
+        return _find_obstacles_to_cudnn(config.model, environment.backend)
+    flags = _read_cpu_info("flags", "Features")
+    if config.training.mixed_precision and flags and not BFLOAT16 & set(flags.split()):
         return ["this CPU does not compute in bfloat16, which only slows it down: set training.mixed_precision: false."]
     return []
 
 
-def _without_cudnn(model: ModelConfig, backend: str) -> list[str]:
-    """What keeps recurrent layers from cuDNN's, which are many times faster."""
+def _find_obstacles_to_cudnn(model: ModelConfig, backend: str) -> list[str]:
+    """Return a sentence if the recurrent layers cannot be those of cuDNN, which are many times faster."""
     cells = CUDNN.get(backend, ())
     if model.cell in cells and not model.recurrent_dropout:
         return []
     cause = f"model.recurrent_dropout: {model.recurrent_dropout:g}" if model.cell in cells else f"model.cell: {model.cell}"
-    known = f"; on {backend} it knows {' and '.join(cells)}, without recurrent_dropout" if cells else ""
-    return [f"the GPU is not used as it could be: cuDNN cannot compute recurrent layers with {cause}{known}."]
+    able = f"; on {backend} it computes {' and '.join(cells)}, without recurrent_dropout" if cells else ""
+    return [f"the GPU is not used as it could be: cuDNN cannot compute recurrent layers with {cause}{able}."]
 
 
-def _of_the_cpu(*keys: str) -> str:
-    """The first value of one of these, where Linux tells; else empty."""
+def _read_cpu_info(*keys: str) -> str:
+    """Return the first value of one of these keys on Linux, "" elsewhere."""
     with contextlib.suppress(OSError), CPUINFO.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             key, _, value = line.partition(":")
@@ -73,17 +74,19 @@ def _of_the_cpu(*keys: str) -> str:
     return ""
 
 
-def _git() -> dict | None:
-    """The commit of the folder that training was called in, and whether tracked files differ from it; None outside of one."""
+def _inspect_git() -> GitState | None:
+    """Return the commit of the current folder and whether tracked files differ from it; None outside of a repository."""
     git = shutil.which("git")
     if git is None:
         return None
-    ask = {"capture_output": True, "encoding": "utf-8", "errors": "replace", "check": True, "timeout": 10}
+
+    def ask(*arguments: str) -> str:
+        command = [git, "--no-optional-locks", *arguments]
+        options = {"capture_output": True, "encoding": "utf-8", "errors": "replace", "check": True, "timeout": 10}
+        return subprocess.run(command, **options).stdout.strip()  # noqa: S603
+
     try:
-        commit, changes = (
-            subprocess.run([git, "--no-optional-locks", *command], **ask).stdout.strip()  # noqa: S603
-            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-        )
-    except (OSError, subprocess.SubprocessError):  # no repository, or one too slow to ask
+        commit, changes = ask("rev-parse", "HEAD"), ask("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):  # There is no repository, or it is too slow to ask.
         return None
-    return {"commit": commit, "changed": bool(changes)}
+    return GitState(commit=commit, changed=bool(changes))

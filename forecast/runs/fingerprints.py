@@ -1,105 +1,110 @@
-"""Fingerprints: what a training began with, so small that a run keeps it, and so exact that one changed bit shows."""
+"""Fingerprints of arrays: small enough that a run keeps them, and exact enough that one changed bit shows."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
+from typing import TypeGuard
 
 import numpy as np
 
 from forecast.forecasters.preparation import Prepared
+from forecast.runs.documents import SIGNS, Fingerprint
 
-SIGNS = 16  # products of a sketch; an estimate from them is off by a fifth or so
-PIECE = 2**17  # numbers that are sketched at once
+CHUNK = 2**17  # Numbers that are sketched at once.
 TINY = float(np.finfo(np.float32).tiny)
 
 
-def fingerprint(arrays: Mapping[str, np.ndarray]) -> dict:
-    """As plain JSON values: a digest of all arrays, for equality, and of each array of floats a sketch, which tells how far apart
-    others are: its norm, and its products with random signs, the same for every array of its size. Those of a difference are, in
-    the mean of their squares, as large as its norm (Achlioptas 2003).
+def fingerprint_arrays(arrays: Mapping[str, np.ndarray]) -> Fingerprint:
+    """Return a digest of all arrays, and a sketch of each array of floats, which tells how much another array differs.
+
+    A sketch holds the norm of the array and its products with random signs, which are the same for every array of its size. The
+    mean of the squares of the products of a difference estimates its squared norm (Achlioptas 2003).
     """
-    whole, exact, sketches = hashlib.sha256(), hashlib.sha256(), {}
+    digest, integer_digest, sketches = hashlib.sha256(), hashlib.sha256(), {}
     for name, array in sorted(arrays.items()):
-        array, told = np.ascontiguousarray(array), f"{name} {array.dtype} {array.shape}".encode()
-        for digest in (whole, exact) if array.dtype.kind != "f" else (whole,):
-            digest.update(told)
-            digest.update(array.data)
+        array, header = np.ascontiguousarray(array), f"{name} {array.dtype} {array.shape}".encode()
+        for each_digest in (digest, integer_digest) if array.dtype.kind != "f" else (digest,):
+            each_digest.update(header)
+            each_digest.update(array.data)
         if array.dtype.kind == "f":
             sketches[name] = _sketch(array.ravel())
-    return {"sha256": whole.hexdigest(), "integers": exact.hexdigest(), "sketches": sketches}
+    return Fingerprint(sha256=digest.hexdigest(), integers=integer_digest.hexdigest(), sketches=sketches)
+
+
+def fingerprint_inputs(prepared: Prepared) -> Fingerprint:
+    """Return the fingerprint of everything that networks see and are scored on."""
+    arrays: dict[str, np.ndarray] = {}
+    for part, windows in prepared.windows.items():
+        arrays |= {f"{part}/first": windows.first, f"{part}/series": windows.series}
+    arrays |= {"past": windows.past, "known": windows.known_covariates, "future": windows.future}  # All parts share these arrays.
+    return fingerprint_arrays(arrays | {f"static/{name}": values for name, values in windows.static.items()})
 
 
 def _sketch(values: np.ndarray) -> list[float]:
     rng, squares, products = np.random.default_rng(0), 0.0, np.zeros(SIGNS)
-    for start in range(0, len(values), PIECE):
-        piece = np.nan_to_num(values[start : start + PIECE]).astype(np.float64)
-        signs = rng.integers(0, 2, (SIGNS, len(piece)), dtype=np.int8) * 2 - 1
-        squares, products = squares + float(piece @ piece), products + signs @ piece
+    for start in range(0, len(values), CHUNK):
+        chunk = np.nan_to_num(values[start : start + CHUNK]).astype(np.float64)
+        signs = rng.integers(0, 2, (SIGNS, len(chunk)), dtype=np.int8) * 2 - 1
+        squares, products = squares + float(chunk @ chunk), products + signs @ chunk
     return [math.sqrt(squares), *products.tolist()]
 
 
-def distance(one: dict, other: dict) -> tuple[float, str]:
-    """About how far two fingerprints' arrays are apart, as a fraction of their norm, and the name of those that are the farthest;
-    infinite where there are other arrays, or other whole numbers in them.
+def compare_fingerprints(before: Fingerprint, after: Fingerprint) -> tuple[float, str]:
+    """Return about how much arrays differ, as a fraction of their norm, and the name of those that differ most.
 
-    >>> one, other = (fingerprint({"kernel": np.array([3.0, last])}) for last in (4.0, 4.5))
-    >>> distance(one, other)
+    The difference is infinite where there are different arrays, or different whole numbers in them.
+
+    >>> before, after = (fingerprint_arrays({"kernel": np.array([3.0, last])}) for last in (4.0, 4.5))
+    >>> compare_fingerprints(before, after)
     (0.1, 'kernel')
     """
-    if one["sha256"] == other["sha256"]:
+    if before.sha256 == after.sha256:
         return 0.0, ""
-    mine, theirs = one["sketches"], other["sketches"]
-    if one["integers"] != other["integers"] or mine.keys() != theirs.keys():
+    if before.integers != after.integers or before.sketches.keys() != after.sketches.keys():
         return math.inf, "which windows or weights there are"
-    found = [(_apart(mine[name], theirs[name]), name) for name in mine]
-    return max(found, default=(math.inf, "their order"))
+    differences = [(_compare_sketches(before.sketches[name], after.sketches[name]), name) for name in before.sketches]
+    return max(differences, default=(math.inf, "their order"))
 
 
-def _apart(mine: list[float], theirs: list[float]) -> float:
-    apart = np.subtract(mine[1:], theirs[1:])
-    return float(np.sqrt(np.mean(apart * apart)) / max(mine[0], TINY))
+def _compare_sketches(before: list[float], after: list[float]) -> float:
+    difference = np.subtract(before[1:], after[1:])
+    return float(np.sqrt(np.mean(difference * difference)) / max(before[0], TINY))
 
 
-def apart(one: object, other: object, place: str = "") -> tuple[float, str]:
-    """The largest relative difference of two JSON documents, and where it is; infinite where they are not built the same.
+def compare_documents(before: object, after: object, path: str = "") -> tuple[float, str]:
+    """Return the largest relative difference of two JSON documents, and its path. It is infinite where their shapes differ.
 
-    >>> apart({"mae": 1.0, "windows": 13}, {"mae": 1.1, "windows": 13})
+    >>> compare_documents({"mae": 1.0, "windows": 13}, {"mae": 1.1, "windows": 13})
     (0.0909..., 'mae')
     """
-    return max(_differences(one, other, place), key=lambda found: found[0], default=(0.0, place))
+    return max(_differences(before, after, path), key=lambda difference: difference[0], default=(0.0, path))
 
 
-def _differences(one: object, other: object, place: str) -> Iterator[tuple[float, str]]:
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        for key in dict.fromkeys([*one, *other]):
-            below = f"{place}/{key}" if place else str(key)
-            yield from _differences(one[key], other[key], below) if key in one and key in other else [(math.inf, below)]
-    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        for number, pair in enumerate(zip(one, other, strict=True)):
-            yield from _differences(*pair, f"{place}/{number}")
-    elif _is_number(one) and _is_number(other):
-        yield _relative(float(one), float(other)), place
+def _differences(before: object, after: object, path: str) -> Iterator[tuple[float, str]]:
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in dict.fromkeys([*before, *after]):
+            below = f"{path}/{key}" if path else str(key)
+            if key in before and key in after:
+                yield from _differences(before[key], after[key], below)
+            else:
+                yield math.inf, below
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for number, pair in enumerate(zip(before, after, strict=True)):
+            yield from _differences(*pair, f"{path}/{number}")
+    elif _is_number(before) and _is_number(after):
+        yield _relative_difference(float(before), float(after)), path
     else:
-        yield 0.0 if one == other else math.inf, place
+        yield 0.0 if before == after else math.inf, path
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _relative(one: float, other: float) -> float:
-    if one == other or (math.isnan(one) and math.isnan(other)):
+def _relative_difference(before: float, after: float) -> float:
+    if before == after or (math.isnan(before) and math.isnan(after)):
         return 0.0
-    found = abs(one - other) / max(abs(one), abs(other))
-    return found if math.isfinite(found) else math.inf
-
-
-def fingerprint_of(prepared: Prepared) -> dict:
-    """Of all that networks see and are scored on; see `fingerprint`."""
-    arrays = {}
-    for part, windows in prepared.windows.items():
-        arrays |= {f"{part}/first": windows.first, f"{part}/series": windows.series}
-    arrays |= {"past": windows.past, "known": windows.known_covariates, "future": windows.future}  # which the parts share
-    return fingerprint(arrays | {f"static/{name}": values for name, values in windows.static.items()})
+    difference = abs(before - after) / max(abs(before), abs(after))
+    return difference if math.isfinite(difference) else math.inf

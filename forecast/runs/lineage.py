@@ -14,12 +14,13 @@ import numpy as np
 from forecast.config import Config, change_config
 from forecast.data import Panel
 from forecast.errors import DAMAGED, DataError, RunError, first_few
-from forecast.evaluation import EQUAL, MODEL, Fitted, format_number, score, scoreboard
+from forecast.evaluation import EQUAL, Fitted, format_number, score, scoreboard
 from forecast.forecasters.preparation import Prepared, prepare_panel
+from forecast.runs.documents import NewestErrors, ParentRecord
 from forecast.runs.loaded import Trained, named_as_trained, read_rows_of, read_trained
 from forecast.runs.run import Run
 from forecast.storage import sha256_of
-from forecast.windows import Scaler
+from forecast.windows import Scaler, Windows
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +39,14 @@ class Parent:
     even_if_worse: bool = False
     rows: Path | None = None
 
-    def to_json(self) -> dict:
-        """What the other run keeps of it."""
-        told = {"intervals_only": self.intervals_only, "even_if_worse": self.even_if_worse}
-        return {"run": str(self.run.directory.resolve()), "weights": sha256_of(self.run.weights)} | told
+    def record(self) -> ParentRecord:
+        """Return what the run that continues this one records of it."""
+        return ParentRecord(
+            run=str(self.run.directory.resolve()),
+            weights=sha256_of(self.run.weights),
+            intervals_only=self.intervals_only,
+            even_if_worse=self.even_if_worse,
+        )
 
     @property
     def scaler(self) -> Scaler:
@@ -95,18 +100,15 @@ def read_parent(run: Run) -> Parent | None:
     """
     if not run.parent.exists():
         return None
-    told = run.read_json(run.parent)
+    record = run.read(run.parent, ParentRecord)
     try:
-        where, weights, *options = (told[key] for key in ("run", "weights", "intervals_only", "even_if_worse"))
-        parent = Run.open(where)
-    except (TypeError, KeyError):
-        raise RunError("this does not name a run.", DAMAGED, str(run.parent)) from None
+        parent = Run.open(record.run)
     except RunError as error:
         found = f"it continues another run, which is needed and cannot be read: {error.location}: {error.problem}"
         raise RunError(found, f"Bring that one back, or write its place into {run.parent}.", str(run.directory)) from None
-    if sha256_of(parent.weights) != weights:
+    if sha256_of(parent.weights) != record.weights:
         raise RunError(f"{run.name} continues this run, but its weights have changed.", DAMAGED, str(parent.directory))
-    return Parent(parent, read_trained(parent), *options)
+    return Parent(parent, read_trained(parent), record.intervals_only, record.even_if_worse)
 
 
 def taken_in(run: Run, prepared: Prepared, rows: Path) -> Prepared:
@@ -132,15 +134,14 @@ def check_not_worse(run: Run, fitted: Fitted, parent: Parent) -> None:
     if not len(newest):
         log.warning("no window of the test part reaches the newer rows, so it is not compared with %s.", parent.run.name)
         return
-    errors = {}
-    for name, forecaster in (("before", replace(fitted, members=[parent.trained.forward("keras")])), ("after", fitted)):
-        board = scoreboard(prepared)
-        score(forecaster, newest, board)
-        total = board.scores()[MODEL]["total"]
-        errors[name] = {metric: total[metric] for metric in ("mae", "mase")}
-    run.write_json(run.parent, parent.to_json() | {"windows": len(newest)} | errors)
-    metric = "mae" if errors["before"]["mase"] is None else "mase"
-    old, new = errors["before"][metric], errors["after"][metric]
+    record = parent.record()
+    record.windows = len(newest)
+    record.before = _score_newest(replace(fitted, members=[parent.trained.forward("keras")]), newest)
+    record.after = _score_newest(fitted, newest)
+    run.write(run.parent, record)
+    metric, old, new = "mase", record.before.mase, record.after.mase
+    if old is None or new is None:
+        metric, old, new = "mae", record.before.mae, record.after.mae
     if new > old * (1 + EQUAL) and not parent.even_if_worse:
         raise RunError(
             f"its {metric.upper()} on the {len(newest)} newest windows is {format_number(new)}, that of {parent.run.name} is"
@@ -148,3 +149,10 @@ def check_not_worse(run: Run, fitted: Fitted, parent: Parent) -> None:
             "Keep the old run, move only its intervals with --intervals-only, or take the new one with --even-if-worse.",
             str(run.directory),
         )
+
+
+def _score_newest(fitted: Fitted, windows: Windows) -> NewestErrors:
+    board = scoreboard(fitted.prepared)
+    score(fitted, windows, board)
+    total = board.scores().forecast.total
+    return NewestErrors(mae=total.mae, mase=total.mase)

@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import ValidationError
 
 from forecast.config import MAX_CATEGORY_LENGTH, Config, DataConfig
 from forecast.data import Contract
 from forecast.errors import DAMAGED, DataError, InternalError, RunError, did_you_mean, first_few
-from forecast.evaluation import Evidence, Intervals, quantiles_of
+from forecast.evaluation import Evidence, Intervals, Metrics, TrainingMetrics, method_of, quantiles_of
 from forecast.forecasters.combination import median_of
 from forecast.forecasters.network.architectures import describe_network
 from forecast.forecasters.network.description import KNOWN, Network
 from forecast.forecasters.network.numpy_runtime import forward as numpy_forward
+from forecast.runs.documents import Gradients
+from forecast.runs.history import read_history
 from forecast.runs.run import Run
 from forecast.windows import Forward, Scaler, Windows, make_imputations, make_last_windows, scale_panel
 
@@ -195,16 +196,22 @@ def read_trained(run: Run) -> Trained:
     return Trained(config, contract, scaler, expected, read_members(run, config, expected), horizon, intervals)
 
 
+def read_metrics(run: Run) -> Metrics:
+    """Read the metrics of a finished backtest, or of a training, which are `TrainingMetrics`.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    return run.read(run.metrics, Metrics if run.folds.exists() else TrainingMetrics)
+
+
 def read_contract(run: Run) -> Contract:
     """Return the contract of a run.
 
     Raises:
         RunError: the file is damaged.
     """
-    try:
-        return Contract.model_validate(run.read_json(run.contract))
-    except ValidationError:
-        raise RunError("this is no data contract.", DAMAGED, str(run.contract)) from None
+    return run.read(run.contract, Contract)
 
 
 def read_training_rows(run: Run, config: DataConfig) -> Panel:
@@ -320,7 +327,7 @@ def _verify_recent(run: Run, trained: Trained) -> None:
     rows = kept_rows(trained.network.lookback, trained.config.windows.horizon, trained.known)
     width = 100 + 8 * max(map(len, [*ids, *config.values])) + 8 * MAX_CATEGORY_LENGTH * len(config.static_categories)
     width += MOST_BYTES_OF_A_NUMBER * len([*config.values, *config.static_covariates])
-    run.verify(run.recent, most=(len(ids) * rows + 1) * width)
+    run.verify(run.recent, (len(ids) * rows + 1) * width)
 
 
 def kept_rows(lookback: int, horizon: int, known: int) -> int:
@@ -384,14 +391,19 @@ def read_evidence(run: Run) -> Evidence:
     Raises:
         RunError: the run is damaged.
     """
-    import pandas as pd
-
-    with run.telling_damage():
-        return Evidence(
-            config=run.read_config(),
-            metrics=run.read_json(run.metrics),
-            history=pd.read_csv(run.history) if run.history.exists() else None,
-            train_windows=run.read_json(run.contract)["parts"]["train"]["windows"],
-            gradients=run.read_json(run.gradients)["network"] if run.gradients.exists() else None,
-            continued=run.parent.exists(),
-        )
+    config, metrics, contract = run.read_config(), run.read(run.metrics, TrainingMetrics), read_contract(run)
+    history = read_history(run) if run.history.exists() else None
+    if history is not None and not set(history.seed) <= metrics.kept_epochs.keys():
+        raise RunError("holds a seed of which metrics.json has no epoch.", DAMAGED, str(run.history))
+    if config.intervals and metrics.test.intervals and method_of(config) not in metrics.test.intervals:
+        raise RunError(f"holds no {method_of(config)} intervals.", DAMAGED, str(run.metrics))
+    if "train" not in contract.parts:
+        raise RunError("does not say how many windows the training set has.", DAMAGED, str(run.contract))
+    return Evidence(
+        config=config,
+        metrics=metrics,
+        history=history,
+        train_windows=contract.parts["train"].windows,
+        gradients=run.read(run.gradients, Gradients).network if run.gradients.exists() else None,
+        continued=run.parent.exists(),
+    )

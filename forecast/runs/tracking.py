@@ -10,10 +10,11 @@ from functools import partial
 
 from forecast.config import Config, non_default_values
 from forecast.errors import RunError, check_installed
+from forecast.evaluation import TrainingMetrics
+from forecast.runs.history import append_history
 from forecast.runs.run import Run
 
 HIDDEN = {"epoch", "seed", "fold"}  # of a row of the history: what names it, not what it measures
-SCORED = ("mae", "rmse", "mase")
 LONGEST_PARAMETER = 500  # characters that MLflow takes
 Note = Callable[[Mapping[str, float]], object]  # takes a row of the history
 log = logging.getLogger(__name__)
@@ -38,16 +39,17 @@ def tracked(run: Run, config: Config) -> Iterator[Note]:
     """
     with contextlib.ExitStack() as stack:
         trackers = {"tensorboard": _tensorboard, "mlflow": _mlflow}
-        notes = [run.append_history, *(stack.enter_context(trackers[name](run, config)) for name in config.tracking)]
+        notes = [partial(append_history, run), *(stack.enter_context(trackers[name](run, config)) for name in config.tracking)]
         yield lambda row: [note(row) for note in notes]
 
 
 def results_of(run: Run) -> dict[str, float]:
     """The errors of a run on both parts, as `test/mae`."""
-    metrics = run.read_json(run.metrics)
-    totals = {part: metrics[part]["forecast"]["total"] for part in ("validation", "test")}
-    found = {f"{part}/{name}": total[name] for part, total in totals.items() for name in SCORED}
-    return {name: value for name, value in found.items() if value is not None}
+    metrics, results = run.read(run.metrics, TrainingMetrics), {}
+    for part, scores in (("validation", metrics.validation), ("test", metrics.test)):
+        total = scores.forecast.total
+        results |= {f"{part}/mae": total.mae, f"{part}/rmse": total.rmse, f"{part}/mase": total.mase}
+    return {name: value for name, value in results.items() if value is not None}
 
 
 def _measured(row: Mapping[str, float]) -> dict[str, float]:

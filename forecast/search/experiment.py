@@ -18,10 +18,10 @@ from forecast.commands.train import check_apart, check_fixed_pace, check_trainab
 from forecast.config import Config, differing_sections, format_yaml_line
 from forecast.data import Panel
 from forecast.errors import ConfigError, ForecastError, RunError, first_few
-from forecast.evaluation import MODEL, format_number
+from forecast.evaluation import Certificate, TrainingMetrics, format_number
 from forecast.forecasters.preparation import prepare_panel, read_checked, scored_on
 from forecast.reports import write_experiment_page
-from forecast.runs import Run
+from forecast.runs import Run, RunGroup, read_contract
 from forecast.search.grid import Cell, Experiment, read_experiment
 from forecast.search.workers import Finished, Job, LostError, Workers
 
@@ -38,7 +38,7 @@ def experiment(
     overrides: Mapping[str, object] | None = None,
     workers: Workers | None = None,
     on_finished: Callable[[Finished], None] | None = None,
-) -> Run:
+) -> RunGroup:
     """Train every run of the experiment that the file `source` describes, and rank them by their error on the validation part.
 
     run_dir: where to write, `runs/NAME` unless given. Finished runs that are there are kept, so that an experiment that was
@@ -55,7 +55,7 @@ def experiment(
     directory = Path(run_dir or Path("runs") / plan.name)
     read = {"the experiment's file": source, "its base": plan.base}
     check_apart(directory, read | {f"the data {panel.source}": panel.source for panel in panels.values()})
-    folder = Run.resume("experiment", directory, force)
+    folder = RunGroup.open_or_create("experiment", directory, force)
     with folder.recording():
         board = _Leaderboard(folder, cells)
         left = [cell for cell in cells if not _is_kept(folder, cell, panels)]
@@ -99,7 +99,7 @@ def _key(config: Config) -> str:
     return config.data.model_dump_json()
 
 
-def _is_kept(folder: Run, cell: Cell, panels: Panels) -> bool:
+def _is_kept(folder: RunGroup, cell: Cell, panels: Panels) -> bool:
     """Whether the run is there and finished.
 
     Raises:
@@ -109,9 +109,9 @@ def _is_kept(folder: Run, cell: Cell, panels: Panels) -> bool:
     if not run.finished:
         return False
     before, panel = run.read_config(), panels[_key(cell.config)]
-    sections, contract = differing_sections(before, cell.config), run.read_json(run.contract)
-    other_data = contract["sha256"] != panel.sha256
-    other_grid = contract.get("resample_origin") != panel.resample_origin
+    sections, contract = differing_sections(before, cell.config), read_contract(run)
+    other_data = contract.sha256 != panel.sha256
+    other_grid = contract.resample_origin != panel.resample_origin
     if sections or other_data or other_grid:
         found = "was trained before the data changed." if other_data else f"was trained with another {first_few(sections, 5)}."
         if other_grid and not (sections or other_data):
@@ -160,8 +160,8 @@ def _train_all(
 
 def train_whole(config: Config, panel: Panel | None, directory: Path) -> None:
     """Train quietly, and let the directory appear when it is done. panel: the data, where they have been read."""
-    with Run(directory).whole() as part:
-        _train_quietly(config, panel, part)
+    with Run(directory).staged() as stage:
+        _train_quietly(config, panel, stage)
 
 
 def _train_there(config: Config, panel: Panel, name: str) -> bytes:
@@ -176,8 +176,8 @@ def _train_there(config: Config, panel: Panel, name: str) -> bytes:
 
 
 def _unpack(packed: bytes, directory: Path) -> None:
-    with Run(directory).whole() as part, tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        archive.extractall(part, filter="data")
+    with Run(directory).staged() as stage, tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(stage, filter="data")
 
 
 def _train_quietly(config: Config, panel: Panel | None, directory: Path) -> None:
@@ -196,7 +196,7 @@ def _train_quietly(config: Config, panel: Panel | None, directory: Path) -> None
 class _Leaderboard:
     """What became of every cell of an experiment."""
 
-    def __init__(self, folder: Run, cells: list[Cell]):
+    def __init__(self, folder: RunGroup, cells: list[Cell]):
         self.folder, self.cells = folder, cells
         self.failed: dict[str, str] = {}  # why
         self._scores: dict[str, dict] = {}  # of the runs that are there
@@ -230,15 +230,16 @@ def _scores(run: Run) -> dict:
     """The row of a run that is finished; one that leaks is not ranked."""
     if not run.leakage.exists():
         return {"state": "failed", "why": f"it could not be checked for leaks: see {run.log}"}
-    if not run.read_json(run.leakage)["passed"]:
+    if not run.read(run.leakage, Certificate).passed:
         return {"state": "failed", "why": f"a leak was found: see {run.leakage}"}
-    metrics = run.read_json(run.metrics)
-    scores = {f"{part}_{name}": metrics[part][MODEL]["total"][name] for part in PARTS for name in METRICS}
-    return scores | {
+    metrics = run.read(run.metrics, TrainingMetrics)
+    totals = {"validation": metrics.validation.forecast.total, "test": metrics.test.forecast.total}
+    errors = {f"{part}_{name}": getattr(totals[part], name) for part in PARTS for name in METRICS}
+    return errors | {
         "state": "finished",
-        "skill_seasonal_naive": metrics["skill"]["seasonal_naive"],
-        "parameters": metrics["parameters"],
-        "kept_epoch": max(metrics["kept_epochs"].values()),
+        "skill_seasonal_naive": metrics.skill["seasonal_naive"],
+        "parameters": metrics.parameters,
+        "kept_epoch": max(metrics.kept_epochs.values()),
     }
 
 
@@ -306,7 +307,7 @@ def _write_results(board: _Leaderboard, name: str) -> None:
     write_best(folder, f"experiment {name}: {error}", cell.config)
 
 
-def write_best(folder: Run, found: str, config: Config) -> None:
+def write_best(folder: RunGroup, found: str, config: Config) -> None:
     """Write the config that did best as a file that is ready to train."""
     folder.write_text(folder.best, f"# The best of the {found}.\n# forecast train {folder.best}\n\n{config.to_short_yaml()}")
 

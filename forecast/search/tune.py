@@ -21,10 +21,10 @@ from forecast.commands.train import check_apart, check_fixed_pace, check_trainab
 from forecast.config import Config, differing_sections, load_config, parse_wait
 from forecast.data import Panel
 from forecast.errors import ForecastError, RunError, check_installed, first_few
-from forecast.evaluation import MODEL, Fitted, calibrated, format_number, scoreboard
+from forecast.evaluation import Fitted, Metrics, Scores, TrainingMetrics, calibrated, format_number, scoreboard
 from forecast.forecasters.preparation import Prepared, prepare_panel, read_checked
 from forecast.reports import study_figures, write_study_page
-from forecast.runs import Run
+from forecast.runs import Run, RunGroup, read_history
 from forecast.search.experiment import train_whole, write_best
 from forecast.search.space import Search
 from forecast.search.study import (
@@ -77,7 +77,7 @@ def tune(
     workers: Workers | None = None,
     storage: str | Path | None = None,
     on_finished: Callable[[Finished], None] | None = None,
-) -> Run:
+) -> RunGroup:
     """Search as `tuning` in the config says, then train the best; the run directory holds the study, `best.yaml` and `runs/best`.
 
     run_dir: where to write, `runs/NAME-tune` unless given; a study that is there goes on. force: begin anew. overrides: keys of
@@ -104,7 +104,7 @@ def tune(
     place = None if storage is None else str(storage) if "://" in str(storage) else os.path.abspath(storage)
     if place:
         open_storage(place)  # before anything is written
-    folder = Run.resume("search", directory, force)
+    folder = RunGroup.open_or_create("search", directory, force)
     with folder.recording():
         _check_held(folder, config)
         if place is None:
@@ -121,7 +121,7 @@ def tune(
     return folder
 
 
-def _check_held(folder: Run, config: Config) -> None:
+def _check_held(folder: RunGroup, config: Config) -> None:
     """What the directory holds is of the same search.
 
     Raises:
@@ -284,10 +284,10 @@ def _validation_error(prepared: Prepared, on_progress: Callable[[Progress], None
     return _error(board.scores())
 
 
-def _error(scores: dict) -> float:
-    """MASE, or MAE where that is undefined."""
-    total = scores[MODEL]["total"]
-    return total["mae"] if total["mase"] is None else total["mase"]
+def _error(scores: Scores) -> float:
+    """Return MASE, or MAE where that is undefined."""
+    total = scores.forecast.total
+    return total.mae if total.mase is None else total.mase
 
 
 def _backtested(config: Config, panel: Panel | None) -> _Scored:
@@ -300,11 +300,11 @@ def _backtested(config: Config, panel: Panel | None) -> _Scored:
     before = config.splits.model_copy(update={"end": until, "test": rows, "validation": rows})
     with tempfile.TemporaryDirectory() as scratch:
         run = backtest(config.model_copy(update={"splits": before, "tracking": []}), Path(scratch) / "run")
-        history = pd.read_csv(run.history)
-        return _Scored(_error(run.read_json(run.metrics)["test"]), int((history.epoch > 0).sum()))
+        history = read_history(run)
+        return _Scored(_error(run.read(run.metrics, Metrics).test), int((history.epoch > 0).sum()))
 
 
-def _write_results(search: Search, study: optuna.Study, folder: Run) -> None:
+def _write_results(search: Search, study: optuna.Study, folder: RunGroup) -> None:
     """Write the trials and the best config, train it, and draw the study.
 
     Raises:
@@ -328,7 +328,7 @@ def _write_results(search: Search, study: optuna.Study, folder: Run) -> None:
     with folder.explaining("drawing the plots"):
         figures = study_figures(study)
         for name, figure in figures.items():
-            folder.write_figure(f"{name}.png", figure)
+            folder.write_figure(folder.plots / f"{name}.png", figure)
     with folder.explaining("writing the page"):
-        verdict = trained.read_json(trained.metrics)["verdict"]
+        verdict = trained.read(trained.metrics, TrainingMetrics).verdict
         write_study_page(folder, search.config.name, f"The best of {title}.", verdict, table, figures)

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from forecast.cli.app import app
 from forecast.cli.progress import reading
+from forecast.runs.run import Run
 from forecast.storage import report_read
 from tests.hostile_runs import OLD_RUNS
 
@@ -104,6 +105,24 @@ def test_debug_shows_the_traceback(project):
     from forecast.errors import ConfigError
 
     assert isinstance(call("train", project(model={"cell": "x"}), "--debug").exception, ConfigError)
+
+
+def test_a_bug_is_reported_as_one_and_names_the_log(project, monkeypatch, tmp_path):
+    def fail(*arguments: object) -> None:
+        raise TypeError("no list")
+
+    monkeypatch.setattr("forecast.commands.diagnose.find_problems", fail)
+    run = OLD_RUNS / "version-3-scored"
+    done = call("diagnose", run)
+    assert done.exit_code == 1
+    assert done.stderr == (
+        "error: this is a bug in forecast (TypeError: no list).\n  --debug shows the traceback, please report it.\n"
+    )
+    assert isinstance(call("diagnose", run, "--debug").exception, TypeError)
+    monkeypatch.setattr("forecast.commands.train.fit_ridges", fail)
+    done = call("train", project(), "--run-dir", tmp_path / "run")
+    assert done.stderr.splitlines()[-2] == f"  The log of the run is {Run(tmp_path / 'run').log}."
+    assert "in fail" in Run(tmp_path / "run").log.read_text()
 
 
 @pytest.mark.parametrize("arguments", [["train"], ["trian"], ["train", "a.yaml", "--epochs", "3"]], ids=" ".join)

@@ -59,9 +59,9 @@ def test_any_metric_ranks(sales, worse):
 def test_where_mase_is_undefined_the_runs_are_compared_by_mae(sales, worse, tmp_path):
     copies = [shutil.copytree(folder, tmp_path / str(number)) for number, folder in enumerate([sales / "run", worse.directory])]
     for copy in map(Run, copies):
-        losses = pd.read_csv(copy.losses)
+        losses = pd.read_csv(copy.cutoffs)
         losses.loc[:, losses.columns.str.startswith("mase")] = float("nan")
-        losses.to_csv(copy.losses, index=False)
+        losses.to_csv(copy.cutoffs, index=False)
     table = compare(copies)
     assert table.worse_by[1] == pytest.approx(table.mae[1] / table.mae[0] - 1)
 
@@ -87,9 +87,9 @@ def test_other_data_is_refused(sales, tmp_path):
 
 
 DAMAGES = {
-    "no losses": lambda run: run.losses.unlink(),
-    "fewer losses": lambda run: run.losses.write_text("\n".join(run.losses.read_text().splitlines()[:5])),
-    "losses of garbage": lambda run: run.losses.write_bytes(b"\xff\x00"),
+    "no losses": lambda run: run.cutoffs.unlink(),
+    "fewer losses": lambda run: run.cutoffs.write_text("\n".join(run.cutoffs.read_text().splitlines()[:5])),
+    "losses of garbage": lambda run: run.cutoffs.write_bytes(b"\xff\x00"),
     "no scores": lambda run: run.metrics.write_text("{}"),
 }
 

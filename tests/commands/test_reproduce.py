@@ -15,7 +15,7 @@ from forecast.cli.app import app
 from forecast.commands.reproduce import reproduce, verdict_of
 from forecast.commands.train import train
 from forecast.errors import DataError, RunError
-from forecast.runs.fingerprints import apart, fingerprint
+from forecast.runs.fingerprints import compare_documents, fingerprint_arrays
 from forecast.runs.run import Run
 from tests.conftest import seasonal_rows
 
@@ -137,17 +137,17 @@ def test_what_cannot_be_reproduced(folder, run, tmp_path):
 
 
 def test_how_far_documents_are_apart():
-    assert apart({"a": [1.0, 2.0]}, {"a": [1.0, 2.0]}) == (0.0, "a/0")
-    assert apart({"a": [1.0, 2.0], "b": None}, {"a": [1.0, 2.5], "b": None}) == (0.2, "a/1")
-    assert apart({"a": 1}, {"b": 1}) == (float("inf"), "a")
-    assert apart({"a": "x"}, {"a": "y"}) == (float("inf"), "a")
-    assert apart({"a": float("nan")}, {"a": float("nan")}) == (0.0, "a")
+    assert compare_documents({"a": [1.0, 2.0]}, {"a": [1.0, 2.0]}) == (0.0, "a/0")
+    assert compare_documents({"a": [1.0, 2.0], "b": None}, {"a": [1.0, 2.5], "b": None}) == (0.2, "a/1")
+    assert compare_documents({"a": 1}, {"b": 1}) == (float("inf"), "a")
+    assert compare_documents({"a": "x"}, {"a": "y"}) == (float("inf"), "a")
+    assert compare_documents({"a": float("nan")}, {"a": float("nan")}) == (0.0, "a")
 
 
 def test_a_fingerprint_sees_one_bit():
     one = np.arange(6.0).reshape(2, 3)
     other = one.copy()
     other[1, 2] = np.nextafter(other[1, 2], 9)
-    assert fingerprint({"w": one}) == fingerprint({"w": one.copy()})
-    assert fingerprint({"w": one})["sha256"] != fingerprint({"w": other})["sha256"]
-    assert fingerprint({"w": one})["sha256"] != fingerprint({"w": one.reshape(3, 2)})["sha256"]
+    assert fingerprint_arrays({"w": one}) == fingerprint_arrays({"w": one.copy()})
+    assert fingerprint_arrays({"w": one}).sha256 != fingerprint_arrays({"w": other}).sha256
+    assert fingerprint_arrays({"w": one}).sha256 != fingerprint_arrays({"w": one.reshape(3, 2)}).sha256

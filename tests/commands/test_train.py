@@ -23,7 +23,7 @@ from forecast.evaluation.scoreboard import BASELINES, MODEL
 from forecast.forecasters.network.fitting import Batches, learning_rate_at
 from forecast.forecasters.network.numpy_runtime import forward
 from forecast.forecasters.preparation import BATCH_SIZES, batch_sizes, prepare
-from forecast.runs.loaded import read_trained, recent_rows
+from forecast.runs.loaded import read_metrics, read_trained, recent_rows
 from forecast.runs.run import Run
 from forecast.storage import sha256_of
 from forecast.windows.windows import Windows
@@ -147,7 +147,7 @@ STEPS = {  # that come after the result is complete, and what they are called
     "_explain": "measuring the importance of the inputs",
     "write_plots": "drawing the plots",
     "report": "writing report.html",
-    "Run.forget_checkpoint": "removing the checkpoint",
+    "remove_checkpoint": "removing the checkpoint",
 }
 
 
@@ -179,7 +179,7 @@ def test_a_perfect_fit_is_explained(project, tmp_path, monkeypatch):
     assert run.report.exists()
     assert "unstable training" not in [finding.name for finding in diagnose(run)]
     monkeypatch.setattr("forecast.cli.output.diagnose", divide_by_zero)
-    assert list(trained(run, run.read_json(run.metrics)))[-1].startswith("Next: forecast predict"), "whatever fails"
+    assert list(trained(run, read_metrics(run)))[-1].startswith("Next: forecast predict"), "whatever fails"
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from forecast.config.schema import DataConfig
-from forecast.data.contract import Contract, compare_with_contract, make_contract
+from forecast.data.contract import ColumnFacts, Contract, compare_with_contract, make_contract
 from forecast.data.panel import check_target_not_constant, read_panel
 from forecast.data.readers import read_parquet
 from forecast.errors import DataError
@@ -271,7 +271,7 @@ def test_constant_target(tmp_path):
 
 def test_contract(tmp_path):
     panel = read(tmp_path, days([1, "", 6]), missing_values="forward")
-    told = make_contract(panel)
+    told = make_contract(panel).to_json()
     assert told["sha256"] == hashlib.sha256((tmp_path / "a.csv").read_bytes()).hexdigest()
     assert (told["rows"], told["freq"], told["last_timestamp"], told["timezone"]) == (3, "D", "2020-01-03 00:00:00", None)
     assert told["columns"]["y"] == pytest.approx({"min": 1, "max": 6, "mean": 8 / 3, "median_size": 1, "filled": 1 / 3}, abs=1e-9)
@@ -279,7 +279,9 @@ def test_contract(tmp_path):
     assert told["repairs"] == [{"what": "missing values", "policy": "forward", "cells": 1, "longest": 1, "ranges": [filled]}]
 
 
-FACTS = {"columns": {"y": {"min": 10.0, "max": 30.0, "median_size": 20.0}}, "freq": "D"}
+COLUMN = ColumnFacts(min=10.0, max=30.0, mean=20.0, median_size=20.0, filled=0.0)
+FACTS = {"path": "a.csv", "sha256": "", "rows": 10, "series": 1, "freq": "D", "first_timestamp": "2020-01-01 00:00:00"}
+FACTS |= {"columns": {"y": COLUMN}, "repairs": []}
 KNOWN = Contract(**FACTS, last_timestamp="2020-01-10 00:00:00", timezone=None)
 
 

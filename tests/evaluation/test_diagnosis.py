@@ -16,7 +16,7 @@ from forecast.commands.train import train
 from forecast.config.schema import Config
 from forecast.errors import RunError
 from forecast.evaluation.diagnosis import Evidence, _of_a_curve, _of_the_bias, _of_the_forecast, _of_the_intervals, remark
-from forecast.evaluation.scoreboard import BASELINES, MODEL
+from forecast.evaluation.scores import BASELINES, MODEL, Errors, LevelStepScores, StepErrors, TrainingMetrics
 from forecast.runs.run import Run
 
 PLAIN = {"normalization": "none", "linear_skip": False, "units": [16]}
@@ -125,12 +125,17 @@ def config(**sections: dict) -> Config:
     return Config.model_validate(CONFIG | sections)
 
 
-def scored(compared: dict | None = None, **test: object) -> dict:
-    """Metrics of a network that is twice as good as every baseline, but for what is told."""
+def scored(compared: dict | None = None, kept_epoch: int = 1, **test: object) -> TrainingMetrics:
+    """Return the metrics of a network that is twice as good as every baseline, apart from the arguments."""
     skills = {name: {"skill": 0.5} for name in BASELINES} | (compared or {})
-    scores = {name: {"total": {"mase": 1.0, "mae_scaled": 1.0 if name == MODEL else 2.0}} for name in (MODEL, *BASELINES)}
-    whole = scores | {"windows": 100} | test
-    return {"compared": skills, "validation": scores, "test": whole}
+    errors, steps = dict.fromkeys(Errors.model_fields, 1.0), {name: [1.0] for name in StepErrors.model_fields}
+    scores: dict = {"windows": 100}
+    for name in (MODEL, *BASELINES):
+        total = errors | {"mae_scaled": 1.0 if name == MODEL else 2.0}
+        scores[name] = {"total": total, "per_step": steps, "per_target": {"y": errors}}
+    document = {"verdict": "", "advice": "", "skill": {}, "compared": skills, "persistence": 1.0, "season_length": 1}
+    document |= {"kept_epochs": {1: kept_epoch}, "parameters": 1, "validation": scores, "test": scores | test}
+    return TrainingMetrics.model_validate_json(json.dumps(document))
 
 
 COMPARED = {
@@ -204,12 +209,16 @@ INTERVALS = {  # level, share within, share below, windows of a horizon of 2 ste
 
 @pytest.mark.parametrize(("level", "coverage", "below", "windows", "names"), INTERVALS.values(), ids=INTERVALS)
 def test_intervals_are_told_where_chance_does_not_make_them(level, coverage, below, windows, names):
-    found = {"coverage": coverage, "coverage_low": None, "coverage_high": None} | ({} if below is None else {"below": below})
-    made = {method: {"levels": {level: found}} for method in ("conformal", "adaptive")}
-    metrics = scored(windows=windows, intervals=made)
-    assert [finding.name for finding in _of_the_intervals(config(), metrics)] == names
-    found |= {"coverage_low": 0.0, "coverage_high": 1.0}
-    assert not {"intervals too narrow", "intervals too wide"} & {one.name for one in _of_the_intervals(config(), metrics)}
+    measured = {"coverage": coverage, "width": 1.0, "winkler": 1.0} | ({} if below is None else {"below": below})
+    measured["per_step"] = {name: [1.0] for name in LevelStepScores.model_fields}
+
+    def problems(low: float | None, high: float | None) -> list[str]:
+        levels = {level: measured | {"coverage_low": low, "coverage_high": high}}
+        intervals = {method: {"levels": levels, "pinball": {}, "crps": 1.0} for method in ("conformal", "adaptive")}
+        return [problem.name for problem in _of_the_intervals(config(), scored(windows=windows, intervals=intervals))]
+
+    assert problems(None, None) == names
+    assert not {"intervals too narrow", "intervals too wide"} & set(problems(0.0, 1.0))
 
 
 NOISE = np.random.default_rng(8).normal(0, 1, 40)
@@ -247,7 +256,7 @@ def test_curves(errors, name):
 )
 def test_a_network_that_is_the_linear_baseline_is_said_to_be(kept, losses, skip, sentence):
     history = pd.DataFrame({"seed": 1, "epoch": range(41), "val_loss": losses})
-    metrics = {"kept_epochs": {"1": kept}}
+    metrics = scored(kept_epoch=kept)
     evidence = Evidence(config(model={"linear_skip": skip}), metrics, history, train_windows=1, gradients=None, continued=False)
     assert remark(evidence).startswith(sentence)
     assert bool(remark(evidence)) == bool(sentence)

@@ -27,28 +27,28 @@ def repeats_the_last(inputs: dict[str, np.ndarray]) -> np.ndarray:
 
 def test_only_what_is_looked_at_counts(prepared):
     found = measure_importance(prepared, repeats_the_last)
-    assert found["windows"] == len(prepared.windows["validation"])
-    assert found["columns"]["sales"] > 0.1
-    assert found["columns"]["visits"] == found["columns"]["price"] == 0
-    rises = [region["rise"] for region in found["regions"]]
+    assert found.windows == len(prepared.windows["validation"])
+    assert found.columns["sales"] > 0.1
+    assert found.columns["visits"] == found.columns["price"] == 0
+    rises = [region.rise for region in found.regions]
     assert rises[:-1] == [0] * 11
     assert rises[-1] != 0
-    assert (found["regions"][0]["from"], found["regions"][-1]["to"]) == (12, 1)
+    assert (found.regions[0].begin, found.regions[-1].end) == (12, 1)
     first = measure_importance(prepared, lambda inputs: np.repeat(inputs["past"][:, :1, :1], 3, axis=1))
-    assert [region["rise"] != 0 for region in first["regions"]] == [True] + [False] * 11
+    assert [region.rise != 0 for region in first.regions] == [True] + [False] * 11
 
 
 def test_what_is_known_ahead_is_looked_at_there(prepared):
     found = measure_importance(prepared, lambda inputs: repeats_the_last(inputs) + inputs["known"])
-    assert found["columns"]["price"] != 0
-    assert found["columns"]["visits"] == 0
-    assert [region["rise"] for region in found["regions"]][:-1] == [0] * 11, "what is known ahead is not hidden"
+    assert found.columns["price"] != 0
+    assert found.columns["visits"] == 0
+    assert [region.rise for region in found.regions][:-1] == [0] * 11, "what is known ahead is not hidden"
 
 
 def test_large_networks_are_tried_on_fewer_windows_or_not_at_all(prepared, monkeypatch):
     per_window = (1 + 3 * 3 + 13) * prepared.network.parameters * 12
     monkeypatch.setattr("forecast.evaluation.importance.BUDGET", 10 * per_window)
-    assert measure_importance(prepared, repeats_the_last)["windows"] == 10
+    assert measure_importance(prepared, repeats_the_last).windows == 10
     monkeypatch.setattr("forecast.evaluation.importance.BUDGET", 7 * per_window)
     assert measure_importance(prepared, repeats_the_last) is None
 
@@ -67,4 +67,4 @@ def test_what_is_static_counts_too(project, kind):
     )
     name = "static" if kind == "static_covariates" else "categories"
     found = measure_importance(prepared, lambda inputs: repeats_the_last(inputs) + inputs[name][:, None] - inputs[name].mean())
-    assert found["columns"][static[0]] != 0
+    assert found.columns[static[0]] != 0

@@ -10,7 +10,7 @@ import pytest
 
 from forecast.config.load import load_config
 from forecast.evaluation import scoring
-from forecast.evaluation.scoreboard import BASELINES, MODEL, IntervalScores, advice, compare_all, verdict
+from forecast.evaluation.scoreboard import BASELINES, MODEL, IntervalPool, advice, compare_all, verdict
 from forecast.evaluation.significance import Comparison
 from forecast.forecasters.linear import fit_linear
 from forecast.forecasters.preparation import prepare
@@ -78,17 +78,17 @@ def test_interval_scores_of_pieces_are_those_of_the_whole():
     rng = np.random.default_rng(0)
     actual = rng.normal(size=(40, 3, 2))
     made = np.sort(rng.normal(size=(40, 3, 2, 4)), axis=-1)
-    whole, pieces = (IntervalScores([0.025, 0.1, 0.9, 0.975], [80, 95]) for _ in range(2))
+    whole, pieces = (IntervalPool([0.025, 0.1, 0.9, 0.975], [80, 95]) for _ in range(2))
     whole.add(actual, made)
     for chosen in (slice(0, 7), slice(7, 40)):
         pieces.add(actual[chosen], made[chosen])
     low, high = made[..., 1], made[..., 2]
-    found = pieces.scores()["levels"]["80"]
-    assert found["coverage"] == pytest.approx(np.mean((low <= actual) & (actual <= high)))
-    assert found["width"] == pytest.approx((high - low).mean())
-    assert found["below"] == pytest.approx(np.mean(actual < low))
-    assert found["per_step"]["width"] == pytest.approx((high - low).mean(axis=(0, 2)).tolist())
-    assert whole.scores()["crps"] == pytest.approx(pieces.scores()["crps"])
+    found = pieces.scores({}).levels["80"]
+    assert found.coverage == pytest.approx(np.mean((low <= actual) & (actual <= high)))
+    assert found.width == pytest.approx((high - low).mean())
+    assert found.below == pytest.approx(np.mean(actual < low))
+    assert found.per_step.width == pytest.approx((high - low).mean(axis=(0, 2)).tolist())
+    assert whole.scores({}).crps == pytest.approx(pieces.scores({}).crps)
 
 
 SIZES = [2.5e13, 0.02, 1e14, 1e-9, 1.0, 3e6]  # of the series of one panel: large ones before and after small ones
@@ -162,11 +162,11 @@ def test_baselines_and_metrics_of_series_of_any_size(project, monkeypatch, per):
     of_row = np.array([scales[name] for name in found.series_id])
     scale_of = dict(zip(prepared.panel.series_ids, prepared.scaler.scale[:, 0], strict=True))
     for forecaster in (MODEL, *BASELINES):
-        total = scores[forecaster]["total"]
+        total = scores.of(forecaster).total
         expected = simple_metrics(found.actual.to_numpy(), found[forecaster].to_numpy(), of_row)
-        assert {metric: total[metric] for metric in expected} == pytest.approx(expected, rel=1e-9), forecaster
+        assert {metric: getattr(total, metric) for metric in expected} == pytest.approx(expected, rel=1e-9), forecaster
         errors = (found[forecaster] - found.actual) / [scale_of[name] for name in found.series_id]
-        assert (total["mae_scaled"], total["mse_scaled"]) == pytest.approx((abs(errors).mean(), (errors**2).mean()), rel=1e-5)
+        assert (total.mae_scaled, total.mse_scaled) == pytest.approx((abs(errors).mean(), (errors**2).mean()), rel=1e-5)
         mean_errors = (found[forecaster] - found.actual).abs().groupby(found.series_id).mean()
         np.testing.assert_allclose(board.per_series()[f"mae_{forecaster}"], mean_errors, rtol=1e-12)
 

@@ -9,11 +9,12 @@ import pytest
 
 from forecast.commands.train import train
 from forecast.config.load import load_config
-from forecast.runs.environment import environment, slowed_by
+from forecast.runs.documents import Environment, GitState
+from forecast.runs.environment import find_slow_settings, inspect_environment
 
 pytestmark = pytest.mark.slow
 
-ON_TENSORFLOW = "; on tensorflow it knows lstm and gru"
+ON_TENSORFLOW = "; on tensorflow it computes lstm and gru"
 
 
 def git(*command: str) -> str:
@@ -24,25 +25,29 @@ def git(*command: str) -> str:
 def test_the_commit_of_the_folder_and_whether_it_was_changed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert environment()["git"] is None
+    assert inspect_environment().git is None
     git("init")
     (tmp_path / "config.yaml").write_text("seed: 1\n")
     git("add", ".")
     git("commit", "-m", "first")
-    assert environment()["git"] == {"commit": git("rev-parse", "HEAD"), "changed": False}
+    assert inspect_environment().git == GitState(commit=git("rev-parse", "HEAD"), changed=False)
     (tmp_path / "config.yaml").write_text("seed: 2\n")
-    assert environment()["git"]["changed"]
+    assert inspect_environment().git.changed
 
 
 def test_versions_machine_and_threads(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    told = environment()
-    assert json.loads(json.dumps(told)) == told
-    assert told["threads"]["OMP_NUM_THREADS"] == "1"
-    assert told["packages"]["keras"].startswith("3.")
-    assert told["backend"] in {"tensorflow", "jax"}
-    assert any(device.startswith("cpu") for device in told["devices"])
-    assert told["cpu"]
+    environment = inspect_environment()
+    assert Environment.model_validate_json(json.dumps(environment.to_json())) == environment
+    assert environment.threads["OMP_NUM_THREADS"] == "1"
+    assert environment.packages["keras"].startswith("3.")
+    assert environment.backend in {"tensorflow", "jax"}
+    assert any(device.startswith("cpu") for device in environment.devices)
+    assert environment.cpu
+
+
+def environment_with(backend: str, devices: list[str]) -> Environment:
+    return inspect_environment().model_copy(update={"backend": backend, "devices": devices})
 
 
 @pytest.mark.parametrize(
@@ -50,7 +55,7 @@ def test_versions_machine_and_threads(monkeypatch):
     [
         ({}, "tensorflow", ["gpu:0"], None),
         ({"cell": "gru"}, "tensorflow", ["cpu:0", "gpu:0"], None),
-        ({"cell": "gru"}, "jax", ["cuda:0"], "model.cell: gru; on jax it knows lstm"),
+        ({"cell": "gru"}, "jax", ["cuda:0"], "model.cell: gru; on jax it computes lstm"),
         ({"recurrent_dropout": 0.2}, "tensorflow", ["gpu:0"], f"model.recurrent_dropout: 0.2{ON_TENSORFLOW}"),
         ({"recurrent_dropout": 0.2}, "tensorflow", ["cpu:0"], None),
         ({"cell": "simple_rnn"}, "tensorflow", ["gpu:0"], f"model.cell: simple_rnn{ON_TENSORFLOW}"),
@@ -60,7 +65,7 @@ def test_what_keeps_layers_from_cudnn(keys, backend, devices, told, project):
     config = load_config(project(model=keys))
     cannot = "the GPU is not used as it could be: cuDNN cannot compute recurrent layers with"
     told = [f"{cannot} {told}, without recurrent_dropout."] if told else []
-    assert slowed_by(config, {"backend": backend, "devices": devices}) == told
+    assert find_slow_settings(config, environment_with(backend, devices)) == told
 
 
 @pytest.mark.parametrize(
@@ -79,13 +84,12 @@ def test_a_cpu_that_does_not_know_bfloat16_is_told(info, devices, mixed, told, p
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{info}\n")
     monkeypatch.setattr("forecast.runs.environment.CPUINFO", tmp_path / "cpuinfo")
     config = load_config(project(training={"mixed_precision": mixed}))
-    sentences = slowed_by(config, {"backend": "tensorflow", "devices": devices})
+    sentences = find_slow_settings(config, environment_with("tensorflow", devices))
     assert [sentence.endswith("set training.mixed_precision: false.") for sentence in sentences] == [True] * told
 
 
 def test_training_says_that_cudnn_is_not_used(project, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(
-        "forecast.commands.train.environment", lambda: {**environment(), "devices": ["gpu:0"], "backend": "tensorflow"}
-    )
+    environment = environment_with("tensorflow", ["gpu:0"])
+    monkeypatch.setattr("forecast.commands.train.inspect_environment", lambda: environment)
     train(load_config(project(), {"training.epochs": 1, "model.recurrent_dropout": 0.1}), tmp_path / "run")
     assert "the GPU is not used as it could be: cuDNN cannot compute recurrent layers with model.recurrent_dropout" in caplog.text

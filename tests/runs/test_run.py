@@ -6,13 +6,20 @@ import datetime
 import itertools
 import json
 import os
+import shutil
 import socket
 import time
 
 import pytest
 
+from forecast.commands.compare import compare
+from forecast.commands.diagnose import diagnose
 from forecast.errors import ResourceError, RunError
+from forecast.reports.report import report
+from forecast.runs.history import append_history
+from forecast.runs.loaded import read_metrics
 from forecast.runs.run import Run
+from tests.hostile_runs import OLD_RUNS
 
 
 def test_the_next_free_number(tmp_path, monkeypatch):
@@ -125,8 +132,8 @@ def test_a_run_on_another_machine_is_told_by_its_heartbeat(tmp_path, ago, told):
 
 
 def test_a_running_training_shows_that_it_lives(tmp_path, monkeypatch):
-    monkeypatch.setattr("forecast.runs.run.HEARTBEAT", 0.01)
-    monkeypatch.setattr("forecast.runs.run._now", map(str, itertools.count()).__next__)
+    monkeypatch.setattr("forecast.runs.status.HEARTBEAT", 0.01)
+    monkeypatch.setattr("forecast.runs.status._now", map(str, itertools.count()).__next__)
     run = Run.create("run", tmp_path / "run")
     with run.recording():
         before = run.read_json(run.status)
@@ -165,11 +172,11 @@ def test_only_one_process_records_in_a_run(tmp_path):
 
 def test_history_is_whole_at_any_moment(tmp_path, monkeypatch):
     run = Run.create("run", tmp_path / "run")
-    run.append_history({"epoch": 0, "loss": 1.5})
+    append_history(run, {"epoch": 0, "loss": 1.5})
     before = run.history.read_text()
     monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(RunError, match=r"history.csv: cannot be written \(No space left on device\)"):
-        run.append_history({"epoch": 1, "loss": 0.5})
+        append_history(run, {"epoch": 1, "loss": 0.5})
     assert run.history.read_text() == before == "epoch,loss\n0,1.5\n"
     assert [path.name for path in run.directory.iterdir()] == ["history.csv"]
 
@@ -179,14 +186,14 @@ def test_what_is_not_whole_stays_beside(tmp_path):
     run = Run(tmp_path / "run")
 
     def interrupted() -> None:
-        with run.whole() as part:
+        with run.staged() as part:
             part.mkdir()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert not any(run.directory.iterdir())
-    with run.whole() as part:
+    with run.staged() as part:
         assert not part.exists(), "what is left of the last try is gone"
         part.mkdir()
         (part / "done").touch()
@@ -220,13 +227,62 @@ def test_a_full_disk_is_told_whatever_the_step(tmp_path):
         raise ResourceError("no space left.")
 
 
-@pytest.mark.parametrize("error", [KeyError("verdict"), ZeroDivisionError("division by zero"), TypeError("no list")], ids=repr)
-def test_a_bug_is_not_said_to_be_damage(tmp_path, caplog, error):
-    with (
-        pytest.raises(RunError, match=r"diagnosed or reported \(.*\n.*If not, this is a bug in forecast"),
-        Run(tmp_path).telling_damage(),
-    ):
-        raise error
-    with Run(tmp_path).explaining("reporting"), Run(tmp_path).telling_damage():
-        raise error
-    assert "This is a bug in forecast." in caplog.text, "the run has just been written"
+@pytest.mark.parametrize("name", ["run", ".part-run"])
+def test_a_bug_while_recording_is_logged_with_its_traceback(tmp_path, name):
+    run = Run.create("run", tmp_path / name)
+
+    def record() -> None:
+        with run.recording():
+            raise KeyError("verdict")
+
+    with pytest.raises(KeyError, match="verdict") as raised:
+        record()
+    assert raised.value.__notes__ == [f"The log of the run is {tmp_path / 'run' / 'log.txt'}."]
+    assert "Traceback" in run.log.read_text()
+    assert run.read_status().state == "failed"
+
+
+DAMAGES = {
+    "no field": ("metrics", lambda data: data["test"]["naive"].pop("total"), "`test.naive.total`: Field required"),
+    "text for a number": (
+        "metrics", lambda data: data["test"]["forecast"]["total"].update(mae="low"),
+        "`test.forecast.total.mae`: Input should be a valid number",
+    ),
+    "no baseline": ("metrics", lambda data: data["compared"].pop("mean"), "`compared`: .*there is no mean"),
+    "an empty object": ("metrics", lambda data: data.clear(), "`verdict`: Field required"),
+    "no gradients": ("gradients", lambda data: data.pop("simple_rnn"), "`simple_rnn`: Field required"),
+    "no checks": ("leakage", lambda data: data.pop("checks"), "`checks`: Field required"),
+    "a repair of nothing": ("contract", lambda data: data.update(repairs=[{"what": "sorted"}]), "`repairs.0`: Value error"),
+    "a list": ("metrics", lambda text: "[]", "Input should be an object"),
+    "half a file": ("metrics", lambda text: text[:1000], "Invalid JSON"),
+    "no column": ("history", lambda text: "seed,epoch\n1,0\n", "there is no column `loss`, `val_loss`"),
+    "text for a loss": ("history", lambda text: text.replace("0.03", "low"), "could not convert string to float"),
+    "another seed": ("history", lambda text: text.replace("\n1,", "\n7,"), "holds a seed of which"),
+    "no time": ("predictions", lambda text: text.replace("2016", "when"), "cannot be read"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "damage", "message"), DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_file_is_refused_with_its_name_and_field(tmp_path, name, damage, message):
+    shutil.copytree(OLD_RUNS / "version-3-scored", tmp_path / "run")
+    run = Run(tmp_path / "run")
+    path = getattr(run, name)
+    if "`" in message and path.suffix == ".json":
+        damage(data := json.loads(path.read_text()))
+        path.write_text(json.dumps(data))
+    else:
+        path.write_text(damage(path.read_text()))
+    run.seal()
+    with pytest.raises(RunError, match=message) as refusal:
+        report(run.directory)
+    assert refusal.value.location == str(path)
+    assert "The run is damaged" in refusal.value.remedy
+
+
+def test_a_run_of_the_earlier_layout_is_read(tmp_path):
+    shutil.copytree(OLD_RUNS / "version-3-scored", tmp_path / "run")
+    run = Run.open(tmp_path / "run")
+    assert diagnose(run) == []
+    assert "Beats naive by 74%" in report(run).read_text()
+    assert compare([run]).mae[0] == read_metrics(run).test.forecast.total.mae
+    assert read_metrics(run).to_json() == json.loads(run.metrics.read_text())

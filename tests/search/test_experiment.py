@@ -287,7 +287,7 @@ def test_a_run_that_leaks_is_not_ranked(finished, tmp_path):
     folder, run, _ = finished
     shutil.copytree(run.directory, tmp_path / "out")
     best = pd.read_csv(run.leaderboard).run[0]
-    (tmp_path / "out" / "runs" / best / "leakage.json").write_text('{"passed": false}')
+    (tmp_path / "out" / "runs" / best / "leakage.json").write_text('{"passed": false, "checks": []}')
     experiment(folder / "cells.yaml", tmp_path / "out")
     last = pd.read_csv(tmp_path / "out" / "leaderboard.csv").iloc[-1]
     assert (last.run, last.state) == (best, "failed")

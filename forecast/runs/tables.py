@@ -1,0 +1,85 @@
+"""The tables of a finished run, read with the columns and types that they must have, and timestamps in local time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from forecast.data import Contract
+from forecast.errors import DAMAGED, RunError
+from forecast.evaluation import BASELINES, MODEL, column_of, quantiles_of
+from forecast.runs.run import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORECASTERS = (MODEL, *BASELINES)
+STEP_COLUMNS: dict[str, type] = {"series_id": str, "timestamp": str, "step": int, "target": str, MODEL: float}
+ERROR_COLUMNS: dict[str, type] = {"windows": int, **{f"mae_{name}": float for name in FORECASTERS}}
+Mask = Callable[["pd.DataFrame"], "pd.Series[bool]"]
+
+
+def read_predictions(run: Run, select: Mask) -> pd.DataFrame:
+    """Read the selected rows of predictions.csv: forecasts of the windows of the test set, with the actual values.
+
+    Raises:
+        RunError: the run is damaged. So do all functions of this module.
+    """
+    columns = {**STEP_COLUMNS, "cutoff": str, "actual": float, **dict.fromkeys(BASELINES, float)}
+    table = run.read_table(run.predictions, columns, _quantile_columns(run), select)
+    return _localize(run, run.predictions, table, ["cutoff", "timestamp"])
+
+
+def read_forecast(run: Run, select: Mask) -> pd.DataFrame:
+    """Read the selected rows of forecast.csv: the steps after the last row of the data."""
+    table = run.read_table(run.forecast, STEP_COLUMNS, _quantile_columns(run), select)
+    return _localize(run, run.forecast, table, ["timestamp"])
+
+
+def read_recent(run: Run, select: Mask) -> pd.DataFrame:
+    """Read the selected rows of recent.csv: the last rows of the data."""
+    targets = dict.fromkeys(run.read_config().data.target, float)
+    table = run.read_table(run.recent, {"series_id": str, "timestamp": str, **targets}, select=select)
+    return _localize(run, run.recent, table, ["timestamp"])
+
+
+def read_cutoffs(run: Run) -> pd.DataFrame:
+    """Read the mean errors of every forecaster after each cutoff of the test set."""
+    scaled = {f"mase_{name}": float for name in FORECASTERS}
+    table = run.read_table(run.cutoffs, {"cutoff": str, **ERROR_COLUMNS, **scaled})
+    return _localize(run, run.cutoffs, table, ["cutoff"])
+
+
+def read_per_series(run: Run) -> pd.DataFrame:
+    """Read the mean errors of every forecaster on the test set, a row per series."""
+    return run.read_table(run.per_series, {"series_id": str, **ERROR_COLUMNS})
+
+
+def read_folds(run: Run) -> pd.DataFrame:
+    """Read the mean errors of every forecaster in each fold of a backtest. Timestamps stay text."""
+    stamps: dict[str, type] = dict.fromkeys(("trained_until", "first_cutoff", "last_cutoff"), str)
+    return run.read_table(run.folds, {"fold": int, **stamps, **ERROR_COLUMNS})
+
+
+def of_series(series_ids: Collection[str]) -> Mask:
+    """Return the mask of the rows of some series."""
+    return lambda table: table.series_id.isin(series_ids)
+
+
+def _quantile_columns(run: Run) -> dict[str, type]:
+    return {column_of(quantile): float for quantile in quantiles_of(run.read_config())}
+
+
+def _localize(run: Run, path: Path, table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Return a table with timestamps in the time zone of the data, and without that zone."""
+    import pandas as pd
+
+    zone = run.read(run.contract, Contract).timezone
+    try:
+        for column in columns:
+            stamps = pd.to_datetime(table[column], format="ISO8601", utc=True)
+            table[column] = (stamps.dt.tz_convert(zone) if zone else stamps).dt.tz_localize(None)
+    except (ValueError, KeyError) as error:  # An unknown zone is a KeyError.
+        raise RunError(f"cannot be read ({error}).", DAMAGED, str(path)) from None
+    return table
