@@ -43,7 +43,7 @@ from forecast.evaluation import (
     scoreboard,
     summarize,
 )
-from forecast.forecasters.combination import median_of
+from forecast.forecasters.combination import combine_by_median
 from forecast.forecasters.linear import Linear, fit_linear
 from forecast.forecasters.network.architectures import describe_network
 from forecast.forecasters.network.description import Network
@@ -472,11 +472,11 @@ def _reader_difference(network: Network, members: list[Weights], inputs: dict[st
     Raises:
         InternalError: the readers differ by more than rounding.
     """
-    by_numpy = median_of([partial(forward, network, member) for member in members])(inputs)
+    by_numpy = combine_by_median([partial(forward, network, member) for member in members])(inputs)
     difference = relative_difference(by_numpy, by_keras)
     if difference <= READER_TOLERANCE:
         return difference
-    exact = median_of([partial(forward, network, _in_float64(member)) for member in members])(_in_float64(inputs))
+    exact = combine_by_median([partial(forward, network, _in_float64(member)) for member in members])(_in_float64(inputs))
     rounding = relative_difference(by_numpy, exact)
     if not difference <= ROUNDING_MARGIN * rounding:
         raise InternalError(f"NumPy and Keras forecasts differ by {difference:.1e} of the largest forecast.")

@@ -13,7 +13,7 @@ from forecast.evaluation.intervals import MAX_TRACKED_VALUES, Calibration, HeldO
 from forecast.evaluation.metrics import mae
 from forecast.evaluation.scoreboard import Scoreboard, forecast_all, predictions_table
 from forecast.evaluation.scores import MissingCost
-from forecast.forecasters.combination import median_of
+from forecast.forecasters.combination import combine_by_median
 from forecast.forecasters.linear import Linear
 from forecast.forecasters.preparation import Prepared
 from forecast.windows import Forward, Windows, gather, make_imputations
@@ -33,7 +33,7 @@ class Fitted:
     @property
     def forward(self) -> Forward:
         """The network's forecast: the median of its members'."""
-        return median_of(self.members)
+        return combine_by_median(self.members)
 
 
 def scoreboard(prepared: Prepared) -> Scoreboard:

@@ -1,4 +1,4 @@
-"""Forecasts of several networks become one."""
+"""Combine the forecasts of several networks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from forecast.windows import Forward
 
 
-def median_of(forwards: Sequence[Forward]) -> Forward:
-    """A function of a network's inputs whose forecast is the median of what several make of them, step by step."""
+def combine_by_median(forwards: Sequence[Forward]) -> Forward:
+    """Return a function from a network's inputs to the median, step by step, of what several networks forecast."""
     if len(forwards) == 1:
         return forwards[0]
     return lambda inputs: np.median([forward(inputs) for forward in forwards], axis=0)
