@@ -16,7 +16,7 @@ from forecast.config import MAX_CATEGORY_LENGTH, Config, DataConfig
 from forecast.data import Contract
 from forecast.errors import DAMAGED, DataError, InternalError, RunError, did_you_mean, first_few
 from forecast.evaluation import Evidence, Intervals, Metrics, TrainingMetrics, method_of, quantiles_of
-from forecast.forecasters.combination import median_of
+from forecast.forecasters.combination import combine_by_median
 from forecast.forecasters.network.architectures import describe_network
 from forecast.forecasters.network.description import KNOWN, Network
 from forecast.forecasters.network.numpy_runtime import forward as numpy_forward
@@ -76,12 +76,12 @@ class Trained:
             RunError: there is no such runtime, or Keras is not installed.
         """
         if runtime == "numpy":
-            return median_of([partial(numpy_forward, self.network, weights) for weights in self.members])
+            return combine_by_median([partial(numpy_forward, self.network, weights) for weights in self.members])
         if runtime != "keras":
             raise RunError(f"there is no runtime `{runtime}`.", did_you_mean(runtime, RUNTIMES))
         from forecast.forecasters.network.keras_builder import load_keras
 
-        return median_of([load_keras(self.network, weights).predict_on_batch for weights in self.members])
+        return combine_by_median([load_keras(self.network, weights).predict_on_batch for weights in self.members])
 
     def forecast(self, windows: Windows, forward: Forward) -> tuple[np.ndarray, np.ndarray | None]:
         """Return forecasts `(windows, horizon, targets)` of `continuing_windows`, in the units of the file, and their quantiles

@@ -62,10 +62,8 @@ class LinearSkip(Kind):
     targets: int
 
     def infer_shapes(self, past: Shape) -> Shapes:
-        return (self.horizon, self.targets), {
-            "kernel": (past[0], self.targets, self.horizon),
-            "bias": (self.horizon, self.targets),
-        }
+        steps, targets = past
+        return (self.horizon, targets), {"kernel": (steps, targets, self.horizon), "bias": (self.horizon, targets)}
 
     def build(self, builder: Builder, past: Tensor) -> Tensor:
         return _build_einsum(builder, "blt,lth->bht", (self.horizon, self.targets), past, kernel_initializer="zeros")
@@ -118,6 +116,9 @@ class Dropout(Kind):
     """Drop a fraction of the values while the network is trained."""
 
     rate: float
+
+    def infer_shapes(self, x: Shape) -> Shapes:
+        return x, {}
 
     def build(self, builder: Builder, x: Tensor) -> Tensor:
         return builder.keras.layers.Dropout(self.rate, seed=builder.seed(), name=builder.name)(x)

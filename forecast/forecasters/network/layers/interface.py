@@ -54,9 +54,9 @@ class Builder:
 class Kind(ABC):
     """A kind of layer."""
 
+    @abstractmethod
     def infer_shapes(self, *args: Any, **kwargs: Any) -> Shapes:
-        """Return the shapes of output and weights from the shape of each input; by default the first input's, and no weights."""
-        return args[0], {}
+        """Return the shapes of output and weights from the shape of each input."""
 
     @abstractmethod
     def build(self, builder: Builder, *args: Any, **kwargs: Any) -> Tensor:
@@ -74,12 +74,15 @@ class Operation(Kind):
     def apply(self, ops: ModuleType, *args: Any, **kwargs: Any) -> Any:
         """Return the output from each input, with the functions of `ops`: `numpy` or `keras.ops`."""
 
+    def infer_shapes(self, *inputs: Shape) -> Shapes:
+        """Return the shape that the operation gives no windows at all, and no weights."""
+        return self.compute({}, *(np.empty((0, *shape)) for shape in inputs)).shape[1:], {}
+
     def build(self, builder: Builder, *inputs: Tensor) -> Tensor:
         return self.apply(builder.keras.ops, *inputs)
 
     def compute(self, weights: Weights, *inputs: Array) -> Array:
-        output: Array = self.apply(np, *inputs)
-        return output
+        return self.apply(np, *inputs)
 
 
 def add(x: Tensor, y: Tensor) -> Tensor:

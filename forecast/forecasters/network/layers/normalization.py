@@ -17,9 +17,6 @@ class Centre(Operation):
 
     method: str
 
-    def infer_shapes(self, past: Shape) -> Shapes:
-        return (1, past[-1]), {}
-
     def apply(self, ops: ModuleType, past: Tensor) -> Tensor:
         return past[:, -1:] if self.method == "last" else ops.mean(past, axis=1, keepdims=True)
 
@@ -29,9 +26,6 @@ class Scale(Operation):
     """The standard deviation of each window's past."""
 
     epsilon: float
-
-    def infer_shapes(self, past: Shape) -> Shapes:
-        return (1, past[-1]), {}
 
     def apply(self, ops: ModuleType, past: Tensor) -> Tensor:
         return ops.sqrt(ops.var(past, axis=1, keepdims=True) + self.epsilon)
@@ -76,6 +70,9 @@ class AffineInverse(Kind):
     """(x - beta) / gamma, with the weights of the layer `of`; each target may have several values, side by side."""
 
     of: str
+
+    def infer_shapes(self, forecast: Shape) -> Shapes:
+        return forecast, {}
 
     def build(self, builder: Builder, forecast: Tensor) -> Tensor:
         if not builder.weights:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +11,8 @@ import numpy as np
 
 from forecast.forecasters.network.description import Array, Shape
 from forecast.forecasters.network.layers.interface import Builder, Kind, Shapes, Tensor, Weights
+
+Step = Callable[..., Sequence[Tensor]]  # Input, states and weights to the next states.
 
 
 class Cell(ABC):
@@ -41,46 +42,36 @@ class Cell(ABC):
         )
 
     @abstractmethod
-    def compute(self, *args: Any, **kwargs: Any) -> Iterator[Array]:
-        """Yield the state `(windows, units)` after each step of `x` `(windows, steps, channels)`.
-
-        state: what the cell remembers before the first step, side by side: `(windows, states * units)`.
+    def step(self, x: Array, *args: Any, **kwargs: Any) -> tuple[Array, ...]:
+        """Return the next states `(windows, units)`, of which the first is the output, from `x` `(windows, channels)`, the states
+        before this step, and the weights by name.
         """
 
 
 class LSTM(Cell):
     """Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000."""
 
-    gates, states, keras_layer = 4, 2, "LSTM"  # Gates i, f, g, o; states h, c.
+    gates, states, keras_layer = 4, 2, "LSTM"
 
-    def compute(self, x: Array, state: Array, kernel: Array, recurrent_kernel: Array, bias: Array) -> Iterator[Array]:
-        """Yield the state after each step."""
-        h, c = np.split(state, 2, axis=1)
-        for x_t in x.swapaxes(0, 1):
-            i, f, g, o = np.split(x_t @ kernel + h @ recurrent_kernel + bias, 4, axis=1)
-            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-            h = sigmoid(o) * np.tanh(c)
-            yield h
+    def step(self, x: Array, h: Array, c: Array, kernel: Array, recurrent_kernel: Array, bias: Array) -> tuple[Array, ...]:
+        i, f, g, o = np.split(x @ kernel + h @ recurrent_kernel + bias, 4, axis=1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        return sigmoid(o) * np.tanh(c), c
 
 
 class GRU(Cell):
     """Cho et al. 2014, with the reset gate after the matrix product and a bias for each product."""
 
-    gates, keras_layer = 3, "GRU"  # Gates z, r, h.
+    gates, keras_layer = 3, "GRU"
 
     def weights(self, channels: int, units: int) -> dict[str, Shape]:
-        """Return the shapes, with a bias for the input and one for the state."""
         return super().weights(channels, units) | {"bias": (2, self.gates * units)}
 
-    def compute(self, x: Array, state: Array, kernel: Array, recurrent_kernel: Array, bias: Array) -> Iterator[Array]:
-        """Yield the state after each step."""
-        h = state
-        for x_t in x.swapaxes(0, 1):
-            x_z, x_r, x_h = np.split(x_t @ kernel + bias[0], 3, axis=1)
-            h_z, h_r, h_h = np.split(h @ recurrent_kernel + bias[1], 3, axis=1)
-            z, r = sigmoid(x_z + h_z), sigmoid(x_r + h_r)
-            h = z * h + (1 - z) * np.tanh(x_h + r * h_h)
-            yield h
+    def step(self, x: Array, h: Array, kernel: Array, recurrent_kernel: Array, bias: Array) -> tuple[Array, ...]:
+        x_z, x_r, x_h = np.split(x @ kernel + bias[0], 3, axis=1)
+        h_z, h_r, h_h = np.split(h @ recurrent_kernel + bias[1], 3, axis=1)
+        z, r = sigmoid(x_z + h_z), sigmoid(x_r + h_r)
+        return (z * h + (1 - z) * np.tanh(x_h + r * h_h),)
 
 
 class SimpleRNN(Cell):
@@ -88,12 +79,8 @@ class SimpleRNN(Cell):
 
     gates, keras_layer = 1, "SimpleRNN"
 
-    def compute(self, x: Array, state: Array, kernel: Array, recurrent_kernel: Array, bias: Array) -> Iterator[Array]:
-        """Yield the state after each step."""
-        h = state
-        for x_t in x.swapaxes(0, 1):
-            h = np.tanh(x_t @ kernel + h @ recurrent_kernel + bias)
-            yield h
+    def step(self, x: Array, h: Array, kernel: Array, recurrent_kernel: Array, bias: Array) -> tuple[Array, ...]:
+        return (np.tanh(x @ kernel + h @ recurrent_kernel + bias),)
 
 
 class PeepholeLSTM(Cell):
@@ -102,27 +89,20 @@ class PeepholeLSTM(Cell):
     gates, states = 4, 2
 
     def weights(self, channels: int, units: int) -> dict[str, Shape]:
-        """Return the shapes, with a row of `peephole` for each of the gates i, f and o."""
         return super().weights(channels, units) | {"peephole": (3, units)}
 
     def build(self, builder: Builder, units: int, **options: Any) -> Any:
-        """Return the untrained Keras layer."""
         from forecast.forecasters.network.keras_layers import PeepholeLSTMCell
 
         cell = PeepholeLSTMCell(units, **_initializers(builder), regularizer=builder.l2(), dtype=builder.precision)
         return builder.keras.layers.RNN(cell, dtype=builder.precision, **options)
 
-    def compute(
-        self, x: Array, state: Array, kernel: Array, recurrent_kernel: Array, bias: Array, peephole: Array
-    ) -> Iterator[Array]:
-        """Yield the state after each step."""
-        h, c = np.split(state, 2, axis=1)
-        p_i, p_f, p_o = peephole
-        for x_t in x.swapaxes(0, 1):
-            i, f, g, o = np.split(x_t @ kernel + h @ recurrent_kernel + bias, 4, axis=1)
-            c = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * np.tanh(g)
-            h = sigmoid(o + p_o * c) * np.tanh(c)
-            yield h
+    def step(
+        self, x: Array, h: Array, c: Array, kernel: Array, recurrent_kernel: Array, bias: Array, peephole: Array
+    ) -> tuple[Array, ...]:
+        i, f, g, o = np.split(x @ kernel + h @ recurrent_kernel + bias, 4, axis=1)
+        c = sigmoid(f + peephole[1] * c) * c + sigmoid(i + peephole[0] * c) * np.tanh(g)
+        return sigmoid(o + peephole[2] * c) * np.tanh(c), c
 
 
 CELLS: dict[str, Cell] = {"lstm": LSTM(), "peephole_lstm": PeepholeLSTM(), "gru": GRU(), "simple_rnn": SimpleRNN()}
@@ -149,13 +129,12 @@ class Recurrent(Kind):
     def build(self, builder: Builder, x: Tensor, *first_state: Tensor) -> Tensor:
         """Build the cell's Keras layer; in a portable model, a cell that Keras lacks is built step by step."""
         keras, cell = builder.keras, CELLS[self.cell]
-        states = [_split_states(builder, state, self.units) for state in first_state]
+        states = [_split_states(keras.ops, state, self.units) for state in first_state]
         if builder.weights and not cell.keras_layer:
-            if not self.bidirectional:
-                return self._unroll(keras.ops, builder.weights, x, states[0] if states else None)
-            forward, backward = _split_directions(builder.weights)
-            halves = [self._unroll(keras.ops, forward, x), self._unroll(keras.ops, backward, x, backwards=True)]
-            return keras.ops.concatenate(halves, axis=-1)
+            from forecast.forecasters.network.keras_layers import peephole_step
+
+            zeros = keras.ops.zeros_like(keras.ops.repeat(x[:, 0, :1], self.units, axis=-1))
+            return self._unroll(keras.ops, peephole_step, builder.weights, x, states[0] if states else [zeros, zeros])
         if not self.bidirectional:
             layer = cell.build(builder, self.units, return_sequences=self.sequences, name=builder.name)
             return layer(x, initial_state=states[0]) if states else layer(x)
@@ -165,35 +144,29 @@ class Recurrent(Kind):
         options = {"backward_layer": backward, "name": builder.name, "dtype": builder.precision}
         return keras.layers.Bidirectional(forward, **options)(x)
 
-    def _unroll(
-        self, ops: Any, weights: Weights, x: Tensor, states: list[Tensor] | None = None, backwards: bool = False
-    ) -> Tensor:
-        from forecast.forecasters.network.keras_layers import peephole_step
+    def compute(self, weights: Weights, x: Array, *first_state: Array) -> Array:
+        cell = CELLS[self.cell]
+        state = first_state[0] if first_state else np.zeros((len(x), cell.states * self.units), x.dtype)
+        return self._unroll(np, cell.step, weights, x, _split_states(np, state, self.units))
 
-        zeros = ops.zeros_like(ops.repeat(x[:, 0, :1], self.units, axis=-1))
-        h, c = states or [zeros, zeros]
-        after = []
-        for step in range(x.shape[1])[:: -1 if backwards else 1]:
-            h, c = peephole_step(x[:, step], h, c, **weights)
-            after.append(h)
-        return ops.stack(after[:: -1 if backwards else 1], axis=1) if self.sequences else h
-
-    def compute(self, weights: Weights, x: Array, first_state: Array | None = None) -> Array:
-        """Run the cell over the steps; a bidirectional layer also runs one over the steps in reverse."""
-        if first_state is None:
-            first_state = np.zeros((len(x), CELLS[self.cell].states * self.units), x.dtype)
+    def _unroll(self, ops: Any, step: Step, weights: Weights, x: Tensor, states: Sequence[Tensor]) -> Tensor:
+        """Run the cell over the steps; a bidirectional layer also runs another cell over the steps in reverse."""
         if not self.bidirectional:
-            return self._run(weights, x, first_state)
-        forward, backward = _split_directions(weights)
-        in_reverse = self._run(backward, x[:, ::-1], first_state)
-        in_order = in_reverse[:, ::-1] if self.sequences else in_reverse
-        return np.concatenate([self._run(forward, x, first_state), in_order], axis=-1)
+            return self._run(ops, step, weights, x, states)
+        forward, backward = (
+            {name.removeprefix(prefix): values for name, values in weights.items() if name.startswith(prefix)}
+            for prefix in ("forward_", "backward_")
+        )
+        halves = [self._run(ops, step, forward, x, states), self._run(ops, step, backward, x, states, -1)]
+        return ops.concatenate(halves, axis=-1)
 
-    def _run(self, weights: Weights, x: Array, first_state: Array) -> Array:
-        states = CELLS[self.cell].compute(x, first_state, **weights)
-        if self.sequences:
-            return np.stack(list(states), axis=1)  # (windows, steps, units)
-        return deque(states, maxlen=1).pop()  # (windows, units), without the memory of all steps
+    def _run(self, ops: Any, step: Step, weights: Weights, x: Tensor, states: Sequence[Tensor], direction: int = 1) -> Tensor:
+        outputs = []
+        for number in range(x.shape[1])[::direction]:
+            states = step(x[:, number], *states, **weights)
+            if self.sequences:
+                outputs.append(states[0])
+        return ops.stack(outputs[::direction], axis=1) if self.sequences else states[0]
 
 
 @dataclass(frozen=True)
@@ -211,7 +184,7 @@ class RecurrentStep(Kind):
         """Build the cell's Keras layer over windows of one step each."""
         ops, cell, (steps, channels) = builder.keras.ops, CELLS[self.cell], x.shape[1:]
         x = ops.reshape(x, (-1, 1, channels))
-        states = _split_states(builder, ops.repeat(first_state, steps, axis=0), self.units)
+        states = _split_states(ops, ops.repeat(first_state, steps, axis=0), self.units)
         if builder.weights and not cell.keras_layer:
             from forecast.forecasters.network.keras_layers import peephole_step
 
@@ -222,9 +195,9 @@ class RecurrentStep(Kind):
 
     def compute(self, weights: Weights, x: Array, first_state: Array) -> Array:
         windows, steps, channels = x.shape
-        first_state = np.repeat(first_state, steps, axis=0)
-        (state,) = CELLS[self.cell].compute(x.reshape(windows * steps, 1, channels), first_state, **weights)
-        return state.reshape(windows, steps, -1)
+        states = _split_states(np, np.repeat(first_state, steps, axis=0), self.units)
+        state, *_ = CELLS[self.cell].step(x.reshape(windows * steps, channels), *states, **weights)
+        return state.reshape(windows, steps, self.units)
 
 
 def sigmoid(x: Array) -> Array:
@@ -239,14 +212,6 @@ def _initializers(builder: Builder) -> dict[str, Any]:
     }
 
 
-def _split_states(builder: Builder, state: Tensor, units: int) -> list[Tensor]:
+def _split_states(ops: Any, state: Tensor, units: int) -> list[Tensor]:
     """Return the states of a cell, which lie side by side in a layer's first state."""
-    return builder.keras.ops.split(state, state.shape[-1] // units, axis=-1)
-
-
-def _split_directions(weights: Weights) -> list[Weights]:
-    """Return the weights of the forward cell and of the backward cell, named as its equations name them."""
-    return [
-        {name.removeprefix(prefix): values for name, values in weights.items() if name.startswith(prefix)}
-        for prefix in ("forward_", "backward_")
-    ]
+    return ops.split(state, state.shape[-1] // units, axis=-1)

@@ -18,18 +18,12 @@ class Select(Operation):
     first: int
     count: int
 
-    def infer_shapes(self, x: Shape) -> Shapes:
-        return (*x[:-1], self.count), {}
-
     def apply(self, ops: ModuleType, x: Tensor) -> Tensor:
         return x[..., self.first : self.first + self.count]
 
 
 class Concat(Operation):
     """The channels of all inputs, side by side."""
-
-    def infer_shapes(self, *parts: Shape) -> Shapes:
-        return (*parts[0][:-1], sum(part[-1] for part in parts)), {}
 
     def apply(self, ops: ModuleType, *parts: Tensor) -> Tensor:
         return ops.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
@@ -61,10 +55,6 @@ class Segments(Operation):
     length: int
     pad: str  # left or right
 
-    def infer_shapes(self, x: Shape) -> Shapes:
-        steps, channels = x
-        return (-(-steps // self.length), self.length * channels), {}
-
     def apply(self, ops: ModuleType, x: Tensor) -> Tensor:
         """Pad the steps and reshape them."""
         steps, channels = x.shape[1:]
@@ -83,9 +73,6 @@ class JoinSegments(Operation):
     horizon: int
     targets: int
 
-    def infer_shapes(self, x: Shape) -> Shapes:
-        return (self.horizon, self.targets), {}
-
     def apply(self, ops: ModuleType, x: Tensor) -> Tensor:
         segments, width = x.shape[1:]
         return ops.reshape(x, (-1, segments * width // self.targets, self.targets))[:, : self.horizon]
@@ -93,9 +80,6 @@ class JoinSegments(Operation):
 
 class SplitChannels(Operation):
     """One window for each channel of each window, window by window."""
-
-    def infer_shapes(self, x: Shape) -> Shapes:
-        return (x[0], 1), {}
 
     def apply(self, ops: ModuleType, x: Tensor) -> Tensor:
         return ops.reshape(ops.transpose(x, (0, 2, 1)), (-1, x.shape[1], 1))
@@ -117,9 +101,6 @@ class JoinChannels(Operation):
 
     count: int
 
-    def infer_shapes(self, x: Shape) -> Shapes:
-        return (x[0], self.count), {}
-
     def apply(self, ops: ModuleType, x: Tensor) -> Tensor:
         return ops.transpose(ops.reshape(x, (-1, self.count, x.shape[1])), (0, 2, 1))
 
@@ -129,9 +110,6 @@ class RepeatTargets(Operation):
     """A copy of each target for each quantile, side by side."""
 
     count: int
-
-    def infer_shapes(self, x: Shape) -> Shapes:
-        return (*x[:-1], self.count * x[-1]), {}
 
     def apply(self, ops: ModuleType, x: Tensor) -> Tensor:
         return ops.repeat(x, self.count, axis=-1)
@@ -143,10 +121,7 @@ class Quantiles(Operation):
 
     quantiles: list[float]
 
-    def infer_shapes(self, x: Shape) -> Shapes:
-        horizon, width = x
-        return (horizon, width // len(self.quantiles), len(self.quantiles)), {}
-
     def apply(self, ops: ModuleType, x: Tensor) -> Tensor:
-        shape, _ = self.infer_shapes(x.shape[1:])
-        return ops.sort(ops.reshape(x, (-1, *shape)), axis=-1)
+        horizon, width = x.shape[1:]
+        count = len(self.quantiles)
+        return ops.sort(ops.reshape(x, (-1, horizon, width // count, count)), axis=-1)
