@@ -1,4 +1,4 @@
-"""What is shown while a command works, on stderr."""
+"""Show progress on stderr while a command works."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def reading() -> Iterator[None]:
-    """Shows on a terminal how far a file is read that takes a while."""
+    """Show on a terminal how far a file is read that takes a while."""
     with contextlib.ExitStack() as shown:
         bars: list[Bar] = []
 
-        def show(path: Path, share: float) -> None:
+        def _show(path: Path, share: float) -> None:
             if not bars and share < 1:
                 bars.append(shown.enter_context(_bar()))
             for bar in bars:
@@ -34,7 +34,7 @@ def reading() -> Iterator[None]:
                 bars.clear()
                 shown.close()
 
-        with watch_reading(show if sys.stderr.isatty() else None):
+        with watch_reading(_show if sys.stderr.isatty() else None):
             yield
 
 
@@ -48,7 +48,7 @@ def _bar() -> Bar:
 
 @contextlib.contextmanager
 def progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
-    """What shows progress on stderr: a bar on a terminal, otherwise a line per epoch."""
+    """Yield a callback that shows progress on stderr: a bar on a terminal, otherwise a line per epoch."""
     if quiet:
         yield None
     elif not sys.stderr.isatty():
@@ -60,14 +60,14 @@ def progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
 
 
 def _update_reading(bar: Bar, path: Path, share: float) -> None:
-    """A line of its own for a file, while it is read."""
-    told = f"reading {path.name}"
-    known = [task.id for task in bar.tasks if task.description == told]
+    """Show a line for a file while it is read."""
+    description = f"reading {path.name}"
+    tasks = [task.id for task in bar.tasks if task.description == description]
     if share == 1:
-        for task in known:
+        for task in tasks:
             bar.remove_task(task)
     else:
-        bar.update(known[0] if known else bar.add_task(told, total=1.0), completed=share)
+        bar.update(tasks[0] if tasks else bar.add_task(description, total=1.0), completed=share)
 
 
 def _print_epoch(progress: Progress) -> None:
@@ -90,17 +90,17 @@ def _update_bar(bar: Bar, task: Any, progress: Progress) -> None:
 
 
 def print_finished(finished: Finished) -> None:
-    """A line for a run or a trial that ended."""
+    """Print a line for a run or a trial that ended."""
     from forecast.evaluation import format_number
 
-    told = finished.why if finished.value is None else f"{finished.metric} {format_number(finished.value)}"
+    outcome = finished.why if finished.value is None else f"{finished.metric} {format_number(finished.value)}"
     best = "" if finished.best_value is None else f"  best {format_number(finished.best_value)} {finished.best}"
     left = f"  about {_time(finished.seconds_left)} left" if finished.done < finished.jobs else ""
-    echo(f"{finished.done}/{finished.jobs}  {finished.name}  {told}{best}{left}", err=True)
+    echo(f"{finished.done}/{finished.jobs}  {finished.name}  {outcome}{best}{left}", err=True)
 
 
 def _time(seconds: float) -> str:
-    """A time in the unit that fits.
+    """Format a time in the unit that fits.
 
     >>> _time(7.2), _time(200), _time(9000)
     ('7 s', '3 min', '2.5 h')

@@ -7,6 +7,10 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING, BinaryIO, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 MARKS = {"✔": "+", "✘": "x", "⚠": "!", "·": "-"}  # Characters that stand for the marks where an encoding lacks them.
 
@@ -21,7 +25,9 @@ def echo(text: str = "", err: bool = False, end: str = "\n") -> None:
     Raises:
         OutputError: stdout cannot be written. Nothing is raised where stderr cannot be.
     """
-    print(text, end=end, file=sys.stderr if err else sys.stdout, flush=True)
+    stream = sys.stderr if err else sys.stdout
+    stream.write(text + end)
+    stream.flush()
 
 
 def prepare_streams() -> None:
@@ -41,18 +47,18 @@ def prepare_streams() -> None:
     sys.stderr = _guarded(sys.stderr, lambda error: None)
 
 
-def _guarded(stream: io.TextIOWrapper, on_error: Callable[[OSError], None]) -> io.TextIOWrapper:
+def _guarded(stream: TextIO, on_error: Callable[[OSError], None]) -> io.TextIOWrapper:
     """Return a stream like another one, whose failures are answered by `on_error`."""
     buffer = io.BufferedWriter(_Guard(stream, on_error))
-    return io.TextIOWrapper(buffer, stream.encoding, "spelled", line_buffering=stream.line_buffering)
+    return io.TextIOWrapper(buffer, stream.encoding, "spelled", line_buffering=bool(stream.line_buffering))
 
 
 class _Guard(io.RawIOBase):
     """Bytes on their way to a stream. After the first failure, which `on_error` may raise, they go nowhere."""
 
-    def __init__(self, stream: io.TextIOWrapper, on_error: Callable[[OSError], None]):
+    def __init__(self, stream: TextIO, on_error: Callable[[OSError], None]):
         self._stream = stream  # Closes its descriptor when nobody refers to it.
-        self._raw = getattr(stream.buffer, "raw", stream.buffer)
+        self._raw: io.RawIOBase | BinaryIO = getattr(stream.buffer, "raw", stream.buffer)
         self._on_error, self._failed = on_error, False
 
     def writable(self) -> bool:
@@ -67,7 +73,7 @@ class _Guard(io.RawIOBase):
         """Tell a terminal from a file or pipe."""
         return self._raw.isatty()
 
-    def write(self, data: memoryview) -> int | None:
+    def write(self, data: ReadableBuffer) -> int | None:
         """Write to the stream and return how many bytes it took."""
         if not self._failed:
             try:
@@ -75,7 +81,7 @@ class _Guard(io.RawIOBase):
             except OSError as error:
                 self._failed = True
                 self._on_error(error)
-        return len(data)
+        return memoryview(data).nbytes
 
 
 def _refuse(error: OSError) -> None:
@@ -92,5 +98,7 @@ def _spell(error: UnicodeError) -> tuple[str, int]:
     >>> "✔ 3 €".encode("ascii", "spelled")
     b'+ 3 \\u20ac'
     """
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
     lacking = error.object[error.start : error.end]
     return "".join(MARKS.get(c) or c.encode("ascii", "backslashreplace").decode() for c in lacking), error.end

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from forecast.errors import ForecastError, RunError, check_installed
 from forecast.runs import THREADS
@@ -56,7 +56,7 @@ class Workers:
     """
 
     count: int = 1
-    engine: Literal["local", "ray"] = "local"
+    engine: str = "local"
     address: str | None = None
 
     def __post_init__(self) -> None:

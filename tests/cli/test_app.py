@@ -65,7 +65,7 @@ def test_export(tmp_path):
     run = OLD_RUNS / "version-2"
     done = call("export", run, "--to", "onnx", "-o", tmp_path / "made")
     first, second = done.stdout.splitlines()
-    assert first == f"Wrote {tmp_path / 'made'}/; its README.md says how to run it."
+    assert first == f"Wrote {tmp_path / 'made'}/. Its README.md says how to run it."
     assert second.startswith("Checked on 32 windows: its forecasts differ from the run's by at most ")
     assert done.stderr.splitlines() == ["writing model.onnx ...", "running it in a fresh process ..."]
     taken = call("export", run, "--to", "onnx", "-o", Path(__file__).parent)

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from forecast.cli.app import app
-from forecast.cli.output import compared
+from forecast.cli.output import describe_comparison
 from forecast.commands.compare import compare
 from forecast.commands.train import train
 from forecast.config.load import load_config
@@ -45,7 +45,7 @@ def test_a_tiny_lead_is_no_negative_zero():
     first |= {"worse_by": 0.0, "low": None, "high": None, "p_value": None}
     second = first | {"run": "b", "mae": 1e9 + 10, "worse_by": -1e-5, "low": -1e-5, "high": 1e-5, "p_value": 0.5}
     table = pd.DataFrame([first, second])
-    _, *lines, _ = compared(table)
+    _, *lines, _ = describe_comparison(table)
     assert ["1,000,000,000" in lines[0], "1,000,000,010" in lines[1]] == [True, True]
     assert " 0.0% (0..0) " in lines[1]
 

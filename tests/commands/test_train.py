@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from forecast.cli.app import app
-from forecast.cli.output import trained
+from forecast.cli.output import describe_training
 from forecast.commands.diagnose import diagnose
 from forecast.commands.export import export
 from forecast.commands.predict import predict
@@ -179,7 +179,7 @@ def test_a_perfect_fit_is_explained(project, tmp_path, monkeypatch):
     assert run.report.exists()
     assert "unstable training" not in [finding.name for finding in diagnose(run)]
     monkeypatch.setattr("forecast.cli.output.diagnose", divide_by_zero)
-    assert list(trained(run, read_metrics(run)))[-1].startswith("Next: forecast predict"), "whatever fails"
+    assert list(describe_training(run, read_metrics(run)))[-1].startswith("Next: forecast predict"), "whatever fails"
 
 
 @pytest.mark.slow

@@ -304,7 +304,7 @@ def test_the_command(finished):
     folder, run, _ = finished
     result = CliRunner().invoke(app, ["experiment", str(folder / "cells.yaml"), "--run-dir", str(run.directory)])
     assert result.exit_code == 0, result.output
-    assert "Ranked by the validation part" in result.stdout
+    assert "Ranked by the error on the validation set" in result.stdout
     assert f"Next: forecast train {run.best}" in result.stdout
     rows = json.loads(
         CliRunner().invoke(app, ["experiment", str(folder / "cells.yaml"), "--run-dir", str(run.directory), "--json"]).stdout

@@ -1,0 +1,201 @@
+"""The arguments and options of the commands, each declared once, and groups of options that commands share."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import forecast
+from forecast.cli.boundary import set_debug
+from forecast.cli.streams import echo
+
+if TYPE_CHECKING:
+    from forecast.search.workers import Workers
+
+
+def expand_groups(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command with --debug and, for each parameter whose type is a group below, the options of that group."""
+    parameters = list(inspect.signature(command, eval_str=True).parameters.values())
+    groups: dict[str, Any] = {
+        parameter.name: parameter.annotation for parameter in parameters if dataclasses.is_dataclass(parameter.annotation)
+    }
+    options = {name: inspect.signature(group).parameters for name, group in groups.items()}
+    parameters = [parameter for parameter in parameters if parameter.name not in groups]
+    parameters += [option for group in options.values() for option in group.values()]
+    parameters.append(inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug))
+    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+
+    @functools.wraps(command)
+    def expanded(debug: bool, **values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{option: values.pop(option) for option in options[name]})
+        command(**values)
+
+    expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # Typer reads it.
+    expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return expanded
+
+
+def _silence_reading(ctx: typer.Context, value: bool) -> bool:
+    if value:
+        from forecast.storage import watch_reading
+
+        ctx.with_resource(watch_reading(None))
+    return value
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        echo(f"forecast {forecast.__version__}")
+        raise typer.Exit
+
+
+def _check_baseline(name: str | None) -> str | None:
+    """Refuse an unknown baseline before hours are spent on training."""
+    if name is not None:
+        from forecast.errors import RunError, did_you_mean
+        from forecast.evaluation import BASELINES
+
+        if name not in BASELINES:
+            raise RunError(f"--fail-if-worse-than: there is no baseline `{name}`.", did_you_mean(name, BASELINES))
+    return name
+
+
+# Arguments.
+ConfigFile = Annotated[Path, typer.Argument(help="YAML file, such as configs/airline.yaml.")]
+OptionalConfigFile = Annotated[Path | None, typer.Argument(help="YAML file, such as configs/airline.yaml. Not with --resume.")]
+ConfigOrRun = Annotated[Path, typer.Argument(metavar="CONFIG|RUN", help="YAML file or run directory.")]
+ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="YAML file with base, grid, cases, seeds.")]
+DataFile = Annotated[Path, typer.Argument(help="CSV or Parquet file.")]
+UpdateFile = Annotated[Path, typer.Argument(help="New rows, or all rows.")]
+RunFolder = Annotated[Path, typer.Argument(help="Run directory, such as runs/airline-1.")]
+RunFolders = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs or backtests.")]
+
+# Options of every command.
+Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")]
+Debug = Annotated[bool, typer.Option("--debug", callback=set_debug, help="Show the traceback of an error.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_silence_reading, help="Print no progress and no tables.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the result of an earlier call.")]
+Override = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config.")]
+
+# Places to write to.
+RunDir = Annotated[
+    Path | None, typer.Option("--run-dir", "-o", help="Run directory to write. [default: the next free folder of runs/]")
+]
+GroupDir = Annotated[
+    Path | None,
+    typer.Option("--run-dir", "-o", help="Directory to write or to continue. [default: runs/, named after the file]"),
+]
+SecondRunDir = Annotated[Path | None, typer.Option("--run-dir", "-o", help="Keep the second training here. [default: remove it]")]
+ConfigOutput = Annotated[Path | None, typer.Option("--output", "-o", help="YAML file to write. [default: DATA.yaml]")]
+ForecastOutput = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="CSV file to write. [default: forecast.csv or forecast-DATA.csv in the run]"),
+]
+PlanOutput = Annotated[Path, typer.Option("--output", "-o", help="CSV file to write, with empty cells to fill in.")]
+ExportOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write. [default: exports/TO in the run]")]
+Plot = Annotated[Path | None, typer.Option(help="PNG file to draw.")]
+
+# Options of single commands.
+Target = Annotated[str | None, typer.Option(help="Column to forecast. [default: the first numeric column]")]
+Horizon = Annotated[int | None, typer.Option(min=1, help="Steps to forecast. [default: a season]")]
+Resume = Annotated[Path | None, typer.Option(metavar="RUN", help="Continue an interrupted training.")]
+Diff = Annotated[bool, typer.Option("--diff", help="Print only what differs from the defaults.")]
+Folds = Annotated[int | None, typer.Option(min=1, help="Number of folds. [config: 5]")]
+Stride = Annotated[str | None, typer.Option(help="Cutoffs in each fold. [config: the test set, divided by the folds]")]
+Refit = Annotated[str | None, typer.Option(help="When to train anew: never, every, or a number of folds. [config: every]")]
+Sort = Annotated[str, typer.Option(help="Metric to rank by.")]
+Runtime = Annotated[str, typer.Option(help="What computes the network: numpy, or keras, which takes seconds to start.")]
+Future = Annotated[Path | None, typer.Option(help="Known covariates of the steps to forecast. See forecast plan.")]
+NewSeries = Annotated[bool, typer.Option("--new-series", help="Also forecast series of --data that the run has not seen.")]
+Trials = Annotated[int | None, typer.Option(min=1, help="Trials of the whole study. [config: 30]")]
+Budget = Annotated[str | None, typer.Option(metavar="TIME", help="Time after which no trial starts, such as 90s, 10m or 2h.")]
+Storage = Annotated[str | None, typer.Option(metavar="FILE|URL", help="Journal file or database that several processes share.")]
+IntervalsOnly = Annotated[bool, typer.Option("--intervals-only", help="Do not train the network.")]
+EvenIfWorse = Annotated[
+    bool, typer.Option("--even-if-worse", help="Accept the new run even if the old one forecasts the newest rows better.")
+]
+OriginalData = Annotated[Path | None, typer.Option(help="Data of the run, if it moved. [default: the path in its config]")]
+Tolerance = Annotated[float, typer.Option(min=0, help="Relative difference up to which numbers count as equal.")]
+TestedData = Annotated[Path | None, typer.Option(help="Newer rows. [default: the test set]")]
+Level = Annotated[float | None, typer.Option(help="Prediction interval, in percent. [default: the widest]")]
+Format = Annotated[str, typer.Option(metavar="onnx|keras|saved_model|litert", help="Format to write.")]
+
+
+@dataclass(frozen=True)
+class PrintOptions:
+    """Choice of what a command prints."""
+
+    quiet: Quiet = False
+    as_json: Json = False
+
+
+@dataclass(frozen=True)
+class ForecastOptions:
+    """The rows to forecast from, and the steps to forecast."""
+
+    data: Annotated[Path | None, typer.Option(help="Newer rows, with the columns of the training data.")] = None
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps to forecast. [default: the horizon of the run]")] = None
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Settings of one training or backtest."""
+
+    run_dir: RunDir = None
+    force: Force = False
+    override: Override = None
+    fail_if_worse_than: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BASELINE",
+            callback=_check_baseline,
+            help="Exit with 3 if the network is worse than this baseline, such as seasonal_naive.",
+        ),
+    ] = None
+
+    @property
+    def overrides(self) -> dict[str, object]:
+        """Return the overridden keys of the config."""
+        return parse_overrides(self.override)
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """Settings of an experiment or a search."""
+
+    count: Annotated[int, typer.Option("--workers", min=1, help="Processes that share the cores. On Ray, all cores work.")] = 1
+    engine: Annotated[str, typer.Option(metavar="local|ray", help="Where runs are computed.")] = "local"
+    address: Annotated[str | None, typer.Option(help="Address of a Ray cluster, such as 10.0.0.1:6379 or auto.")] = None
+    run_dir: GroupDir = None
+    force: Force = False
+    override: Override = None
+
+    @property
+    def overrides(self) -> dict[str, object]:
+        """Return the overridden keys of the config."""
+        return parse_overrides(self.override)
+
+    @property
+    def workers(self) -> "Workers":
+        """Return the processes or the cluster that compute the runs."""
+        from forecast.search.workers import Workers
+
+        return Workers(self.count, self.engine, self.address)
+
+
+def parse_overrides(override: list[str] | None) -> dict[str, object]:
+    """Return the values of --set by key.
+
+    Raises:
+        ConfigError: one is not of the form KEY=VALUE, or its value is not YAML.
+    """
+    from forecast import config
+
+    return config.parse_overrides(override or [])
