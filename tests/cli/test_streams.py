@@ -85,4 +85,4 @@ def test_only_stdout_fails(monkeypatch):
 def test_nothing_prints_beside_echo():
     printing = re.compile(r"^(?!\s*>>>).*?(?:(?:typer|click)\.s?echo\(|\bprint\(|sys\.std(?:out|err)\.write)", re.MULTILINE)
     calls = {path.stem: len(printing.findall(path.read_text())) for path in (ROOT / "forecast").rglob("*.py")}
-    assert {name: count for name, count in calls.items() if count} == {"export": 1}  # The notes of an export print; `echo` writes.
+    assert {name: count for name, count in calls.items() if count} == {"export": 1}  # Its notes print.
