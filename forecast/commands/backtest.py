@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from forecast.commands.train import check_apart, check_trainable, fit_members, fit_ridges, with_pace
-from forecast.config import Config, load_config
+from forecast.commands.train import check_apart, check_trainable, fit_members, fit_ridges
+from forecast.config import Config, ConfigInSteps, load_config
 from forecast.data import Panel, make_contract
 from forecast.errors import ConfigError, RunError
 from forecast.evaluation import (
@@ -81,7 +81,6 @@ def backtest(
     run = Run.create(f"{config.name}-backtest", run_dir, force)
     run.kind = "backtest"
     with run.recording():
-        folds = replace(folds, first=with_pace(folds.first))  # one for all folds
         run.write_text(run.config, folds.first.config.to_yaml())
         environment = inspect_environment()
         run.write(run.environment, environment)
@@ -156,11 +155,11 @@ def _plan(config: Config, panel: Panel | None) -> _Folds:
     Raises:
         ConfigError: the data or the test part hold fewer cutoffs.
     """
-    config, panel = read_checked(config, panel)
-    count, stride = config.backtest.folds, config.backtest.stride
-    first = prepare_panel(config, panel) if stride is None else _stretched(config, panel)
+    in_steps, panel = read_checked(config, panel)
+    count, stride = in_steps.backtest.folds, in_steps.backtest.stride
+    first = prepare_panel(in_steps, panel) if stride is None else _stretched(in_steps, panel)
     test, end = first.splits.rows_of("test")
-    cutoffs = int((end - test).max()) - config.windows.horizon + 1
+    cutoffs = int((end - test).max()) - in_steps.windows.horizon + 1
     if cutoffs < count:
         raise ConfigError(
             f"the test part has {cutoffs} cutoffs, too few for {count} folds.",
@@ -175,7 +174,7 @@ def _plan(config: Config, panel: Panel | None) -> _Folds:
     return folds
 
 
-def _stretched(config: Config, panel: Panel) -> Prepared:
+def _stretched(config: ConfigInSteps, panel: Panel) -> Prepared:
     """What is prepared with a test part as long as the folds need, and a validation part as long as it was.
 
     Raises:

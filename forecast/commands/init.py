@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.commands.sizing import FEWEST_ROWS, choose_sizes, find_season, grows
-from forecast.config import DataConfig, format_yaml_line
+from forecast.config import DataConfig, format_yaml_line, infer_season_length
 from forecast.data import (
     CLOCK,
     DELIMITERS,
@@ -23,7 +23,6 @@ from forecast.data import (
     codec_name,
     find_possible_formats,
     infer_freq,
-    infer_season_length,
     parse_parts,
     parse_timestamps,
     read_header,

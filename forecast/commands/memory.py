@@ -12,7 +12,7 @@ import numpy as np
 from forecast.errors import ResourceError
 from forecast.evaluation import MOST_VALUES
 from forecast.forecasters.network.description import Network
-from forecast.forecasters.preparation import Prepared, batch_sizes
+from forecast.forecasters.preparation import Prepared
 
 FORECASTERS = 2 * 9  # numbers kept per forecast value: actual, network, baselines, two scaled; as arrays and as a table
 TENSORFLOW = 650e6  # bytes of its import
@@ -26,7 +26,7 @@ def memory_estimate(prepared: Prepared, network: Network) -> float:
     is kept of them twice more while a checkpoint is written. A batch counts twelve times the width of every layer at each step.
     Results are the forecasts of the network and all baselines for a piece of a part, once as numbers and once as a table.
     """
-    panel, batch = prepared.panel, _batch_size(prepared)
+    panel, batch = prepared.panel, prepared.config.training.batch_size
     cells = panel.values.size
     data = cells * (panel.values.itemsize + 4 + 1) + 8 * len(panel.timestamps)
     widths = sum(int(np.prod(layer.shape)) for layer in network.layers)
@@ -35,11 +35,6 @@ def memory_estimate(prepared: Prepared, network: Network) -> float:
     scored = max(len(windows) for part, windows in prepared.windows.items() if part != "train")
     forecasts = 8 * min(scored * prepared.config.windows.horizon * network.forecast[1], MOST_VALUES) * FORECASTERS
     return TENSORFLOW + data + WEIGHT * network.parameters + max(4 * batch * (widths + 12 * steps), forecasts)
-
-
-def _batch_size(prepared: Prepared) -> int:
-    """That of the config; where it is yet to be measured, the largest that may be chosen."""
-    return max(batch_sizes(prepared.config, len(prepared.windows["train"])))
 
 
 def machine_memory() -> float | None:
@@ -58,7 +53,7 @@ def needs(prepared: Prepared) -> tuple[str, bool]:
 
 def remedy(prepared: Prepared) -> str:
     """What makes it less."""
-    batch, network = _batch_size(prepared), prepared.network
+    batch, network = prepared.config.training.batch_size, prepared.network
     if WEIGHT * network.parameters > memory_estimate(prepared, network) / 2:
         return f"Lower model.units from {prepared.config.model.units}."
     return f"Lower training.batch_size from {batch}, such as to {max(1, batch // 4)}, or windows.lookback, or model.units."

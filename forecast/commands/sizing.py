@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecast.data import Panel, infer_season_length
+from forecast.config import infer_season_length
+from forecast.data import Panel
 from forecast.errors import DataError
 
 FEWEST_ROWS = 16  # of a series

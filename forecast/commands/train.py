@@ -20,7 +20,6 @@ from forecast.config import Config, DataConfig, change_config, load_config, non_
 from forecast.data import Panel, SubsetFacts, describe_repairs, make_contract
 from forecast.errors import (
     BACKENDS,
-    ConfigError,
     DataError,
     InternalError,
     ResourceError,
@@ -48,7 +47,7 @@ from forecast.forecasters.linear import Linear, fit_linear
 from forecast.forecasters.network.architectures import describe_network
 from forecast.forecasters.network.description import Network
 from forecast.forecasters.network.numpy_runtime import READER_TOLERANCE, forward, relative_difference
-from forecast.forecasters.preparation import Prepared, batch_sizes, read_checked
+from forecast.forecasters.preparation import Prepared, read_checked
 from forecast.reports import report, write_plots
 from forecast.runs import (
     Checkpoints,
@@ -85,8 +84,7 @@ PROBED_STATES = 5_000_000  # numbers in the states of all their steps, or there 
 ROUNDING_MARGIN = 10  # Times the rounding error of NumPy, within which Keras may differ from it.
 CHECKED_WINDOWS = 256  # of the test part, on which the two readers of the network are compared
 RESUMABLE = ("training.epochs", "training.early_stopping.patience", "training.checkpoint_every", "data.path", "tracking")
-PACE = ("training.batch_size", "training.jit_compile")
-WORTH_MEASURING = 1024  # windows, from which a faster pace saves more than it takes to find it
+AUTO_SETTINGS = ("training.batch_size", "training.jit_compile")
 log = logging.getLogger(__name__)
 
 
@@ -129,12 +127,8 @@ def train(
     else:
         run = Run(resume)
         _check_same_data(run, prepared.panel)
-    with run.recording(), _resumable(run):
-        if "auto" in _pace(config):
-            with advised(prepared), _timed(seconds, "pace"):
-                prepared = with_pace(prepared)
-        with advised(prepared), tracked(run, prepared.config) as record:
-            _train(run, prepared, parent, seconds, partial(fit_members, record=record, on_progress=on_progress))
+    with run.recording(), _resumable(run), advised(prepared), tracked(run, config) as record:
+        _train(run, prepared, parent, seconds, partial(fit_members, record=record, on_progress=on_progress))
     return run
 
 
@@ -223,53 +217,6 @@ def fit_ridges(prepared: Prepared) -> tuple[Linear, Linear]:
     return linear, fit_linear(prepared.of_network(train_windows), prepared.of_network(validation), linear.normalization)
 
 
-def with_pace(prepared: Prepared) -> Prepared:
-    """The same with what is faster here for `training.batch_size: auto` and `training.jit_compile: auto`.
-
-    Networks are trained for a few steps and thrown away; where windows are few, that would take longer than it saves.
-    """
-    config, network = prepared.config, prepared.network
-    training = config.training
-    if "auto" not in _pace(config):
-        return prepared
-    from forecast.forecasters.network.backend import keras
-    from forecast.forecasters.network.fitting import choose_pace, throughput
-    from forecast.forecasters.network.keras_builder import build_keras
-
-    windows = prepared.of_network(prepared.windows["train"])
-    sizes, compiled = batch_sizes(config, len(windows)), [training.jit_compile]
-    if training.jit_compile == "auto":
-        compiled = [False, True] if keras.backend.backend() == "tensorflow" else [False]
-    pace = sizes[0], compiled[0]
-    if len(sizes) * len(compiled) > 1 and len(windows) >= WORTH_MEASURING:
-        rates = {}
-        for jit in compiled:
-            model = build_keras(network, config.model, config.seed, training.mixed_precision)
-            own = training.model_copy(update={"jit_compile": jit})
-            found = throughput(model, windows, own, network.quantiles, sizes)
-            rates |= {(size, jit): rate for size, rate in found.items()}
-        pace = choose_pace(rates)
-        told = ", ".join(f"{rate:,.0f} with {size}{' and XLA' if jit else ''}" for (size, jit), rate in rates.items())
-        log.info("training.batch_size: %d, training.jit_compile: %s; windows per second: %s", *pace, told)
-    return replace(prepared, config=change_config(config, dict(zip(PACE, pace, strict=True))))
-
-
-def _pace(config: Config) -> list[object]:
-    return [getattr(config.training, key.removeprefix("training.")) for key in PACE]
-
-
-def check_fixed_pace(config: Config, of: str) -> None:
-    """What is compared is trained alike.
-
-    Raises:
-        ConfigError: a key would be chosen anew in each run.
-    """
-    for key, value in zip(PACE, _pace(config), strict=True):
-        if value == "auto":
-            found = f"{key} is auto, which may choose something else in each run of {of}, and they are compared."
-            raise ConfigError(found, "Set what a run of forecast train chose: it is in its config.yaml.", config.locate(key))
-
-
 @contextlib.contextmanager
 def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     began = time.perf_counter()
@@ -336,8 +283,8 @@ def _config_to_resume(run: Run, config: Config | None) -> Config:
         return before
     own, other = non_default_values(before), non_default_values(config)
     keys = [key for key in dict.fromkeys([*own, *other]) if key not in RESUMABLE]
-    for key in PACE:
-        if other.get(key) == "auto":  # was chosen before
+    for key in AUTO_SETTINGS:
+        if other.get(key) == "auto":  # The run holds the value that stands for it.
             keys.remove(key)
             config = change_config(config, {key: getattr(before.training, key.removeprefix("training."))})
     differing = [key for key in keys if own.get(key, "(default)") != other.get(key, "(default)")]  # None may be chosen
@@ -453,7 +400,7 @@ def _explain(run: Run, fitted: Fitted) -> None:
     prepared, config = fitted.prepared, fitted.prepared.config
     if looked := measure_importance(prepared, fitted.forward):
         run.write(run.importance, looked)
-    simple = change_config(config, {"model.cell": "simple_rnn"})
+    simple = config.model_copy(update={"model": config.model.model_copy(update={"cell": "simple_rnn"})})
     width = max(config.model.units) * len(prepared.panel.targets) * prepared.network.lookback
     windows = prepared.of_network(prepared.windows["validation"])
     inputs = windows.sample_evenly(max(1, min(PROBED_WINDOWS, PROBED_STATES // width))).inputs()

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from forecast.config.durations import duration_to_steps, infer_season_length, to_offset
 from forecast.config.load import change_config, load_config, name_after_file, parse_overrides, read_yaml, validate_section
+from forecast.config.resolve import (
+    ConfigInSteps,
+    ResolvedConfig,
+    ResolvedDataConfig,
+    ResolvedModelConfig,
+    ResolvedSplitsConfig,
+    ResolvedTrainingConfig,
+    ResolvedWindowsConfig,
+    resolve_auto_settings,
+    resolve_durations,
+)
 from forecast.config.schema import (
     Config,
     DataConfig,
@@ -24,12 +36,19 @@ from forecast.config.yaml12 import format_yaml_line, parse_yaml_value
 
 __all__ = [
     "Config",
+    "ConfigInSteps",
     "DURATION",
     "DataConfig",
     "HOLIDAYS",
     "MAX_CATEGORY_LENGTH",
     "ModelConfig",
     "Name",
+    "ResolvedConfig",
+    "ResolvedDataConfig",
+    "ResolvedModelConfig",
+    "ResolvedSplitsConfig",
+    "ResolvedTrainingConfig",
+    "ResolvedWindowsConfig",
     "ScalingConfig",
     "Section",
     "Seeds",
@@ -40,9 +59,11 @@ __all__ = [
     "WindowsConfig",
     "change_config",
     "differing_sections",
+    "duration_to_steps",
     "find_field",
     "find_section",
     "format_yaml_line",
+    "infer_season_length",
     "load_config",
     "name_after_file",
     "name_calendar_columns",
@@ -51,5 +72,8 @@ __all__ = [
     "parse_wait",
     "parse_yaml_value",
     "read_yaml",
+    "resolve_auto_settings",
+    "resolve_durations",
+    "to_offset",
     "validate_section",
 ]

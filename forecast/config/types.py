@@ -14,6 +14,8 @@ CALENDAR = re.compile(rf"hour|day_of_week|day_of_month|month|week|{HOLIDAYS.patt
 MAX_CATEGORY_LENGTH = 200  # characters of a static category's text
 WAIT = re.compile(r"([1-9][0-9]{0,8})\s*(s|min|m|h|d)")
 DURATION = re.compile(r"([1-9][0-9]{0,8})\s*(s|min|h|d|w|mo|y)")
+SECONDS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 604800}  # Lengths of the units of durations and waits.
+MAX_STEPS = 10**9
 
 
 def _one_or_list(value: object) -> object:
@@ -42,7 +44,7 @@ def _border(value: object) -> object:
 def _steps(value: object) -> object:
     """A number of steps, or a duration that becomes one when the freq is known."""
     duration = isinstance(value, str) and DURATION.fullmatch(value)
-    if duration or type(value) is int and 1 <= value <= 10**9:
+    if duration or type(value) is int and 1 <= value <= MAX_STEPS:
         return value
     raise ValueError("it must be a number of steps (1 or more) or a duration such as 7d, 36h, 6mo or 1y")
 
@@ -153,7 +155,7 @@ def parse_wait(text: str) -> int:
     found = WAIT.fullmatch(text)
     if not found:
         raise ValueError("it must be a time to wait such as 90s, 10m, 2h or 1d")
-    return int(found[1]) * {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}[found[2]]
+    return int(found[1]) * SECONDS[found[2]]
 
 
 def _name(value: object) -> object:

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.config import DataConfig
+from forecast.config import DataConfig, duration_to_steps, infer_season_length
 from forecast.data import cleaning as repairs
 from forecast.data.calendar import make_calendar_features
 from forecast.data.readers import Rows, StaticCovariates, read_rows
 from forecast.data.resampling import FIXED_GRID, Grid, resample
-from forecast.data.timestamps import check_freq, check_spacing, choose_season_length, duration_to_steps, infer_freq, make_ticks
+from forecast.data.timestamps import check_freq, check_spacing, infer_freq, make_ticks
 from forecast.errors import DataError
 from forecast.storage import sha256_of
 
@@ -122,11 +122,11 @@ def build_panel(rows: Rows, static: StaticCovariates, config: DataConfig, source
     check_freq(freq, "data.freq", source)
     rows = repairs.fill_timestamps(rows, freq, config, record)
     check_spacing(rows.timestamps, rows.offsets[:-1], freq, rows.number, source, config.resample is not None)
-    max_gap, season = (
+    max_gap, season_length = (
         duration_to_steps(value, freq, f"data.{key}", source) if isinstance(value, str) else value
-        for key, value in (("max_gap", config.max_gap), ("season_length", choose_season_length(config, freq)))
+        for key, value in (("max_gap", config.max_gap), ("season_length", config.season_length or infer_season_length(freq)))
     )
-    rows, filled = repairs.fill_values(rows, config.model_copy(update={"max_gap": max_gap}), season, source, record)
+    rows, filled = repairs.fill_values(rows, config.model_copy(update={"max_gap": max_gap}), season_length, source, record)
     calendar = make_calendar_features(rows.timestamps, config.calendar)
     values = np.column_stack([rows.values, *calendar.values()]) if calendar else rows.values
     filled = np.column_stack([filled, np.zeros((len(filled), len(calendar)), dtype=bool)]) if calendar else filled

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from forecast.config import DataConfig
+from forecast.config import DataConfig, to_offset
 from forecast.data.cleaning import Record, refuse_empty_cells
 from forecast.data.readers import Rows
 from forecast.data.timestamps import (
@@ -17,7 +17,6 @@ from forecast.data.timestamps import (
     estimate_steps_between,
     from_wall_clock,
     has_fixed_length,
-    to_offset,
     to_wall_clock,
 )
 from forecast.errors import DataError

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from forecast.config import DURATION, Config, DataConfig
-from forecast.errors import ConfigError, DataError
+from forecast.config import to_offset
+from forecast.errors import DataError
 
 ISO = re.compile(r"\d{4}-\d{2}(-\d{2})?([ T]\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?)?( ?(Z|[+-]\d{2}(:?\d{2})?))?")
 YEAR_FIRST = re.compile(r"\d{4}([/.])\d{1,2}\1\d{1,2}( \d{1,2}:\d{2}(:\d{2})?)?")
@@ -20,7 +20,6 @@ YEAR_LAST = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2\d{4}( \d{1,2}:\d{2}(:\d{2})
 OFFSET = r":\d{2}(?:[.,]\d+)? ?(Z|[+-]\d{2}:?(?:\d{2})?)$"
 UNIX = {"unix": "s", "unix_ms": "ms"}  # date_format of whole numbers since 1970
 CLOCK = ("year", "month", "day", "hour", "minute", "second")  # columns that a timestamp may be spread over
-MONTHS = {"MS": 1, "ME": 1, "BMS": 1, "BME": 1, "QS": 3, "QE": 3, "BQS": 3, "BQE": 3, "YS": 12, "YE": 12, "BYS": 12, "BYE": 12}
 CENTURY = pd.Timedelta(days=36525)
 
 
@@ -179,11 +178,6 @@ def _regular_freq(stamps: pd.DatetimeIndex) -> str | None:
     return getattr(freq, "freqstr", freq)
 
 
-def to_offset(freq: object) -> pd.DateOffset:
-    """A pandas offset; ValueError where it is none."""
-    return pd.tseries.frequencies.to_offset(freq)
-
-
 def to_wall_clock(stamps: pd.DatetimeIndex) -> pd.DatetimeIndex:
     """Return local times without their zone; the first moment of a day whose midnight the clocks skip is its midnight.
 
@@ -221,95 +215,6 @@ def _one_step_later(stamps: pd.DatetimeIndex, offset: pd.DateOffset) -> pd.Datet
     with warnings.catch_warnings():  # Some freqs are added one by one, which pandas warns is slow.
         warnings.simplefilter("ignore")
         return stamps + offset
-
-
-def infer_season_length(freq: str) -> int:
-    """Steps in the usual season of a freq: a day for minutes and hours, a week for days, a year above that.
-
-    >>> [infer_season_length(freq) for freq in ("h", "15min", "D", "B", "W-SUN", "MS", "QS", "YS")]
-    [24, 96, 7, 5, 52, 12, 4, 1]
-    """
-    offset = to_offset(freq)
-    prefix = offset.rule_code.split("-")[0]
-    if prefix in MONTHS:
-        return max(1, 12 // (MONTHS[prefix] * offset.n))
-    if prefix in {"B", "W"}:
-        return max(1, {"B": 5, "W": 52}[prefix] // offset.n)
-    if not (step := _fixed_step(offset)):
-        return 1
-    seasons = [pd.Timedelta(hours=1)] if step < pd.Timedelta(minutes=1) else []
-    seasons += [pd.Timedelta(days=1), pd.Timedelta(weeks=1), pd.Timedelta(weeks=52)]
-    return next((season // step for season in seasons if season >= 2 * step and season % step == pd.Timedelta(0)), 1)
-
-
-def choose_season_length(data: DataConfig, freq: str) -> int | str:
-    """The season of a config, or that of the freq; a duration stays one until `in_steps`."""
-    return data.season_length or infer_season_length(freq)
-
-
-def _fixed_step(offset: pd.DateOffset) -> pd.Timedelta | None:
-    if isinstance(offset, pd.offsets.Day):
-        return pd.Timedelta(days=offset.n)
-    return pd.Timedelta(offset) if isinstance(offset, pd.offsets.Tick) else None
-
-
-def duration_to_steps(duration: str, freq: str, key: str, place: str) -> int:
-    """A duration such as 7d, 90min, 2w, 6mo or 1y in steps of a freq.
-
-    >>> duration_to_steps("7d", "h", "windows.horizon", "")
-    168
-    >>> duration_to_steps("1y", "MS", "windows.horizon", "")
-    12
-
-    Raises:
-        ConfigError: it is not a whole number of steps.
-    """
-    number, unit = DURATION.fullmatch(duration).groups()
-    offset = to_offset(freq)
-    prefix = offset.rule_code.split("-")[0]
-    if unit in {"mo", "y"}:
-        length, step = int(number) * {"mo": 1, "y": 12}[unit], MONTHS.get(prefix, 0) * offset.n
-    else:
-        weekly = pd.Timedelta(weeks=offset.n) if prefix == "W" else None
-        step = weekly or _fixed_step(offset) or pd.Timedelta(0)
-        try:
-            length = pd.Timedelta(int(number), {"d": "D", "w": "W"}.get(unit, unit))
-        except (ValueError, OverflowError):  # longer than pandas can count
-            length = pd.Timedelta(0)
-    if not step or length % step or length < step:
-        raise ConfigError(
-            f"{key} is {duration}, which is no whole number of steps of freq {freq}.",
-            "Give a number of steps instead.",
-            place,
-        )
-    return int(length / step)
-
-
-def in_steps(config: Config, freq: str) -> Config:
-    """The config with durations such as 7d as numbers of steps.
-
-    Raises:
-        ConfigError: a duration is no whole number of steps.
-    """
-    wrong: list[ConfigError] = []
-
-    def convert(key: str, value: str) -> int | str:
-        try:
-            return duration_to_steps(value, freq, key, config.locate(key))
-        except ConfigError as error:
-            wrong.append(error)
-            return value
-
-    sections = {"data": ["season_length"], "splits": ["validation", "test"], "windows": ["lookback", "horizon", "stride"]}
-    sections |= {"model": ["segment"], "backtest": ["stride"]}
-    changed = {}
-    for name, keys in sections.items():
-        section = getattr(config, name)
-        durations = {key: value for key in keys if isinstance(value := getattr(section, key), str) and DURATION.fullmatch(value)}
-        changed[name] = section.model_copy(update={key: convert(f"{name}.{key}", value) for key, value in durations.items()})
-    if wrong:
-        raise ConfigError.combine(wrong)
-    return config.model_copy(update=changed)
 
 
 def check_freq(freq: str, key: str, source: str) -> None:

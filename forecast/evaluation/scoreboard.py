@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.config import Config
+from forecast.config import ResolvedConfig
 from forecast.data import Panel
 from forecast.errors import RunError
 from forecast.evaluation import metrics
@@ -136,7 +136,7 @@ class IntervalPool:
 class Scoreboard:
     """Metrics of every forecaster over windows that come in pieces: in total, per horizon step, target, series and cutoff."""
 
-    def __init__(self, panel: Panel, splits: Splits, scaler: Scaler, season_length: int, config: Config):
+    def __init__(self, panel: Panel, splits: Splits, scaler: Scaler, season_length: int, config: ResolvedConfig):
         self.panel, self.scaler, self.config, self.season_length = panel, scaler, config, season_length
         self.quantiles, self.levels = quantiles_of(config), config.intervals.level if config.intervals else []
         self.intervals: dict[str, IntervalPool] = {}  # by method

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from forecast.data import choose_season_length
 from forecast.evaluation.intervals import MAX_TRACKED_VALUES, Calibration, HeldOutErrors, method_of, naive_growth, quantiles_of
 from forecast.evaluation.metrics import mae
 from forecast.evaluation.scoreboard import Scoreboard, forecast_all, predictions_table
@@ -100,7 +99,7 @@ def costs_of_missing(fitted: Fitted) -> dict[str, MissingCost]:
     """The MAE on the test part where a known covariate, each by itself, is missing over the horizon and its policy stands in."""
     prepared, config = fitted.prepared, fitted.prepared.config
     data, panel, windows, costs = config.data, prepared.panel, prepared.windows["test"], {}
-    for name, assumed in zip(data.missing_known, make_imputations(data, choose_season_length(data, panel.freq)), strict=True):
+    for name, assumed in zip(data.missing_known, make_imputations(data, panel.freq), strict=True):
         absolute = 0.0
         for piece in pieces(windows.impute(assumed)):
             made = prepared.network.point(piece.forecast_with(fitted.forward, prepared.network.horizon))

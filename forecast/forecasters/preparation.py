@@ -8,8 +8,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from forecast.config import Config
-from forecast.data import Panel, check_target_not_constant, choose_season_length, in_steps, read_panel
+from forecast.config import (
+    Config,
+    ConfigInSteps,
+    ResolvedConfig,
+    infer_season_length,
+    resolve_auto_settings,
+    resolve_durations,
+)
+from forecast.data import Panel, check_target_not_constant, read_panel
 from forecast.errors import ConfigError
 from forecast.forecasters.network.architectures import describe_network
 from forecast.forecasters.network.description import Network
@@ -27,15 +34,12 @@ from forecast.windows import (
     scale_panel,
 )
 
-BATCH_SIZES = (32, 64, 128, 256)  # of which `batch_size: auto` takes one
-FEWEST_STEPS = 16  # of the optimizer in an epoch, that it leaves
-
 
 @dataclass(frozen=True)
 class Prepared:
     """Everything that exists before the first weight: read, checked, split, scaled and cut into windows."""
 
-    config: Config  # with durations in steps
+    config: ResolvedConfig
     panel: Panel
     splits: Splits
     scaler: Scaler
@@ -63,7 +67,7 @@ def prepare(config: Config) -> Prepared:
     return prepare_panel(*read_checked(config))
 
 
-def read_checked(config: Config, panel: Panel | None = None) -> tuple[Config, Panel]:
+def read_checked(config: Config, panel: Panel | None = None) -> tuple[ConfigInSteps, Panel]:
     """The data, which can be used as the config says; and the config, with durations in steps of the data.
 
     panel: what `config.data` describes, where it was read before.
@@ -73,12 +77,12 @@ def read_checked(config: Config, panel: Panel | None = None) -> tuple[Config, Pa
     """
     panel = panel or read_panel(config.data)
     check_target_not_constant(panel)
-    config = in_steps(config, panel.freq)
-    _check_known(config, panel.freq)
-    return config, panel
+    in_steps = resolve_durations(config, panel.freq)
+    _check_known(in_steps, panel.freq)
+    return in_steps, panel
 
 
-def prepare_panel(config: Config, panel: Panel, scaler: Scaler | None = None) -> Prepared:
+def prepare_panel(config: ConfigInSteps, panel: Panel, scaler: Scaler | None = None) -> Prepared:
     """Split what `read_checked` returns, and prepare its parts. scaler: of a run whose networks go on with these data.
 
     Raises:
@@ -89,7 +93,7 @@ def prepare_panel(config: Config, panel: Panel, scaler: Scaler | None = None) ->
     return prepare_parts(config, panel, splits, scaler)
 
 
-def prepare_parts(config: Config, panel: Panel, splits: Splits, scaler: Scaler | None = None) -> Prepared:
+def prepare_parts(config: ConfigInSteps, panel: Panel, splits: Splits, scaler: Scaler | None = None) -> Prepared:
     """Fit the scaler on the training part, unless one is given, and cut the windows of all parts.
 
     Raises:
@@ -104,9 +108,10 @@ def prepare_parts(config: Config, panel: Panel, splits: Splits, scaler: Scaler |
 
     windows = {"train": cut("train", config.windows.stride), "validation": cut("validation"), "test": cut("test")}
     check_windows_measured(windows, config)
-    _check_accumulation(config, len(windows["train"]))
+    resolved = resolve_auto_settings(config, len(windows["train"]))
+    _check_accumulation(resolved, len(windows["train"]))
     season_length = _season_length(panel, splits, config)
-    return Prepared(config, panel, splits, scaler, windows, cut("train"), season_length, inherited)
+    return Prepared(resolved, panel, splits, scaler, windows, cut("train"), season_length, inherited)
 
 
 def scored_on(prepared: Prepared) -> str:
@@ -119,10 +124,10 @@ def scored_on(prepared: Prepared) -> str:
     return told.hexdigest()
 
 
-def _season_length(panel: Panel, splits: Splits, config: Config) -> int:
+def _season_length(panel: Panel, splits: Splits, config: ConfigInSteps) -> int:
     """The config's season, or that of the freq; a season that no training part can hold is 1 if nobody asked for it."""
     rows = int(np.diff(splits.borders[:, :2]).max())
-    season_length = choose_season_length(config.data, panel.freq)
+    season_length = config.data.season_length or infer_season_length(panel.freq)
     if season_length < rows:
         return season_length
     if config.data.season_length:
@@ -134,9 +139,9 @@ def _season_length(panel: Panel, splits: Splits, config: Config) -> int:
     return 1
 
 
-def _check_known(config: Config, freq: str) -> None:
+def _check_known(config: ConfigInSteps, freq: str) -> None:
     """What the decoder and `data.missing_known` need to know is known."""
-    data, season = config.data, choose_season_length(config.data, freq)
+    data, season = config.data, config.data.season_length or infer_season_length(freq)
     if config.model.decoder == "recursive" and data.past_covariates:
         raise ConfigError(
             f"model.decoder: recursive takes one step after the other, and nobody knows `{data.past_covariates[0]}` in between.",
@@ -151,18 +156,9 @@ def _check_known(config: Config, freq: str) -> None:
         )
 
 
-def batch_sizes(config: Config, windows: int) -> list[int]:
-    """That of the config; for `auto`, those that may be chosen, because an epoch of so many windows keeps `FEWEST_STEPS`."""
-    training = config.training
-    if training.batch_size != "auto":
-        return [training.batch_size]
-    most = windows // (FEWEST_STEPS * training.accumulate_gradients)
-    return [size for size in BATCH_SIZES if size <= most] or [BATCH_SIZES[0]]
-
-
-def _check_accumulation(config: Config, windows: int) -> None:
-    """An epoch holds at least one step of the optimizer."""
-    batches = -(-windows // max(batch_sizes(config, windows)))
+def _check_accumulation(config: ResolvedConfig, windows: int) -> None:
+    """Check that an epoch holds at least one step of the optimizer."""
+    batches = -(-windows // config.training.batch_size)
     if config.training.accumulate_gradients > batches:
         raise ConfigError(
             f"training.accumulate_gradients is {config.training.accumulate_gradients}, but an epoch has {batches} batches.",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from forecast.config import Config, change_config
+from forecast.config import ConfigInSteps
 from forecast.data import Panel
 from forecast.errors import DAMAGED, DataError, RunError, first_few
 from forecast.evaluation import EQUAL, Fitted, format_number, score, scoreboard
@@ -83,7 +83,7 @@ class Parent:
         return dict(zip(self.kept.series_ids, self.kept.timestamps[self.kept.offsets[1:] - 1], strict=True))
 
 
-def prepare_after(parent: Parent | None, config: Config, panel: Panel) -> Prepared:
+def prepare_after(parent: Parent | None, config: ConfigInSteps, panel: Panel) -> Prepared:
     """Prepare what `read_checked` returns, with the series and the scaling of a parent where there is one.
 
     Raises:
@@ -116,7 +116,8 @@ def taken_in(run: Run, prepared: Prepared, rows: Path) -> Prepared:
     path = run.data / rows.name
     with run.replacing(path) as temporary:
         shutil.copyfile(rows, temporary)
-    config = change_config(prepared.config, {"data.path": os.path.abspath(path)})
+    data = prepared.config.data.model_copy(update={"path": os.path.abspath(path)})
+    config = prepared.config.model_copy(update={"data": data})
     return replace(prepared, config=config, panel=replace(prepared.panel, source=str(path)))
 
 

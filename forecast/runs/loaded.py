@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast.config import MAX_CATEGORY_LENGTH, Config, DataConfig
+from forecast.config import MAX_CATEGORY_LENGTH, Config, ConfigInSteps, DataConfig, resolve_durations
 from forecast.data import Contract
 from forecast.errors import DAMAGED, DataError, InternalError, RunError, did_you_mean, first_few
 from forecast.evaluation import Evidence, Intervals, Metrics, TrainingMetrics, method_of, quantiles_of
@@ -42,7 +42,7 @@ RUNTIMES = ("numpy", "keras")  # what can compute a network; they forecast the s
 class Trained:
     """All that forecasting needs, read from a run and checked."""
 
-    config: Config
+    config: ConfigInSteps
     contract: Contract
     scaler: Scaler
     network: Network
@@ -169,10 +169,7 @@ def read_trained(run: Run) -> Trained:
         ConfigError, RunError: the run is damaged, or its files do not belong together.
     """
     contract = read_contract(run)
-    config = run.read_config()
-    lookback, horizon = config.windows.lookback, config.windows.horizon
-    if isinstance(lookback, str) or isinstance(horizon, str):  # training writes durations as steps
-        raise RunError("windows.lookback and windows.horizon are not both in steps.", DAMAGED, str(run.config))
+    config = _read_resolved_config(run, contract.freq)
     scaler = Scaler.from_json(run.read_json(run.scaler), str(run.scaler))
     targets, columns = config.data.target, config.data.channels
     described = run.read_json(run.network)
@@ -190,10 +187,23 @@ def read_trained(run: Run) -> Trained:
     intervals = None
     quantiles = len(quantiles_of(config))
     if quantiles and (run.intervals.exists() or described["version"] > 2):  # earlier runs had none
-        shape = len(scaler.series_ids), horizon, len(targets)
+        shape = len(scaler.series_ids), config.windows.horizon, len(targets)
         arrays = run.read_arrays(run.intervals, math.prod(shape) * quantiles)
         intervals = Intervals.from_arrays(arrays, shape, config, str(run.intervals))
-    return Trained(config, contract, scaler, expected, read_members(run, config, expected), horizon, intervals)
+    members = read_members(run, config, expected)
+    return Trained(config, contract, scaler, expected, members, config.windows.horizon, intervals)
+
+
+def _read_resolved_config(run: Run, freq: str) -> ConfigInSteps:
+    """Return the config of a run with every duration in steps. Earlier versions wrote `data.max_gap` as it stood.
+
+    Raises:
+        ConfigError, RunError: the config or the freq is damaged.
+    """
+    try:
+        return resolve_durations(run.read_config(), freq)
+    except ValueError:
+        raise RunError(f"{freq!r} is not a pandas frequency.", DAMAGED, str(run.contract)) from None
 
 
 def read_metrics(run: Run) -> Metrics:
@@ -335,7 +345,7 @@ def kept_rows(lookback: int, horizon: int, known: int) -> int:
     return lookback + RECENT_WINDOWS - 1 + (2 * horizon if known else 0)
 
 
-def recent_rows(panel: Panel, config: Config) -> pd.DataFrame:
+def recent_rows(panel: Panel, config: ConfigInSteps) -> pd.DataFrame:
     """The last rows of each series: series_id, timestamp, targets, covariates and what is static."""
     import pandas as pd
 
@@ -363,8 +373,6 @@ def continuing_windows(
     Raises:
         DataError: a series is shorter than the lookback, or a value cannot be scaled.
     """
-    from forecast.data import choose_season_length
-
     scaler, lookback = trained.scaler, trained.network.lookback
     short = int(np.argmin(np.diff(panel.offsets)))
     rows = int(np.diff(panel.offsets)[short])
@@ -381,7 +389,7 @@ def continuing_windows(
         )  # targets and past covariates yet to come
         ahead = scaler.apply(np.concatenate([unseen, ahead], axis=2), np.arange(len(ahead)))[..., -panel.known_channels :]
     windows = make_last_windows(panel, scaled, lookback, trained.known_steps, ahead, most, before)
-    assumptions = make_imputations(trained.config.data, choose_season_length(trained.config.data, panel.freq))
+    assumptions = make_imputations(trained.config.data, panel.freq)
     return replace(windows, static=scaler.static.apply(panel.static), assumptions=assumptions)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.commands.train import check_apart, check_fixed_pace, check_trainable, train
+from forecast.commands.train import check_apart, check_trainable, train
 from forecast.config import Config, differing_sections, format_yaml_line
 from forecast.data import Panel
 from forecast.errors import ConfigError, ForecastError, RunError, first_few
@@ -66,7 +66,7 @@ def experiment(
 
 
 def _checked(plan: Experiment) -> tuple[list[Cell], Panels]:
-    """All runs, with durations in steps, and the data that they read, each once.
+    """Return all runs, with resolved configs, and the data that they read, each once.
 
     Raises:
         ConfigError, DataError: some cannot be trained, or are scored on other windows; all that is wrong is told at once.
@@ -77,14 +77,14 @@ def _checked(plan: Experiment) -> tuple[list[Cell], Panels]:
     scored: dict[str, str] = {}  # on what, and the first cell that is
     for cell in plan.cells:
         try:
-            check_fixed_pace(cell.config, "an experiment")
             config, panel = read_checked(cell.config, panels.get(_key(cell.config)))
-            scored.setdefault(scored_on(prepare_panel(config, panel)), cell.name)
+            prepared = prepare_panel(config, panel)
+            scored.setdefault(scored_on(prepared), cell.name)
         except ForecastError as error:
             errors.setdefault(str(error), type(error)(f"{cell.name}: {error.problem}", error.remedy, error.location))
             continue
-        panels[_key(cell.config)] = panel
-        cells.append(Cell(cell.name, cell.factors, cell.seed, config))
+        panels[_key(cell.config)] = panels[_key(config)] = panel  # Durations of the data are steps from here on.
+        cells.append(Cell(cell.name, cell.factors, cell.seed, prepared.config))
     if errors:
         found = list(errors.values())
         raise type(found[0]).combine(found)

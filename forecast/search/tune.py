@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.commands.backtest import backtest
-from forecast.commands.train import check_apart, check_fixed_pace, check_trainable, fit_members, fit_ridges
+from forecast.commands.train import check_apart, check_trainable, fit_members, fit_ridges
 from forecast.config import Config, differing_sections, load_config, parse_wait
 from forecast.data import Panel
 from forecast.errors import ForecastError, RunError, check_installed, first_few
@@ -92,7 +92,6 @@ def tune(
     check_trainable()
     check_installed("Tuning", ["optuna"], "tune")
     config = source if isinstance(source, Config) else load_config(source, overrides)
-    check_fixed_pace(config, "a search")
     search = Search(*read_checked(config))
     search.check()
     config, workers = search.config, workers or Workers()

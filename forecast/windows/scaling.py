@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast.config import ScalingConfig, WindowsConfig
+from forecast.config import ResolvedWindowsConfig, ScalingConfig
 from forecast.errors import DataError, RunError
 from forecast.windows.splits import Splits
 
@@ -148,7 +148,7 @@ class Scaler:
         return self.offset[series, channels].reshape(shape), self.scale[series, channels].reshape(shape)
 
 
-def fit_scaler(panel: Panel, splits: Splits, config: ScalingConfig, windows: WindowsConfig) -> Scaler:
+def fit_scaler(panel: Panel, splits: Splits, config: ScalingConfig, windows: ResolvedWindowsConfig) -> Scaler:
     """Fit each series' scaler, or one for all series, on measured training rows, and on nothing after them.
 
     A series without training rows is scaled by its first `lookback` rows, none of which is ever a target. A channel that is

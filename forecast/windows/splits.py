@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from forecast.config import SplitsConfig
+from forecast.config import ResolvedSplitsConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,9 @@ class Fold:
 FIRST_FOLD = Fold()
 
 
-def make_splits(panel: Panel, config: SplitsConfig, fold: Fold = FIRST_FOLD, ticks: pd.DatetimeIndex | None = None) -> Splits:
+def make_splits(
+    panel: Panel, config: ResolvedSplitsConfig, fold: Fold = FIRST_FOLD, ticks: pd.DatetimeIndex | None = None
+) -> Splits:
     """The borders of each series: sizes count back from the end of the panel, or of the series; dates begin a part.
 
     ticks: those of the panel, where some of its series have been left out since.
@@ -96,7 +98,7 @@ def make_splits(panel: Panel, config: SplitsConfig, fold: Fold = FIRST_FOLD, tic
     return Splits(np.array(borders, dtype=np.int64))
 
 
-def _borders(ticks: pd.DatetimeIndex, config: SplitsConfig) -> tuple[int, int, int]:
+def _borders(ticks: pd.DatetimeIndex, config: ResolvedSplitsConfig) -> tuple[int, int, int]:
     """The ticks at which validation and test begin, and at which the test part ends."""
     end = len(ticks) if config.end is None else _at_date(ticks, config.end)
     test = _start_of(config.test, ticks, end, end)

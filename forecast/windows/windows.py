@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast.config import Config, DataConfig, WindowsConfig
+from forecast.config import ConfigInSteps, ResolvedDataConfig, ResolvedWindowsConfig, infer_season_length
 from forecast.errors import ConfigError
 from forecast.windows.splits import SUBSETS, Splits, Subset
 
@@ -168,8 +168,11 @@ def gather(rows: np.ndarray, first: np.ndarray, steps: int) -> np.ndarray:
     return np.ascontiguousarray(view[first].transpose(0, 2, 1))
 
 
-def make_imputations(data: DataConfig, season_length: int) -> list[Imputation]:
-    """What `data.missing_known` says, by the places of the known covariates."""
+def make_imputations(data: ResolvedDataConfig, freq: str) -> list[Imputation]:
+    """Return an imputation for each known covariate that `data.missing_known` names."""
+    if not data.missing_known:
+        return []
+    season_length = data.season_length or infer_season_length(freq)
     return [Imputation(data.known_covariates.index(name), policy, season_length) for name, policy in data.missing_known.items()]
 
 
@@ -194,7 +197,7 @@ def make_last_windows(
 
 
 def make_windows(
-    panel: Panel, scaled: np.ndarray, splits: Splits, part: Subset, config: WindowsConfig, stride: int = 1
+    panel: Panel, scaled: np.ndarray, splits: Splits, part: Subset, config: ResolvedWindowsConfig, stride: int = 1
 ) -> Windows:
     """The windows whose targets lie in `part`, `stride` steps apart; `scaled` is the panel's matrix after scaling.
 
@@ -226,7 +229,7 @@ def _measured(panel: Panel, first: np.ndarray, horizon: int) -> np.ndarray:
     return filled[first + horizon] == filled[first - 1]
 
 
-def drop_short_series(panel: Panel, splits: Splits, config: Config) -> tuple[Panel, Splits]:
+def drop_short_series(panel: Panel, splits: Splits, config: ConfigInSteps) -> tuple[Panel, Splits]:
     """Panel and splits as `data.short_series` wants them: what is left out, or only scored, is added to the record.
 
     Raises:
@@ -254,7 +257,7 @@ def drop_short_series(panel: Panel, splits: Splits, config: Config) -> tuple[Pan
     return kept, Splits(splits.borders[some_window] + moved[:, None])
 
 
-def _too_short(panel: Panel, rows: np.ndarray, config: Config) -> ConfigError:
+def _too_short(panel: Panel, rows: np.ndarray, config: ConfigInSteps) -> ConfigError:
     lookback, horizon = config.windows.lookback, config.windows.horizon
     series = int(np.argmin(rows))
     largest, short = int(rows[series]) - horizon, int((rows < lookback + horizon).sum())
@@ -274,7 +277,7 @@ def _too_short(panel: Panel, rows: np.ndarray, config: Config) -> ConfigError:
     )
 
 
-def check_subsets(panel: Panel, splits: Splits, config: Config) -> None:
+def check_subsets(panel: Panel, splits: Splits, config: ConfigInSteps) -> None:
     """Validation and test part have at least one window, in some series.
 
     Raises:
@@ -294,7 +297,7 @@ def check_subsets(panel: Panel, splits: Splits, config: Config) -> None:
             )
 
 
-def check_windows_measured(windows: dict[Subset, Windows], config: Config) -> None:
+def check_windows_measured(windows: dict[Subset, Windows], config: ConfigInSteps) -> None:
     """Every part has a window that holds no filled value from its cutoff on.
 
     Raises:

@@ -22,10 +22,9 @@ from forecast.errors import ConfigError, DataError, InternalError, RunError
 from forecast.evaluation.scoreboard import BASELINES, MODEL
 from forecast.forecasters.network.fitting import Batches, learning_rate_at
 from forecast.forecasters.network.numpy_runtime import forward
-from forecast.forecasters.preparation import BATCH_SIZES, batch_sizes, prepare
+from forecast.forecasters.preparation import prepare
 from forecast.runs.loaded import read_metrics, read_trained, recent_rows
 from forecast.runs.run import Run
-from forecast.storage import sha256_of
 from forecast.windows.windows import Windows
 from tests.conftest import seasonal_rows
 
@@ -240,42 +239,11 @@ def test_accumulation_beyond_an_epoch(project):
         prepare(load_config(project(training={"accumulate_gradients": 9})))
 
 
-@pytest.mark.slow
-def test_batch_size_and_compilation_are_measured_and_recorded(project, tmp_path, monkeypatch):
+def test_auto_settings_depend_on_the_training_windows(project):
     table = pd.DataFrame({"month": pd.date_range("2020-01-01", periods=2000, freq="h"), "sales": seasonal_rows(2000)})
-    path = project(table, training={"epochs": 1, "batch_size": "auto", "jit_compile": "auto"})
-    monkeypatch.setattr("forecast.forecasters.network.fitting.TRIED", 0.0)
-    run = train(path, tmp_path / "run")
-    training = run.read_config().training
-    assert training.batch_size in BATCH_SIZES
-    assert f"batch_size: {training.batch_size}, training.jit_compile: {training.jit_compile}; windows per" in run.log.read_text()
-    chosen = {"training.batch_size": training.batch_size, "training.jit_compile": training.jit_compile}
-    again = train(load_config(path, chosen), tmp_path / "again")
-    assert sha256_of(run.weights) == sha256_of(again.weights), "what was measured leaves no trace"
-
-
-def test_nothing_is_measured_where_windows_are_few(project, tmp_path, monkeypatch):
-    monkeypatch.setattr("forecast.forecasters.network.fitting._Turns", None)
-    run = train(load_config(project(training={"epochs": 1, "batch_size": "auto", "jit_compile": "auto"})), tmp_path / "run")
-    training = run.read_config().training
-    assert (training.batch_size, training.jit_compile) == (32, False)
-
-
-@pytest.mark.parametrize(
-    ("windows", "accumulated", "sizes"),
-    [(10_000, 1, [32, 64, 128, 256]), (1024, 1, [32, 64]), (70, 1, [32]), (10_000, 8, [32, 64])],
-)
-def test_an_epoch_keeps_steps_of_the_optimizer_whatever_is_chosen(project, windows, accumulated, sizes):
-    config = load_config(project(training={"batch_size": "auto", "accumulate_gradients": accumulated}))
-    assert batch_sizes(config, windows) == sizes
-
-
-@pytest.mark.slow
-def test_a_batch_larger_than_the_training_part_is_measured(project, tmp_path, monkeypatch):
-    monkeypatch.setattr("forecast.forecasters.network.fitting.TRIED", 0.0)
-    monkeypatch.setattr("forecast.commands.train.WORTH_MEASURING", 0)
-    config = load_config(project(training={"epochs": 1, "batch_size": 200, "jit_compile": "auto"}))
-    assert train(config, tmp_path / "run").finished
+    path = project(table, training={"epochs": 100, "batch_size": "auto", "jit_compile": "auto"})
+    training = prepare(load_config(path)).config.training  # 1391 training windows
+    assert (training.batch_size, training.jit_compile) == (64, False)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Clock changes, durations and spacing."""
+"""Clock changes, formats of timestamps, and freqs."""
 
 from __future__ import annotations
 
@@ -9,47 +9,13 @@ from forecast.config.schema import DataConfig
 from forecast.data.panel import read_panel
 from forecast.data.timestamps import (
     choose_date_format,
-    duration_to_steps,
     format_timestamps,
     from_wall_clock,
     infer_freq,
-    infer_season_length,
     parse_parts,
     parse_timestamps,
 )
-from forecast.errors import ConfigError, DataError
-
-DURATIONS = [
-    ("7d", "h", 168), ("36h", "h", 36), ("90min", "15min", 6), ("1d", "15min", 96), ("60s", "min", 1), ("3d", "36h", 2),
-    ("2w", "D", 14), ("1w", "D", 7), ("4w", "W-SAT", 4), ("6mo", "ME", 6), ("1y", "MS", 12), ("1y", "QS-OCT", 4), ("2y", "YS", 2),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("duration", "freq", "steps"), DURATIONS, ids=str)
-def test_durations(duration, freq, steps):
-    assert duration_to_steps(duration, freq, "windows.horizon", "") == steps
-
-
-@pytest.mark.parametrize(
-    ("duration", "freq"), [("7d", "MS"), ("1y", "D"), ("30min", "h"), ("999999999w", "D"), ("1mo", "QS"), ("1d", "B")], ids=str
-)
-def test_durations_that_are_no_whole_steps(duration, freq):
-    with pytest.raises(
-        ConfigError, match=f"c.yaml:3:1: windows.horizon is {duration}, which is no whole number of steps of freq {freq}"
-    ):
-        duration_to_steps(duration, freq, "windows.horizon", "c.yaml:3:1")
-
-
-SEASONS = [
-    ("s", 3600), ("30s", 120), ("min", 1440), ("7min", 1440), ("2h", 12), ("12h", 2), ("D", 7), ("2D", 182), ("W-SUN", 52),
-    ("2W-SUN", 26), ("B", 5), ("2B", 2), ("MS", 12), ("2MS", 6), ("QE", 4), ("YS", 1), ("5YS", 1),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("freq", "length"), SEASONS, ids=str)
-def test_seasons(freq, length):
-    assert infer_season_length(freq) == length
-
+from forecast.errors import DataError
 
 STAMPS = pd.DatetimeIndex(["2020-01-31 04:05:06", "2021-12-01 23:00:59"])
 

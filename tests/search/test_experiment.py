@@ -100,11 +100,6 @@ def test_every_cell_is_checked_against_the_data_first(plan, tmp_path):
     assert "500" in str(error.value)
 
 
-def test_runs_that_would_choose_for_themselves_are_refused(plan, tmp_path):
-    with pytest.raises(ConfigError, match="training.batch_size is auto, which may choose something else in each run"):
-        experiment(plan(grid={"training.batch_size": [16, "auto"]}), tmp_path / "cells")
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """Two cells with two seeds, on a small series."""

@@ -124,11 +124,6 @@ def test_a_config_lies_within_steps_though_they_are_no_binary_fractions(project)
     assert Search(*read_checked(config)).waiting() == [{"model.dropout": 0.3}]
 
 
-def test_trials_that_would_choose_for_themselves_are_refused(project, tmp_path):
-    with pytest.raises(ConfigError, match="training.jit_compile is auto, .* each run of a search"):
-        tune(project(training={"jit_compile": "auto"}), tmp_path / "study")
-
-
 def test_values_that_change_what_is_scored_are_refused(project):
     months = pd.date_range("2010-01-01", periods=120, freq="MS")
     whole = pd.DataFrame({"month": months, "shop": "old", "sales": range(120)})

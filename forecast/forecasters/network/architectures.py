@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from forecast.config import Config, ModelConfig
+from forecast.config import ConfigInSteps, ResolvedModelConfig
 from forecast.forecasters.network.description import CATEGORIES, KNOWN, PAST, STATIC, Layer, Network, Shape
 from forecast.forecasters.network.layers import KINDS
 from forecast.forecasters.network.layers.recurrent import CELLS
@@ -30,8 +30,8 @@ from forecast.windows import EPSILON, STATISTICS, Scaler
 MAX_EMBEDDING = 16  # Length of a category's vector.
 
 
-def describe_network(config: Config, scaler: Scaler) -> Network:
-    """Describe the network that a config, with all durations in steps, asks for, with the inputs that a scaler makes."""
+def describe_network(config: ConfigInSteps, scaler: Scaler) -> Network:
+    """Describe the network that a config asks for, with the inputs that a scaler makes."""
     data, windows = config.data, config.windows
     block = 1 if config.model.decoder == "recursive" else windows.horizon
     return describe_layers(
@@ -45,7 +45,7 @@ def describe_network(config: Config, scaler: Scaler) -> Network:
 
 
 def describe_layers(
-    model: ModelConfig,
+    model: ResolvedModelConfig,
     past: tuple[int, int],
     forecast: tuple[int, int],
     known_covariates: int = 0,
@@ -95,7 +95,7 @@ def describe_layers(
 class _Graph:
     """The layers of a network so far; each method adds some and returns the name of the last one, for the layers after it."""
 
-    def __init__(self, model: ModelConfig, inputs: dict[str, Shape]) -> None:
+    def __init__(self, model: ResolvedModelConfig, inputs: dict[str, Shape]) -> None:
         self.model = model
         self.inputs = {name: list(shape) for name, shape in inputs.items()}
         self.shapes: dict[str, Shape] = dict(inputs)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from forecast.config import TrainingConfig
+from forecast.config import ResolvedTrainingConfig
 from forecast.errors import RunError
 from forecast.forecasters.network.backend import keras
 from forecast.forecasters.network.callbacks import (
@@ -66,9 +65,6 @@ OPTIMIZERS = {
 }
 log = logging.getLogger(__name__)
 HALVE_EVERY = 10  # epochs, for schedule: step
-NEARLY = 0.8  # of the highest throughput is enough: a smaller batch takes more steps an epoch
-WORTHWHILE = 1.1  # times the throughput without XLA, from which its seconds of compiling are
-TRIED = 3.0  # seconds of steps, at least, after the first ones
 
 
 class Batches(keras.utils.PyDataset):
@@ -109,75 +105,11 @@ class Batches(keras.utils.PyDataset):
         return begins[turns] + self.rng.integers(sizes[turns])
 
 
-class _Turns(Batches):
-    """Batches of one size after the other, over and over again."""
-
-    def __init__(self, windows: Windows, sizes: Sequence[int]):
-        super().__init__(windows, max(sizes))
-        self.sizes = sizes
-
-    def __len__(self) -> int:
-        return 1000 * len(self.sizes)
-
-    def __getitem__(self, batch: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        chosen = np.arange(min(self.sizes[batch % len(self.sizes)], len(self.windows)))
-        return self.windows.inputs(chosen), self.windows.targets(chosen)
-
-
-class _Stopwatch(keras.callbacks.Callback):
-    """The seconds of each size's steps."""
-
-    def __init__(self, sizes: Sequence[int]):
-        super().__init__()
-        self.spent: dict[int, list[float]] = {size: [] for size in sizes}
-        self.began = self.last = 0.0
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        float(logs["loss"])  # waits for it
-        now, turn = time.perf_counter(), batch // len(self.spent)
-        if turn:  # the first ones compile
-            self.spent[list(self.spent)[batch % len(self.spent)]].append(now - self.last)
-        elif batch + 1 == len(self.spent):
-            self.began = now
-        self.last = now
-        whole = (batch + 1) % len(self.spent) == 0
-        self.model.stop_training = whole and turn >= 2 and now - self.began > TRIED
-
-
-def throughput(
-    model: keras.Model, train: Windows, config: TrainingConfig, quantiles: Sequence[float] | None, sizes: Sequence[int]
-) -> dict[int, float]:
-    """Windows per second in training by batch size, measured; `model` takes these steps and is of no use afterwards.
-
-    Nothing where XLA is asked for and cannot compile the network.
-    """
-    _compile(model, config, quantiles)
-    if config.jit_compile and not model.jit_compile:
-        return {}
-    stopwatch = _Stopwatch(sizes)
-    model.fit(_Turns(train, sizes), epochs=1, callbacks=[stopwatch], verbose=0, shuffle=False)
-    return {size: size / float(np.median(spent)) for size, spent in stopwatch.spent.items()}
-
-
-def choose_pace(rates: Mapping[tuple[int, bool], float]) -> tuple[int, bool]:
-    """Batch size, and whether XLA compiles, from windows per second: the smallest batch that is nearly as fast as the fastest,
-    and XLA where it is worth the wait for it.
-
-    >>> choose_pace({(32, False): 700.0, (32, True): 750.0, (64, False): 850.0, (64, True): 1000.0, (128, True): 1100.0})
-    (64, True)
-    >>> choose_pace({(64, False): 950.0, (64, True): 1000.0})
-    (64, False)
-    """
-    nearly = NEARLY * max(rates.values())
-    size = min(size for (size, _), rate in rates.items() if rate >= nearly)
-    return size, rates.get((size, True), 0.0) > WORTHWHILE * rates.get((size, False), 0.0)
-
-
 def fit(
     model: keras.Model,
     train: Windows,
     validation: Windows,
-    config: TrainingConfig,
+    config: ResolvedTrainingConfig,
     seed: int,
     on_progress: Callable[[Progress], None],
     quantiles: Sequence[float] | None = None,
@@ -221,7 +153,7 @@ def fit(
     return fitting.run(batches, config.epochs, store)
 
 
-def _compile(model: keras.Model, config: TrainingConfig, quantiles: Sequence[float] | None) -> None:
+def _compile(model: keras.Model, config: ResolvedTrainingConfig, quantiles: Sequence[float] | None) -> None:
     # The metric is the bare loss: with an L2 penalty in it, shrinking weights would pass for better forecasts.
     loss = pinball(quantiles) if quantiles else LOSSES[config.loss or "mse"]
     error = keras.metrics.MeanMetricWrapper(loss, name="error")
@@ -232,7 +164,7 @@ def _compile(model: keras.Model, config: TrainingConfig, quantiles: Sequence[flo
     model.optimizer.build(model.trainable_variables)
 
 
-def _check_ahead(resumed: Checkpoint, config: TrainingConfig, batches: int) -> None:
+def _check_ahead(resumed: Checkpoint, config: ResolvedTrainingConfig, batches: int) -> None:
     """What was begun of an epoch is to be finished."""
     if not 0 <= resumed.batch < batches:
         raise RunError(f"the checkpoint is of batch {resumed.batch}, of {batches}.", "Train anew.", "training")
@@ -247,7 +179,7 @@ class _Fitting:
     def __init__(
         self,
         model: keras.Model,
-        config: TrainingConfig,
+        config: ResolvedTrainingConfig,
         unseen: Batches,
         untrained: float,
         on_progress: Callable[[Progress], None],
@@ -298,7 +230,7 @@ class _Fitting:
         return stopping.best_epoch + 1 if stopping else max(begin, until)
 
 
-def _stopped(resumed: Checkpoint, config: TrainingConfig) -> bool:
+def _stopped(resumed: Checkpoint, config: ResolvedTrainingConfig) -> bool:
     """Whether early stopping had ended it, and would with a patience that may be another now."""
     waited = resumed.state.get("EarlyStopping", {}).get("wait", 0)
     return resumed.state["stopped"] and config.early_stopping is not None and waited >= config.early_stopping.patience
@@ -317,10 +249,10 @@ def pinball(quantiles: Sequence[float]) -> Callable[[keras.KerasTensor, keras.Ke
     return loss
 
 
-def learning_rate_at(epoch: int, config: TrainingConfig, current: float | None = None) -> float:
+def learning_rate_at(epoch: int, config: ResolvedTrainingConfig, current: float | None = None) -> float:
     """The learning rate of an epoch, counted from 0; `current` is what a plateau has left of it.
 
-    >>> config = TrainingConfig(learning_rate=0.8, schedule="step", warmup_epochs=2)
+    >>> config = ResolvedTrainingConfig(learning_rate=0.8, schedule="step", warmup_epochs=2)
     >>> [learning_rate_at(epoch, config) for epoch in (0, 1, 2, 11, 12, 22)]
     [0.4, 0.8, 0.8, 0.8, 0.4, 0.2]
     """
@@ -335,6 +267,6 @@ def learning_rate_at(epoch: int, config: TrainingConfig, current: float | None =
     return current if config.schedule == "plateau" and current is not None else config.learning_rate
 
 
-def _optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
+def _optimizer(config: ResolvedTrainingConfig) -> keras.optimizers.Optimizer:
     batches = config.accumulate_gradients if config.accumulate_gradients > 1 else None
     return OPTIMIZERS[config.optimizer](config.learning_rate, clipnorm=config.clipnorm, gradient_accumulation_steps=batches)
