@@ -314,13 +314,13 @@ class TrainingConfig(Section):
     epochs: Count = Field(100, description="passes over the training windows, at most")
     batch_size: BatchSize = Field(
         32,
-        description="windows in one step of the optimizer; auto: the largest of 32, 64, 128 and 256 that leaves 16 steps an epoch",
+        description="windows in each optimizer step; auto: the largest of 32, 64, 128 and 256 that leaves 16 steps in an epoch",
     )
     jit_compile: Compiled = Field(
         False,
         description="whether XLA compiles the training step on TensorFlow, which takes about 10 s; training is then faster for"
-        " GRUs, segments and small batches, and slower with dropout or wide layers; auto: true for at least 200,000 windows in all"
-        " epochs, in batches of at most 64, without dropout",
+        " GRUs, segments and small batches, and slower with dropout or wide layers; auto: true for at least 200,000 windows in"
+        " all epochs, in batches of at most 64, without dropout",
     )
     sampling: Literal["windows", "series"] = Field(
         "windows",

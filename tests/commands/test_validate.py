@@ -36,7 +36,7 @@ def test_a_good_config(project):
         ({"model": {"cell": "x"}}, "config", "`model.cell` is 'x'"),
         ({"data": {"target": "sale"}}, "data", "no column `sale`"),
         ({"windows": {"lookback": 100}}, "config", "windows.lookback is 100"),
-        ({"windows": {"lookback": "7d", "horizon": "2d"}}, "config", "windows.horizon is 2d, which is not a whole number of steps"),
+        ({"windows": {"lookback": "7d", "horizon": "2d"}}, "config", "windows.horizon is 2d, which is not a whole number"),
     ],
     ids=["config", "column", "windows", "duration"],
 )
