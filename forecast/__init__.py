@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from forecast.commands.plan import plan as plan
     from forecast.commands.predict import predict as predict
     from forecast.commands.reproduce import reproduce as reproduce
+    from forecast.commands.train import resume_training as resume_training
     from forecast.commands.train import train as train
     from forecast.commands.update import update as update
     from forecast.commands.validate import validate as validate
@@ -56,6 +57,7 @@ _HOMES = {
     "predict": "commands.predict",
     "report": "reports.report",
     "reproduce": "commands.reproduce",
+    "resume_training": "commands.train",
     "schema": "config.schema",
     "train": "commands.train",
     "tune": "search.tune",

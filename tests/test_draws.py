@@ -15,12 +15,12 @@ import pytest
 
 from forecast import Run, detect, diagnose, plan, predict, report, train
 from forecast.commands.export import EXPORT_TOLERANCE, _examples, _graph
-from forecast.commands.train import ROUNDING_MARGIN
 from forecast.errors import ForecastError
 from forecast.evaluation.scoreboard import BASELINES, MODEL
 from forecast.forecasters.network.numpy_runtime import READER_TOLERANCE, relative_difference
 from forecast.forecasters.preparation import prepare
 from forecast.runs.loaded import read_trained
+from forecast.training.results import ROUNDING_MARGIN
 from tests.draws import draw, write
 
 pytestmark = pytest.mark.slow

@@ -26,6 +26,7 @@ PACKAGES = (
     "evaluation",
     "runs",
     "reports",
+    "training",
     "commands",
     "search",
     "cli",

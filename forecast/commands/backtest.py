@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from forecast.commands.train import check_apart, check_trainable, fit_members, fit_ridges
 from forecast.config import Config, ConfigInSteps, load_config
 from forecast.data import Panel, make_contract
 from forecast.errors import ConfigError, RunError
@@ -42,6 +41,7 @@ from forecast.runs import (
     read_trained,
     read_training_rows,
 )
+from forecast.training import check_can_train, check_inputs_outside, fit_members, fit_ridges
 from forecast.windows import Fold, Splits, Windows, make_splits
 
 if TYPE_CHECKING:
@@ -70,14 +70,14 @@ def backtest(
         ConfigError, DataError: nothing is written.
         RunError: a directory cannot be used, or training failed.
     """
-    check_trainable()
+    check_can_train()
     began = time.perf_counter()
     own = Run.open(source) if isinstance(source, (str, Path)) and Path(source).is_dir() else None
     config = source if isinstance(source, Config) else load_config(own.config if own else source, overrides)
     folds = _plan(config, read_training_rows(own, config.data) if own else None)
     tested = _weights_of(own, config, folds.first) if own and config.backtest.refit == "never" else None
     config = folds.first.config
-    check_apart(run_dir, {"the data": config.data.path} | ({"the run to test": own.directory} if own else {}))
+    check_inputs_outside(run_dir, {"the data": config.data.path} | ({"the run to test": own.directory} if own else {}))
     run = Run.create(f"{config.name}-backtest", run_dir, force)
     run.kind = "backtest"
     with run.recording():

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from forecast.commands.train import check_outside, check_trainable, train
+from forecast.commands.train import continue_training, train
 from forecast.config import change_config
 from forecast.data import Contract, make_contract
 from forecast.errors import DAMAGED, RunError, first_few
@@ -32,6 +32,7 @@ from forecast.runs import (
     read_training_rows,
 )
 from forecast.storage import PARTIAL_PREFIX, sha256_of
+from forecast.training import check_can_train, check_not_inside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,9 +84,9 @@ def reproduce(
     Raises:
         ConfigError, DataError, RunError: the run is unfinished or damaged, or its data cannot be read.
     """
-    check_trainable()
+    check_can_train()
     run = run if isinstance(run, Run) else Run.open(run)
-    check_outside(run_dir, run)
+    check_not_inside(run_dir, run)
     if run_dir and Path(run_dir).exists():
         raise RunError("this directory exists.", "Choose another --run-dir.", str(run_dir))
     config, parent = run.read_config(), read_parent(run)
@@ -100,7 +101,10 @@ def reproduce(
         return stages
     with tempfile.TemporaryDirectory() as folder:
         new_dir = run_dir or Path(folder) / (PARTIAL_PREFIX + run.name)
-        again = train(config, new_dir, parent=parent, panel=panel, on_progress=on_progress)
+        if parent:
+            again = continue_training(config, parent, panel, new_dir, on_progress=on_progress)
+        else:
+            again = train(config, new_dir, on_progress=on_progress, panel=panel)
         stages.extend(_trained(run, again, config, recorded.initial_weights, tolerance))
     return stages
 

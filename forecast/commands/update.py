@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from forecast.commands.train import check_apart, check_outside, check_trainable, train
+from forecast.commands.train import continue_training
 from forecast.config import Config, DataConfig, change_config
 from forecast.data import (
     FIRST_DATA_ROW,
@@ -34,6 +34,7 @@ from forecast.errors import ConfigError, DataError, first_few
 from forecast.forecasters.preparation import read_checked
 from forecast.runs import Parent, Run, Trained, read_contract, read_rows_of, read_trained
 from forecast.storage import sha256_of, translate_write_errors
+from forecast.training import check_can_train, check_inputs_outside, check_not_inside
 
 if TYPE_CHECKING:
     from forecast.forecasters.network.callbacks import Progress
@@ -63,12 +64,12 @@ def update(
         ConfigError, DataError: the rows do not follow, or cannot be used; nothing is written.
         RunError: the run is damaged, or the new one is worse, which its status says.
     """
-    check_trainable()
+    check_can_train()
     run = run if isinstance(run, Run) else Run.open(run)
     trained = read_trained(run)
     config = _changed(trained.config, dict(overrides or {}))
-    check_apart(run_dir, {"the run to update": run.directory, "its data": config.data.path, "the newer rows": data})
-    check_outside(run_dir, run)
+    check_inputs_outside(run_dir, {"the run to update": run.directory, "its data": config.data.path, "the newer rows": data})
+    check_not_inside(run_dir, run)
     parent = Parent(run, trained, intervals_only, even_if_worse)
     # The first of newer rows may complete a step that the run's data began.
     newer = parent.known(read_rows_of(run, trained, data, keep_partial=True))
@@ -92,7 +93,7 @@ def update(
         for sentence in odd:
             log.warning("%s: %s", data, sentence)
         panel = replace(panel, source=str(data))
-        return train(config, run_dir, force, on_progress, panel, parent=replace(parent, rows=rows))
+        return continue_training(config, replace(parent, rows=rows), panel, run_dir, force, on_progress)
 
 
 def _whole_steps(run: Run, trained: Trained, data: str | Path, newer: Panel) -> Panel | None:

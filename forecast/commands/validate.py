@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from forecast.commands.memory import needs, remedy
-from forecast.commands.train import check_trainable
 from forecast.config import Config, load_config
 from forecast.data import PARQUET, describe_repairs
 from forecast.errors import ConfigError, ForecastError
@@ -18,6 +16,8 @@ from forecast.evaluation import CROWDED, check_covariates, count_independent, fe
 from forecast.forecasters.network.description import Network
 from forecast.forecasters.preparation import Prepared, prepare
 from forecast.runs import check_trackers
+from forecast.training import check_can_train
+from forecast.training.memory import needs, remedy
 
 FEW_WINDOWS = 50  # training windows below which a network hardly learns more than its linear skip
 LONG_SEASON = 100  # steps; a season longer than this is not for the lookback to see
@@ -125,7 +125,7 @@ def _about_packages(config: Config) -> list[Finding]:
     """
     level = "warning" if importlib.util.find_spec("keras") is None else "error"
     found = []
-    for check in (check_trainable, partial(check_trackers, config)):
+    for check in (check_can_train, partial(check_trackers, config)):
         try:
             check()
         except ForecastError as error:

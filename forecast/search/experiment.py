@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.commands.train import check_apart, check_trainable, train
+from forecast.commands.train import train
 from forecast.config import Config, differing_sections, format_yaml_line
 from forecast.data import Panel
 from forecast.errors import ConfigError, ForecastError, RunError, first_few
@@ -24,6 +24,7 @@ from forecast.reports import write_experiment_page
 from forecast.runs import Run, RunGroup, read_contract
 from forecast.search.grid import Cell, Experiment, read_experiment
 from forecast.search.workers import Finished, Job, LostError, Workers
+from forecast.training import check_can_train, check_inputs_outside
 
 METRICS, PARTS = ("mae", "mase", "rmse"), ("validation", "test")  # in the leaderboard
 TRIES = 2  # of a run whose process or node is lost
@@ -49,12 +50,12 @@ def experiment(
         ConfigError, DataError: some run cannot be trained as it is described; nothing is written.
         RunError: the directory cannot be used, or holds runs of another experiment.
     """
-    check_trainable()
+    check_can_train()
     plan, workers = read_experiment(source, overrides), workers or Workers()
     cells, panels = _checked(plan)
     directory = Path(run_dir or Path("runs") / plan.name)
     read = {"the experiment's file": source, "its base": plan.base}
-    check_apart(directory, read | {f"the data {panel.source}": panel.source for panel in panels.values()})
+    check_inputs_outside(directory, read | {f"the data {panel.source}": panel.source for panel in panels.values()})
     folder = RunGroup.open_or_create("experiment", directory, force)
     with folder.recording():
         board = _Leaderboard(folder, cells)

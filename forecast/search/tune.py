@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from forecast.commands.backtest import backtest
-from forecast.commands.train import check_apart, check_trainable, fit_members, fit_ridges
 from forecast.config import Config, differing_sections, load_config, parse_wait
 from forecast.data import Panel
 from forecast.errors import ForecastError, RunError, check_installed, first_few
@@ -42,6 +41,7 @@ from forecast.search.study import (
     trials_table,
 )
 from forecast.search.workers import Finished, Job, LostError, Result, Workers
+from forecast.training import check_can_train, check_inputs_outside, fit_members, fit_ridges
 
 if TYPE_CHECKING:
     import optuna
@@ -89,7 +89,7 @@ def tune(
         ConfigError, DataError: the search, or an end of what it searches, cannot be trained; nothing is written.
         RunError: the directory or the storage cannot be used, or holds a study of another config; or no trial finished.
     """
-    check_trainable()
+    check_can_train()
     check_installed("Tuning", ["optuna"], "tune")
     config = source if isinstance(source, Config) else load_config(source, overrides)
     search = Search(*read_checked(config))
@@ -99,7 +99,7 @@ def tune(
         raise RunError("the nodes of a cluster need a study that all see.", "Add --storage with a database's URL.", "--address")
     directory = Path(run_dir or Path("runs") / f"{config.name}-tune")
     read = {} if isinstance(source, Config) else {"the config": source}
-    check_apart(directory, read | {"the data": config.data.path})
+    check_inputs_outside(directory, read | {"the data": config.data.path})
     place = None if storage is None else str(storage) if "://" in str(storage) else os.path.abspath(storage)
     if place:
         open_storage(place)  # before anything is written

@@ -15,7 +15,7 @@ from forecast.cli.output import describe_training
 from forecast.commands.diagnose import diagnose
 from forecast.commands.export import export
 from forecast.commands.predict import predict
-from forecast.commands.train import _reader_difference, train
+from forecast.commands.train import resume_training, train
 from forecast.config.load import load_config
 from forecast.config.schema import TrainingConfig
 from forecast.errors import ConfigError, DataError, InternalError, RunError
@@ -25,6 +25,7 @@ from forecast.forecasters.network.numpy_runtime import forward
 from forecast.forecasters.preparation import prepare
 from forecast.runs.loaded import read_metrics, read_trained, recent_rows
 from forecast.runs.run import Run
+from forecast.training.results import _reader_difference
 from forecast.windows.windows import Windows
 from tests.conftest import seasonal_rows
 
@@ -141,9 +142,9 @@ def test_a_run_is_whole(project, tmp_path):
 
 
 STEPS = {  # that come after the result is complete, and what they are called
-    "_certify": "checking for leaks",
-    "_forecast": "writing forecast.csv",
-    "_explain": "measuring the importance of the inputs",
+    "write_certificate": "checking for leaks",
+    "_write_forecast": "writing forecast.csv",
+    "explain": "measuring the importance of the inputs",
     "write_plots": "drawing the plots",
     "report": "writing report.html",
     "remove_checkpoint": "removing the checkpoint",
@@ -255,7 +256,7 @@ def test_what_was_chosen_stays_when_it_is_resumed(project, tmp_path):
     path = project(training={"epochs": 2, "batch_size": "auto"})
     with pytest.raises(KeyboardInterrupt):
         train(path, tmp_path / "run", on_progress=stop)
-    run = train(path, resume=tmp_path / "run")
+    run = resume_training(tmp_path / "run", path)
     assert run.read_config().training.batch_size == 32
 
 
@@ -530,7 +531,7 @@ def test_readers_that_differ_by_more_than_rounding_are_a_bug(monkeypatch, caplog
     def by_numpy(network, weights, inputs):
         return np.full((2, 3, 1), 1 + rounding if inputs["past"].dtype == np.float32 else 1.0)
 
-    monkeypatch.setattr("forecast.commands.train.forward", by_numpy)
+    monkeypatch.setattr("forecast.training.results.forward", by_numpy)
     seen, by_keras = {"past": np.zeros((2, 4, 1), np.float32)}, np.full((2, 3, 1), 1 + difference)
     if message.startswith("NumPy"):
         with pytest.raises(InternalError, match=f"(?s){message}"):

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from forecast.cli.app import app
 from forecast.commands.predict import predict
 from forecast.commands.reproduce import reproduce, verdict_of
-from forecast.commands.train import train
+from forecast.commands.train import resume_training, train
 from forecast.commands.update import update
 from forecast.errors import ConfigError, DataError, RunError
 from forecast.runs.loaded import read_trained
@@ -119,7 +119,7 @@ def test_an_update_is_resumed_and_reproduced(folder, run, tmp_path, monkeypatch)
 
     with pytest.raises(KeyboardInterrupt):
         update(run, folder / "newer.csv", tmp_path / "cut", even_if_worse=True, on_progress=interrupt)
-    resumed = train(resume=tmp_path / "cut")
+    resumed = resume_training(tmp_path / "cut")
     assert sha256_of(resumed.weights) == sha256_of(whole.weights)
     assert {stage.verdict for stage in reproduce(whole)} == {"equal"}
 

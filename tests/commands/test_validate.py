@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import forecast.forecasters.network
-from forecast.commands.train import check_trainable
 from forecast.commands.validate import validate
 from forecast.config.load import load_config
 from forecast.errors import ForecastError
 from forecast.forecasters.network.keras_builder import build_keras
 from forecast.forecasters.preparation import prepare
+from forecast.training import check_can_train
 
 
 def levels(findings):
@@ -87,7 +87,7 @@ def test_a_backend_that_does_not_train_is_refused(backend, where, project, tmp_p
         monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     told = f"{where}: the Keras backend is '{backend}', but training supports only tensorflow or jax."
     with pytest.raises(ForecastError, match=rf"{told}\n  Set the environment variable KERAS_BACKEND to tensorflow or jax."):
-        check_trainable()
+        check_can_train()
     last = validate(project())[-1]
     assert (last.level, last.subject) == ("error", "training")
     assert last.text.endswith(told)

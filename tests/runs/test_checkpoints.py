@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from forecast.cli.app import app
-from forecast.commands.train import train
+from forecast.commands.train import resume_training, train
 from forecast.config.load import load_config
 from forecast.errors import RunError
 from forecast.runs.checkpoints import Checkpoints, Interrupts
@@ -91,7 +91,7 @@ def test_the_weights_are_those_of_an_uninterrupted_training(project, tmp_path, c
         assert json.loads(run.status.read_text())["state"] == "interrupted"
         found = Checkpoints(run).keeper(config.seeds[0]).resumed
         assert (found.epoch, found.batch) == kept
-        train(resume=run.directory)
+        resume_training(run.directory)
         assert digest(run) == digest(whole)
         pd.testing.assert_frame_equal(history(run), history(whole))
         assert not run.checkpoint.exists()
@@ -103,7 +103,7 @@ def test_networks_that_were_done_are_not_trained_again(project, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(config, run.directory, on_progress=within(2, 0.0, _interrupt, member=2))
     assert list(Checkpoints(run).done) == [1]
-    train(resume=run.directory)
+    resume_training(run.directory)
     assert digest(run) == digest(whole)
     pd.testing.assert_frame_equal(history(run), history(whole))
 
@@ -123,7 +123,7 @@ def test_the_first_signal_lets_the_step_finish(project, tmp_path):
     assert batch > 0, "a checkpoint of this very step, though none was due"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert "stopping after this step" in run.log.read_text()
-    train(resume=run.directory)
+    resume_training(run.directory)
     assert digest(run) == digest(whole)
     pd.testing.assert_frame_equal(history(run), history(whole))
 
@@ -168,14 +168,14 @@ def test_what_may_change_and_what_may_not(project, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(path, run.directory, on_progress=within(3, 0.0, _interrupt))
     with pytest.raises(RunError, match=r"cannot change training.batch_size: \(default\) became 8.\s+Only training.epochs"):
-        train(load_config(run.config, {"training.batch_size": 8}), resume=run.directory)
+        resume_training(run.directory, load_config(run.config, {"training.batch_size": 8}))
     result = CliRunner().invoke(app, ["train", "--resume", str(run.directory), "--set", "training.epochs=6"])
     assert result.exit_code == 0, result.output
     assert history(run).epoch.tolist() == [0, 1, 2, 3, 4, 5, 6]
     with pytest.raises(RunError, match=r"this training has finished.\s+Next: forecast predict"):
-        train(resume=run.directory)
+        resume_training(run.directory)
     with pytest.raises(RunError, match="there is no training to resume here"):
-        train(resume=tmp_path / "nowhere")
+        resume_training(tmp_path / "nowhere")
     both = CliRunner().invoke(app, ["train", str(path), "--resume", str(run.directory)])
     assert both.exit_code == 2
 
@@ -186,10 +186,10 @@ def test_an_epoch_that_is_under_way_is_finished(project, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(path, run.directory, on_progress=within(3, 0.7, _interrupt))
     with pytest.raises(RunError, match=r"epoch 3 is under way, and training.epochs is 2.\n  Set training.epochs to 3 or more"):
-        train(load_config(run.config, {"training.epochs": 2}), resume=run.directory)
+        resume_training(run.directory, load_config(run.config, {"training.epochs": 2}))
     with pytest.raises(RunError, match=r"cannot change training.early_stopping: \(default\) became None"):
-        train(load_config(run.config, {"training.early_stopping": None}), resume=run.directory)
-    train(load_config(run.config, {"training.epochs": 3}), resume=run.directory)
+        resume_training(run.directory, load_config(run.config, {"training.early_stopping": None}))
+    resume_training(run.directory, load_config(run.config, {"training.epochs": 3}))
     assert history(run).epoch.tolist() == [0, 1, 2, 3]
 
 
@@ -200,9 +200,9 @@ def test_a_damaged_checkpoint_is_named(project, tmp_path, arrays):
         train(project(training={"epochs": 4}), run.directory, on_progress=within(3, 0.0, _interrupt))
     run.write_arrays(run.checkpoint, arrays)
     with pytest.raises(RunError, match=r"checkpoint.safetensors: this is no checkpoint.\n  Remove it; --resume then trains from"):
-        train(resume=run.directory)
+        resume_training(run.directory)
     run.checkpoint.unlink()
-    assert train(resume=run.directory).finished
+    assert resume_training(run.directory).finished
 
 
 @pytest.mark.parametrize("kind", ["backtest", "experiment"])
@@ -211,7 +211,7 @@ def test_what_is_no_training_is_not_resumed(tmp_path, kind):
     run.kind = kind
     run.write_status("interrupted")
     with pytest.raises(RunError, match=f"run: is of kind {kind}, not a training"):
-        train(resume=run.directory)
+        resume_training(run.directory)
     assert f"is of kind {kind}" in CliRunner().invoke(app, ["train", "--resume", str(run.directory)]).output
 
 
@@ -223,7 +223,7 @@ def test_changed_data_are_refused(project, tmp_path):
     data = Path(path).with_name("data.csv")
     data.write_text(data.read_text().replace("2010-01-01,", "2010-01-01,9"))
     with pytest.raises(RunError, match="the data changed since this training began"):
-        train(resume=run.directory)
+        resume_training(run.directory)
 
 
 @pytest.mark.parametrize("number", [2, 15], ids=["SIGINT", "SIGTERM"])

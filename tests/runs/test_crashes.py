@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from forecast.commands.train import train
+from forecast.commands.train import resume_training, train
 from forecast.config.load import load_config
 from forecast.errors import ResourceError, RunError
 from forecast.runs.checkpoints import Checkpoints
@@ -82,9 +82,9 @@ def test_a_full_disk_costs_no_checkpoint(project, tmp_path, monkeypatch, capsys)
     kept = Checkpoints(run).keeper(config.seeds[0]).resumed
     assert kept.epoch == 2
     assert json.loads(run.status.read_text())["state"] == "failed"
-    assert "this goes on: forecast train --resume" in run.log.read_text()
+    assert "resume with: forecast train --resume" in run.log.read_text()
     assert "Traceback" not in capsys.readouterr().err
-    train(resume=run.directory)
+    resume_training(run.directory)
     assert sha256_of(run.weights) == sha256_of(whole.weights)
 
 

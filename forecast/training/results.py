@@ -1,0 +1,140 @@
+"""Score a trained network as its run holds it, and explain the result."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+
+from forecast.errors import InternalError
+from forecast.evaluation import (
+    Certificate,
+    Fitted,
+    TrainingMetrics,
+    calibrated,
+    certify,
+    costs_of_missing,
+    count_independent,
+    measure_importance,
+    method_of,
+    score,
+    scoreboard,
+    summarize,
+)
+from forecast.forecasters.combination import combine_by_median
+from forecast.forecasters.linear import Linear
+from forecast.forecasters.network.architectures import describe_network
+from forecast.forecasters.network.description import Network
+from forecast.forecasters.network.numpy_runtime import READER_TOLERANCE, forward, relative_difference
+from forecast.forecasters.preparation import Prepared
+from forecast.runs import Gradients, Run, member_prefix, read_members
+from forecast.training.fitting import Members, Weights
+
+MAX_PROBED_WINDOWS = 64  # Windows of the validation set that show how far back a network learns.
+MAX_PROBED_STATES = 5_000_000  # Numbers in the states of all steps of the probed windows.
+MAX_COMPARED_WINDOWS = 256  # Windows of the test set on which Keras and NumPy are compared.
+ROUNDING_MARGIN = 10  # Times the rounding error of NumPy, within which Keras may differ from it.
+log = logging.getLogger(__name__)
+
+
+def save_networks(run: Run, prepared: Prepared, members: Members) -> None:
+    """Write the description of the network and the weights of each seed."""
+    several = prepared.config.training.seeds
+    prefixes = {seed: member_prefix(seed) if several else "" for seed in members}
+    run.write_json(run.network, prepared.network.to_json())
+    arrays = {prefixes[seed] + name: values for seed, (_, weights) in members.items() for name, values in weights.items()}
+    run.write_arrays(run.weights, arrays)
+
+
+def score_run(run: Run, prepared: Prepared, linear: Linear, best_epochs: dict[int, int]) -> Fitted:
+    """Write the metrics of network and baselines and the forecasts of the test set, and return what was scored.
+
+    The network is read back from the run, so that the scores are those of the network that will forecast.
+    """
+    from forecast.forecasters.network.keras_builder import load_keras
+
+    config, network = prepared.config, prepared.network
+    weights = read_members(run, config, network)
+    fitted = Fitted(prepared, [load_keras(network, member).predict_on_batch for member in weights], linear)
+    validation, test = scoreboard(prepared), scoreboard(prepared)
+    calibration = calibrated(fitted, validation)
+    with run.writing_table(run.predictions) as append:
+        errors = score(fitted, prepared.windows["test"], test, calibration, append)
+    if calibration:
+        run.write_arrays(run.intervals, calibration.make_final_intervals(method_of(config), errors).to_arrays())
+    run.write_table(run.cutoffs, test.losses())
+    run.write_table(run.per_series, test.per_series())
+    inputs = prepared.of_network(prepared.windows["test"]).sample_evenly(MAX_COMPARED_WINDOWS).inputs()
+    trained = any(best_epochs.values()) or run.parent.exists()
+    metrics = TrainingMetrics(
+        **vars(summarize(test, trained, count_independent(prepared.windows["validation"]))),
+        missing_known=costs_of_missing(fitted),
+        kept_epochs=best_epochs,
+        parameters=network.parameters * len(weights),
+        runtime_difference=_reader_difference(network, weights, inputs, fitted.forward(inputs)),
+        linear_strength=dict(zip(prepared.panel.targets, linear.strength, strict=True)),
+        validation=validation.scores(),
+    )
+    run.write(run.metrics, metrics)
+    return fitted
+
+
+def _reader_difference(network: Network, members: list[Weights], inputs: dict[str, np.ndarray], by_keras: np.ndarray) -> float:
+    """Return the `relative_difference` of NumPy's forecasts from Keras' forecasts of the same windows.
+
+    Rounding explains a difference if float32 is as far from float64 in NumPy alone: a network may amplify rounding errors.
+
+    Raises:
+        InternalError: the readers differ by more than rounding.
+    """
+    by_numpy = combine_by_median([partial(forward, network, member) for member in members])(inputs)
+    difference = relative_difference(by_numpy, by_keras)
+    if difference <= READER_TOLERANCE:
+        return difference
+    exact = combine_by_median([partial(forward, network, _in_float64(member)) for member in members])(_in_float64(inputs))
+    rounding = relative_difference(by_numpy, exact)
+    if not difference <= ROUNDING_MARGIN * rounding:
+        raise InternalError(f"NumPy and Keras forecasts differ by {difference:.1e} of the largest forecast.")
+    log.warning("the network amplifies rounding errors: its forecasts are accurate to %.1e of the largest.", difference)
+    return difference
+
+
+def _in_float64(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: values.astype(np.float64) if values.dtype == np.float32 else values for name, values in arrays.items()}
+
+
+def write_certificate(run: Run, fitted: Fitted) -> None:
+    """Write the leak certificate, and warn of every leak."""
+    checks = certify(fitted.prepared, fitted.forward)
+    run.write(run.leakage, Certificate.of(checks))
+    for check in checks:
+        if not check.passed:
+            log.warning("LEAK: %s %s (cutoff %s); the metrics cannot be believed.", check.what, check.found, check.cutoff)
+        elif check.doubtful:
+            log.warning("%s %s", check.what, check.found)
+
+
+def explain(run: Run, fitted: Fitted) -> None:
+    """Write the importance of each input, and the gradient norms of the first network and of a simple RNN of the same sizes."""
+    from forecast.forecasters.network.gradients import measure_gradient_norms
+    from forecast.forecasters.network.keras_builder import build_keras, load_keras
+
+    prepared, config = fitted.prepared, fitted.prepared.config
+    if importance := measure_importance(prepared, fitted.forward):
+        run.write(run.importance, importance)
+    width = max(config.model.units) * len(prepared.panel.targets) * prepared.network.lookback
+    windows = prepared.of_network(prepared.windows["validation"])
+    inputs = windows.sample_evenly(max(1, min(MAX_PROBED_WINDOWS, MAX_PROBED_STATES // width))).inputs()
+    trained = load_keras(prepared.network, read_members(run, config, prepared.network)[0])
+    simple = config.model_copy(update={"model": config.model.model_copy(update={"cell": "simple_rnn"})})
+    network = describe_network(simple, prepared.scaler)
+    norms = measure_gradient_norms(trained, prepared.network, inputs)
+    simple_norms = measure_gradient_norms(build_keras(network, simple.model, config.seed), network, inputs)
+    run.write(run.gradients, Gradients(network=list(map(_finite, norms)), simple_rnn=list(map(_finite, simple_norms))))
+
+
+def _finite(value: float) -> float | None:
+    """Return a number that JSON can hold: an exploding gradient becomes None."""
+    return float(value) if np.isfinite(value) else None
