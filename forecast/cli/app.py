@@ -114,18 +114,12 @@ def train(
     from forecast.cli.output import describe_training
     from forecast.cli.progress import progress
 
-<<<<<<< HEAD
     with progress(printing.quiet) as on_progress:
-        run = forecast.train(loaded, options.run_dir, options.force, on_progress, resume=resume)
-    print_scores(run, describe_training, printing, options.fail_if_worse_than)
-=======
-    with progress(quiet) as on_progress:
         if resume:
-            run = forecast.resume_training(resume, resolved, on_progress)
+            run = forecast.resume_training(resume, loaded, on_progress)
         else:
-            run = forecast.train(resolved, run_dir, force, on_progress)
-    _tell(run, trained, quiet, as_json, fail_if_worse_than)
->>>>>>> 12475b1 (Training, resuming and continuing are three functions; the package training holds the steps that they share)
+            run = forecast.train(loaded, options.run_dir, options.force, on_progress)
+    print_scores(run, describe_training, printing, options.fail_if_worse_than)
 
 
 @command
