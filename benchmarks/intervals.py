@@ -19,7 +19,7 @@ import pandas as pd
 from start_up import forecast, measure
 
 from forecast.config import load_config
-from forecast.evaluation.intervals import Tracker, bounds, calibrate
+from forecast.evaluation.intervals import Tracker, bounds_of, calibrate
 from forecast.forecasters.preparation import prepare
 from forecast.runs import Run, read_trained
 
@@ -89,7 +89,7 @@ def rates(config: Path, run: Path) -> None:
         actual = errors[later][..., 0]
         shares = []
         for level in (80, 95):
-            low, high = (issued[..., QUANTILES.index(bound)] for bound in bounds(level))
+            low, high = (issued[..., QUANTILES.index(bound)] for bound in bounds_of(level))
             shares.append(np.mean((low <= actual) & (actual <= high)))
         apart = errors[later] - issued
         loss = np.mean(np.maximum(np.array(QUANTILES) * apart, (np.array(QUANTILES) - 1) * apart))

@@ -16,7 +16,7 @@ import pytest
 from forecast import Run, detect, diagnose, plan, predict, report, train
 from forecast.commands.export import EXPORT_TOLERANCE, _examples, _graph
 from forecast.errors import ForecastError
-from forecast.evaluation.scoreboard import BASELINES, MODEL
+from forecast.evaluation.scores import BASELINES, MODEL
 from forecast.forecasters.network.numpy_runtime import READER_TOLERANCE, relative_difference
 from forecast.forecasters.preparation import prepare
 from forecast.runs.loaded import read_trained

@@ -411,8 +411,8 @@ def check_leaks(config: opt.ConfigFile, override: opt.Override = None, as_json: 
     else:
         for check in checks:
             mark = "⚠" if check.doubtful else "✔" if check.passed else "✘"
-            echo(f"{mark} {check.cutoff:<26} {check.what} {check.found}")
-        if any(check.what.startswith("covariate") for check in checks):
+            echo(f"{mark} {check.cutoff:<26} {check.subject} {check.result}")
+        if any(check.subject.startswith("covariate") for check in checks):
             echo(f"\n{UNSEEN}")
     if not all(check.passed for check in checks):
         raise typer.Exit(1)

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 from forecast.commands.diagnose import diagnose
 from forecast.errors import log_and_continue
-from forecast.evaluation import ALPHA, LABELS, Diagnosis, Errors, Metrics, Scores, TrainingMetrics, coverage, format_number
+from forecast.evaluation import (
+    ALPHA,
+    LABELS,
+    Diagnosis,
+    Errors,
+    Metrics,
+    Scores,
+    TrainingMetrics,
+    describe_coverage,
+    format_number,
+)
 from forecast.reports import spread_of
 from forecast.runs import Environment, ParentRecord, Run, RunGroup, read_folds, read_metrics
 
@@ -156,7 +166,7 @@ def format_forecast(table: pd.DataFrame) -> str:
 
 def _intervals(metrics: Metrics) -> Iterator[str]:
     """Yield the coverage of the prediction intervals, below an empty line."""
-    sentences = coverage(metrics)
+    sentences = describe_coverage(metrics)
     yield from ["", *sentences] if sentences else []
 
 

@@ -24,10 +24,9 @@ from forecast.evaluation import (
     Scoreboard,
     Scores,
     TrainingMetrics,
-    calibrated,
     count_independent,
     score,
-    scoreboard,
+    score_validation,
     summarize,
 )
 from forecast.forecasters.preparation import Prepared, prepare_panel, prepare_parts, read_checked
@@ -87,7 +86,7 @@ def backtest(
         for sentence in find_slow_settings(config, environment):
             log.warning(sentence)
         run.write(run.contract, make_contract(folds.first.panel))
-        board = scoreboard(folds.first)
+        board = Scoreboard(folds.first)
         calibration_windows = count_independent(folds.first.windows["validation"])
         table = _through_the_folds(run, folds, tested, board, on_progress)
         trained = bool(table.kept_epoch.any()) or (tested is not None and own.parent.exists())
@@ -232,7 +231,7 @@ def _fit(
         )
         weights, kept = [trained for _, trained in members.values()], max(epoch for epoch, _ in members.values())
     fitted = Fitted(prepared, [load_keras(prepared.network, member).predict_on_batch for member in weights], linear)
-    return fitted, calibrated(fitted, scoreboard(prepared)), kept
+    return fitted, score_validation(fitted, Scoreboard(prepared)), kept
 
 
 def _per_step(scores: Scores) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from forecast.config import non_default_values
 from forecast.errors import DAMAGED, RunError, check_installed, did_you_mean
-from forecast.evaluation import MODEL, Metrics, TrainingMetrics, compare_losses, loss_metric, method_of
+from forecast.evaluation import MODEL, Metrics, TrainingMetrics, choose_loss_metric, compare_losses, method_of
 from forecast.runs import Run, read_cutoffs, read_metrics
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _against_best(runs: list[Run], horizon: int) -> list[tuple[float | None, ...
             raise RunError("does not hold the cutoffs that the metrics are of.", DAMAGED, str(run.cutoffs))
     # MASE where it means the same in all: another season or training part gives it another scale.
     alike = all(np.allclose(table.mase_naive, tables[0].mase_naive) for table in tables)
-    column = f"{loss_metric(tables[0]) if alike else 'mae'}_{MODEL}"
+    column = f"{choose_loss_metric(tables[0]) if alike else 'mae'}_{MODEL}"
     best, counts = tables[0][column].to_numpy(), tables[0].windows.to_numpy()
     found: list[tuple[float | None, ...]] = [(0.0, None, None, None)]
     for table in tables[1:]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.errors import DataError, RunError, check_installed
-from forecast.evaluation import TrainingMetrics, bounds, column_of, columns_of
+from forecast.evaluation import TrainingMetrics, bounds_of, column_of, columns_of
 from forecast.reports import anomalies_figure
 from forecast.runs import Run, Trained, continuing_windows, read_predictions, read_rows_of, read_trained
 
@@ -54,7 +54,7 @@ def detect(run: Run | str | Path, data: str | Path | None = None, level: float |
         asked = "no intervals" if level is None else f"no {level:g}% interval"
         raise RunError(f"the run has {asked}.", known, str(run.directory))
     level = level if level is not None else max(levels)
-    low, high = (column_of(bound) for bound in bounds(level))
+    low, high = (column_of(bound) for bound in bounds_of(level))
     points = _of_data(run, trained, data) if data else _of_test_part(run)
     points = points.rename(columns={low: "low", high: "high"})
     points = points[["series_id", "timestamp", "target", "actual", "forecast", "low", "high"]]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from forecast.data import compare_with_contract
-from forecast.evaluation import Intervals, columns_of, few_windows
+from forecast.evaluation import Intervals, columns_of, explain_few_windows
 from forecast.runs import Run, continuing_windows, read_rows_of, read_trained
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def predict(
     ends = panel.filled[panel.offsets[1:] - 1].any(axis=1)
     if ends.any():
         log.warning("%s: %d series end with a filled value, from which the forecast starts.", data or run.name, int(ends.sum()))
-    if trained.intervals and (sentence := few_windows(trained.contract.calibration_windows)):
+    if trained.intervals and (sentence := explain_few_windows(trained.contract.calibration_windows)):
         log.warning("%s: %s", run.name, sentence)
     if trained.horizon > (own := trained.config.windows.horizon):
         log.warning(

@@ -12,7 +12,7 @@ from typing import Literal
 from forecast.config import Config, load_config
 from forecast.data import PARQUET, describe_repairs
 from forecast.errors import ConfigError, ForecastError
-from forecast.evaluation import CROWDED, check_covariates, count_independent, few_windows
+from forecast.evaluation import CROWDED, check_covariates, count_independent, explain_few_windows
 from forecast.forecasters.network.description import Network
 from forecast.forecasters.preparation import Prepared, prepare
 from forecast.runs import check_trackers
@@ -47,7 +47,7 @@ def validate(config: Config | str | Path, overrides: Mapping[str, object] | None
         return [*found, Finding("error", "config" if isinstance(error, ConfigError) else "data", str(error))]
     network = prepared.network
     found += [
-        Finding("warning", "leaks", f"{check.what} {check.found}", "Remove it, or use the values known at each timestamp.")
+        Finding("warning", "leaks", f"{check.subject} {check.result}", "Remove it, or use the values known at each timestamp.")
         for check in check_covariates(prepared)
         if check.doubtful or not check.passed
     ]
@@ -86,7 +86,7 @@ def _about_windows(prepared: Prepared) -> list[Finding]:
             )
         )
     independent = count_independent(prepared.windows["validation"])
-    if prepared.config.intervals and (sentence := few_windows(independent)):
+    if prepared.config.intervals and (sentence := explain_few_windows(independent)):
         found.append(Finding("ok", "intervals", sentence, "A larger splits.validation gives calibrated intervals."))
     season, lookback = prepared.season_length, prepared.config.windows.lookback
     if 1 < season <= LONG_SEASON and lookback < season:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from forecast.evaluation.diagnosis import CROWDED, HEALTHY, Diagnoses, Diagnosis, Evidence, explain_failure, find_problems, remark
+from forecast.evaluation.diagnosis import CROWDED, HEALTHY, Evidence, explain_failure, find_problems, remark
 from forecast.evaluation.importance import Importance, Region, measure_importance
 from forecast.evaluation.intervals import (
     Calibration,
     Intervals,
-    bounds,
+    bounds_of,
     column_of,
     columns_of,
     count_independent,
-    few_windows,
+    explain_few_windows,
     method_of,
     quantiles_of,
 )
 from forecast.evaluation.leakage import UNSEEN, Certificate, certify, check_covariates, check_leaks
 from forecast.evaluation.metrics import format_number
-from forecast.evaluation.scoreboard import EQUAL, Scoreboard, coverage, is_worse_than, loss_metric, summarize
-from forecast.evaluation.scores import BASELINES, LABELS, MODEL, Errors, Metrics, Scores, TrainingMetrics
-from forecast.evaluation.scoring import MOST_VALUES, Fitted, calibrated, costs_of_missing, score, scoreboard
-from forecast.evaluation.significance import ALPHA, compare_losses, ljung_box
+from forecast.evaluation.scoreboard import Scoreboard
+from forecast.evaluation.scores import BASELINES, LABELS, MODEL, Diagnoses, Diagnosis, Errors, Metrics, Scores, TrainingMetrics
+from forecast.evaluation.scoring import MAX_VALUES, Fitted, measure_missing_costs, score, score_validation
+from forecast.evaluation.significance import ALPHA, EQUAL, compare_losses, ljung_box
+from forecast.evaluation.verdict import choose_loss_metric, describe_coverage, is_worse_than, summarize
 
 __all__ = [
     "ALPHA",
@@ -38,37 +39,36 @@ __all__ = [
     "Importance",
     "Intervals",
     "LABELS",
+    "MAX_VALUES",
     "MODEL",
-    "MOST_VALUES",
     "Metrics",
     "Region",
     "Scoreboard",
     "Scores",
     "TrainingMetrics",
     "UNSEEN",
-    "bounds",
-    "calibrated",
+    "bounds_of",
     "certify",
     "check_covariates",
     "check_leaks",
+    "choose_loss_metric",
     "column_of",
     "columns_of",
     "compare_losses",
-    "costs_of_missing",
     "count_independent",
-    "coverage",
+    "describe_coverage",
     "explain_failure",
-    "few_windows",
+    "explain_few_windows",
     "find_problems",
-    "is_worse_than",
-    "measure_importance",
-    "ljung_box",
-    "loss_metric",
-    "method_of",
     "format_number",
+    "is_worse_than",
+    "ljung_box",
+    "measure_importance",
+    "measure_missing_costs",
+    "method_of",
     "quantiles_of",
     "remark",
     "score",
-    "scoreboard",
+    "score_validation",
     "summarize",
 ]

@@ -1,55 +1,33 @@
-"""Find what is wrong with a training from the figures of its run: the problem, the evidence and the setting to change."""
+"""Find the problems of a training in the figures of its run: their name, the evidence and the setting to change."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from forecast.config import Config
-from forecast.documents import Document
 from forecast.errors import first_few
+from forecast.evaluation.curves import MIN_EPOCHS, Curve, check_curve
 from forecast.evaluation.intervals import method_of
-from forecast.evaluation.scoreboard import EQUAL, outcomes
-from forecast.evaluation.scores import LABELS, MODEL, Metrics, Scores, TrainingMetrics
+from forecast.evaluation.scores import LABELS, MODEL, Diagnosis, Metrics, Scores, TrainingMetrics
 from forecast.evaluation.significance import ALPHA, Comparison
 
-HEALTHY = "Nothing is wrong with this training, as far as its figures tell."
+HEALTHY = "No problem was found in the figures of this training."
 FAILURES = {"the loss is no longer a number": "exploding gradients", "memory ran out": "too little memory"}
-STILL_FALLING = 0.05  # of the validation loss, over the last quarter of the epochs: training ended too early
-ROSE, LEARNED = 1.3, 0.7  # times the losses of the best epoch: validation above the one, training below the other, is overfitting
-LEAP, LEAPS = 0.5, 0.1  # rise of the validation loss from an epoch to the next, and share of the epochs, that is no noise
-EXPLODED = 10.0  # norm of the gradient of losses that are near 1
-WORSE_THAN_UNTRAINED = 2.0  # times the validation loss of the network as it came
-CROWDED = 100  # parameters for each target value to learn from
-SHIFT = 2.5  # times the validation part's MASE on the test part
-FADED = 1e-4  # of the strongest step's gradient, below which a step is not learned from
-FORGOTTEN = 0.5  # of the steps
+CROWDED = 100  # Parameters for each target value to learn from.
+SHIFT = 2.5  # MASE on the test set as a multiple of that on the validation set.
+FADED = 1e-4  # Gradient of a step, as a share of the largest, below which the network does not learn from it.
+FORGOTTEN = 0.5  # Share of the steps.
 EXACT = 1e-3  # Fraction of the naive error below which a forecast counts as exact.
 ROUNDING = 1e-6  # Scaled error that float32 rounding explains.
 BIASED = 0.1  # Share of the squared bias in the mean squared error.
-FAR_OFF = 0.1  # Distance of a coverage from its level that matters; or half of what may lie outside, if that is less.
-LOPSIDED = 1.5  # Times the number of values that should lie on one side of an interval.
+FAR_OFF = 0.1  # Distance of a coverage from its level that matters, or half of what may lie outside if that is less.
+LOPSIDED = 1.5  # Multiple of the number of values that should lie on one side of an interval.
 CHANCE = 0.01  # Probability below which chance does not explain a coverage.
-UNSTEADY = 0.1  # Change of the validation loss between epochs, as a fraction of it, that hides a trend.
-MIN_EPOCHS = 8  # Fewer show no trend.
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """One thing that is wrong: its name, the figures that say so, and what to change."""
-
-    name: str
-    evidence: str
-    remedy: str
-
-
-class Diagnoses(Document):
-    """What is wrong with a training, the gravest problem first (diagnosis.json)."""
-
-    problems: list[Diagnosis]
 
 
 @dataclass(frozen=True)
@@ -69,16 +47,12 @@ class Evidence:
 
 
 def find_problems(evidence: Evidence) -> list[Diagnosis]:
-    """Return what is wrong with a training, the gravest problem first; an empty list for a healthy one."""
+    """Return the problems of a training, the gravest first; an empty list for a healthy one."""
     config, metrics = evidence.config, evidence.metrics
-    return [
-        *_of_the_loss(evidence),
-        *_of_the_size(evidence),
-        *_of_the_forecast(config, metrics),
-        *_of_the_bias(config, metrics),
-        *_of_the_intervals(config, metrics),
-        *_of_the_lookback(evidence),
-    ]
+    problems = [*_check_curves(evidence), *_check_size(evidence)]
+    if not _is_exact(metrics.test):
+        problems += [*_check_forecast(config, metrics), *_check_bias(config, metrics), *_check_intervals(config, metrics)]
+    return [*problems, *_check_lookback(evidence), *_check_gradients(evidence)]
 
 
 def explain_failure(reason: str) -> list[Diagnosis]:
@@ -87,107 +61,21 @@ def explain_failure(reason: str) -> list[Diagnosis]:
     return [Diagnosis(name, evidence, remedy.strip()) for words, name in FAILURES.items() if words in reason]
 
 
-def _of_the_loss(evidence: Evidence) -> list[Diagnosis]:
-    """Return what the learning curves of all seeds say."""
-    if evidence.history is None or _is_exact(evidence.metrics.validation):
-        return []
-    problems: dict[str, Diagnosis] = {}
-    for seed, curve in evidence.history.groupby("seed"):
-        for problem in _of_a_curve(curve, evidence.metrics.kept_epochs[seed], evidence.config):
-            problems.setdefault(problem.name, problem)
-    return list(problems.values())
-
-
-def _of_a_curve(history: pd.DataFrame, kept: int, config: Config) -> list[Diagnosis]:
-    losses, errors = history.loss.to_numpy(), history.val_loss.to_numpy()  # by epoch, from 0: the network as it came
-    last, rate = len(errors) - 1, config.training.learning_rate
-    if last < 1:
-        return []
-    rises = np.diff(errors[1:]) > LEAP * errors[1:-1]
-    best, end = 1 + int(np.argmin(errors[1:])), float(np.mean(errors[-3:]))
-    if rises.sum() >= max(3, LEAPS * last) or (end > WORSE_THAN_UNTRAINED * errors[0] and losses[-1] > LEARNED * losses[1]):
-        name, clip = "unstable training", ""
-        evidence = f"the validation loss rose by more than {LEAP:.0%} in {rises.sum()} of {last} epochs; it was {errors[0]:.3g}"
-        evidence += f" before training and {end:.3g} at the end"
-        longest = float(history.gradient_norm.max()) if "gradient_norm" in history else 0.0
-        if config.training.clipnorm is None and longest > EXPLODED:
-            name, clip = "exploding gradients", " and set training.clipnorm: 1.0"
-            evidence += f"; over an epoch, the mean norm of the gradient was {longest:.3g}"
-        return [Diagnosis(name, f"{evidence}.", f"Lower training.learning_rate from {rate:g}, such as to {rate / 10:g}{clip}.")]
-    quarter = max(1, last // 4)
-    before = float(np.mean(errors[-3 - quarter : -quarter]))  # means, since single epochs are noisy
-    fell = 1 - end / before if before > 0 else 0.0
-    if last == config.training.epochs and best > last - quarter and fell > STILL_FALLING:
-        return [
-            Diagnosis(
-                "underfitting",
-                f"over the last {quarter} of {last} epochs the validation loss still fell by {fell:.0%}.",
-                f"Set training.epochs to {4 * last} or more; early stopping ends it in time.",
-            )
-        ]
-    if end > ROSE * errors[best] and losses[-1] < LEARNED * losses[best]:
-        saved = "The weights of the best epoch were kept." if kept <= best else "Set training.early_stopping: {}."
-        return [
-            Diagnosis(
-                "overfitting",
-                f"after epoch {best} the training loss went on falling, from {losses[best]:.3g} to {losses[-1]:.3g}, while the"
-                f" validation loss rose from {errors[best]:.3g} to {end:.3g}.",
-                f"{saved} Try fewer model.units, model.dropout: 0.2, or more data.",
-            )
-        ]
-    return _of_the_trend(errors, config)
-
-
-def _of_the_trend(errors: np.ndarray, config: Config) -> list[Diagnosis]:
-    """Say that a validation loss, by epoch from 0, goes up and down without falling."""
-    after = errors[1:]
-    if len(after) < MIN_EPOCHS:
-        return []
-    noise, third, best = _noise(after), len(after) // 3, 1 + int(np.argmin(after))
-    fell = float(np.mean(after[:third]) - np.mean(after[-third:]))
-    steady = fell < 2 * noise * math.sqrt(2 / third)  # two standard errors of a difference of means
-    idle = _gained_by_chance(errors) and not config.model.linear_skip  # else it began where there may be nothing left to gain
-    if not idle and not (steady and noise > UNSTEADY * float(np.mean(after))):
-        return []
-    return [
-        Diagnosis(
-            "validation loss without a trend",
-            f"it was {errors[0]:.3g} before training, averaged {after[:third].mean():.3g} over the first third of {len(after)}"
-            f" epochs and {after[-third:].mean():.3g} over the last, and varies by {noise:.2g} between epochs."
-            f" Epoch {best} is the best only by chance.",
-            "Use a longer validation set, a lower training.learning_rate or a larger training.batch_size. If the loss stays flat,"
-            " there is nothing to learn beyond the baselines.",
-        )
-    ]
-
-
-def _noise(losses: np.ndarray) -> float:
-    """Return the deviation of the loss of a single epoch from its neighbours, by the median, which single leaps do not move."""
-    changes = np.diff(losses)
-    return 1.4826 * float(np.median(np.abs(changes - np.median(changes)))) / math.sqrt(2)
-
-
-def _gained_by_chance(errors: np.ndarray) -> bool:
-    """Return whether the best epoch is below epoch 0 by no more than the best of so many lies below the others by chance."""
-    after = errors[1:]
-    return float(errors[0] - after.min()) < _noise(after) * math.sqrt(2 * math.log(len(after)))
-
-
 def remark(evidence: Evidence) -> str:
-    """Return a sentence where the network is the linear baseline that it began as, or no better by more than chance; else "".
+    """Return a sentence if the network is the linear baseline that it began as, or no better by more than chance; else "".
 
-    This is no illness, but no merit of the network either.
+    That is not a problem of the training, but the network adds nothing.
     """
-    config, kept = evidence.config, evidence.metrics.kept_epochs
+    config = evidence.config
     if not config.model.linear_skip or evidence.continued or evidence.history is None:
         return ""
-    curves = [curve.val_loss.to_numpy() for _, curve in evidence.history.groupby("seed")]
-    epochs = max(map(len, curves)) - 1
+    curves = _curves(evidence)
+    epochs = max(curve.epochs for curve in curves)
     ridge = "a ridge regression" if config.model.decoder == "recursive" else "the linear baseline"
-    if not any(kept.values()):
+    if not any(evidence.metrics.kept_epochs.values()):
         return f"The network is {ridge}: epoch 0 was kept, because none of {epochs} epochs had a smaller validation loss."
-    if all(len(errors) > MIN_EPOCHS and _gained_by_chance(errors) for errors in curves):
-        best = min(float(errors.min() / errors[0]) for errors in curves if errors[0] > 0)
+    if all(curve.epochs >= MIN_EPOCHS and curve.gained_by_chance for curve in curves):
+        best = min(float(curve.errors.min() / curve.errors[0]) for curve in curves if curve.errors[0] > 0)
         return (
             f"The network started as {ridge} and hardly improved on it: its best validation loss is {best:.1%} of the loss"
             " at epoch 0, a difference that chance alone can explain."
@@ -195,38 +83,60 @@ def remark(evidence: Evidence) -> str:
     return ""
 
 
-def _of_the_size(evidence: Evidence) -> list[Diagnosis]:
+def _curves(evidence: Evidence) -> list[Curve]:
+    """Return the learning curve of each seed."""
+    history, curves = evidence.history, []
+    assert history is not None
+    for seed in sorted(history.seed.unique().tolist()):
+        rows = history[history.seed == seed]
+        gradient_norm = float(rows.gradient_norm.max()) if "gradient_norm" in rows else 0.0
+        curves.append(Curve(rows.loss.to_numpy(), rows.val_loss.to_numpy(), gradient_norm, evidence.metrics.kept_epochs[seed]))
+    return curves
+
+
+def _check_curves(evidence: Evidence) -> list[Diagnosis]:
+    """Return the problems in the learning curves of all seeds, each once."""
+    if evidence.history is None or _is_exact(evidence.metrics.validation):
+        return []
+    problems: dict[str, Diagnosis] = {}
+    for curve in _curves(evidence):
+        if problem := check_curve(curve, evidence.config):
+            problems.setdefault(problem.name, problem)
+    return list(problems.values())
+
+
+def _check_size(evidence: Evidence) -> Iterator[Diagnosis]:
     """Compare the number of parameters with that of the values to learn from."""
     config, metrics = evidence.config, evidence.metrics
     values = evidence.train_windows * config.windows.horizon * len(metrics.test.forecast.per_target)
     parameters = metrics.parameters // len(config.seeds)
-    if parameters <= CROWDED * values:
-        return []
-    return [
-        Diagnosis(
+    if parameters > CROWDED * values:
+        yield Diagnosis(
             "too little data for this network",
             f"{parameters:,} parameters learn from {values:,} target values.",
             f"Use fewer model.units than {config.model.units}, or more rows.",
         )
-    ]
 
 
-def _of_the_forecast(config: Config, metrics: TrainingMetrics) -> list[Diagnosis]:
-    """Compare the network with every baseline of the scoreboard, and the test part with what came before."""
-    if _is_exact(metrics.test):
-        return []
-    findings = _of_the_baselines(config, metrics)
-    ratios = [_ratio(metrics.test.of(name).total.mase, metrics.validation.of(name).total.mase) for name in (MODEL, "linear")]
-    if min(ratios) > SHIFT:
-        findings.append(
-            Diagnosis(
-                "the test part differs from what came before",
-                f"errors there are {ratios[0]:.1f} times those of the validation part; those of a ridge regression"
-                f" {ratios[1]:.1f} times.",
-                "Look at the series around the borders of the parts; train on newer rows with `forecast update`.",
-            )
+def _is_exact(scores: Scores) -> bool:
+    """Return whether the errors are so small that differences between them mean nothing."""
+    network, naive = scores.forecast.total.mae_scaled, scores.naive.total.mae_scaled
+    return network is not None and naive is not None and network <= max(EXACT * naive, ROUNDING)
+
+
+def _check_forecast(config: Config, metrics: TrainingMetrics) -> Iterator[Diagnosis]:
+    """Compare the network with every baseline, and the test set with the validation set."""
+    yield from _check_baselines(config, metrics)
+    network, linear = (
+        _ratio(metrics.test.of(name).total.mase, metrics.validation.of(name).total.mase) for name in (MODEL, "linear")
+    )
+    if min(network, linear) > SHIFT:
+        yield Diagnosis(
+            "the test set differs from earlier data",
+            f"the errors of the network are {network:.1f} times those on the validation set, and the errors of the linear"
+            f" baseline {linear:.1f} times.",
+            "Look at the series around the start of the test set. Train on newer rows with `forecast update`.",
         )
-    return findings
 
 
 def _ratio(error: float | None, reference: float | None) -> float:
@@ -234,78 +144,61 @@ def _ratio(error: float | None, reference: float | None) -> float:
     return error / reference if error and reference else 0.0
 
 
-def _is_exact(scores: Scores) -> bool:
-    """Return whether errors of a part are so small that differences between them mean nothing."""
-    network, naive = scores.forecast.total.mae_scaled, scores.naive.total.mae_scaled
-    return network is not None and naive is not None and network <= max(EXACT * naive, ROUNDING)
-
-
-def _of_the_baselines(config: Config, metrics: Metrics) -> list[Diagnosis]:
+def _check_baselines(config: Config, metrics: Metrics) -> Iterator[Diagnosis]:
     """Name every baseline that forecasts better than the network, or as well."""
-    compared = metrics.compared
-    ended, findings, skip = outcomes(compared), [], config.model.linear_skip
-    worse = ended["loses to"]
-    equal = ended["equals"] + ended["is not distinguishable from"]
-    if skip:  # the network begins as the linear baseline, and may stay near it
+    compared, skip = metrics.compared, config.model.linear_skip
+    worse = [name for name, comparison in compared.items() if comparison.outcome == "loses to"]
+    equal = [name for name, comparison in compared.items() if comparison.outcome not in ("loses to", "beats")]
+    if skip:  # The network begins as the linear baseline, and may stay near it.
         equal = [name for name in equal if name != "linear"]
-    if _is_no_better(compared["mean"]):
-        worse, equal = [name for name in worse if name != "mean"], []
-        findings.append(
-            Diagnosis(
-                "no signal",
-                f"the error is {_error_beside(compared['mean'])} of that of the mean of all rows before.",
-                "Check that each row has the right timestamp. If so, the past may not predict the target.",
-            )
+    simplest = next((name for name in ("mean", "naive") if _is_no_better(compared[name])), None)
+    if simplest == "mean":
+        yield Diagnosis(
+            "no signal",
+            f"the error is {_error_relative_to(compared['mean'])} of that of the mean of all earlier rows.",
+            "Check that each row has the right timestamp. If so, the past may not predict the target.",
         )
-    elif _is_no_better(compared["naive"]):
-        worse, equal = [name for name in worse if name != "naive"], []
-        findings.append(
-            Diagnosis(
-                "no better than persistence",
-                f"the error is {_error_beside(compared['naive'])} of that of repeating the last value.",
-                f"{'' if skip else 'Set model.linear_skip: true. '}Add covariates that predict the target. If there are"
-                " none, use the last value as the forecast.",
-            )
+    elif simplest == "naive":
+        yield Diagnosis(
+            "no better than persistence",
+            f"the error is {_error_relative_to(compared['naive'])} of that of repeating the last value.",
+            f"{'' if skip else 'Set model.linear_skip: true. '}Add covariates that predict the target. If there are none, use the"
+            " last value as the forecast.",
         )
+    if simplest:
+        worse, equal = [name for name in worse if name != simplest], []
     if names := worse or equal:
-        errors = ", ".join(f"{_error_beside(compared[name])} of that of {LABELS.get(name, name)}" for name in names)
-        begin = "" if skip or "linear" not in names else "Set model.linear_skip: true, to begin as the linear baseline. "
-        remedy = f"{begin}Forecast with the baseline, or give the network covariates, more rows or another windows.lookback."
-        name, luck = ("worse than a baseline", "") if worse else ("no better than a baseline", "; the difference may be luck")
-        findings.append(Diagnosis(name, f"the error on the test part is {errors}{luck}.", remedy))
-    return findings
+        errors = ", ".join(f"{_error_relative_to(compared[name])} of that of {LABELS.get(name, name)}" for name in names)
+        start = "" if skip or "linear" not in names else "Set model.linear_skip: true, to start from the linear baseline. "
+        name, chance = ("worse than a baseline", "") if worse else ("no better than a baseline", " Chance may explain it.")
+        remedy = f"{start}Use the baseline, or give the network covariates, more rows or another windows.lookback."
+        yield Diagnosis(name, f"the error on the test set is {errors}.{chance}", remedy)
 
 
 def _is_no_better(compared: Comparison) -> bool:
-    """Return whether the network is worse than a baseline that is not exact, or better by no more than luck."""
-    return compared.skill is not None and (compared.skill < EQUAL or not compared.distinguishable)
+    """Return whether the network is not better than a baseline, which is not exact."""
+    return compared.skill is not None and compared.outcome != "beats"
 
 
-def _error_beside(compared: Comparison) -> str:
-    """Write the error of the network as a share of that of a baseline."""
+def _error_relative_to(compared: Comparison) -> str:
+    """Format the error of the network as a share of that of a baseline."""
     if compared.skill is None:
         return "an infinite multiple"
-    chance = "" if compared.distinguishable or compared.p_value is None else f" (p {compared.p_value:.2g})"
+    chance = f" (p {compared.p_value:.2g})" if compared.p_value is not None and compared.p_value >= ALPHA else ""
     return f"{1 - compared.skill:.0%}{chance}"
 
 
-def _of_the_bias(config: Config, metrics: Metrics) -> list[Diagnosis]:
+def _check_bias(config: Config, metrics: Metrics) -> Iterator[Diagnosis]:
     """Name the targets whose forecasts are too high or too low on average, by much and not by chance."""
     biases = metrics.test.bias
-    if _is_exact(metrics.test):
-        return []
-    clear = {
-        target: bias
-        for target, bias in biases.items()
-        if bias.p_value is not None and bias.p_value < ALPHA / len(biases) and bias.share**2 > BIASED
-    }
-    if not clear:
-        return []
     sentences = [
         f"`{target}` is forecast too {'high' if bias.share > 0 else 'low'}: the mean error is {abs(bias.share):.0%} of the"
         f" root mean squared error (p {bias.p_value:.2g})"
-        for target, bias in clear.items()
+        for target, bias in biases.items()
+        if bias.p_value is not None and bias.p_value < ALPHA / len(biases) and bias.share**2 > BIASED
     ]
+    if not sentences:
+        return
     if config.model.quantiles or config.training.loss in ("mae", "huber"):
         change = "set training.loss: mse" + (" and model.quantiles: null." if config.model.quantiles else ".")
         remedy = f"This loss targets the median, which differs from the mean when errors are skewed: {change}"
@@ -313,16 +206,18 @@ def _of_the_bias(config: Config, metrics: Metrics) -> list[Diagnosis]:
         remedy = "A mean on the transformed scale becomes a median in original units: set scaling.transform: none."
     else:
         remedy = "The level shifted: set model.normalization: last, add covariates that explain it, or train on newer rows."
-    return [Diagnosis("biased forecasts", f"{first_few(sentences)}.", remedy)]
+    yield Diagnosis("biased forecasts", f"{first_few(sentences)}.", remedy)
 
 
-def _of_the_intervals(config: Config, metrics: Metrics) -> list[Diagnosis]:
-    """Compare the share of actual values within each interval, and to each side of it, with what was asked for."""
+def _check_intervals(config: Config, metrics: Metrics) -> Iterator[Diagnosis]:
+    """Compare the share of actual values within each interval, and to each side of it, with its level."""
     scores = metrics.test
-    if not scores.intervals or _is_exact(scores):
-        return []
-    independent = scores.windows / config.windows.horizon  # windows that overlap tell the same again
-    narrow, wide, skewed = [], [], []
+    if not scores.intervals:
+        return
+    independent = scores.windows / config.windows.horizon  # Windows that overlap add no information.
+    narrow: list[str] = []
+    wide: list[str] = []
+    skewed: list[str] = []
     for level, measured in scores.intervals[method_of(config)].levels.items():
         nominal, coverage = float(level) / 100, measured.coverage
         low, high = measured.coverage_low, measured.coverage_high
@@ -338,12 +233,13 @@ def _of_the_intervals(config: Config, metrics: Metrics) -> list[Diagnosis]:
         if lopsided and _exceeds_chance(below / outside, 0.5, independent * outside):
             skewed.append(f"{below:.1%} of the actual values lie below the {level}% interval, {above:.1%} above it")
     method = "" if method_of(config) == "adaptive" else "Set intervals.method: adaptive, which follows the errors. "
-    findings = {
-        "intervals too narrow": (narrow, f"{method}A longer validation set or newer rows give a better estimate of the errors."),
-        "intervals too wide": (wide, f"{method}Errors were larger on the validation set: use a newer or longer one."),
-        "skewed intervals": (skewed, f"{method}Look for a bias or for a trend that the network does not follow."),
-    }
-    return [Diagnosis(name, f"{'; '.join(texts)}.", remedy) for name, (texts, remedy) in findings.items() if texts]
+    for name, texts, remedy in (
+        ("intervals too narrow", narrow, "A longer validation set or newer rows give a better estimate of the errors."),
+        ("intervals too wide", wide, "Errors were larger on the validation set: use a newer or longer one."),
+        ("skewed intervals", skewed, "Look for a bias or for a trend that the network does not follow."),
+    ):
+        if texts:
+            yield Diagnosis(name, f"{'; '.join(texts)}.", method + remedy)
 
 
 def _exceeds_chance(share: float, expected: float, count: float) -> bool:
@@ -352,36 +248,34 @@ def _exceeds_chance(share: float, expected: float, count: float) -> bool:
     The probability of a share that far off is at most exp(-count * KL(share, expected)), whatever the count.
     """
     pairs = [(share, expected), (1 - share, 1 - expected)]
-    divergence = sum(seen * math.log(seen / probability) for seen, probability in pairs if seen > 0)
+    divergence = sum(observed * math.log(observed / probability) for observed, probability in pairs if observed > 0)
     return count * divergence > -math.log(CHANCE)
 
 
-def _of_the_lookback(evidence: Evidence) -> list[Diagnosis]:
-    """Check that the network sees, and remembers, as far back as the season asks for."""
-    config, metrics = evidence.config, evidence.metrics
-    season, lookback = metrics.season_length, config.windows.lookback
-    naive, seasonal_naive = metrics.test.naive.total.mae, metrics.test.seasonal_naive.total.mae
-    found = []
+def _check_lookback(evidence: Evidence) -> Iterator[Diagnosis]:
+    """Check that the network sees a whole season, if seasons repeat."""
+    metrics, lookback = evidence.metrics, evidence.config.windows.lookback
+    season, naive, seasonal_naive = metrics.season_length, metrics.test.naive.total.mae, metrics.test.seasonal_naive.total.mae
     if lookback < season and seasonal_naive < naive:
-        found.append(
-            Diagnosis(
-                "lookback too short for the season",
-                f"the network sees {lookback} steps of a season of {season}, which repeats itself: seasonal naive has"
-                f" {seasonal_naive / naive:.0%} of naive's error.",
-                f"Set windows.lookback to {2 * season}.",
-            )
+        yield Diagnosis(
+            "lookback too short for the season",
+            f"the network sees {lookback} steps of a season of {season}. The season repeats: the error of seasonal naive is"
+            f" {seasonal_naive / naive:.0%} of that of naive.",
+            f"Set windows.lookback to {2 * season}.",
         )
-    model = config.model  # what goes past the last state reaches older steps, too
-    if evidence.gradients and not (model.linear_skip or model.attention or model.bidirectional):
-        norms = np.array(evidence.gradients, dtype=float)
-        seen = norms > FADED * np.nanmax(norms)
-        if seen.any() and seen.mean() < FORGOTTEN:
-            found.append(
-                Diagnosis(
-                    "vanishing gradients",
-                    f"of {len(norms)} recurrent steps, the last {len(norms) - int(np.argmax(seen))} are learned from: gradients"
-                    f" of older ones are less than {FADED:g} of the strongest.",
-                    "Use model.cell: lstm or gru, model.segment, model.linear_skip: true, or a shorter windows.lookback.",
-                )
-            )
-    return found
+
+
+def _check_gradients(evidence: Evidence) -> Iterator[Diagnosis]:
+    """Check that recurrent layers learn from old steps, if they are the only path to these."""
+    model = evidence.config.model
+    if not evidence.gradients or model.linear_skip or model.attention or model.bidirectional:
+        return
+    norms = np.array(evidence.gradients, dtype=float)
+    learned = norms > FADED * np.nanmax(norms)
+    if learned.any() and learned.mean() < FORGOTTEN:
+        yield Diagnosis(
+            "vanishing gradients",
+            f"the network learns from the last {len(norms) - int(np.argmax(learned))} of {len(norms)} recurrent steps. Gradients"
+            f" of older steps are less than {FADED:g} of the largest.",
+            "Use model.cell: lstm or gru, model.segment, model.linear_skip: true, or a shorter windows.lookback.",
+        )

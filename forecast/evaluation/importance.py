@@ -1,10 +1,12 @@
-"""What a network looks at: how much worse it forecasts without each column, and without each part of the lookback."""
+"""The importance of each column, and of each region of the lookback: how much worse a network forecasts without it."""
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from forecast.documents import Document
@@ -13,12 +15,12 @@ from forecast.forecasters.network.description import CATEGORIES, KNOWN, PAST, ST
 from forecast.forecasters.preparation import Prepared
 from forecast.windows import Forward, roll_out
 
-Inputs = dict[str, np.ndarray]  # as Windows.inputs makes them
-MOST_WINDOWS = 256  # of the validation part
-FEWEST_WINDOWS = 8
-MOST_REGIONS = 12
-BUDGET = 5e10  # multiply-adds, some seconds; larger networks, or several, are tried on fewer windows
-TURNS = 3  # permutations, of which the mean counts
+Inputs = dict[str, npt.NDArray[Any]]  # From `Windows.inputs`.
+MAX_WINDOWS = 256  # Windows of the validation set.
+MIN_WINDOWS = 8
+MAX_REGIONS = 12
+BUDGET = 5e10  # Multiply-adds, which take some seconds. Larger networks, and several, are measured on fewer windows.
+PERMUTATIONS = 3  # The mean counts.
 
 
 class Region(Document, validate_by_name=True, serialize_by_alias=True):
@@ -39,62 +41,65 @@ class Importance(Document):
 
 
 def measure_importance(prepared: Prepared, forward: Forward) -> Importance | None:
-    """By what share the scaled MAE on some windows of the validation part rises without what a network sees.
+    """Measure by which share the scaled MAE on windows of the validation set rises without a column or a region.
 
-    columns: the values of a column, past and known ahead, are those of other windows (permutation importance, Breiman 2001).
-    regions: the values of all columns over a part of the lookback are each window's mean (occlusion); from and to in steps before
-    the first one that is forecast. None where the network is so large, or the windows so few, that it would take long or tell
-    little.
+    columns: the values of a column come from other windows (permutation importance, Breiman 2001), over the horizon too.
+    regions: the values of all columns in a region of the lookback are each window's mean (occlusion). None if the network is so
+    large, or the windows so few, that it would take long or mean little.
     """
     network, windows, config = prepared.network, prepared.windows["validation"], prepared.config
-    places = _places(prepared)
-    borders = np.linspace(0, network.lookback, min(MOST_REGIONS, network.lookback) + 1).astype(int)
-    tries = (1 + TURNS * len(places) + len(borders)) * -(-windows.horizon // network.horizon) * len(config.seeds)
-    windows = windows.sample_evenly(min(MOST_WINDOWS, int(BUDGET / (tries * network.parameters * network.lookback))))
-    if len(windows) < FEWEST_WINDOWS:
+    columns = _columns(prepared)
+    borders = np.linspace(0, network.lookback, min(MAX_REGIONS, network.lookback) + 1).astype(int)
+    forecasts = (1 + PERMUTATIONS * len(columns) + len(borders)) * -(-windows.horizon // network.horizon) * len(config.seeds)
+    windows = windows.sample_evenly(min(MAX_WINDOWS, int(BUDGET / (forecasts * network.parameters * network.lookback))))
+    if len(windows) < MIN_WINDOWS:
         return None
-    seen, actual = windows.inputs(), windows.targets()
+    inputs, actual = windows.inputs(), windows.targets()
 
-    def error(inputs: Inputs) -> float:
-        return float(mae(actual, network.point(roll_out(forward, inputs, windows.horizon, network.horizon))))
+    def measure_error(changed: Inputs) -> float:
+        return float(mae(actual, network.point(roll_out(forward, changed, windows.horizon, network.horizon))))
 
-    whole, rng = error(seen), np.random.default_rng(0)
-    if not whole:
+    error, rng = measure_error(inputs), np.random.default_rng(0)
+    if not error:
         return None
-
-    def rise(*errors: float) -> float:
-        return float(np.mean(errors)) / whole - 1
-
-    orders = [rng.permutation(len(windows)) for _ in range(TURNS)]
-    columns = {name: rise(*[error(_permuted(seen, place, order)) for order in orders]) for name, place in places.items()}
+    orders = [rng.permutation(len(windows)) for _ in range(PERMUTATIONS)]
+    errors = {
+        name: float(np.mean([measure_error(_permute(inputs, column, order)) for order in orders]))
+        for name, column in columns.items()
+    }
     regions = [
-        Region(begin=network.lookback - begin, end=network.lookback - end + 1, rise=rise(error(_occluded(seen, begin, end))))
+        Region(
+            begin=network.lookback - begin,
+            end=network.lookback - end + 1,
+            rise=measure_error(_occlude(inputs, begin, end)) / error - 1,
+        )
         for begin, end in pairwise(borders.tolist())
     ]
-    return Importance(windows=len(windows), mae_scaled=whole, columns=columns, regions=regions)
+    rises = {name: permuted / error - 1 for name, permuted in errors.items()}
+    return Importance(windows=len(windows), mae_scaled=error, columns=rises, regions=regions)
 
 
-def _places(prepared: Prepared) -> dict[str, dict[str, int]]:
-    """Where each column stands: its place along the last axis of the inputs that have it."""
+def _columns(prepared: Prepared) -> dict[str, dict[str, int]]:
+    """Return the number of each column along the last axis of the inputs that have it, by the name of the input."""
     panel, data = prepared.panel, prepared.config.data
-    ahead = len(panel.columns) - panel.known_channels
-    places = {
-        name: {PAST: place} | ({KNOWN: place - ahead} if place >= ahead else {}) for place, name in enumerate(panel.columns)
-    }
-    places |= {name: {STATIC: place} for place, name in enumerate(data.static_covariates)}
-    return places | {name: {CATEGORIES: place} for place, name in enumerate(data.static_categories)}
+    first_known = len(panel.columns) - panel.known_channels
+    columns = {name: {PAST: number} for number, name in enumerate(panel.columns)}
+    for number, name in enumerate(panel.columns[first_known:]):
+        columns[name][KNOWN] = number
+    columns |= {name: {STATIC: number} for number, name in enumerate(data.static_covariates)}
+    return columns | {name: {CATEGORIES: number} for number, name in enumerate(data.static_categories)}
 
 
-def _permuted(inputs: Inputs, place: dict[str, int], order: np.ndarray) -> Inputs:
-    """The same with one column from other windows, in this order."""
-    changed = {name: inputs[name].copy() for name in place}
-    for name, column in place.items():
-        changed[name][..., column] = inputs[name][order][..., column]
+def _permute(inputs: Inputs, column: dict[str, int], order: npt.NDArray[np.integer]) -> Inputs:
+    """Return the inputs with the values of one column from other windows, in this order."""
+    changed = {name: inputs[name].copy() for name in column}
+    for name, number in column.items():
+        changed[name][..., number] = inputs[name][order][..., number]
     return inputs | changed
 
 
-def _occluded(inputs: Inputs, begin: int, end: int) -> Inputs:
-    """The same, but steps of the lookback hold the mean of it, each column its own."""
+def _occlude(inputs: Inputs, begin: int, end: int) -> Inputs:
+    """Return the inputs with the mean of each column over the lookback in the steps from `begin` to `end`."""
     past = inputs[PAST].copy()
     past[:, begin:end] = past.mean(axis=1, keepdims=True)
     return inputs | {PAST: past}

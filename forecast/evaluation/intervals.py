@@ -28,10 +28,10 @@ MAX_TRACKED_VALUES = 500_000_000  # Quantiles of the test set up to which confor
 DEFAULT_RATE = 0.1  # Move of a `Tracker` per step of the series, in deviations of the errors.
 
 
-def bounds(level: float) -> tuple[float, float]:
+def bounds_of(level: float) -> tuple[float, float]:
     """Return the quantiles that are the ends of an interval of this level in percent.
 
-    >>> bounds(80)
+    >>> bounds_of(80)
     (0.1, 0.9)
     """
     tail = (100 - level) / 200
@@ -41,7 +41,7 @@ def bounds(level: float) -> tuple[float, float]:
 def quantiles_of(config: Config) -> list[float]:
     """Return all quantiles that a config asks for, as ends of intervals or of its network, ascending."""
     levels = config.intervals.level if config.intervals else []
-    return sorted({*(config.model.quantiles or []), *(quantile for level in levels for quantile in bounds(level))})
+    return sorted({*(config.model.quantiles or []), *(quantile for level in levels for quantile in bounds_of(level))})
 
 
 def column_of(quantile: float) -> str:
@@ -166,7 +166,7 @@ def are_few(independent: int) -> bool:
     return independent < MIN_INDEPENDENT_WINDOWS
 
 
-def few_windows(independent: int | None) -> str:
+def explain_few_windows(independent: int | None) -> str:
     """Return a sentence that says that intervals are based on few windows, or "" if they are not or the number is unknown."""
     if independent is None or not are_few(independent):
         return ""

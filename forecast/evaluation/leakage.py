@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import Field
 
 from forecast.config import Config, load_config
 from forecast.data import Panel, Rows, build_panel, read_rows
@@ -29,20 +30,23 @@ UNSEEN = (
 )
 
 
-@dataclass(frozen=True)
-class Check:
-    """A value that must not depend on the future."""
+class Check(Document, frozen=True, validate_by_name=True, serialize_by_alias=True):
+    """A value that must not depend on the future.
 
-    what: str
-    cutoff: str  # The last timestamp before the change.
+    cutoff: the last timestamp before the change. doubtful: the check passed, but a person should look at the value.
+    """
+
+    subject: str = Field(alias="what")
+    cutoff: str
     passed: bool
-    found: str
-    doubtful: bool = False  # It passed, but a person should look at it.
+    result: str = Field(alias="found")
+    doubtful: bool
 
     @classmethod
-    def of(cls, what: str, cutoff: object, same: bool) -> Check:
+    def of(cls, subject: str, cutoff: pd.Timestamp, same: bool) -> Check:
         """Return the check that a value is the same after everything after the cutoff has changed."""
-        return cls(what, str(cutoff), same, "did not change" if same else "changed with values after the cutoff")
+        result = "did not change" if same else "changed with values after the cutoff"
+        return cls(subject=subject, cutoff=str(cutoff), passed=same, result=result, doubtful=False)
 
 
 class Certificate(Document):
@@ -218,7 +222,6 @@ def check_covariates(prepared: Prepared) -> list[Check]:
     training = _measured_rows(panel, [slice(max(first, last - MAX_ROWS), last) for first, last in zip(begin, end, strict=True)])
     checks = []
     for column in range(len(panel.targets), len(panel.file_columns)):
-        check = partial(Check, f"covariate `{panel.columns[column]}`", str(panel.timestamps.max()))
         is_known = column >= len(panel.columns) - panel.known_channels
         pairs, training_pairs = (
             {name: [(series[:, column], series[:, target]) for series in part] for target, name in enumerate(panel.targets)}
@@ -227,15 +230,15 @@ def check_covariates(prepared: Prepared) -> list[Check]:
         functions = [find_function(name, series, is_known) for name, series in training_pairs.items()]
         certain = [text for text, is_certain in functions if is_certain]
         doubtful = [text for text, _ in functions if text]
+        passed, result = True, "reveals no later target value"
         if copy := find_copy(pairs, prepared.config.windows.horizon, is_known):
-            checks.append(check(False, f"is {copy}"))
+            passed, result = False, f"is {copy}"
         elif certain:
-            checks.append(check(False, f"is computed from {certain[0]}"))
+            passed, result = False, f"is computed from {certain[0]}"
         elif doubtful:
-            text = f"may be computed from {doubtful[0]}. Check that it is known at its timestamp."
-            checks.append(check(True, text, doubtful=True))
-        else:
-            checks.append(check(True, "reveals no later target value"))
+            result = f"may be computed from {doubtful[0]}. Check that it is known at its timestamp."
+        subject, cutoff = f"covariate `{panel.columns[column]}`", str(panel.timestamps.max())
+        checks.append(Check(subject=subject, cutoff=cutoff, passed=passed, result=result, doubtful=passed and bool(doubtful)))
     return checks
 
 

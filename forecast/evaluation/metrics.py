@@ -179,7 +179,7 @@ def seasonal_scales(rows: Values, season_length: int) -> Values:
     return np.stack([np.abs(differences).sum(axis=0) / count, np.sqrt(np.square(differences).sum(axis=0) / count)])
 
 
-def score(y_true: Values, y_pred: Values, scales: Values, axis: Axis = None) -> dict[str, Values]:
+def compute_errors(y_true: Values, y_pred: Values, scales: Values, axis: Axis = None) -> dict[str, Values]:
     """Return all metrics in units of the data by name. scales: `(windows, 2, targets)` from `seasonal_scales`."""
     unscaled = {metric.__name__: metric(y_true, y_pred, axis) for metric in (mae, rmse, mape, smape, wape, bias)}
     return unscaled | {
@@ -188,7 +188,7 @@ def score(y_true: Values, y_pred: Values, scales: Values, axis: Axis = None) -> 
     }
 
 
-class Pool:
+class ErrorPool:
     """Sums of all metrics over windows that come in chunks, so that memory never has to hold all of them."""
 
     def __init__(self) -> None:
@@ -197,13 +197,13 @@ class Pool:
 
     def add(self, y_true: Values, y_pred: Values, scales: Values) -> None:
         """Add a chunk: `(windows, horizon, targets)`, and `scales` as for `score`."""
-        cells = score(y_true, y_pred, scales, 0) | {"size": np.mean(np.abs(y_true), axis=0)}
+        cells = compute_errors(y_true, y_pred, scales, 0) | {"size": np.mean(np.abs(y_true), axis=0)}
         for name, values in cells.items():
             values = np.square(values) if name in ROOTS else values
             self.sums[name] = self.sums.get(name, 0.0) + len(y_true) * values
         self.windows += len(y_true)
 
-    def score(self, axis: int | None = None) -> dict[str, Values]:
+    def compute(self, axis: int | None = None) -> dict[str, Values]:
         """Return all metrics over the chunks so far. Axis 1 leaves one number per horizon step, 0 one per target."""
         means = {name: np.mean(total / self.windows, axis) for name, total in self.sums.items()}
         size = means.pop("size")

@@ -1,7 +1,8 @@
-"""What is measured of forecasts, as typed documents: errors, coverage of intervals, and the metrics of a run (metrics.json)."""
+"""Typed documents of an evaluation: errors, coverage of intervals, the metrics of a run (metrics.json), and its problems."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -161,3 +162,18 @@ class TrainingMetrics(Metrics):
     runtime_difference: float | None = None
     linear_strength: dict[str, float] = {}
     validation: Scores
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A problem: its name, the figures that show it, and what to change."""
+
+    name: str
+    evidence: str
+    remedy: str
+
+
+class Diagnoses(Document):
+    """The problems of a training, the gravest first (diagnosis.json)."""
+
+    problems: list[Diagnosis]

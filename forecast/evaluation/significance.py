@@ -5,8 +5,9 @@ Forecasts of successive cutoffs overlap, so their losses are correlated over up 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import cbrt, ceil
+from typing import Literal
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from forecast.evaluation.metrics import Values
 DRAWS = 2000  # Bootstrap samples.
 MIN_HORIZONS = 5  # Horizons that the cutoffs must span. Fewer say nothing about the spread between cutoffs.
 ALPHA = 0.05  # Level of significance.
+EQUAL = 0.005  # Skills below this count as equal.
+Outcome = Literal["beats", "equals", "is not distinguishable from", "loses to"]
+OUTCOMES: tuple[Outcome, ...] = ("beats", "equals", "is not distinguishable from", "loses to")
 
 
 @dataclass(frozen=True)
@@ -30,14 +34,14 @@ class Comparison:
     high: float | None = None
     p_value: float | None = None
 
-    def to_json(self) -> dict[str, float | None]:
-        """Plain JSON values."""
-        return asdict(self)
-
     @property
-    def distinguishable(self) -> bool:
-        """Return whether the difference is significant. With too few cutoffs for a test, every difference counts."""
-        return self.p_value is None or self.p_value < ALPHA
+    def outcome(self) -> Outcome:
+        """Return how the comparison ended. With too few cutoffs for a test, every difference counts as significant."""
+        if self.skill is not None and abs(self.skill) < EQUAL:
+            return "equals"
+        if self.p_value is not None and self.p_value >= ALPHA:
+            return "is not distinguishable from"
+        return "beats" if self.skill is not None and self.skill > 0 else "loses to"
 
 
 def compare_losses(losses: Values, opponent: Values, counts: Values, horizon: int) -> Comparison:

@@ -28,7 +28,7 @@ from forecast.evaluation import (
     Scores,
     TrainingMetrics,
     column_of,
-    coverage,
+    describe_coverage,
     find_problems,
     format_number,
     ljung_box,
@@ -141,7 +141,7 @@ class _Page:
 
     def _errors(self, metrics: Metrics, per_series: pd.DataFrame) -> Iterator[str]:
         yield table(_scores(metrics), f"On the test part: {metrics.test.windows} windows that chose nothing.")
-        yield from (f"<p>{html.escape(sentence)}</p>" for sentence in coverage(metrics))
+        yield from (f"<p>{html.escape(sentence)}</p>" for sentence in describe_coverage(metrics))
         if self.run.folds.exists():
             yield table(_named(read_folds(self.run)), "Mean absolute error of each fold.")
         yield drawn(_error_per_step(metrics.test), "error-per-step")

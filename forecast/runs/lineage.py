@@ -14,7 +14,7 @@ import numpy as np
 from forecast.config import ConfigInSteps
 from forecast.data import Panel
 from forecast.errors import DAMAGED, DataError, RunError, first_few
-from forecast.evaluation import EQUAL, Fitted, format_number, score, scoreboard
+from forecast.evaluation import EQUAL, Fitted, Scoreboard, format_number, score
 from forecast.forecasters.preparation import Prepared, prepare_panel
 from forecast.runs.documents import NewestErrors, ParentRecord
 from forecast.runs.loaded import Trained, named_as_trained, read_rows_of, read_trained
@@ -153,7 +153,7 @@ def check_not_worse(run: Run, fitted: Fitted, parent: Parent) -> None:
 
 
 def _score_newest(fitted: Fitted, windows: Windows) -> NewestErrors:
-    board = scoreboard(fitted.prepared)
+    board = Scoreboard(fitted.prepared)
     score(fitted, windows, board)
     total = board.scores().forecast.total
     return NewestErrors(mae=total.mae, mase=total.mase)

@@ -20,7 +20,7 @@ from forecast.commands.backtest import backtest
 from forecast.config import Config, differing_sections, load_config, parse_wait
 from forecast.data import Panel
 from forecast.errors import ForecastError, RunError, check_installed, first_few
-from forecast.evaluation import Fitted, Metrics, Scores, TrainingMetrics, calibrated, format_number, scoreboard
+from forecast.evaluation import Fitted, Metrics, Scoreboard, Scores, TrainingMetrics, format_number, score_validation
 from forecast.forecasters.preparation import Prepared, prepare_panel, read_checked
 from forecast.reports import study_figures, write_study_page
 from forecast.runs import Run, RunGroup, read_history
@@ -278,8 +278,8 @@ def _validation_error(prepared: Prepared, on_progress: Callable[[Progress], None
     linear, start = fit_ridges(prepared)
     members = fit_members(prepared, start, lambda row: None, on_progress)
     networks = [load_keras(prepared.network, weights).predict_on_batch for _, weights in members.values()]
-    board = scoreboard(prepared)
-    calibrated(Fitted(prepared, networks, linear), board)
+    board = Scoreboard(prepared)
+    score_validation(Fitted(prepared, networks, linear), board)
     return _error(board.scores())
 
 

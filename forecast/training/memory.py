@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from forecast.errors import ResourceError
-from forecast.evaluation import MOST_VALUES
+from forecast.evaluation import MAX_VALUES
 from forecast.forecasters.network.description import Network
 from forecast.forecasters.preparation import Prepared
 
@@ -33,7 +33,7 @@ def memory_estimate(prepared: Prepared, network: Network) -> float:
     shapes = network.inputs | {layer.name: layer.shape for layer in network.layers}
     steps = sum(shapes[layer.inputs[0]][0] * layer.options["units"] for layer in network.layers if layer.kind == "recurrent")
     scored = max(len(windows) for part, windows in prepared.windows.items() if part != "train")
-    forecasts = 8 * min(scored * prepared.config.windows.horizon * network.forecast[1], MOST_VALUES) * FORECASTERS
+    forecasts = 8 * min(scored * prepared.config.windows.horizon * network.forecast[1], MAX_VALUES) * FORECASTERS
     return TENSORFLOW + data + WEIGHT * network.parameters + max(4 * batch * (widths + 12 * steps), forecasts)
 
 

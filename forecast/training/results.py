@@ -12,15 +12,15 @@ from forecast.errors import InternalError
 from forecast.evaluation import (
     Certificate,
     Fitted,
+    Scoreboard,
     TrainingMetrics,
-    calibrated,
     certify,
-    costs_of_missing,
     count_independent,
     measure_importance,
+    measure_missing_costs,
     method_of,
     score,
-    scoreboard,
+    score_validation,
     summarize,
 )
 from forecast.forecasters.combination import combine_by_median
@@ -58,8 +58,8 @@ def score_run(run: Run, prepared: Prepared, linear: Linear, best_epochs: dict[in
     config, network = prepared.config, prepared.network
     weights = read_members(run, config, network)
     fitted = Fitted(prepared, [load_keras(network, member).predict_on_batch for member in weights], linear)
-    validation, test = scoreboard(prepared), scoreboard(prepared)
-    calibration = calibrated(fitted, validation)
+    validation, test = Scoreboard(prepared), Scoreboard(prepared)
+    calibration = score_validation(fitted, validation)
     with run.writing_table(run.predictions) as append:
         errors = score(fitted, prepared.windows["test"], test, calibration, append)
     if calibration:
@@ -70,7 +70,7 @@ def score_run(run: Run, prepared: Prepared, linear: Linear, best_epochs: dict[in
     trained = any(best_epochs.values()) or run.parent.exists()
     metrics = TrainingMetrics(
         **vars(summarize(test, trained, count_independent(prepared.windows["validation"]))),
-        missing_known=costs_of_missing(fitted),
+        missing_known=measure_missing_costs(fitted),
         kept_epochs=best_epochs,
         parameters=network.parameters * len(weights),
         runtime_difference=_reader_difference(network, weights, inputs, fitted.forward(inputs)),
@@ -111,9 +111,9 @@ def write_certificate(run: Run, fitted: Fitted) -> None:
     run.write(run.leakage, Certificate.of(checks))
     for check in checks:
         if not check.passed:
-            log.warning("LEAK: %s %s (cutoff %s); the metrics cannot be believed.", check.what, check.found, check.cutoff)
+            log.warning("LEAK: %s %s (cutoff %s); the metrics cannot be believed.", check.subject, check.result, check.cutoff)
         elif check.doubtful:
-            log.warning("%s %s", check.what, check.found)
+            log.warning("%s %s", check.subject, check.result)
 
 
 def explain(run: Run, fitted: Fitted) -> None:

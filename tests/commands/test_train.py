@@ -19,7 +19,7 @@ from forecast.commands.train import resume_training, train
 from forecast.config.load import load_config
 from forecast.config.schema import TrainingConfig
 from forecast.errors import ConfigError, DataError, InternalError, RunError
-from forecast.evaluation.scoreboard import BASELINES, MODEL
+from forecast.evaluation.scores import BASELINES, MODEL
 from forecast.forecasters.network.fitting import Batches, learning_rate_at
 from forecast.forecasters.network.numpy_runtime import forward
 from forecast.forecasters.preparation import prepare

@@ -15,7 +15,7 @@ from forecast.commands.diagnose import diagnose
 from forecast.commands.train import train
 from forecast.config.schema import Config
 from forecast.errors import RunError
-from forecast.evaluation.diagnosis import Evidence, _of_a_curve, _of_the_bias, _of_the_forecast, _of_the_intervals, remark
+from forecast.evaluation.diagnosis import Evidence, _check_bias, _check_forecast, _check_intervals, remark
 from forecast.evaluation.scores import BASELINES, MODEL, Errors, LevelStepScores, StepErrors, TrainingMetrics
 from forecast.runs.run import Run
 
@@ -74,7 +74,7 @@ ILLNESSES = {
         "overfitting", np.random.default_rng(6).permutation(hourly(260)), PLAIN | {"units": [64]},
         {"epochs": 200, "batch_size": 8, "early_stopping": None, "learning_rate": 0.01},
     ),
-    "another world in the test part": ("the test part differs from what came before", shifted(), {}, {}),
+    "another world in the test part": ("the test set differs from earlier data", shifted(), {}, {}),
     "random walk": ("no better than persistence", walk(), {}, {}),
     "a ridge regression is better": ("worse than a baseline", hourly(), PLAIN, {"epochs": 2}),
     "the test part rises": ("biased forecasts", rising(), PLAIN, {"epochs": 5}),
@@ -151,14 +151,14 @@ COMPARED = {
 
 @pytest.mark.parametrize(("compared", "skip", "name", "evidence"), COMPARED.values(), ids=COMPARED)
 def test_every_baseline_on_the_scoreboard_is_compared(compared, skip, name, evidence):
-    (finding,) = _of_the_forecast(config(model={"linear_skip": skip}), scored(compared))
+    (finding,) = _check_forecast(config(model={"linear_skip": skip}), scored(compared))
     assert finding.name == name
     assert re.search(evidence, finding.evidence), finding.evidence
 
 
 @pytest.mark.parametrize("compared", [{}, {"linear": {"skill": 0.0}}, {"linear": {"skill": -0.02, "p_value": 0.4}}], ids=str)
 def test_a_network_that_began_as_the_ridge_regression_may_be_near_it(compared):
-    assert _of_the_forecast(config(), scored(compared)) == []
+    assert not list(_check_forecast(config(), scored(compared)))
 
 
 BIASES = {
@@ -172,7 +172,7 @@ BIASES = {
 
 @pytest.mark.parametrize(("share", "p_value", "told"), BIASES.values(), ids=BIASES)
 def test_a_bias_is_told_where_it_is_large_and_no_chance(share, p_value, told):
-    found = _of_the_bias(config(), scored(bias={"y": {"share": share, "p_value": p_value}}))
+    found = list(_check_bias(config(), scored(bias={"y": {"share": share, "p_value": p_value}})))
     assert [finding.name for finding in found] == ["biased forecasts"] * told
     assert not told or f"too {'high' if share > 0 else 'low'}" in found[0].evidence
 
@@ -187,7 +187,7 @@ REMEDIES = {
 
 @pytest.mark.parametrize(("sections", "remedy"), REMEDIES.values(), ids=REMEDIES)
 def test_the_remedy_of_a_bias_is_that_of_its_cause(sections, remedy):
-    (finding,) = _of_the_bias(config(**sections), scored(bias={"y": {"share": 0.6, "p_value": 0.0}}))
+    (finding,) = _check_bias(config(**sections), scored(bias={"y": {"share": 0.6, "p_value": 0.0}}))
     assert remedy in finding.remedy
 
 
@@ -215,28 +215,13 @@ def test_intervals_are_told_where_chance_does_not_make_them(level, coverage, bel
     def problems(low: float | None, high: float | None) -> list[str]:
         levels = {level: measured | {"coverage_low": low, "coverage_high": high}}
         intervals = {method: {"levels": levels, "pinball": {}, "crps": 1.0} for method in ("conformal", "adaptive")}
-        return [problem.name for problem in _of_the_intervals(config(), scored(windows=windows, intervals=intervals))]
+        return [problem.name for problem in _check_intervals(config(), scored(windows=windows, intervals=intervals))]
 
     assert problems(None, None) == names
     assert not {"intervals too narrow", "intervals too wide"} & set(problems(0.0, 1.0))
 
 
 NOISE = np.random.default_rng(8).normal(0, 1, 40)
-CURVES = {
-    "a perfect fit": (np.zeros(13), None),
-    "learned, then perfect": (np.r_[1.0, np.zeros(12)], None),
-    "falls and stays": (np.r_[1.0, 0.5 + 0.01 * NOISE], None),
-    "falls slowly": (1 - 0.01 * np.arange(41) + 0.005 * np.r_[0, NOISE], None),
-    "nothing gained": (1 + 0.05 * np.r_[0, np.abs(NOISE)], "validation loss without a trend"),
-    "up and down": (np.r_[3.0, 1 + 0.2 * NOISE.clip(-1, 1)], "validation loss without a trend"),
-}
-
-
-@pytest.mark.parametrize(("errors", "name"), CURVES.values(), ids=CURVES)
-def test_curves(errors, name):
-    history = pd.DataFrame({"loss": errors, "val_loss": errors, "gradient_norm": 1.0})
-    found = _of_a_curve(history, int(np.argmin(errors)) or 1, config(model={"linear_skip": False}))
-    assert [finding.name for finding in found] == ([name] if name else [])
 
 
 @pytest.mark.parametrize(
@@ -255,7 +240,7 @@ def test_curves(errors, name):
     ids=["epoch 0", "by chance", "learned", "began as nothing"],
 )
 def test_a_network_that_is_the_linear_baseline_is_said_to_be(kept, losses, skip, sentence):
-    history = pd.DataFrame({"seed": 1, "epoch": range(41), "val_loss": losses})
+    history = pd.DataFrame({"seed": 1, "epoch": range(41), "loss": losses, "val_loss": losses})
     metrics = scored(kept_epoch=kept)
     evidence = Evidence(config(model={"linear_skip": skip}), metrics, history, train_windows=1, gradients=None, continued=False)
     assert remark(evidence).startswith(sentence)

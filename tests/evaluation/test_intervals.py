@@ -18,11 +18,11 @@ from forecast.evaluation.intervals import (
     HeldOutErrors,
     Intervals,
     Tracker,
-    bounds,
+    bounds_of,
     calibrate,
     calibrate_few,
     count_independent,
-    few_windows,
+    explain_few_windows,
     naive_growth,
     quantiles_of,
 )
@@ -55,7 +55,7 @@ def kept_errors(errors: np.ndarray) -> HeldOutErrors:
 
 
 def covered(errors: np.ndarray, offsets: np.ndarray, level: float) -> float:
-    low, high = (offsets[..., QUANTILES.index(bound)] for bound in bounds(level))
+    low, high = (offsets[..., QUANTILES.index(bound)] for bound in bounds_of(level))
     return float(np.mean((low <= errors[..., 0]) & (errors[..., 0] <= high)))
 
 
@@ -158,7 +158,7 @@ def test_calibration_says_when_windows_are_too_few(windows, few):
     by_rank = calibrate(noise(windows, 0), QUANTILES, [])
     by_rule = calibrate_few(noise(windows, 0), QUANTILES, [], GROWTH, degrees=2 * errors.independent + 1)
     np.testing.assert_array_equal(made, (by_rule if few else by_rank).offsets)
-    assert bool(few_windows(errors.independent)) == few
+    assert bool(explain_few_windows(errors.independent)) == few
 
 
 def test_one_window_moves_adaptive_intervals_too():

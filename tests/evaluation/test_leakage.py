@@ -22,7 +22,7 @@ from tests.conftest import seasonal_rows
 
 
 def failed(checks) -> set[str]:
-    return {check.what for check in checks if not check.passed}
+    return {check.subject for check in checks if not check.passed}
 
 
 def forward(inputs):
@@ -50,7 +50,7 @@ def visited(project):
 def test_clean_data_and_configs_pass(visited):
     config = visited(model={"segment": 3, "decoder": "parallel"}, scaling={"transform": "log1p"})
     checks = check_leaks(config)
-    assert {check.what for check in checks} >= {"scaler", "train windows", "validation windows", "test windows", "forecasts"}
+    assert {check.subject for check in checks} >= {"scaler", "train windows", "validation windows", "test windows", "forecasts"}
     assert not failed(checks)
     assert not failed(certify(prepare(load_config(config)), forward))
 
@@ -70,7 +70,7 @@ def test_ragged_series_raise_no_alarm(visited, align):
     assert len(prepared.panel.series_ids) == 3
     checks = check_leaks(config)
     assert not failed(checks)
-    assert {"scaler", "train windows", "forecasts"} <= {check.what for check in checks}
+    assert {"scaler", "train windows", "forecasts"} <= {check.subject for check in checks}
     assert not failed(certify(prepared, forward))
 
 
@@ -123,7 +123,7 @@ def test_a_covariate_that_is_the_target_to_come_is_found(visited, column, shift)
     checks = check_leaks(visited(plant))
     assert failed(checks) == {f"covariate `{column}`"}
     when = {0: "of the same step", 1: "1 step later"}.get(shift, f"{shift} steps later")
-    assert f"is `sales` {when}" in {check.found for check in checks}
+    assert f"is `sales` {when}" in {check.result for check in checks}
 
 
 AHEAD = {
@@ -158,15 +158,15 @@ def with_visits(visited, make, column="visits"):
 @pytest.mark.parametrize(("name", "steps"), list(zip(AHEAD, [2, 5, 2, 1], strict=True)))
 def test_a_covariate_that_is_made_of_targets_to_come_is_found(visited, name, steps, column):
     (check,) = [check for check in check_covariates(with_visits(visited, AHEAD[name], column)) if not check.passed]
-    assert check.what == f"covariate `{column}`"
+    assert check.subject == f"covariate `{column}`"
     when = "1 step later" if steps == 1 else f"{steps} steps later"
-    assert check.found == f"is computed from `sales` up to {when}, which explains 100.0% of what the past does not"
+    assert check.result == f"is computed from `sales` up to {when}, which explains 100.0% of what the past does not"
 
 
 def test_a_known_covariate_that_is_made_of_the_target_of_its_step_is_found(visited):
     checks = check_covariates(with_visits(visited, HONEST["trailing average"], "price"))
     (check,) = [check for check in checks if not check.passed]
-    assert check.found.startswith("is computed from `sales` of the same step")
+    assert check.result.startswith("is computed from `sales` of the same step")
 
 
 def test_a_covariate_that_may_be_made_of_targets_to_come_is_doubtful(visited):
@@ -175,7 +175,7 @@ def test_a_covariate_that_may_be_made_of_targets_to_come_is_doubtful(visited):
 
     checks = check_covariates(with_visits(visited, noisy))
     assert not failed(checks)
-    (doubt,) = [check.found for check in checks if check.doubtful]
+    (doubt,) = [check.result for check in checks if check.doubtful]
     assert doubt.startswith("may be computed from `sales` up to 1 step later, which explains 9")
     assert doubt.endswith(". Check that it is known at its timestamp.")
 
@@ -183,7 +183,7 @@ def test_a_covariate_that_may_be_made_of_targets_to_come_is_doubtful(visited):
 @pytest.mark.parametrize("name", HONEST)
 def test_an_honest_covariate_raises_no_alarm(visited, name):
     checks = check_covariates(with_visits(visited, HONEST[name]))
-    assert [check.found for check in checks] == ["reveals no later target value"] * 2
+    assert [check.result for check in checks] == ["reveals no later target value"] * 2
 
 
 @pytest.mark.parametrize("values", [np.zeros(12), np.tile([3.0, 1.0], 6)], ids=["line", "season"])

@@ -30,7 +30,7 @@ def peer(name: str, **more: object) -> float:
 def test_equals_utilsforecast():
     train = pd.DataFrame({"unique_id": 1, "ds": range(60), "y": TRAIN.ravel()})
     scales = metrics.seasonal_scales(TRAIN, SEASON)[None].repeat(5, axis=0)  # (windows, 2, targets)
-    ours = {name: value.item() for name, value in metrics.score(TRUE, PRED, scales).items()}
+    ours = {name: value.item() for name, value in metrics.compute_errors(TRUE, PRED, scales).items()}
     seasonal = {"seasonality": SEASON, "train_df": train}
     expected = {name: peer(name) for name in ("mae", "rmse", "mape", "smape", "bias")}
     expected |= {"mase": peer("mase", **seasonal), "rmsse": peer("rmsse", **seasonal)}
@@ -101,24 +101,24 @@ def test_equals_scikit_learn_per_step(ours, theirs):
 def test_axes():
     true, pred = RNG.gamma(3, 10, (2, 6, 4, 3))
     scales = RNG.gamma(3, 10, (6, 2, 3))
-    per_step, per_target = (metrics.score(true, pred, scales, axis) for axis in ((0, 2), (0, 1)))
+    per_step, per_target = (metrics.compute_errors(true, pred, scales, axis) for axis in ((0, 2), (0, 1)))
     for step in range(4):
-        only = metrics.score(true[:, [step]], pred[:, [step]], scales)
+        only = metrics.compute_errors(true[:, [step]], pred[:, [step]], scales)
         assert {name: value[step] for name, value in per_step.items()} == pytest.approx(only)
     for target in range(3):
-        only = metrics.score(true[..., [target]], pred[..., [target]], scales[..., [target]])
+        only = metrics.compute_errors(true[..., [target]], pred[..., [target]], scales[..., [target]])
         assert {name: value[target] for name, value in per_target.items()} == pytest.approx(only)
 
 
 def test_a_pool_of_pieces_scores_as_the_whole():
     true, pred = RNG.gamma(3, 10, (2, 7, 4, 3))
     scales = RNG.gamma(3, 10, (7, 2, 3))
-    pool = metrics.Pool()
+    pool = metrics.ErrorPool()
     for piece in (slice(0, 3), slice(3, 6), slice(6, 7)):
         pool.add(true[piece], pred[piece], scales[piece])
     for axis, whole in ((None, None), (1, (0, 2)), (0, (0, 1))):
-        expected = metrics.score(true, pred, scales, whole)
-        pooled = pool.score(axis)
+        expected = metrics.compute_errors(true, pred, scales, whole)
+        pooled = pool.compute(axis)
         assert set(pooled) == set(expected)
         for name, values in expected.items():
             np.testing.assert_allclose(pooled[name], values, rtol=1e-12, err_msg=name)
@@ -130,14 +130,14 @@ def test_positive_bias_is_over_forecasting():
 
 def test_undefined_metrics_are_nan():
     zeros = np.zeros((1, 2, 1))
-    scores = metrics.score(zeros, zeros + 1, np.zeros((1, 2, 1)))
+    scores = metrics.compute_errors(zeros, zeros + 1, np.zeros((1, 2, 1)))
     assert np.isnan([scores[name] for name in ("mape", "wape", "mase", "rmsse")]).all()
     assert scores["smape"] == 1.0
     assert metrics.smape(zeros, zeros) == 0.0
     assert metrics.smape(zeros + 0.1, zeros + 0.3) == pytest.approx(0.5)
-    pool = metrics.Pool()
+    pool = metrics.ErrorPool()
     pool.add(zeros, zeros + 1, np.zeros((1, 2, 1)))
-    assert np.isnan([pool.score()[name] for name in ("mape", "wape", "mase", "rmsse")]).all()
+    assert np.isnan([pool.compute()[name] for name in ("mape", "wape", "mase", "rmsse")]).all()
 
 
 def test_filled_rows_do_not_count_in_seasonal_scales():

@@ -1,4 +1,4 @@
-"""The verdict and the advice say what the numbers say; scores of pieces are those of the whole."""
+"""Scores of chunks are those of the whole, and those that a plain loop computes."""
 
 from __future__ import annotations
 
@@ -10,68 +10,13 @@ import pytest
 
 from forecast.config.load import load_config
 from forecast.evaluation import scoring
-from forecast.evaluation.scoreboard import BASELINES, MODEL, IntervalPool, advice, compare_all, verdict
-from forecast.evaluation.significance import Comparison
+from forecast.evaluation.forecasts import forecast_all
+from forecast.evaluation.scoreboard import IntervalPool, Scoreboard
+from forecast.evaluation.scores import BASELINES, MODEL
 from forecast.forecasters.linear import fit_linear
 from forecast.forecasters.preparation import prepare
 from forecast.windows.windows import compute_window_statistics
 from tests.conftest import seasonal_rows
-
-
-def losses(model: float, cutoffs: int = 3, **baselines: float) -> pd.DataFrame:
-    errors = {name: 10.0 for name in BASELINES} | baselines | {MODEL: model}
-    columns = {f"{metric}_{name}": [error] * cutoffs for name, error in errors.items() for metric in ("mae", "mase")}
-    return pd.DataFrame({"windows": 1, **columns})
-
-
-@pytest.mark.parametrize("mase", [True, False])
-def test_skill(mase):
-    table = losses(5.0, linear=4.0, drift=0.0)
-    if not mase:
-        table[[name for name in table if name.startswith("mase")]] = np.nan
-    compared = compare_all(table, horizon=1)
-    skills = {name: found.skill for name, found in compared.items()}
-    assert skills == {"naive": 0.5, "seasonal_naive": 0.5, "drift": None, "mean": 0.5, "linear": -0.25}
-    assert verdict(compared).endswith("; loses to drift (which is exact), linear by 25%.")
-
-
-def test_two_exact_forecasts_are_equal():
-    assert compare_all(losses(0.0, drift=0.0), horizon=1)["drift"].skill == 0.0
-
-
-ADVICE = {
-    "wins": ({}, True, True, ""),
-    "naive is better": ({"naive": -0.1}, True, True, "Do not trust this network yet: naive costs nothing and may be as good."),
-    "naive is exact": ({"naive": None}, True, True, "Do not trust this network yet: naive costs nothing"),
-    "the skip alone": ({"linear": 0.0}, False, True, "The recurrent layers added nothing"),
-    "linear is better": ({"linear": -0.1}, True, False, "A ridge regression does better: set model.linear_skip: true"),
-    "linear is better beside a skip": ({"linear": -0.1}, True, True, "A ridge regression does better."),
-}
-
-
-@pytest.mark.parametrize(("changed", "trained", "skip", "told"), ADVICE.values(), ids=ADVICE.keys())
-def test_advice(changed, trained, skip, told):
-    compared = {name: Comparison(skill) for name, skill in (dict.fromkeys(BASELINES, 0.5) | changed).items()}
-    assert advice(compared, 1.0, trained, skip).startswith(told)
-    assert bool(advice(compared, 1.0, trained, skip)) == bool(told)
-    assert advice(compared, 1.0, False, True).endswith("this forecast is the ridge regression they started from.")
-
-
-def test_a_difference_that_may_be_luck_is_no_victory():
-    compared = dict.fromkeys(BASELINES, Comparison(0.5, 0.4, 0.6, 0.001)) | {"naive": Comparison(0.3, -0.1, 0.6, 0.2)}
-    assert "is not distinguishable from naive (30%, 95% CI -10..60, p 0.2)" in verdict(compared)
-    assert advice(compared, 1.0, True, True).startswith("Do not trust this network yet: naive")
-    compared |= {"naive": Comparison(0.5, 0.4, 0.6, 0.001), "linear": Comparison(0.01, -0.1, 0.2, 0.3)}
-    assert advice(compared, 1.0, True, True).startswith(
-        "Nothing shows that the recurrent part adds anything to a ridge regression"
-    )
-
-
-def test_the_last_value_shifted_is_called_so():
-    compared = dict.fromkeys(BASELINES, Comparison(0.5))
-    assert advice(compared, 0.03, True, True).startswith(
-        "The forecast is almost the last value, shifted: it moves away from it by 3%"
-    )
 
 
 def test_interval_scores_of_pieces_are_those_of_the_whole():
@@ -129,7 +74,7 @@ def simple_metrics(actual: np.ndarray, forecast: np.ndarray, scales: np.ndarray)
 
 @pytest.mark.parametrize("per", ["series", "all"])
 def test_baselines_and_metrics_of_series_of_any_size(project, monkeypatch, per):
-    monkeypatch.setattr(scoring, "MOST_VALUES", 50)  # so that pieces begin and end within series
+    monkeypatch.setattr(scoring, "MAX_VALUES", 50)  # so that pieces begin and end within series
     table = panel_of_all_sizes()
     sections = {"data": {"series_id": "shop"}, "scaling": {"method": "standard", "per": per}, "model": {"normalization": "mean"}}
     prepared = prepare(load_config(project(table, **sections)))
@@ -138,7 +83,7 @@ def test_baselines_and_metrics_of_series_of_any_size(project, monkeypatch, per):
     def forward(inputs):
         return np.repeat(inputs["past"][:, -1:] * np.float32(1.01), 3, axis=1)
 
-    board, pieces = scoring.scoreboard(prepared), []
+    board, pieces = Scoreboard(prepared), []
     scoring.score(scoring.Fitted(prepared, [forward], linear), prepared.windows["test"], board, append=pieces.append)
     found, scores = pd.concat(pieces), board.scores()
     scales = {}
@@ -179,9 +124,6 @@ def test_persistence_weighs_series_of_any_size_alike(project):
     largest = int(np.argmax(SIZES))
     still = (windows.series == largest)[:, None, None]
     moving, held = windows.targets(), np.repeat(windows.past_values()[:, -1:], 3, axis=1)
-    board = scoring.scoreboard(prepared)
-    forecasts = scoring.forecast_all(
-        prepared.panel, prepared.scaler, windows, np.where(still, held, moving), linear.forecast(windows), 12, {}
-    )
-    board.add(forecasts)
+    board = Scoreboard(prepared)
+    board.add(forecast_all(prepared, windows, np.where(still, held, moving), linear.forecast(windows), {}))
     assert board.persistence() == pytest.approx(5 / 6, abs=0.05)

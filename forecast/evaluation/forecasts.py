@@ -1,0 +1,86 @@
+"""The forecasts of the network and of every baseline for the same windows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from forecast.data import Panel
+from forecast.errors import RunError
+from forecast.evaluation.intervals import columns_of
+from forecast.evaluation.metrics import Values
+from forecast.evaluation.scores import MODEL
+from forecast.forecasters import naive
+from forecast.forecasters.preparation import Prepared
+from forecast.windows import Windows, gather
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """Forecasts and actual values of the same windows; all `(windows, horizon, targets)` in units of the data.
+
+    points: by forecaster, MODEL first, then BASELINES. quantiles: of MODEL by method, each `(..., targets, quantiles)`.
+    """
+
+    windows: Windows
+    actual: Values
+    points: dict[str, Values]
+    quantiles: Mapping[str, Values] = field(default_factory=dict)
+
+    def thin(self, first: int, stride: int) -> Forecasts:
+        """Return the forecasts of each `stride`-th window, from the window `first` on."""
+        chosen = slice(first, None, stride)
+        points, quantiles = ({name: values[chosen] for name, values in table.items()} for table in (self.points, self.quantiles))
+        return Forecasts(self.windows.select(chosen), self.actual[chosen], points, quantiles)
+
+
+def forecast_all(
+    prepared: Prepared, windows: Windows, network: Values, linear: Values, quantiles: Mapping[str, Values]
+) -> Forecasts:
+    """Join the scaled forecasts of the network, its quantiles and the linear baseline with baselines that need no training.
+
+    Raises:
+        RunError: the network's forecasts are not finite.
+    """
+    panel, scaler = prepared.panel, prepared.scaler
+    rows = (panel.target_values, panel.offsets[windows.series], windows.first, windows.horizon)
+    points = {
+        MODEL: scaler.undo(network, windows.series),
+        "naive": naive.forecast_naive(*rows),
+        "seasonal_naive": naive.forecast_seasonal_naive(*rows, prepared.season_length),
+        "drift": naive.forecast_drift(*rows),
+        "mean": naive.forecast_mean(*rows),
+        "linear": scaler.undo(linear, windows.series),
+    }
+    if not np.isfinite(points[MODEL]).all():
+        raise RunError(
+            "the network forecasts values too large to be numbers.",
+            "Lower training.learning_rate, or set scaling.transform: none.",
+            "training",
+        )
+    unscaled = {method: scaler.undo_quantiles(values, windows.series) for method, values in quantiles.items()}
+    return Forecasts(windows, gather(panel.target_values, windows.first, windows.horizon), points, unscaled)
+
+
+def tabulate_forecasts(forecasts: Forecasts, panel: Panel, quantiles: Sequence[float] = (), method: str = "") -> pd.DataFrame:
+    """Return a row per window, step and target: series_id, cutoff, timestamp, step, target, actual, forecast, each baseline.
+
+    The columns of the `quantiles` of `method` follow.
+    """
+    windows, (count, horizon, targets) = forecasts.windows, forecasts.actual.shape
+    values = horizon * targets  # Of each window.
+    return pd.DataFrame(
+        {
+            "series_id": np.array(panel.series_ids)[windows.series].repeat(values),
+            "cutoff": panel.timestamps[windows.first - 1].repeat(values),
+            "timestamp": panel.timestamps[(windows.first[:, None] + np.arange(horizon)).ravel()].repeat(targets),
+            "step": np.tile(np.repeat(np.arange(1, horizon + 1), targets), count),
+            "target": np.tile(panel.targets, count * horizon),
+            "actual": forecasts.actual.ravel(),
+            **{name: points.ravel() for name, points in forecasts.points.items()},
+            **(columns_of(quantiles, forecasts.quantiles[method]) if method in forecasts.quantiles else {}),
+        }
+    )

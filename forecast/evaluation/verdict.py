@@ -1,0 +1,123 @@
+"""The verdict: which baselines the network beats, what follows from that, and how well its intervals cover."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from forecast.evaluation.intervals import explain_few_windows
+from forecast.evaluation.scoreboard import Scoreboard
+from forecast.evaluation.scores import BASELINES, LABELS, MODEL, Metrics
+from forecast.evaluation.significance import OUTCOMES, Comparison, Outcome, compare_losses
+
+PERSISTENT = 0.1  # Distance of the forecasts from the last value, relative to that of the actual values, that counts as none.
+
+
+def summarize(board: Scoreboard, trained: bool, calibration_windows: int) -> Metrics:
+    """Return the metrics of the test set. trained: whether some network differs from its untrained state.
+
+    calibration_windows: independent windows of the validation set, on which intervals rest.
+    """
+    compared, persistence = compare_with_baselines(board.losses(), board.config.windows.horizon), board.persistence()
+    return Metrics(
+        verdict=write_verdict(compared),
+        advice=write_advice(compared, persistence, trained, board.config.model.linear_skip),
+        skill={name: comparison.skill for name, comparison in compared.items()},
+        compared=compared,
+        persistence=persistence,
+        season_length=board.season_length,
+        test=board.scores(),
+        calibration_windows=calibration_windows,
+    )
+
+
+def compare_with_baselines(losses: pd.DataFrame, horizon: int) -> dict[str, Comparison]:
+    """Compare the network with each baseline by `Scoreboard.losses`."""
+    metric = choose_loss_metric(losses)
+    network, counts = losses[f"{metric}_{MODEL}"].to_numpy(), losses.windows.to_numpy()
+    return {name: compare_losses(network, losses[f"{metric}_{name}"].to_numpy(), counts, horizon) for name in BASELINES}
+
+
+def choose_loss_metric(losses: pd.DataFrame) -> str:
+    """Return the error that compares forecasters: mase, which weighs series of any size alike, or mae if that is undefined."""
+    return "mae" if losses[f"mase_{MODEL}"].isna().any() else "mase"
+
+
+def write_verdict(compared: Mapping[str, Comparison]) -> str:
+    """Return in one line which baselines the network beats, and by how much.
+
+    >>> write_verdict({"naive": Comparison(0.5, 0.44, 0.55, 0.001), "linear": Comparison(-0.1, -0.2, 0.1, 0.4)})
+    'Beats naive by 50% (95% CI 44..55); is not distinguishable from linear (-10%, 95% CI -20..10, p 0.4).'
+    >>> write_verdict({"seasonal_naive": Comparison(-0.25), "mean": Comparison(None)})
+    'Loses to seasonal naive by 25%, mean (which is exact).'
+    """
+    texts: dict[Outcome, list[str]] = {outcome: [] for outcome in OUTCOMES}
+    for name, comparison in compared.items():
+        texts[comparison.outcome].append(f"{LABELS[name]}{_describe_lead(comparison)}")
+    sentence = "; ".join(f"{outcome} {', '.join(names)}" for outcome, names in texts.items() if names)
+    return sentence[0].upper() + sentence[1:] + "."
+
+
+def _describe_lead(comparison: Comparison) -> str:
+    skill, low, high = comparison.skill, comparison.low, comparison.high
+    if skill is None:
+        return " (which is exact)"
+    if comparison.outcome == "equals":
+        return ""
+    if low is None or high is None:
+        return f" by {abs(skill):.0%}"
+    if comparison.outcome == "is not distinguishable from":
+        return f" ({skill:.0%}, 95% CI {round(100 * low)}..{round(100 * high)}, p {comparison.p_value:.2g})"
+    if comparison.outcome == "loses to":
+        low, high = -high, -low
+    return f" by {abs(skill):.0%} (95% CI {round(100 * low)}..{round(100 * high)})"
+
+
+def write_advice(compared: Mapping[str, Comparison], persistence: float, trained: bool, linear_skip: bool) -> str:
+    """Return in one line what follows from the verdict; "" if the network beats everything.
+
+    persistence: from `Scoreboard`. trained: whether some network differs from its untrained state.
+    """
+    untrained = ""
+    if linear_skip and not trained:
+        untrained = (
+            "The recurrent layers added nothing on the validation set: this forecast is the ridge regression they started from."
+        )
+    if persistence < PERSISTENT:
+        return (
+            f"The forecast almost repeats the last value: it moves from it by {persistence:.0%} of what the actual values do."
+            " The lines look close in a plot, but so do those of naive."
+        )
+    rivals = [name for name, comparison in compared.items() if comparison.outcome != "beats" and name != "linear"]
+    if rivals:
+        best = min(rivals, key=lambda name: OUTCOMES.index(compared[name].outcome))
+        return f"Do not trust this network yet: {LABELS[best]} costs nothing and may be as good. {untrained}".rstrip()
+    if untrained:
+        return untrained
+    if compared["linear"].outcome == "is not distinguishable from":
+        return "The recurrent part is not distinguishable from a ridge regression: trust the network as much as that regression."
+    if compared["linear"].outcome == "loses to":
+        return "A ridge regression is better" + ("." if linear_skip else ": set model.linear_skip: true to start from it.")
+    return ""
+
+
+def is_worse_than(metrics: Metrics, baseline: str) -> bool:
+    """Return whether the network loses to a baseline by more than chance can explain."""
+    return metrics.compared[baseline].outcome == "loses to"
+
+
+def describe_coverage(metrics: Metrics) -> list[str]:
+    """Return a sentence for each interval with the share of the actual values of the test set within it.
+
+    One more says so if the intervals rest on few windows.
+    """
+    shares: dict[str, list[str]] = {}
+    for method, scores in metrics.test.intervals.items():
+        for level, measured in scores.levels.items():
+            low, high = measured.coverage_low, measured.coverage_high
+            interval = f" (95% CI {100 * low:.0f}..{100 * high:.0f})" if low is not None and high is not None else ""
+            shares.setdefault(level, []).append(f"{measured.coverage:.1%}{interval} {method}")
+    sentences = [f"Within the {level}% interval: {', '.join(texts)}." for level, texts in shares.items()]
+    note = explain_few_windows(metrics.calibration_windows) if shares else ""
+    return [*sentences, note] if note else sentences
