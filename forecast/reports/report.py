@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import shlex
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -359,4 +359,4 @@ def _leaks(leakage: Certificate) -> Iterator[str]:
     passed = "No leak: what lies after a cutoff was changed, and nothing before it moved." if leakage.passed else "LEAK."
     yield f"<p>{passed}</p>"
     caption = "Leak checks. No check can tell when the values of a covariate became known."
-    yield table(pd.DataFrame(map(asdict, leakage.checks)), caption)
+    yield table(pd.DataFrame(check.model_dump() for check in leakage.checks), caption)
