@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
+import json
 
 import numpy as np
 import pytest
 
 from forecast.config.schema import ModelConfig
+from forecast.errors import RunError
 from forecast.forecasters.network.architectures import describe_layers
 from forecast.forecasters.network.backend import keras
 from forecast.forecasters.network.description import VERSION, Network
@@ -238,22 +239,24 @@ def test_large_values_saturate_without_a_warning():
 
 
 def test_unknown_version_of_a_network():
-    from forecast.errors import RunError
-
     with pytest.raises(RunError, match=f"the network has version 99, but this program reads versions 1 to {VERSION}"):
         Network.from_json(describe(ModelConfig()).to_json() | {"version": 99})
 
 
+def test_version_3_counted_the_values_of_each_target():
+    network = describe(ModelConfig(normalization="revin", quantiles=[0.1, 0.5, 0.9]))
+    data = network.to_json() | {"version": 3}
+    (inverse,) = (layer for layer in data["layers"] if layer["kind"] == "affine_inverse")
+    inverse["options"]["each"] = 3
+    assert Network.from_json(data) == network
+
+
 @pytest.mark.parametrize("data", [{}, {"past": [7, 3]}, {"past": [7, 3], "layers": 7}, {"past": [7, 3], "layers": [{}]}], ids=str)
 def test_a_damaged_description_of_version_1(data):
-    from forecast.errors import RunError
-
     with pytest.raises(RunError, match="the description of the network is damaged"):
         Network.from_json({"version": 1, **data})
 
 
-def test_description_is_plain_data(tmp_path: Path):
-    import json
-
+def test_description_is_plain_data():
     network = describe(ModelConfig(units=[4, 3], normalization="revin"))
     assert Network.from_json(json.loads(json.dumps(network.to_json()))) == network

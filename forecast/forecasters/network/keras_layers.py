@@ -61,19 +61,18 @@ class PeepholeLSTMCell(keras.layers.Layer):
 
     def call(self, x: Tensor, states: list[Tensor], training: bool = False) -> tuple[Tensor, list[Tensor]]:
         """Return the state after one step, and all states to remember."""
-        h, c = states
-        h, c = peephole_step(x, h, c, self.kernel, self.recurrent_kernel, self.bias, self.peephole)
-        return h, [h, c]
+        states = peephole_step(x, states, self.kernel, self.recurrent_kernel, self.bias, self.peephole)
+        return states[0], states
 
 
 def peephole_step(
-    x: Tensor, h: Tensor, c: Tensor, kernel: Tensor, recurrent_kernel: Tensor, bias: Tensor, peephole: Tensor
-) -> tuple[Tensor, Tensor]:
+    x: Tensor, states: list[Tensor], kernel: Tensor, recurrent_kernel: Tensor, bias: Tensor, peephole: Tensor
+) -> list[Tensor]:
     """Return state and memory `(batch, units)` after one more step of `x` `(batch, channels)`."""
-    ops = keras.ops
+    ops, (h, c) = keras.ops, states
     i, f, g, o = ops.split(add(add(ops.matmul(x, kernel), ops.matmul(h, recurrent_kernel)), bias), 4, axis=-1)
     c = add(ops.sigmoid(add(f, c * peephole[1])) * c, ops.sigmoid(add(i, c * peephole[0])) * ops.tanh(g))
-    return ops.sigmoid(add(o, c * peephole[2])) * ops.tanh(c), c
+    return [ops.sigmoid(add(o, c * peephole[2])) * ops.tanh(c), c]
 
 
 def _start_remembering(shape: tuple[int, ...], dtype: str | None = None) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +12,8 @@ import numpy as np
 from forecast.forecasters.network.description import Array, Shape
 from forecast.forecasters.network.layers.interface import Builder, Kind, Shapes, Tensor, Weights
 
-Step = Callable[..., Sequence[Tensor]]  # Input, states and weights to the next states.
+States = list[Tensor]  # What a cell remembers, in NumPy or Keras; the first is its output.
+Step = Callable[..., States]  # From input, states and weights to the next states.
 
 
 class Cell(ABC):
@@ -42,10 +43,8 @@ class Cell(ABC):
         )
 
     @abstractmethod
-    def step(self, x: Array, *args: Any, **kwargs: Any) -> tuple[Array, ...]:
-        """Return the next states `(windows, units)`, of which the first is the output, from `x` `(windows, channels)`, the states
-        before this step, and the weights by name.
-        """
+    def step(self, x: Array, states: States, *args: Any, **kwargs: Any) -> States:
+        """Return the states `(windows, units)` after a step of `x` `(windows, channels)`; the other arguments are the weights."""
 
 
 class LSTM(Cell):
@@ -53,10 +52,11 @@ class LSTM(Cell):
 
     gates, states, keras_layer = 4, 2, "LSTM"
 
-    def step(self, x: Array, h: Array, c: Array, kernel: Array, recurrent_kernel: Array, bias: Array) -> tuple[Array, ...]:
+    def step(self, x: Array, states: States, kernel: Array, recurrent_kernel: Array, bias: Array) -> States:
+        h, c = states
         i, f, g, o = np.split(x @ kernel + h @ recurrent_kernel + bias, 4, axis=1)
         c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        return sigmoid(o) * np.tanh(c), c
+        return [sigmoid(o) * np.tanh(c), c]
 
 
 class GRU(Cell):
@@ -67,11 +67,12 @@ class GRU(Cell):
     def weights(self, channels: int, units: int) -> dict[str, Shape]:
         return super().weights(channels, units) | {"bias": (2, self.gates * units)}
 
-    def step(self, x: Array, h: Array, kernel: Array, recurrent_kernel: Array, bias: Array) -> tuple[Array, ...]:
+    def step(self, x: Array, states: States, kernel: Array, recurrent_kernel: Array, bias: Array) -> States:
+        (h,) = states
         x_z, x_r, x_h = np.split(x @ kernel + bias[0], 3, axis=1)
         h_z, h_r, h_h = np.split(h @ recurrent_kernel + bias[1], 3, axis=1)
         z, r = sigmoid(x_z + h_z), sigmoid(x_r + h_r)
-        return (z * h + (1 - z) * np.tanh(x_h + r * h_h),)
+        return [z * h + (1 - z) * np.tanh(x_h + r * h_h)]
 
 
 class SimpleRNN(Cell):
@@ -79,8 +80,9 @@ class SimpleRNN(Cell):
 
     gates, keras_layer = 1, "SimpleRNN"
 
-    def step(self, x: Array, h: Array, kernel: Array, recurrent_kernel: Array, bias: Array) -> tuple[Array, ...]:
-        return (np.tanh(x @ kernel + h @ recurrent_kernel + bias),)
+    def step(self, x: Array, states: States, kernel: Array, recurrent_kernel: Array, bias: Array) -> States:
+        (h,) = states
+        return [np.tanh(x @ kernel + h @ recurrent_kernel + bias)]
 
 
 class PeepholeLSTM(Cell):
@@ -97,12 +99,11 @@ class PeepholeLSTM(Cell):
         cell = PeepholeLSTMCell(units, **_initializers(builder), regularizer=builder.l2(), dtype=builder.precision)
         return builder.keras.layers.RNN(cell, dtype=builder.precision, **options)
 
-    def step(
-        self, x: Array, h: Array, c: Array, kernel: Array, recurrent_kernel: Array, bias: Array, peephole: Array
-    ) -> tuple[Array, ...]:
+    def step(self, x: Array, states: States, kernel: Array, recurrent_kernel: Array, bias: Array, peephole: Array) -> States:
+        h, c = states
         i, f, g, o = np.split(x @ kernel + h @ recurrent_kernel + bias, 4, axis=1)
         c = sigmoid(f + peephole[1] * c) * c + sigmoid(i + peephole[0] * c) * np.tanh(g)
-        return sigmoid(o + peephole[2] * c) * np.tanh(c), c
+        return [sigmoid(o + peephole[2] * c) * np.tanh(c), c]
 
 
 CELLS: dict[str, Cell] = {"lstm": LSTM(), "peephole_lstm": PeepholeLSTM(), "gru": GRU(), "simple_rnn": SimpleRNN()}
@@ -149,7 +150,7 @@ class Recurrent(Kind):
         state = first_state[0] if first_state else np.zeros((len(x), cell.states * self.units), x.dtype)
         return self._unroll(np, cell.step, weights, x, _split_states(np, state, self.units))
 
-    def _unroll(self, ops: Any, step: Step, weights: Weights, x: Tensor, states: Sequence[Tensor]) -> Tensor:
+    def _unroll(self, ops: Any, step: Step, weights: Weights, x: Tensor, states: States) -> Tensor:
         """Run the cell over the steps; a bidirectional layer also runs another cell over the steps in reverse."""
         if not self.bidirectional:
             return self._run(ops, step, weights, x, states)
@@ -160,10 +161,10 @@ class Recurrent(Kind):
         halves = [self._run(ops, step, forward, x, states), self._run(ops, step, backward, x, states, -1)]
         return ops.concatenate(halves, axis=-1)
 
-    def _run(self, ops: Any, step: Step, weights: Weights, x: Tensor, states: Sequence[Tensor], direction: int = 1) -> Tensor:
+    def _run(self, ops: Any, step: Step, weights: Weights, x: Tensor, states: States, direction: int = 1) -> Tensor:
         outputs = []
         for number in range(x.shape[1])[::direction]:
-            states = step(x[:, number], *states, **weights)
+            states = step(x[:, number], states, **weights)
             if self.sequences:
                 outputs.append(states[0])
         return ops.stack(outputs[::direction], axis=1) if self.sequences else states[0]
@@ -188,7 +189,7 @@ class RecurrentStep(Kind):
         if builder.weights and not cell.keras_layer:
             from forecast.forecasters.network.keras_layers import peephole_step
 
-            state, _ = peephole_step(x[:, 0], *states, **builder.weights)
+            state, _ = peephole_step(x[:, 0], states, **builder.weights)
         else:
             state = cell.build(builder, self.units, name=builder.name)(x, initial_state=states)
         return ops.reshape(state, (-1, steps, self.units))
@@ -196,7 +197,7 @@ class RecurrentStep(Kind):
     def compute(self, weights: Weights, x: Array, first_state: Array) -> Array:
         windows, steps, channels = x.shape
         states = _split_states(np, np.repeat(first_state, steps, axis=0), self.units)
-        state, *_ = CELLS[self.cell].step(x.reshape(windows * steps, channels), *states, **weights)
+        state, *_ = CELLS[self.cell].step(x.reshape(windows * steps, channels), states, **weights)
         return state.reshape(windows, steps, self.units)
 
 
@@ -212,6 +213,6 @@ def _initializers(builder: Builder) -> dict[str, Any]:
     }
 
 
-def _split_states(ops: Any, state: Tensor, units: int) -> list[Tensor]:
+def _split_states(ops: Any, state: Tensor, units: int) -> States:
     """Return the states of a cell, which lie side by side in a layer's first state."""
     return ops.split(state, state.shape[-1] // units, axis=-1)
