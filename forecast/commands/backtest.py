@@ -29,7 +29,7 @@ from forecast.evaluation import (
     score_validation,
     summarize,
 )
-from forecast.forecasters.preparation import Prepared, prepare_panel, prepare_parts, read_checked
+from forecast.forecasters.preparation import Prepared, prepare_panel, prepare_splits, read_and_resolve
 from forecast.reports import report, write_backtest_plots
 from forecast.runs import (
     Run,
@@ -154,7 +154,7 @@ def _plan(config: Config, panel: Panel | None) -> _Folds:
     Raises:
         ConfigError: the data or the test part hold fewer cutoffs.
     """
-    in_steps, panel = read_checked(config, panel)
+    in_steps, panel = read_and_resolve(config, panel)
     count, stride = in_steps.backtest.folds, in_steps.backtest.stride
     first = prepare_panel(in_steps, panel) if stride is None else _stretched(in_steps, panel)
     test, end = first.splits.rows_of("test")
@@ -200,7 +200,7 @@ def _through_the_folds(
     with run.writing_table(run.predictions) as append:
         for fold in range(0, count, every):
             until = min(fold + every, count)
-            prepared = prepare_parts(config, folds.first.panel, folds.splits(fold, until))
+            prepared = prepare_splits(config, folds.first.panel, folds.splits(fold, until))
             fitted, calibration, kept = _fit(run, prepared, fold, tested, on_progress)
             windows = prepared.windows["test"]
             score(fitted, windows, board, calibration, append, folds.of(windows))

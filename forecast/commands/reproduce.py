@@ -14,7 +14,7 @@ from forecast.config import change_config
 from forecast.data import Contract, make_contract
 from forecast.errors import DAMAGED, RunError, first_few
 from forecast.evaluation import TrainingMetrics
-from forecast.forecasters.preparation import read_checked
+from forecast.forecasters.preparation import read_and_resolve
 from forecast.runs import (
     Environment,
     Fingerprint,
@@ -92,7 +92,7 @@ def reproduce(
     config, parent = run.read_config(), read_parent(run)
     parent = parent and replace(parent, even_if_worse=True)  # it is compared with itself, not with its parent
     config = change_config(config, {"tracking": []} | ({"data.path": str(data)} if data else {}))
-    config, panel = read_checked(config, read_training_rows(run, config.data))
+    config, panel = read_and_resolve(config, read_training_rows(run, config.data))
     prepared = prepare_after(parent, config, panel)
     recorded = run.read(run.fingerprints, Fingerprints) if run.fingerprints.exists() else Fingerprints()
     stages = [_versions(run), _data(run, make_contract(prepared.panel))]

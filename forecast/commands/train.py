@@ -15,7 +15,7 @@ from forecast.config import Config, DataConfig, change_config, load_config, non_
 from forecast.data import Panel, SubsetFacts, describe_repairs, make_contract
 from forecast.errors import DataError, ResourceError, RunError, first_few
 from forecast.evaluation import count_independent
-from forecast.forecasters.preparation import Prepared, prepare_panel, read_checked
+from forecast.forecasters.preparation import Prepared, prepare_panel, read_and_resolve
 from forecast.reports import report, write_plots
 from forecast.runs import (
     Fingerprints,
@@ -71,7 +71,7 @@ def train(
     """Train the network that `config` (or the file it names) describes, and write a run directory.
 
     run_dir: the directory to write; None takes the next free `runs/NAME-N`. force: replace the run in it. panel: the data of the
-    config, if `read_checked` has already read them.
+    config, if `read_and_resolve` has already read them.
 
     Raises:
         ConfigError, DataError: nothing is written.
@@ -82,7 +82,7 @@ def train(
     check_can_train()
     check_trackers(config)
     with _timed(seconds, "reading"):
-        prepared = prepare_panel(*read_checked(config, panel))
+        prepared = prepare_panel(*read_and_resolve(config, panel))
     run = _create(prepared, run_dir, force)
     _train_into(run, prepared, seconds, on_progress)
     return run
@@ -104,7 +104,7 @@ def resume_training(run_dir: str | Path, config: Config | str | Path | None = No
     check_trackers(config)
     parent = read_parent(run)
     with _timed(seconds, "reading"):
-        prepared = prepare_after(parent, *read_checked(config, read_training_rows(run, config.data)))
+        prepared = prepare_after(parent, *read_and_resolve(config, read_training_rows(run, config.data)))
     if read_contract(run).sha256 != prepared.panel.sha256:
         found = "the data changed since this training began."
         raise RunError(found, "Train anew, or bring back the data as they were.", prepared.panel.source)
@@ -130,7 +130,7 @@ def continue_training(
     check_can_train()
     check_trackers(config)
     with _timed(seconds, "reading"):
-        prepared = prepare_after(parent, *read_checked(config, panel))
+        prepared = prepare_after(parent, *read_and_resolve(config, panel))
     run = _create(prepared, run_dir, force)
     _train_into(run, prepared, seconds, on_progress, parent)
     return run

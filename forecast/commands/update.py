@@ -31,7 +31,7 @@ from forecast.data import (
     read_rows,
 )
 from forecast.errors import ConfigError, DataError, first_few
-from forecast.forecasters.preparation import read_checked
+from forecast.forecasters.preparation import read_and_resolve
 from forecast.runs import Parent, Run, Trained, read_contract, read_rows_of, read_trained
 from forecast.storage import sha256_of, translate_write_errors
 from forecast.training import check_can_train, check_inputs_outside, check_not_inside
@@ -83,7 +83,7 @@ def update(
         rows = _joined(parent, config.data, whole or newer, Path(data), Path(folder))
         try:
             config = change_config(config, {"data.path": str(rows)})
-            config, panel = read_checked(config, read_panel(config.data, grid=Grid.of(trained.contract.resample_origin)))
+            config, panel = read_and_resolve(config, read_panel(config.data, grid=Grid.of(trained.contract.resample_origin)))
             odd += compare_with_contract(_newest(panel, parent), trained.contract) if resampled else []
         except DataError as error:  # of a file that nobody will find
             told = (

@@ -20,7 +20,7 @@ from forecast.evaluation.covariates import MAX_ROWS, MAX_SHIFT, find_copy, find_
 from forecast.evaluation.intervals import Indices
 from forecast.evaluation.metrics import Values
 from forecast.forecasters.network.numpy_runtime import forward as numpy_forward
-from forecast.forecasters.preparation import Prepared, prepare, prepare_parts
+from forecast.forecasters.preparation import Prepared, prepare, prepare_splits
 from forecast.windows import SUBSETS, Forward, Subset, Windows
 
 MAX_WINDOWS = 256  # Windows of each set that are compared, and series. The same code cuts all of them.
@@ -65,7 +65,7 @@ def certify(prepared: Prepared, forward: Forward) -> list[Check]:
     """Return the quick certificate of a trained network: scaler, training windows, forecasts and covariates."""
     panel, splits, config = prepared.panel, prepared.splits, prepared.config
     ends = _scaler_ends(prepared)
-    changed = prepare_parts(config, _change_panel(panel, ends, len(panel.columns)), splits, prepared.inherited)
+    changed = prepare_splits(config, _change_panel(panel, ends, len(panel.columns)), splits, prepared.inherited)
     cutoff = panel.timestamps[ends - 1].max()
     checks = [
         Check.of("scaler", cutoff, changed.scaler.to_json() == prepared.scaler.to_json()),
@@ -76,7 +76,7 @@ def certify(prepared: Prepared, forward: Forward) -> list[Check]:
     first = np.diff(panel.offsets).cumsum()  # Past the end: nothing changes in a series without a test window.
     first[series] = test.first[indices]
     changed_panel = _change_panel(panel, first, len(panel.columns) - panel.known_channels)
-    changed = prepare_parts(config, changed_panel, splits, prepared.inherited)
+    changed = prepare_splits(config, changed_panel, splits, prepared.inherited)
     cutoff = panel.timestamps[test.first[indices] - 1].max()
     same = _are_same(prepared.windows["validation"], changed.windows["validation"])
     sample = indices[np.linspace(0, len(indices) - 1, min(len(indices), MAX_WINDOWS)).astype(int)]
@@ -105,7 +105,7 @@ def check_leaks(config: Config | str | Path) -> list[Check]:
             panel = build_panel(changed_rows, static, config.data, config.data.path)
             if panel.series_ids != prepared.panel.series_ids:  # Short series were left out.
                 panel = panel.select(np.array([panel.series_ids.index(name) for name in prepared.panel.series_ids]))
-            changed = prepare_parts(prepared.config, panel, prepared.splits)
+            changed = prepare_splits(prepared.config, panel, prepared.splits)
             checks += _compare(prepared, changed, cutoff, forward if unknown_only else None)
     return [*checks, *check_covariates(prepared)]
 

@@ -1,4 +1,4 @@
-"""A config and its data become everything that exists before the first weight."""
+"""Prepare a config and its data for training: read, check, split, scale, and cut windows."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from forecast.errors import ConfigError
 from forecast.forecasters.network.architectures import describe_network
 from forecast.forecasters.network.description import Network
 from forecast.windows import (
+    SUBSETS,
     Scaler,
     Splits,
     Subset,
@@ -37,40 +38,44 @@ from forecast.windows import (
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that exists before the first weight: read, checked, split, scaled and cut into windows."""
+    """Everything that exists before the first weight.
+
+    windows: those of the training set are `windows.stride` steps apart. ridge_windows: all windows of the training set.
+    season_length: in steps; 1 if the training set holds no whole season. inherited: the scaler, if it is that of a parent run.
+    """
 
     config: ResolvedConfig
     panel: Panel
     splits: Splits
     scaler: Scaler
     windows: dict[Subset, Windows]
-    ridge_windows: Windows  # of the training part, whatever `windows.stride` leaves to the network
-    season_length: int  # in steps; 1 where the training part holds no whole season
-    inherited: Scaler | None = None  # the scaler, where it is that of a run which this one continues
+    ridge_windows: Windows
+    season_length: int
+    inherited: Scaler | None = None
 
     @property
     def network(self) -> Network:
-        """The description of the network that this config makes of these windows."""
+        """The description of the network that the config asks for."""
         return describe_network(self.config, self.scaler)
 
-    def of_network(self, windows: Windows) -> Windows:
-        """The same windows, as far ahead as the network forecasts at once: one step with `decoder: recursive`."""
+    def limit_horizon(self, windows: Windows) -> Windows:
+        """Return the windows with the horizon that the network forecasts at once, a single step for `decoder: recursive`."""
         return replace(windows, horizon=self.network.horizon)
 
 
 def prepare(config: Config) -> Prepared:
-    """Read the data, check that it can be used as the config says, fit the scaler and cut the windows.
+    """Read the data, check that the config fits them, fit the scaler and cut the windows.
 
     Raises:
         ConfigError, DataError
     """
-    return prepare_panel(*read_checked(config))
+    return prepare_panel(*read_and_resolve(config))
 
 
-def read_checked(config: Config, panel: Panel | None = None) -> tuple[ConfigInSteps, Panel]:
-    """The data, which can be used as the config says; and the config, with durations in steps of the data.
+def read_and_resolve(config: Config, panel: Panel | None = None) -> tuple[ConfigInSteps, Panel]:
+    """Return the config with durations in steps of the data, and the checked data.
 
-    panel: what `config.data` describes, where it was read before.
+    panel: the data that `config.data` describes, if they were read before.
 
     Raises:
         ConfigError, DataError
@@ -78,23 +83,23 @@ def read_checked(config: Config, panel: Panel | None = None) -> tuple[ConfigInSt
     panel = panel or read_panel(config.data)
     check_target_not_constant(panel)
     in_steps = resolve_durations(config, panel.freq)
-    _check_known(in_steps, panel.freq)
+    _check_covariates(in_steps, panel.freq)
     return in_steps, panel
 
 
 def prepare_panel(config: ConfigInSteps, panel: Panel, scaler: Scaler | None = None) -> Prepared:
-    """Split what `read_checked` returns, and prepare its parts. scaler: of a run whose networks go on with these data.
+    """Split what `read_and_resolve` returns, and prepare it. scaler: that of a parent run.
 
     Raises:
         ConfigError, DataError
     """
     panel, splits = drop_short_series(panel, make_splits(panel, config.splits), config)
     check_subsets(panel, splits, config)
-    return prepare_parts(config, panel, splits, scaler)
+    return prepare_splits(config, panel, splits, scaler)
 
 
-def prepare_parts(config: ConfigInSteps, panel: Panel, splits: Splits, scaler: Scaler | None = None) -> Prepared:
-    """Fit the scaler on the training part, unless one is given, and cut the windows of all parts.
+def prepare_splits(config: ConfigInSteps, panel: Panel, splits: Splits, scaler: Scaler | None = None) -> Prepared:
+    """Fit the scaler on the training set, unless there is one, and cut the windows of all three sets.
 
     Raises:
         ConfigError, DataError
@@ -103,48 +108,53 @@ def prepare_parts(config: ConfigInSteps, panel: Panel, splits: Splits, scaler: S
     scaler = inherited or fit_scaler(panel, splits, config.scaling, config.windows)
     scaled, static = scale_panel(panel, scaler), scaler.static.apply(panel.static)
 
-    def cut(part: Subset, stride: int = 1) -> Windows:
-        return replace(make_windows(panel, scaled, splits, part, config.windows, stride), static=static)
+    def cut(subset: Subset, stride: int = 1) -> Windows:
+        return replace(make_windows(panel, scaled, splits, subset, config.windows, stride), static=static)
 
-    windows = {"train": cut("train", config.windows.stride), "validation": cut("validation"), "test": cut("test")}
+    windows: dict[Subset, Windows] = {subset: cut(subset) for subset in SUBSETS}
+    all_train, windows["train"] = windows["train"], cut("train", config.windows.stride)
     check_windows_measured(windows, config)
     resolved = resolve_auto_settings(config, len(windows["train"]))
     _check_accumulation(resolved, len(windows["train"]))
-    season_length = _season_length(panel, splits, config)
-    return Prepared(resolved, panel, splits, scaler, windows, cut("train"), season_length, inherited)
+    season_length = _choose_season_length(panel, splits, config)
+    return Prepared(resolved, panel, splits, scaler, windows, all_train, season_length, inherited)
 
 
-def scored_on(prepared: Prepared) -> str:
-    """A digest of what the network is scored on: equal where targets, horizon, and windows of both parts are the same."""
-    panel, told = prepared.panel, hashlib.sha256()
-    told.update(json.dumps([panel.sha256, panel.targets, prepared.config.windows.horizon, panel.series_ids]).encode())
-    for part in ("validation", "test"):
-        windows = prepared.windows[part]
-        told.update(panel.timestamps[windows.first].asi8.tobytes() + windows.series.tobytes())
-    return told.hexdigest()
+def digest_scored_windows(prepared: Prepared) -> str:
+    """Return a digest that is equal for two configs if data, targets, horizon, and windows to score are the same."""
+    panel, digest = prepared.panel, hashlib.sha256()
+    digest.update(json.dumps([panel.sha256, panel.targets, prepared.config.windows.horizon, panel.series_ids]).encode())
+    for subset in SUBSETS[1:]:
+        windows = prepared.windows[subset]
+        digest.update(panel.timestamps[windows.first].asi8.tobytes() + windows.series.tobytes())
+    return digest.hexdigest()
 
 
-def _season_length(panel: Panel, splits: Splits, config: ConfigInSteps) -> int:
-    """The config's season, or that of the freq; a season that no training part can hold is 1 if nobody asked for it."""
+def _choose_season_length(panel: Panel, splits: Splits, config: ConfigInSteps) -> int:
+    """Return the season of the config or of the freq; 1 if the season of the freq is longer than every training set.
+
+    Raises:
+        ConfigError: the season of the config is as long.
+    """
     rows = int(np.diff(splits.borders[:, :2]).max())
     season_length = config.data.season_length or infer_season_length(panel.freq)
     if season_length < rows:
         return season_length
     if config.data.season_length:
         raise ConfigError(
-            f"data.season_length is {season_length}, but the training part has {rows} rows.",
-            f"Use at most {rows - 1}, or a longer training part.",
+            f"data.season_length is {season_length}, but the training set has {rows} rows.",
+            f"Use at most {rows - 1}, or a longer training set.",
             config.locate("data.season_length"),
         )
     return 1
 
 
-def _check_known(config: ConfigInSteps, freq: str) -> None:
-    """What the decoder and `data.missing_known` need to know is known."""
+def _check_covariates(config: ConfigInSteps, freq: str) -> None:
+    """Check that the decoder and `data.missing_known` find the values that they need."""
     data, season = config.data, config.data.season_length or infer_season_length(freq)
     if config.model.decoder == "recursive" and data.past_covariates:
         raise ConfigError(
-            f"model.decoder: recursive takes one step after the other, and nobody knows `{data.past_covariates[0]}` in between.",
+            f"model.decoder: recursive forecasts step by step, but `{data.past_covariates[0]}` is unknown after the first step.",
             "Use direct or seq2seq, or leave out the past covariates.",
             config.locate("model.decoder"),
         )

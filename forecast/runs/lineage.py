@@ -84,7 +84,7 @@ class Parent:
 
 
 def prepare_after(parent: Parent | None, config: ConfigInSteps, panel: Panel) -> Prepared:
-    """Prepare what `read_checked` returns, with the series and the scaling of a parent where there is one.
+    """Prepare what `read_and_resolve` returns, with the series and the scaling of a parent where there is one.
 
     Raises:
         ConfigError, DataError

@@ -19,7 +19,7 @@ from forecast.config import Config, differing_sections, format_yaml_line
 from forecast.data import Panel
 from forecast.errors import ConfigError, ForecastError, RunError, first_few
 from forecast.evaluation import Certificate, TrainingMetrics, format_number
-from forecast.forecasters.preparation import prepare_panel, read_checked, scored_on
+from forecast.forecasters.preparation import digest_scored_windows, prepare_panel, read_and_resolve
 from forecast.reports import write_experiment_page
 from forecast.runs import Run, RunGroup, read_contract
 from forecast.search.grid import Cell, Experiment, read_experiment
@@ -78,9 +78,9 @@ def _checked(plan: Experiment) -> tuple[list[Cell], Panels]:
     scored: dict[str, str] = {}  # on what, and the first cell that is
     for cell in plan.cells:
         try:
-            config, panel = read_checked(cell.config, panels.get(_key(cell.config)))
+            config, panel = read_and_resolve(cell.config, panels.get(_key(cell.config)))
             prepared = prepare_panel(config, panel)
-            scored.setdefault(scored_on(prepared), cell.name)
+            scored.setdefault(digest_scored_windows(prepared), cell.name)
         except ForecastError as error:
             errors.setdefault(str(error), type(error)(f"{cell.name}: {error.problem}", error.remedy, error.location))
             continue

@@ -20,7 +20,7 @@ from forecast.config import (
 )
 from forecast.data import Panel
 from forecast.errors import ConfigError, first_few
-from forecast.forecasters.preparation import prepare_panel, read_checked, scored_on
+from forecast.forecasters.preparation import digest_scored_windows, prepare_panel, read_and_resolve
 
 if TYPE_CHECKING:
     import optuna
@@ -55,7 +55,7 @@ MOST_COMBINATIONS, MOST_LAYERS = 1000, 100
 class Search:
     """What is searched: the spans of a config, and how the parameters of a trial become one."""
 
-    config: Config  # as `read_checked` returns it
+    config: Config  # as `read_and_resolve` returns it
     panel: Panel
 
     @property
@@ -84,8 +84,8 @@ class Search:
         for key in self.spans:
             for value in self._ends(key):
                 config = self.config_of(lowest | {key: value})
-                prepared = prepare_panel(*read_checked(config, self.panel_of(config)))
-                scored.setdefault(scored_on(prepared), f"{key}={value}")
+                prepared = prepare_panel(*read_and_resolve(config, self.panel_of(config)))
+                scored.setdefault(digest_scored_windows(prepared), f"{key}={value}")
                 if len(scored) > 1:
                     one, other = scored.values()
                     found = f"{one} and {other} are scored on different windows of the validation part."

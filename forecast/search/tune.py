@@ -21,7 +21,7 @@ from forecast.config import Config, differing_sections, load_config, parse_wait
 from forecast.data import Panel
 from forecast.errors import ForecastError, RunError, check_installed, first_few
 from forecast.evaluation import Fitted, Metrics, Scoreboard, Scores, TrainingMetrics, format_number, score_validation
-from forecast.forecasters.preparation import Prepared, prepare_panel, read_checked
+from forecast.forecasters.preparation import Prepared, prepare_panel, read_and_resolve
 from forecast.reports import study_figures, write_study_page
 from forecast.runs import Run, RunGroup, read_history
 from forecast.search.experiment import train_whole, write_best
@@ -92,7 +92,7 @@ def tune(
     check_can_train()
     check_installed("Tuning", ["optuna"], "tune")
     config = source if isinstance(source, Config) else load_config(source, overrides)
-    search = Search(*read_checked(config))
+    search = Search(*read_and_resolve(config))
     search.check()
     config, workers = search.config, workers or Workers()
     if workers.address and storage is None:
@@ -257,7 +257,7 @@ def _try(search: Search, params: Mapping[str, object], place: str, trial_id: int
                 if worse:
                     raise optuna.TrialPruned
 
-    prepared = prepare_panel(*read_checked(config, search.panel_of(config)))
+    prepared = prepare_panel(*read_and_resolve(config, search.panel_of(config)))
     errors = []
     try:
         for execution in range(config.tuning.executions_per_trial):
@@ -291,7 +291,7 @@ def _error(scores: Scores) -> float:
 
 def _backtested(config: Config, panel: Panel | None) -> _Scored:
     """The mean error over the folds of a backtest on the rows before the test part."""
-    prepared = prepare_panel(*read_checked(config, panel))
+    prepared = prepare_panel(*read_and_resolve(config, panel))
     begin, end = prepared.splits.rows_of("validation")
     rows = int((end - begin).max())
     test, end = prepared.splits.rows_of("test")

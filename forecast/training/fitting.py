@@ -28,7 +28,7 @@ def fit_ridges(prepared: Prepared) -> tuple[Linear, Linear]:
     linear = fit_linear(train_windows, validation, prepared.config.model.normalization)
     if prepared.network.horizon == prepared.config.windows.horizon:
         return linear, linear
-    return linear, fit_linear(prepared.of_network(train_windows), prepared.of_network(validation), linear.normalization)
+    return linear, fit_linear(prepared.limit_horizon(train_windows), prepared.limit_horizon(validation), linear.normalization)
 
 
 def fit_members(
@@ -74,7 +74,7 @@ def _fit_network(
 
     begin: all its weights, or those of the linear skip alone, and the others are drawn.
     """
-    from forecast.forecasters.network.fitting import fit
+    from forecast.forecasters.network.fitting import compile_model, fit
     from forecast.forecasters.network.keras_builder import build_keras, get_weights, set_weights
 
     config, network = prepared.config, prepared.network
@@ -86,8 +86,9 @@ def _fit_network(
         skip = {name: values.astype(np.float32) for name, values in skip.items()}
         set_weights(model, network, get_weights(model, network) | skip)
     checkpoints.begin(seed, get_weights(model, network))
-    train, validation = (prepared.of_network(prepared.windows[part]) for part in ("train", "validation"))
-    kept = fit(model, train, validation, config.training, seed, report, network.quantiles, checkpoints.keeper(seed))
+    windows = {subset: prepared.limit_horizon(windows) for subset, windows in prepared.windows.items()}
+    compile_model(model, config.training, network.quantiles)
+    kept = fit(model, windows, config.training, seed, report, checkpoints.keeper(seed))
     return kept, _with_average_categories(network, get_weights(model, network))
 
 

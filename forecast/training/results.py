@@ -66,7 +66,7 @@ def score_run(run: Run, prepared: Prepared, linear: Linear, best_epochs: dict[in
         run.write_arrays(run.intervals, calibration.make_final_intervals(method_of(config), errors).to_arrays())
     run.write_table(run.cutoffs, test.losses())
     run.write_table(run.per_series, test.per_series())
-    inputs = prepared.of_network(prepared.windows["test"]).sample_evenly(MAX_COMPARED_WINDOWS).inputs()
+    inputs = prepared.limit_horizon(prepared.windows["test"]).sample_evenly(MAX_COMPARED_WINDOWS).inputs()
     trained = any(best_epochs.values()) or run.parent.exists()
     metrics = TrainingMetrics(
         **vars(summarize(test, trained, count_independent(prepared.windows["validation"]))),
@@ -125,7 +125,7 @@ def explain(run: Run, fitted: Fitted) -> None:
     if importance := measure_importance(prepared, fitted.forward):
         run.write(run.importance, importance)
     width = max(config.model.units) * len(prepared.panel.targets) * prepared.network.lookback
-    windows = prepared.of_network(prepared.windows["validation"])
+    windows = prepared.limit_horizon(prepared.windows["validation"])
     inputs = windows.sample_evenly(max(1, min(MAX_PROBED_WINDOWS, MAX_PROBED_STATES // width))).inputs()
     trained = load_keras(prepared.network, read_members(run, config, prepared.network)[0])
     simple = config.model_copy(update={"model": config.model.model_copy(update={"cell": "simple_rnn"})})

@@ -115,7 +115,7 @@ def test_past_covariates_cannot_be_rolled_out(priced_run, project):
     with pytest.raises(RunError, match="0 steps are nothing to forecast"):
         predict(priced_run, steps=0)
     path = config(project, priced(), past_covariates="visits")
-    with pytest.raises(ConfigError, match="nobody knows `visits` in between"):
+    with pytest.raises(ConfigError, match="`visits` is unknown after the first step"):
         prepare(load_config(path, {"model.decoder": "recursive"}))
 
 

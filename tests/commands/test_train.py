@@ -20,7 +20,7 @@ from forecast.config.load import load_config
 from forecast.config.schema import TrainingConfig
 from forecast.errors import ConfigError, DataError, InternalError, RunError
 from forecast.evaluation.scores import BASELINES, MODEL
-from forecast.forecasters.network.fitting import Batches, learning_rate_at
+from forecast.forecasters.network.fitting import Batches, compute_learning_rate
 from forecast.forecasters.network.numpy_runtime import forward
 from forecast.forecasters.preparation import prepare
 from forecast.runs.loaded import read_metrics, read_trained, recent_rows
@@ -222,7 +222,7 @@ def test_the_linear_baseline_sees_every_training_window(project, stride):
 
 
 def test_a_season_longer_than_the_training_part(project):
-    with pytest.raises(ConfigError, match="data.season_length is 100, but the training part has 84 rows"):
+    with pytest.raises(ConfigError, match="data.season_length is 100, but the training set has 84 rows"):
         prepare(load_config(project(data={"season_length": 100})))
     assert prepare(load_config(project(splits={"validation": 50, "test": 60}, windows={"lookback": 3}))).season_length == 1
 
@@ -377,11 +377,11 @@ def test_batches_cover_every_window_once_in_a_new_order_each_epoch():
 
 def test_cosine_ends_near_zero_and_plateau_keeps_what_is_left():
     cosine = TrainingConfig(schedule="cosine", epochs=10, learning_rate=1.0)
-    rates = [learning_rate_at(epoch, cosine) for epoch in range(10)]
+    rates = [compute_learning_rate(epoch, cosine) for epoch in range(10)]
     assert rates[0] == 1.0
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] < 0.03
-    assert learning_rate_at(5, TrainingConfig(schedule="plateau"), current=0.25) == 0.25
+    assert compute_learning_rate(5, TrainingConfig(schedule="plateau"), current=0.25) == 0.25
 
 
 def test_force_does_not_delete_the_data(project, tmp_path):
@@ -545,7 +545,7 @@ def test_a_bug_is_reported_as_one(project, monkeypatch):
     def differ(*arguments):
         raise InternalError("NumPy and Keras forecast differently.")
 
-    monkeypatch.setattr("forecast.commands.train.read_checked", differ)
+    monkeypatch.setattr("forecast.commands.train.read_and_resolve", differ)
     done = CliRunner().invoke(app, ["train", str(project())])
     assert done.exit_code == 1
     assert done.stderr == (

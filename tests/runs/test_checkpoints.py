@@ -185,7 +185,7 @@ def test_an_epoch_that_is_under_way_is_finished(project, tmp_path):
     run = Run(tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
         train(path, run.directory, on_progress=within(3, 0.7, _interrupt))
-    with pytest.raises(RunError, match=r"epoch 3 is under way, and training.epochs is 2.\n  Set training.epochs to 3 or more"):
+    with pytest.raises(RunError, match=r"epoch 3 has begun, but training.epochs is 2.\n  Set training.epochs to 3 or more"):
         resume_training(run.directory, load_config(run.config, {"training.epochs": 2}))
     with pytest.raises(RunError, match=r"cannot change training.early_stopping: \(default\) became None"):
         resume_training(run.directory, load_config(run.config, {"training.early_stopping": None}))

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from forecast.cli.app import app
 from forecast.config.load import load_config
 from forecast.errors import ConfigError, ForecastError, RunError
-from forecast.forecasters.preparation import read_checked
+from forecast.forecasters.preparation import read_and_resolve
 from forecast.runs.run import Run
 from forecast.search.space import DEFAULT, Search
 from forecast.search.tune import tune
@@ -32,7 +32,7 @@ QUICK = {"tuning.search": RATE, "training.epochs": 2, "tuning.sampler": "random"
 
 def search_of(project, **tuning: object) -> Search:
     config = load_config(project(), {f"tuning.{key}": value for key, value in tuning.items()})
-    return Search(*read_checked(config))
+    return Search(*read_and_resolve(config))
 
 
 def test_parameters_become_a_config(project):
@@ -108,7 +108,7 @@ def test_losses_in_other_units_are_not_pruned(project):
 
 def test_stacked_layers_stay_stacked(project):
     config = load_config(project(model={"units": [8, 8]}), {"tuning.search": {"model.units": {"int": [4, 16]}}})
-    search = Search(*read_checked(config))
+    search = Search(*read_and_resolve(config))
     assert search.config_of({"model.units": 6}).model.units == [6, 6]
     assert search.waiting() == [{"model.units": 8}]
 
@@ -121,7 +121,7 @@ def test_a_config_lies_within_steps_though_they_are_no_binary_fractions(project)
     config = load_config(
         project(model={"dropout": 0.3}), {"tuning.search": {"model.dropout": {"float": [0.0, 0.5], "step": 0.1}}}
     )
-    assert Search(*read_checked(config)).waiting() == [{"model.dropout": 0.3}]
+    assert Search(*read_and_resolve(config)).waiting() == [{"model.dropout": 0.3}]
 
 
 def test_values_that_change_what_is_scored_are_refused(project):
@@ -131,7 +131,7 @@ def test_values_that_change_what_is_scored_are_refused(project):
     config = project(pd.concat([whole, late]), data={"series_id": "shop", "short_series": "skip"})
     search = {"windows.lookback": {"choice": [6, 20]}}
     with pytest.raises(ConfigError, match="windows.lookback=6 and windows.lookback=20 are scored on different windows"):
-        Search(*read_checked(load_config(config, {"tuning.search": search}))).check()
+        Search(*read_and_resolve(load_config(config, {"tuning.search": search}))).check()
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,17 @@
-"""Training with Keras: batches of windows, the optimizer, and the losses."""
+"""Train a network with Keras: batches of windows, losses, optimizers and learning rates."""
 
 from __future__ import annotations
 
 import logging
 import math
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from forecast.config import ResolvedTrainingConfig
+from forecast.config import ResolvedTrainingConfig, TrainingConfig
 from forecast.errors import RunError
 from forecast.forecasters.network.backend import keras
 from forecast.forecasters.network.callbacks import (
@@ -22,40 +23,44 @@ from forecast.forecasters.network.callbacks import (
     ReportProgress,
     SaveCheckpoints,
 )
-from forecast.windows import MAX_BATCH, Windows
+from forecast.forecasters.network.description import Array
+from forecast.forecasters.network.layers.interface import Tensor
+from forecast.windows import MAX_BATCH, Subset, Windows
 
 LOSSES = {"mse": keras.losses.mean_squared_error, "mae": keras.losses.mean_absolute_error, "huber": keras.losses.huber}
+HALVING_EPOCHS = 10  # Epochs between two halvings of the learning rate by `schedule: step`.
+log = logging.getLogger(__name__)
 
 
-class _Watching:
-    """Beside an optimizer's steps: adds up the norms of the batches' gradients, and in how many one is longer than `clipnorm`."""
+class _GradientStatistics(keras.optimizers.Optimizer):
+    """A part of an optimizer that sums the norms of the batches' gradients, and counts those that `clipnorm` clips."""
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Keras calls this before the first step."""
-        if self.built:
-            return
-        super().build(variables)
-        self.watched = self.add_variable((3,), name="watched")  # batches, their norms, and those that are clipped
+        if not self.built:
+            super().build(variables)
+            self.statistics = self.add_variable((3,), name="statistics")  # Batches, sum of their norms, clipped batches.
 
-    def apply(self, grads: Sequence[keras.KerasTensor], trainable_variables: Sequence[keras.Variable] | None = None) -> None:
-        """Keras calls this after each batch."""
-        known = [own for own in grads if own is not None]
-        whole = [keras.ops.reshape(own, (-1,)) if hasattr(own, "indices") else own for own in known]  # TensorFlow's of embeddings
-        squares = keras.ops.stack([keras.ops.sum(keras.ops.square(own)) for own in whole])
+    def apply(self, grads: Sequence[Tensor], trainable_variables: Sequence[keras.Variable] | None = None) -> None:
+        """Update the statistics, then the weights."""
+        gradients = [gradient for gradient in grads if gradient is not None]
+        # TensorFlow's gradients of embeddings are sparse until they are reshaped.
+        dense = [keras.ops.reshape(gradient, (-1,)) if hasattr(gradient, "indices") else gradient for gradient in gradients]
+        squares = keras.ops.stack([keras.ops.sum(keras.ops.square(gradient)) for gradient in dense])
         clipped = keras.ops.max(squares) > (self.clipnorm or math.inf) ** 2
         norm = keras.ops.sqrt(keras.ops.sum(squares))
-        self.assign_add(self.watched, keras.ops.stack([keras.ops.ones_like(norm), norm, keras.ops.cast(clipped, norm.dtype)]))
+        update = keras.ops.stack([keras.ops.ones_like(norm), norm, keras.ops.cast(clipped, norm.dtype)])
+        self.assign_add(self.statistics, update)
         super().apply(grads, trainable_variables)
 
     def pop_gradient_statistics(self) -> tuple[float, float]:
-        """The mean norm since the last time, and the share of batches that were clipped; begins anew."""
-        batches, norms, clipped = keras.ops.convert_to_numpy(self.watched).tolist()
-        self.watched.assign(np.zeros(3))
+        """Return the mean norm and the share of clipped batches since the last call, and start again."""
+        batches, norms, clipped = keras.ops.convert_to_numpy(self.statistics).tolist()
+        self.statistics.assign(np.zeros(3))
         return norms / batches, clipped / batches
 
 
 OPTIMIZERS = {
-    name: type(kind.__name__, (_Watching, kind), {})
+    name: type(kind.__name__, (_GradientStatistics, kind), {})
     for name, kind in {
         "adam": keras.optimizers.Adam,
         "adamw": keras.optimizers.AdamW,
@@ -63,210 +68,200 @@ OPTIMIZERS = {
         "sgd": keras.optimizers.SGD,
     }.items()
 }
-log = logging.getLogger(__name__)
-HALVE_EVERY = 10  # epochs, for schedule: step
 
 
 class Batches(keras.utils.PyDataset):
     """Windows, copied one batch at a time; `rng` draws a new order each epoch, without it they come in time order.
 
-    evenly: an epoch has as many windows of each series as of any other, drawn with replacement where a series has too few.
+    evenly: an epoch has as many windows of each series, drawn with replacement where a series has too few.
     """
 
     def __init__(self, windows: Windows, batch_size: int, rng: np.random.Generator | None = None, evenly: bool = False):
         super().__init__()
         self.windows, self.batch_size, self.rng, self.evenly = windows, batch_size, rng, evenly
-        self.order = np.arange(len(windows)) if rng is None else self._draw()
+        self.order = np.arange(len(windows))
+        self.on_epoch_end()
 
     def __len__(self) -> int:
         return math.ceil(len(self.order) / self.batch_size)
 
-    def __getitem__(self, batch: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def __getitem__(self, batch: int) -> tuple[dict[str, Array], Array]:
         chosen = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
         return self.windows.inputs(chosen), self.windows.targets(chosen)
 
     def on_epoch_end(self) -> None:
-        """Keras calls this after each epoch: draw the next one's order."""
-        if self.rng is not None:
-            self.order = self._draw()
-
-    def after(self, batch: int) -> Batches:
-        """What is left of this epoch after so many batches, in the same order."""
-        rest = Batches(self.windows, self.batch_size)
-        rest.order = self.order[batch * self.batch_size :]
-        return rest
-
-    def _draw(self) -> np.ndarray:
+        """Draw the order of the next epoch."""
+        if self.rng is None:
+            return
         count = len(self.windows)
         if not self.evenly:
-            return self.rng.permutation(count)
-        present, begins, sizes = np.unique(self.windows.series, return_index=True, return_counts=True)  # in order of series
-        turns = self.rng.permutation(np.arange(count) % len(present))
-        return begins[turns] + self.rng.integers(sizes[turns])
+            self.order = self.rng.permutation(count)
+            return
+        series, begins, sizes = np.unique(self.windows.series, return_index=True, return_counts=True)  # in order of series
+        turns = self.rng.permutation(np.arange(count) % len(series))
+        self.order = begins[turns] + self.rng.integers(sizes[turns])
+
+    def skip(self, batches: int) -> Batches:
+        """Return the rest of this epoch after so many batches, in the same order."""
+        rest = Batches(self.windows, self.batch_size)
+        rest.order = self.order[batches * self.batch_size :]
+        return rest
+
+
+def compile_model(model: keras.Model, config: ResolvedTrainingConfig, quantiles: Sequence[float]) -> None:
+    """Give a model its optimizer and its loss, which is that of its quantiles if it forecasts any."""
+    loss = pinball(quantiles) if quantiles else LOSSES[config.loss or "mse"]
+    # The metric is the loss without the L2 penalty: smaller weights are not better forecasts.
+    error = keras.metrics.MeanMetricWrapper(loss, name="error")
+    accumulated = config.accumulate_gradients if config.accumulate_gradients > 1 else None
+    optimizer = OPTIMIZERS[config.optimizer](
+        config.learning_rate, clipnorm=config.clipnorm, gradient_accumulation_steps=accumulated
+    )
+    compiled = config.jit_compile if keras.backend.backend() == "tensorflow" else "auto"  # JAX always compiles.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # `fit` warns if XLA cannot compile the network.
+        model.compile(optimizer, loss=loss, metrics=[error], jit_compile=compiled)
+    model.optimizer.build(model.trainable_variables)
 
 
 def fit(
     model: keras.Model,
-    train: Windows,
-    validation: Windows,
+    windows: Mapping[Subset, Windows],
     config: ResolvedTrainingConfig,
     seed: int,
     on_progress: Callable[[Progress], None],
-    quantiles: Sequence[float] | None = None,
     store: CheckpointStore | None = None,
 ) -> int:
-    """Train `model` in place and return the epoch whose weights it keeps, 0 being the network as it came.
+    """Train a compiled model in place and return the epoch whose weights it keeps; 0 is the untrained network.
 
-    `on_progress` is called after each batch and after each validation. quantiles: those that the model forecasts, if any.
+    windows: those of the training and validation sets; on_progress: called after each batch and each validation.
 
     Raises:
-        RunError: the loss is no longer a number.
-        KeyboardInterrupt: the store said to stop, and holds a checkpoint.
+        RunError: the loss is no longer a number, or the checkpoint does not fit the config.
+        KeyboardInterrupt: `store` asked to stop, and has saved a checkpoint.
     """
-    _compile(model, config, quantiles)
     if config.jit_compile and not model.jit_compile:
-        log.warning("training.jit_compile: XLA cannot compile this network here; it is trained without.")
-    rng = np.random.default_rng([seed, 1])  # apart from the stream that drew the initial weights
-    batches = Batches(train, config.batch_size, rng, evenly=config.sampling == "series")
-    unseen = Batches(validation, max(config.batch_size, MAX_BATCH))
-    resumed = store.resumed if store else None
-    if resumed:
-        _check_ahead(resumed, config, len(batches))
-        for _ in range(resumed.epoch):
-            batches.on_epoch_end()  # the orders that were drawn before
-        untrained = resumed.state["untrained"]
-    else:
-        untrained = model.evaluate(unseen, verbose=0, return_dict=True)["error"]
+        log.warning("training.jit_compile: XLA cannot compile this network here. It is trained without XLA.")
+    rng = np.random.default_rng([seed, 1])  # Another stream than that of the initial weights.
+    batches = Batches(windows["train"], config.batch_size, rng, evenly=config.sampling == "series")
+    validation = Batches(windows["validation"], max(config.batch_size, MAX_BATCH))
+    if store is None or store.resumed is None:
+        untrained = model.evaluate(validation, verbose=0, return_dict=True)["error"]
         on_progress(Progress(0, config.epochs, 1.0, math.nan, untrained, 0.0, 0.0))
-    fitting = _Fitting(model, config, unseen, untrained, on_progress, len(batches))
-    if store and resumed and resumed.batch:
-        batches.on_epoch_end()  # as Keras does before the first epoch of a fit
-        model.test_on_batch(*unseen[0])  # what an epoch measured has its place once something is measured
-        ends: list[Checkpoint] = []
-
-        def keep(checkpoint: Checkpoint) -> None:
-            store.save(checkpoint)
-            ends.append(checkpoint)
-
-        fitting.run(batches.after(resumed.batch), resumed.epoch + 1, replace(store, save=keep))
-        store = replace(store, resumed=ends[-1])
+        return _Fitting(model, config, validation, untrained, len(batches), on_progress).run(batches, config.epochs, store)
+    resumed = store.resumed
+    _check_resumable(resumed, config, len(batches))
+    fitting = _Fitting(model, config, validation, resumed.state["untrained"], len(batches), on_progress)
+    for _ in range(resumed.epoch):
+        batches.on_epoch_end()  # Draw the orders of the finished epochs.
+    if resumed.batch:
+        batches.on_epoch_end()  # Keras draws once more before the first epoch.
+        model.test_on_batch(*validation[0])  # Create the variables of the metrics, which the checkpoint restores.
+        store = replace(store, resumed=fitting.finish_epoch(batches, store, resumed))
     return fitting.run(batches, config.epochs, store)
 
 
-def _compile(model: keras.Model, config: ResolvedTrainingConfig, quantiles: Sequence[float] | None) -> None:
-    # The metric is the bare loss: with an L2 penalty in it, shrinking weights would pass for better forecasts.
-    loss = pinball(quantiles) if quantiles else LOSSES[config.loss or "mse"]
-    error = keras.metrics.MeanMetricWrapper(loss, name="error")
-    compiled = config.jit_compile if keras.backend.backend() == "tensorflow" else "auto"  # others cannot do without
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a network that XLA cannot compile; the caller says so
-        model.compile(_optimizer(config), loss=loss, metrics=[error], jit_compile=compiled)
-    model.optimizer.build(model.trainable_variables)
-
-
-def _check_ahead(resumed: Checkpoint, config: ResolvedTrainingConfig, batches: int) -> None:
-    """What was begun of an epoch is to be finished."""
+def _check_resumable(resumed: Checkpoint, config: ResolvedTrainingConfig, batches: int) -> None:
+    """Check that the epoch of the checkpoint can be finished."""
     if not 0 <= resumed.batch < batches:
-        raise RunError(f"the checkpoint is of batch {resumed.batch}, of {batches}.", "Train anew.", "training")
+        message = f"the checkpoint is of batch {resumed.batch}, but an epoch has {batches} batches."
+        raise RunError(message, "Start the training again.", "training")
     if resumed.batch and resumed.epoch >= config.epochs:
-        found = f"epoch {resumed.epoch + 1} is under way, and training.epochs is {config.epochs}."
-        raise RunError(found, f"Set training.epochs to {resumed.epoch + 1} or more.", "training")
+        message = f"epoch {resumed.epoch + 1} has begun, but training.epochs is {config.epochs}."
+        raise RunError(message, f"Set training.epochs to {resumed.epoch + 1} or more.", "training")
 
 
+@dataclass(frozen=True)
 class _Fitting:
-    """A model, and all that stays the same when it is fitted in two parts."""
+    """A training, which is run in two parts if it resumes within an epoch.
 
-    def __init__(
-        self,
-        model: keras.Model,
-        config: ResolvedTrainingConfig,
-        unseen: Batches,
-        untrained: float,
-        on_progress: Callable[[Progress], None],
-        batches: int,
-    ):
-        """untrained: the error of the network as it came; batches: in an epoch."""
-        self.model, self.config, self.unseen, self.untrained = model, config, unseen, untrained
-        self.on_progress, self.batches = on_progress, batches
+    untrained: the error of the untrained network; batches: their number in an epoch.
+    """
+
+    model: keras.Model
+    config: ResolvedTrainingConfig
+    validation: Batches
+    untrained: float
+    batches: int
+    on_progress: Callable[[Progress], None]
+
+    def finish_epoch(self, batches: Batches, store: CheckpointStore, resumed: Checkpoint) -> Checkpoint:
+        """Train the rest of the epoch that a checkpoint is in, and return the checkpoint at its end."""
+        checkpoints: list[Checkpoint] = []
+
+        def save(checkpoint: Checkpoint) -> None:
+            store.save(checkpoint)
+            checkpoints.append(checkpoint)
+
+        self.run(batches.skip(resumed.batch), resumed.epoch + 1, replace(store, save=save))
+        return checkpoints[-1]
 
     def run(self, batches: Batches, until: int, store: CheckpointStore | None) -> int:
-        """Train to the end of epoch `until`, from 1, and return the epoch whose weights are kept."""
+        """Train to the end of epoch `until`, counted from 1, and return the epoch whose weights are kept."""
         config, resumed = self.config, store.resumed if store else None
         begin = resumed.epoch if resumed else 0
-        callbacks: list[keras.callbacks.Callback] = [RaiseOnNaN(config)]
+        callbacks: list[Any] = [RaiseOnNaN(config)]
         if config.schedule == "plateau":
-            patience = max(1, config.early_stopping.patience // 3) if config.early_stopping else HALVE_EVERY
-            halve = keras.callbacks.ReduceLROnPlateau("val_error", factor=0.5, patience=patience, mode="min", min_delta=0)
-            callbacks.append(halve)
+            patience = max(1, config.early_stopping.patience // 3) if config.early_stopping else HALVING_EPOCHS
+            options = {"factor": 0.5, "patience": patience, "mode": "min", "min_delta": 0}
+            callbacks.append(keras.callbacks.ReduceLROnPlateau("val_error", **options))
         if config.schedule != "plateau" or config.warmup_epochs:
-            callbacks.append(
-                keras.callbacks.LearningRateScheduler(lambda epoch, current: learning_rate_at(epoch, config, current))
-            )
+            schedule = keras.callbacks.LearningRateScheduler(lambda epoch, rate: compute_learning_rate(epoch, config, rate))
+            callbacks.append(schedule)
         skipped = self.batches - len(batches)
         callbacks.append(ReportProgress(config.epochs, self.batches, skipped, self.untrained, self.on_progress))
         stopping = None
         if config.early_stopping:
             stopping = EarlyStopping(self.untrained, config.early_stopping.patience, config.early_stopping.min_delta)
             callbacks.append(stopping)
-        if store:  # The last callback, because it saves the state of the others after an epoch.
+        if store:  # The last callback, because it saves the state of the others.
             callbacks.append(SaveCheckpoints(store, callbacks[:], self.untrained, self.batches, config.checkpoint_every))
         if resumed:
             resumed.restore(self.model)
-        if resumed and (begin >= until or _stopped(resumed, config)):
+        if resumed and (begin >= until or _has_stopped(resumed, config)):
             callbacks[-1].restore_callbacks()
             if stopping:
                 stopping.set_model(self.model)
                 stopping.on_train_end()
         else:
-            self.model.fit(
-                batches,
-                epochs=until,
-                initial_epoch=begin,
-                validation_data=self.unseen,
-                callbacks=callbacks,
-                verbose=0,
-                shuffle=False,
-            )
+            options = {"validation_data": self.validation, "callbacks": callbacks, "verbose": 0, "shuffle": False}
+            self.model.fit(batches, epochs=until, initial_epoch=begin, **options)
         return stopping.best_epoch + 1 if stopping else max(begin, until)
 
 
-def _stopped(resumed: Checkpoint, config: ResolvedTrainingConfig) -> bool:
-    """Whether early stopping had ended it, and would with a patience that may be another now."""
+def _has_stopped(resumed: Checkpoint, config: ResolvedTrainingConfig) -> bool:
+    """Return whether training had stopped early, and would also with today's patience."""
     waited = resumed.state.get("EarlyStopping", {}).get("wait", 0)
     return resumed.state["stopped"] and config.early_stopping is not None and waited >= config.early_stopping.patience
 
 
-def pinball(quantiles: Sequence[float]) -> Callable[[keras.KerasTensor, keras.KerasTensor], keras.KerasTensor]:
-    """The loss of quantile regression (Koenker & Bassett 1978): actuals `(batch, horizon, targets)`, forecasts
-    `(batch, horizon, targets, quantiles)` -> `(batch, horizon, targets)`, the mean over the quantiles.
+def pinball(quantiles: Sequence[float]) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the loss of quantile regression (Koenker & Bassett 1978), averaged over the quantiles.
+
+    Its arguments are actuals `(batch, horizon, targets)` and forecasts `(batch, horizon, targets, quantiles)`.
     """
     shares = np.array(quantiles, dtype=np.float32)
 
-    def loss(y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
+    def loss(y_true: Tensor, y_pred: Tensor) -> Tensor:
         error = keras.ops.expand_dims(keras.ops.cast(y_true, y_pred.dtype), -1) - y_pred
         return keras.ops.mean(keras.ops.maximum(shares * error, (shares - 1) * error), axis=-1)
 
     return loss
 
 
-def learning_rate_at(epoch: int, config: ResolvedTrainingConfig, current: float | None = None) -> float:
-    """The learning rate of an epoch, counted from 0; `current` is what a plateau has left of it.
+def compute_learning_rate(epoch: int, config: TrainingConfig, current: float | None = None) -> float:
+    """Return the learning rate of an epoch, counted from 0; `current` is the rate that `schedule: plateau` has reached.
 
-    >>> config = ResolvedTrainingConfig(learning_rate=0.8, schedule="step", warmup_epochs=2)
-    >>> [learning_rate_at(epoch, config) for epoch in (0, 1, 2, 11, 12, 22)]
+    >>> config = TrainingConfig(learning_rate=0.8, schedule="step", warmup_epochs=2)
+    >>> [compute_learning_rate(epoch, config) for epoch in (0, 1, 2, 11, 12, 22)]
     [0.4, 0.8, 0.8, 0.8, 0.4, 0.2]
     """
     if epoch < config.warmup_epochs:
         return config.learning_rate * (epoch + 1) / config.warmup_epochs
     after = epoch - config.warmup_epochs
     if config.schedule == "step":
-        return config.learning_rate * 0.5 ** (after // HALVE_EVERY)
+        return config.learning_rate * 0.5 ** (after // HALVING_EPOCHS)
     if config.schedule == "cosine":
         left = max(1, config.epochs - config.warmup_epochs)
         return config.learning_rate * 0.5 * (1 + math.cos(math.pi * after / left))
     return current if config.schedule == "plateau" and current is not None else config.learning_rate
-
-
-def _optimizer(config: ResolvedTrainingConfig) -> keras.optimizers.Optimizer:
-    batches = config.accumulate_gradients if config.accumulate_gradients > 1 else None
-    return OPTIMIZERS[config.optimizer](config.learning_rate, clipnorm=config.clipnorm, gradient_accumulation_steps=batches)
