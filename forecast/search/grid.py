@@ -1,4 +1,4 @@
-"""The file of an experiment: a base config, and what is varied."""
+"""The file of an experiment: a base config, and the settings to vary."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,9 +30,9 @@ from forecast.config import (
 )
 from forecast.errors import ConfigError
 
-MOST_CELLS = 10_000
-LONGEST_NAME = 120  # characters of a run's folder
-CASE = "case"  # the factor that `cases` are the values of
+MAX_CELLS = 10_000
+MAX_NAME = 120  # Characters of the name of a run.
+CASE = "case"  # The factor whose values are the names of `cases`.
 
 
 class ExperimentConfig(Section):
@@ -51,8 +51,8 @@ class ExperimentConfig(Section):
 class Cell:
     """One run of an experiment."""
 
-    name: str  # of its folder, such as gru,lookback=12,seed=1
-    factors: dict[str, object]  # what was chosen of each factor: the case, and the grid's keys
+    name: str  # Name of its folder, such as gru,lookback=12,seed=1.
+    factors: dict[str, object]  # The value of each factor: of the case, and of the keys of the grid.
     seed: int
     config: Config
 
@@ -67,74 +67,86 @@ class Experiment:
 
 
 def read_experiment(path: str | Path, overrides: Mapping[str, object] | None = None) -> Experiment:
-    """Read the file of an experiment and make the config of every run. overrides: of the base config; those of the grid win.
+    """Read the file of an experiment and make the config of every run. The grid wins over `overrides` of the base config.
 
     Raises:
-        ConfigError: the file, or any of the configs, cannot be used; all that is wrong is told at once.
+        ConfigError: the file, or any of the configs, cannot be used. The error lists all problems.
     """
     path = Path(path)
-    values, places, wrong = read_yaml(path)
+    values, lines, wrong = read_yaml(path)
     values.setdefault("name", name_after_file(path))
-    plan = validate_section(ExperimentConfig, values, places, wrong)
-    _check(plan, places)
+    plan = validate_section(ExperimentConfig, values, lines, wrong)
+    _check(plan, lines)
     base = path.parent / os.path.expanduser(plan.base)
     if not base.is_file():
-        raise ConfigError(f"there is no file {base}.", "base: the config to start from.", places["base"])
+        raise ConfigError(f"there is no file {base}.", "base: the config to start from.", lines["base"])
     cells, errors = [], {}
-    for case, chosen, seed in _combinations(plan):
-        told = {key: f"{places[f'cases.{case}.{key}']}: {key}={value}" for key, value in plan.cases.get(case, {}).items()}
-        told |= {key: f"{places[f'grid.{key}']}: {key}={value}" for key, value in chosen.items()}
-        own = plan.cases.get(case, {}) | chosen | ({} if seed is None else {"seed": seed})
+    for case, choice, seed in _combinations(plan):
+        settings = plan.cases[case] if case else {}
+        locations = {key: f"{lines[f'cases.{case}.{key}']}: {key}={value}" for key, value in settings.items()}
+        locations |= {key: f"{lines[f'grid.{key}']}: {key}={value}" for key, value in choice.items()}
+        settings = settings | choice | ({} if seed is None else {"seed": seed})
         try:
-            config = load_config(base, {**(overrides or {}), **_with_path(own, path.parent)}, told)
+            config = load_config(base, {**(overrides or {}), **_resolve_data_path(settings, path.parent)}, locations)
         except ConfigError as error:
-            errors[str(error)] = error  # a base that is wrong is so in every cell
+            errors[str(error)] = error  # A mistake in the base is the same in every cell.
             continue
         if config.training.seeds and plan.seeds:
-            found = "training.seeds trains an ensemble in every run already."
-            raise ConfigError(found, "Leave it out of the base, or `seeds` out of here.", places["seeds"])
-        factors = ({CASE: case} if plan.cases else {}) | chosen
+            problem = "training.seeds already trains several networks in every run."
+            raise ConfigError(problem, "Remove it from the base, or remove `seeds` here.", lines["seeds"])
+        factors = ({CASE: case} if plan.cases else {}) | choice
         cells.append(Cell(_name(factors, seed), factors, config.seed, config))
     if errors:
         raise ConfigError.combine(list(errors.values()))
-    return Experiment(plan.name, base, _with_different_names(cells))
+    return Experiment(plan.name, base, _with_unique_names(cells))
 
 
-def _check(plan: ExperimentConfig, places: Mapping[str, str]) -> None:
-    """The grid, the cases and the seeds do not speak of the same keys, and are not too many."""
+def _check(plan: ExperimentConfig, lines: Mapping[str, str]) -> None:
+    """Check that grid, cases and seeds vary different keys, and that the combinations are not too many.
+
+    Raises:
+        ConfigError: they do not.
+    """
     for key, values in plan.grid.items():
-        place = places[f"grid.{key}"]
+        line = lines[f"grid.{key}"]
         if len({repr(value) for value in values}) < len(values):
-            raise ConfigError(f"`{key}` has a value twice.", "Each should be there once.", place)
-        for case, own in plan.cases.items():
-            if key in own:
-                raise ConfigError(f"`{key}` is in the grid and in the case {case}.", "Leave it out of one of the two.", place)
-    for own, place in [(plan.grid, "grid"), *((own, f"cases.{case}") for case, own in plan.cases.items())]:
-        for key, value in own.items():
-            found = find_field(tuple(key.split(".")))
-            section = find_section(found.annotation) if found else None
-            if section and any(isinstance(each, dict) for each in (value if place == "grid" else [value])):
-                name = next(iter(section.model_fields))
-                remedy = f"Name its keys, such as `{key}.{name}`: a whole section would take the rest back to the defaults."
-                raise ConfigError(f"`{key}` is a section.", remedy, places[f"{place}.{key}"])
-            if key in ("seed", "training.seeds"):
-                raise ConfigError(f"`{key}` is varied here.", "Use `seeds` for that.", places[f"{place}.{key}"])
+            raise ConfigError(f"`{key}` has a value twice.", "Remove one of them.", line)
+        for case, settings in plan.cases.items():
+            if key in settings:
+                raise ConfigError(f"`{key}` is in the grid and in the case {case}.", "Remove it from one of the two.", line)
+        _check_key(key, values, line)
+    for case, settings in plan.cases.items():
+        for key, value in settings.items():
+            _check_key(key, [value], lines[f"cases.{case}.{key}"])
     count = math.prod(map(len, [*plan.grid.values(), plan.cases or [None], plan.seeds or [None]]))
-    if count > MOST_CELLS:
-        raise ConfigError(f"these are {count} runs, more than {MOST_CELLS}.", "Vary less at once.", places[""])
+    if count > MAX_CELLS:
+        raise ConfigError(f"these are {count} runs, more than {MAX_CELLS}.", "Vary fewer values.", lines[""])
 
 
-def _combinations(plan: ExperimentConfig) -> itertools.product:
-    """Every case, choice of the grid's values, and seed; each None, empty or None where there are none."""
+def _check_key(key: str, values: list[Any], line: str) -> None:
+    field = find_field(tuple(key.split(".")))
+    section = find_section(field.annotation) if field else None
+    if section and any(isinstance(value, dict) for value in values):
+        name = next(iter(section.model_fields))
+        remedy = f"Name its keys, such as `{key}.{name}`. A whole section would reset its other keys to the defaults."
+        raise ConfigError(f"`{key}` is a section.", remedy, line)
+    if key in ("seed", "training.seeds"):
+        raise ConfigError(f"`{key}` is varied here.", "Use `seeds` for that.", line)
+
+
+def _combinations(plan: ExperimentConfig) -> Iterator[tuple[str | None, dict[str, Any], int | None]]:
+    """Yield every case (None without cases), choice of the grid's values, and seed (None without seeds)."""
     choices = (dict(zip(plan.grid, values, strict=True)) for values in itertools.product(*plan.grid.values()))
-    return itertools.product(plan.cases or [None], choices, plan.seeds or [None])
+    cases: Iterable[str | None] = plan.cases or [None]
+    seeds: Iterable[int | None] = plan.seeds or [None]
+    return itertools.product(cases, choices, seeds)
 
 
-def _with_path(own: Mapping[str, object], folder: Path) -> dict[str, object]:
-    """A path to data that stands in the experiment starts at its folder."""
+def _resolve_data_path(settings: Mapping[str, object], folder: Path) -> dict[str, object]:
+    """Return settings in which a relative path to data starts at the folder of the experiment's file."""
     return {
         key: os.path.abspath(folder / os.path.expanduser(value)) if key == "data.path" and isinstance(value, str) else value
-        for key, value in own.items()
+        for key, value in settings.items()
     }
 
 
@@ -147,14 +159,14 @@ def _name(factors: Mapping[str, object], seed: int | None) -> str:
     return ",".join([*parts, *([] if seed is None else [f"seed={seed}"])]) or "run"
 
 
-def _with_different_names(cells: list[Cell]) -> list[Cell]:
-    """Names that are alike, or too long for a folder, end in a few digits that tell them apart."""
-    alike = {name for name, times in Counter(cell.name for cell in cells).items() if times > 1 or len(name) > LONGEST_NAME}
+def _with_unique_names(cells: list[Cell]) -> list[Cell]:
+    """Return cells whose names end in a digest if they are equal to another or too long for a folder."""
+    ambiguous = {name for name, times in Counter(cell.name for cell in cells).items() if times > 1 or len(name) > MAX_NAME}
 
     def renamed(cell: Cell) -> str:
-        if cell.name not in alike:
+        if cell.name not in ambiguous:
             return cell.name
         digest = hashlib.sha256(repr((cell.factors, cell.seed)).encode()).hexdigest()[:8]
-        return f"{cell.name[:LONGEST_NAME]}-{digest}"
+        return f"{cell.name[:MAX_NAME]}-{digest}"
 
     return [Cell(renamed(cell), cell.factors, cell.seed, cell.config) for cell in cells]

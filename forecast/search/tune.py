@@ -1,4 +1,4 @@
-"""`tune`: Optuna searches for values that make the error on the validation part small; the test part chooses nothing."""
+"""`tune`: search with Optuna for settings with a small error on the validation set. The test set chooses nothing."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from forecast.evaluation import Fitted, Metrics, Scoreboard, Scores, TrainingMet
 from forecast.forecasters.preparation import Prepared, prepare_panel, read_and_resolve
 from forecast.reports import study_figures, write_study_page
 from forecast.runs import Run, RunGroup, read_history
-from forecast.search.experiment import train_whole, write_best
+from forecast.search.experiment import train_quietly, write_best
 from forecast.search.space import Search
 from forecast.search.study import (
     EPOCHS,
     WHY,
-    ask,
-    counted,
+    ask_for_trial,
+    counted_trials,
     is_ours,
-    lose,
-    mend_journal,
+    mark_lost,
     open_storage,
     open_study,
+    repair_journal,
     storage_errors,
     take_over,
     trials_table,
@@ -49,8 +49,9 @@ if TYPE_CHECKING:
 
     from forecast.forecasters.network.callbacks import Progress
 
-STARTUP, WARMUP = 2, 2  # trials that the median pruner lets pass, and epochs; chosen on validation by benchmarks/tuning.py
-PATIENCE = 3  # times the longest trial, to wait for those of other processes
+# Trials and epochs that the median pruner never prunes, chosen on validation sets by benchmarks/tuning.py.
+STARTUP_TRIALS, WARMUP_EPOCHS = 2, 2
+MAX_WAIT = 3  # Wait for trials of other processes, in durations of the longest trial.
 log = logging.getLogger(__name__)
 
 
@@ -63,7 +64,7 @@ class _Pruned:
 
 @dataclass(frozen=True)
 class _Scored:
-    """A trial that went to its end: its error, MASE or MAE, on the validation part, and the epochs that it took."""
+    """A finished trial: its error on the validation set, MASE or MAE, and its epochs."""
 
     error: float
     epochs: int
@@ -78,16 +79,16 @@ def tune(
     storage: str | Path | None = None,
     on_finished: Callable[[Finished], None] | None = None,
 ) -> RunGroup:
-    """Search as `tuning` in the config says, then train the best; the run directory holds the study, `best.yaml` and `runs/best`.
+    """Search as `tuning` in the config says, and train the best. The result holds the study, `best.yaml` and `runs/best`.
 
-    run_dir: where to write, `runs/NAME-tune` unless given; a study that is there goes on. force: begin anew. overrides: keys of
-    the config, dotted. workers: where trials are computed, this process unless given. on_finished: called after each trial.
-    storage: a journal file or a database URL that several processes, on several machines, may share; None keeps a journal in
-    the run directory.
+    run_dir: the directory to write, by default `runs/NAME-tune`. Its study is continued. force: begin anew. overrides: dotted
+    keys of the config. workers: where trials are computed, by default in this process. on_finished: called after each trial.
+    storage: a journal file, or the URL of a database, that processes on several machines may share. By default, the journal is
+    in the run directory.
 
     Raises:
-        ConfigError, DataError: the search, or an end of what it searches, cannot be trained; nothing is written.
-        RunError: the directory or the storage cannot be used, or holds a study of another config; or no trial finished.
+        ConfigError, DataError: an end of a span cannot be trained. Nothing is written.
+        RunError: the directory or the storage cannot be used, or holds a study of another config, or no trial finished.
     """
     check_can_train()
     check_installed("Tuning", ["optuna"], "tune")
@@ -96,69 +97,71 @@ def tune(
     search.check()
     config, workers = search.config, workers or Workers()
     if workers.address and storage is None:
-        raise RunError("the nodes of a cluster need a study that all see.", "Add --storage with a database's URL.", "--address")
+        raise RunError(
+            "the nodes of a cluster need a study that they share.", "Add --storage with the URL of a database.", "--address"
+        )
     directory = Path(run_dir or Path("runs") / f"{config.name}-tune")
     read = {} if isinstance(source, Config) else {"the config": source}
     check_inputs_outside(directory, read | {"the data": config.data.path})
-    place = None if storage is None else str(storage) if "://" in str(storage) else os.path.abspath(storage)
-    if place:
-        open_storage(place)  # before anything is written
+    location = None if storage is None else str(storage) if "://" in str(storage) else os.path.abspath(storage)
+    if location:
+        open_storage(location)  # Errors come before anything is written.
     folder = RunGroup.open_or_create("search", directory, force)
     with folder.recording():
-        _check_held(folder, config)
-        if place is None:
-            place = os.path.abspath(folder.journal)
-            mend_journal(place)
-        with storage_errors(place, opening=True):
-            study = open_study(search, place, storage is not None)
-        with storage_errors(place):
+        _check_same_search(folder, config)
+        if location is None:
+            location = os.path.abspath(folder.journal)
+            repair_journal(location)
+        with storage_errors(location, opening=True):
+            study = open_study(search, location, storage is not None)
+        with storage_errors(location):
             folder.write_text(folder.config, config.to_yaml())
             take_over(study)
-            _run_trials(search, study, place, workers, on_finished)
+            _run_trials(search, study, location, workers, on_finished)
             _wait_for_others(study)
             _write_results(search, study, folder)
     return folder
 
 
-def _check_held(folder: RunGroup, config: Config) -> None:
-    """What the directory holds is of the same search.
+def _check_same_search(folder: RunGroup, config: Config) -> None:
+    """Check that the directory is empty or holds the same search.
 
     Raises:
-        RunError: naming what differs.
+        RunError: it holds another search. The message names the settings that differ.
     """
     if not folder.config.exists():
         return
     before = folder.read_config()
     differing = differing_sections(before, config) + (["tuning.search"] if before.tuning.search != config.tuning.search else [])
     if differing:
-        found = f"holds a search of another {first_few(differing, 5)}."
-        raise RunError(found, "Begin anew with --force, or choose another --run-dir.", str(folder.directory))
+        problem = f"holds a search with another {first_few(differing, 5)}."
+        raise RunError(problem, "Begin anew with --force, or choose another --run-dir.", str(folder.directory))
 
 
 def _run_trials(
     search: Search,
     study: optuna.Study,
-    place: str,
+    location: str,
     workers: Workers,
     on_finished: Callable[[Finished], None] | None,
 ) -> None:
-    """Compute trials until there are as many as there are to be, or the time is up."""
+    """Compute trials until there are enough, or the time is up."""
     running: dict[str, optuna.Trial] = {}
     deadline = time.monotonic() + parse_wait(search.tuning.budget) if search.tuning.budget else math.inf
 
-    def next_job() -> Job | None:
-        trial = ask(study, search) if time.monotonic() < deadline else None
+    def _next_job() -> Job | None:
+        trial = ask_for_trial(study, search) if time.monotonic() < deadline else None
         if trial is None:
             return None
         running[name := f"trial {trial.number}"] = trial
-        return name, (search, trial.params, place, trial._trial_id)
+        return name, (search, trial.params, location, trial._trial_id)
 
     try:
-        results = workers.each(_try, next_job)
+        results = workers.compute(_run_trial, _next_job)
         _take_results(search, study, running, results, deadline, on_finished)
     except KeyboardInterrupt:
         for trial in running.values():
-            lose(study, study.trials[trial.number], interrupted=True)
+            mark_lost(study, study.trials[trial.number], interrupted=True)
         raise
 
 
@@ -170,24 +173,24 @@ def _take_results(
     deadline: float,
     on_finished: Callable[[Finished], None] | None,
 ) -> None:
-    """Write what came of each trial into the study, and tell of it."""
-    began, own = time.monotonic(), 0
+    """Write the result of each trial into the study, and report it."""
+    began, count = time.monotonic(), 0
     for name, result in results:
         trial = running.pop(name)
-        if isinstance(result, LostError) and lose(study, study.trials[trial.number]):
-            log.info("%s: %s It is tried once more.", name, result.problem)
+        if isinstance(result, LostError) and mark_lost(study, study.trials[trial.number]):
+            log.info("%s: %s It is computed once more.", name, result.problem)
             continue
-        _tell(study, trial, result)
-        own += 1
+        _write_result(study, trial, result)
+        count += 1
         if on_finished:
-            on_finished(_finished(study, trial.number, search.trials, (time.monotonic() - began) / own, deadline))
+            on_finished(_finished(study, trial.number, search.trials, (time.monotonic() - began) / count, deadline))
 
 
-def _tell(study: optuna.Study, trial: optuna.Trial, result: _Scored | _Pruned | ForecastError) -> None:
-    """Write what came of a trial into the study."""
+def _write_result(study: optuna.Study, trial: optuna.Trial, result: _Scored | _Pruned | ForecastError) -> None:
+    """Write the result of a trial into the study."""
     import optuna
 
-    if isinstance(result, LostError):  # twice, as `lose` has told
+    if isinstance(result, LostError):  # `mark_lost` has written it.
         return
     if isinstance(result, ForecastError):
         trial.set_user_attr(WHY, str(result).splitlines()[0])
@@ -201,57 +204,58 @@ def _tell(study: optuna.Study, trial: optuna.Trial, result: _Scored | _Pruned | 
 
 
 def _finished(study: optuna.Study, number: int, trials: int, pace: float, deadline: float) -> Finished:
+    """Return the progress after a trial. pace: seconds per trial."""
     table = trials_table(study)
-    own = table[table.trial == number].iloc[0]
+    current = table[table.trial == number].iloc[0]
     ended = table[table.state != "running"]
-    whole = ended.dropna(subset="error")
-    best = whole.loc[whole.error.idxmin()] if len(whole) else None
+    scored = ended.dropna(subset="error")
+    best = scored.iloc[int(scored.error.argmin())] if len(scored) else None
     left = min(pace * (trials - len(ended)), max(0.0, deadline - time.monotonic()))
-    why = {"pruned": f"pruned after {own.epochs} epochs", "failed": f"failed: {own.why}"}.get(own.state, "")
-    error = None if pd.isna(own.error) else float(own.error)
+    why = {"pruned": f"pruned after {current.epochs} epochs", "failed": f"failed: {current.why}"}.get(current.state, "")
+    error = None if pd.isna(current.error) else float(current.error)
     name = "" if best is None else f"trial {best.trial}"
     return Finished(f"trial {number}", len(ended), trials, error, why, name, None if best is None else best.error, "error", left)
 
 
 def _wait_for_others(study: optuna.Study) -> None:
-    """The best is known when the last trial ends, whoever computes it; one that takes far too long is not waited for."""
+    """Wait until the trials of other processes have ended, since one may be the best. Give up if it takes too long."""
     durations = [trial.duration.total_seconds() for trial in study.trials if trial.duration]
-    end = time.monotonic() + PATIENCE * max(durations, default=0.0)
-    while others := [trial for trial in counted(study) if trial.state.name == "RUNNING" and not is_ours(trial)]:
+    end = time.monotonic() + MAX_WAIT * max(durations, default=0.0)
+    while running := [trial for trial in counted_trials(study) if trial.state.name == "RUNNING" and not is_ours(trial)]:
         if time.monotonic() > end:
-            log.warning("%d trials of other processes have not ended; call the same again when they have.", len(others))
+            log.warning("%d trials of other processes have not ended. Run the same command again when they have.", len(running))
             return
         time.sleep(0.5)
 
 
-def _try(search: Search, params: Mapping[str, object], place: str, trial_id: int) -> _Scored | _Pruned:
-    """A trial, in whatever process.
+def _run_trial(search: Search, params: Mapping[str, object], location: str, trial_id: int) -> _Scored | _Pruned:
+    """Compute a trial, in any process.
 
     Raises:
-        ForecastError: these parameters cannot be trained.
+        ForecastError: its parameters cannot be trained.
     """
     import optuna
 
     config = search.config_of(params)
     if search.tuning.objective == "backtest":
-        return _backtested(config, search.panel_of(config))
+        return _backtest_error(config, search.panel_of(config))
     pruners = {
-        "median": optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARMUP),
+        "median": optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_EPOCHS),
         "halving": optuna.pruners.SuccessiveHalvingPruner(min_resource=1),
     }
     pruner = pruners[search.tuning.pruner] if search.prunes else optuna.pruners.NopPruner()
-    with storage_errors(place, opening=True):
+    with storage_errors(location, opening=True):
         study = optuna.load_study(
-            study_name=search.config.name, storage=open_storage(place), pruner=pruner, sampler=optuna.samplers.RandomSampler()
+            study_name=search.config.name, storage=open_storage(location), pruner=pruner, sampler=optuna.samplers.RandomSampler()
         )
         trial, epochs = optuna.Trial(study, trial_id), 0
 
-    def report(progress: Progress, first: bool) -> None:
+    def _report(progress: Progress, first: bool) -> None:
         nonlocal epochs
         if progress.done == 1 and progress.epoch > 0:
             epochs += 1
             if first and progress.member == 1:
-                with storage_errors(place):
+                with storage_errors(location):
                     trial.report(progress.val_loss, progress.epoch)
                     worse = trial.should_prune()
                 if worse:
@@ -262,19 +266,18 @@ def _try(search: Search, params: Mapping[str, object], place: str, trial_id: int
     try:
         for execution in range(config.tuning.executions_per_trial):
             seeded = prepared.config.model_copy(update={"seed": config.seed + execution})
-            own = replace(prepared, config=seeded)
-            errors.append(_validation_error(own, partial(report, first=execution == 0)))
+            errors.append(_validation_error(replace(prepared, config=seeded), partial(_report, first=execution == 0)))
     except optuna.TrialPruned:
         return _Pruned(epochs)
     return _Scored(float(np.mean(errors)), epochs)
 
 
 def _validation_error(prepared: Prepared, on_progress: Callable[[Progress], None]) -> float:
-    """Train, and measure on the validation part."""
+    """Train, and return the error on the validation set."""
     from forecast.forecasters.network.backend import keras
     from forecast.forecasters.network.keras_builder import load_keras
 
-    keras.utils.clear_session()  # or the networks of all trials would stay in memory
+    keras.utils.clear_session()  # Otherwise the networks of all trials stay in memory.
     linear, start = fit_ridges(prepared)
     members = fit_members(prepared, start, lambda row: None, on_progress)
     networks = [load_keras(prepared.network, weights).predict_on_batch for _, weights in members.values()]
@@ -284,13 +287,13 @@ def _validation_error(prepared: Prepared, on_progress: Callable[[Progress], None
 
 
 def _error(scores: Scores) -> float:
-    """Return MASE, or MAE where that is undefined."""
+    """Return MASE, or MAE if MASE is undefined."""
     total = scores.forecast.total
     return total.mae if total.mase is None else total.mase
 
 
-def _backtested(config: Config, panel: Panel | None) -> _Scored:
-    """The mean error over the folds of a backtest on the rows before the test part."""
+def _backtest_error(config: Config, panel: Panel | None) -> _Scored:
+    """Return the mean error over the folds of a backtest on the rows before the test set."""
     prepared = prepare_panel(*read_and_resolve(config, panel))
     begin, end = prepared.splits.rows_of("validation")
     rows = int((end - begin).max())
@@ -307,22 +310,22 @@ def _write_results(search: Search, study: optuna.Study, folder: RunGroup) -> Non
     """Write the trials and the best config, train it, and draw the study.
 
     Raises:
-        RunError: no trial went to its end.
+        RunError: no trial finished.
     """
     table = trials_table(study)
     folder.write_table(folder.trials, table)
     if not table.state.eq("finished").any():
         why = table[WHY].dropna()
-        told = f": {why.iloc[-1]}" if len(why) else "."
-        raise RunError(f"no trial finished{told}", f"Search other values; {folder.log} says more.", str(folder.directory))
+        reason = f": {why.iloc[-1]}" if len(why) else "."
+        raise RunError(f"no trial finished{reason}", f"Search other values. See {folder.log}.", str(folder.directory))
     best = study.best_trial
     config = search.config_of(best.params)
-    metric = "mean error over the folds" if search.tuning.objective == "backtest" else "error on the validation part"
-    title = f"{len(table)} trials: {metric} {format_number(best.value)} (trial {best.number})"
+    metric = "mean error over the folds" if search.tuning.objective == "backtest" else "error on the validation set"
+    title = f"{len(table)} trials: {metric} {format_number(study.best_value)} (trial {best.number})"
     write_best(folder, title, config)
     trained = Run(folder.runs / "best")
     if not trained.finished or differing_sections(trained.read_config(), config):
-        train_whole(config, search.panel_of(config), trained.directory)
+        train_quietly(config, search.panel_of(config), trained.directory)
     figures: dict[str, Figure] = {}
     with folder.explaining("drawing the plots"):
         figures = study_figures(study)

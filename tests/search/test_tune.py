@@ -21,7 +21,7 @@ from forecast.config.load import load_config
 from forecast.errors import ConfigError, ForecastError, RunError
 from forecast.forecasters.preparation import read_and_resolve
 from forecast.runs.run import Run
-from forecast.search.space import DEFAULT, Search
+from forecast.search.space import DEFAULT_SPANS, Search
 from forecast.search.tune import tune
 from forecast.search.workers import Workers
 from tests.conftest import kill_workers
@@ -36,7 +36,9 @@ def search_of(project, **tuning: object) -> Search:
 
 
 def test_parameters_become_a_config(project):
-    search = search_of(project, search=DEFAULT | {"model.cell": {"choice": ["gru", "lstm"]}, "model.front": {"choice": [None]}})
+    search = search_of(
+        project, search=DEFAULT_SPANS | {"model.cell": {"choice": ["gru", "lstm"]}, "model.front": {"choice": [None]}}
+    )
     config = search.config_of(
         {
             "model.layers": 3,
@@ -194,7 +196,7 @@ def test_a_study_goes_on_where_it_was(folder, study):
     assert len(told) == 2
     pd.testing.assert_frame_equal(after.head(12), before, check_dtype=False)
     assert not set(after["training.learning_rate"].tail(2)) & set(before["training.learning_rate"])
-    with pytest.raises(RunError, match=r"holds a search of another training, tuning.search.\s+Begin anew"):
+    with pytest.raises(RunError, match=r"holds a search with another training, tuning.search.\s+Begin anew"):
         tune(folder / "config.yaml", folder / "study", overrides={"training.epochs": 3})
 
 
@@ -267,7 +269,7 @@ def test_a_journal_that_was_cut_goes_on(folder, tmp_path):
 @pytest.mark.parametrize("text", ["my notes", '{"a": 1}\n', "month,sales\n1,2\n"])
 def test_a_file_that_is_no_journal_is_left_alone(folder, tmp_path, text):
     (tmp_path / "notes.txt").write_text(text)
-    with pytest.raises(RunError, match="this file is no journal of a search"):
+    with pytest.raises(RunError, match="this file is not a journal of a search"):
         tune(folder / "config.yaml", tmp_path / "run", overrides=QUICK, storage=tmp_path / "notes.txt")
     assert (tmp_path / "notes.txt").read_text() == text
     assert not (tmp_path / "run").exists()
@@ -390,7 +392,7 @@ def test_trials_run_on_ray(folder, tmp_path):
     here = pd.read_csv(tune(folder / "config.yaml", tmp_path / "here", overrides=two).trials)
     assert there.state.tolist() == ["finished", "finished"]
     assert there.error[0] == pytest.approx(here.error[0], rel=1e-5), "the config as it stands"
-    with pytest.raises(RunError, match="the nodes of a cluster need a study that all see.\\s+Add --storage"):
+    with pytest.raises(RunError, match="the nodes of a cluster need a study that they share.\\s+Add --storage"):
         tune(folder / "config.yaml", tmp_path / "far", workers=Workers(engine="ray", address="10.0.0.1:6379"))
 
 

@@ -31,7 +31,7 @@ def double(number: int) -> int:
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_results_come_with_their_names_and_errors_are_results(count):
-    results = dict(Workers(count).each(double, jobs_of(5)))
+    results = dict(Workers(count).compute(double, jobs_of(5)))
     assert isinstance(results.pop("3"), ForecastError)
     assert results == {"0": 0, "1": 2, "2": 4, "4": 8}
 
@@ -44,7 +44,7 @@ def test_jobs_are_asked_for_when_there_is_room():
         asked.append(len(asked))
         return give()
 
-    results = Workers().each(double, next_job)
+    results = Workers().compute(double, next_job)
     assert next(results) == ("0", 0)
     assert len(asked) == 1
 
@@ -72,23 +72,23 @@ def test_a_job_is_lost_if_its_process_ends_and_computed_again_if_the_pool_ends(t
     def next_job():
         return (job[0], (str(tmp_path), *job[1])) if (job := jobs()) else None
 
-    results = dict(Workers(2).each(end_once, next_job))
+    results = dict(Workers(2).compute(end_once, next_job))
     assert {name: type(result) for name, result in results.items()} == {"0": LostError, "1": LostError, "2": LostError}
     jobs = jobs_of(3)
     (tmp_path / "1").unlink()
     monkeypatch.setattr(PoolManager, "find_expired_task", end_of_all)
-    assert dict(Workers(2).each(end_once, next_job)) == {"0": 0, "1": 1, "2": 2}
+    assert dict(Workers(2).compute(end_once, next_job)) == {"0": 0, "1": 1, "2": 2}
 
 
 def test_processes_that_never_begin_are_told(monkeypatch):
     monkeypatch.setattr(workers, "_begin_worker", end_at_once)
     with pytest.raises(RunError, match=r"no process could begin.\s+In a script, call this under"):
-        list(Workers(2).each(double, jobs_of(1)))
+        list(Workers(2).compute(double, jobs_of(1)))
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"engine": "spark"}, "there is no engine `spark`"), ({"address": "auto"}, "--address is that of a Ray cluster")],
+    [({"engine": "spark"}, "there is no engine `spark`"), ({"address": "auto"}, "--address needs a Ray cluster")],
 )
 def test_settings_that_mean_nothing_are_refused(settings, message):
     with pytest.raises(RunError, match=message):
@@ -97,7 +97,7 @@ def test_settings_that_mean_nothing_are_refused(settings, message):
 
 def test_a_cluster_that_does_not_answer_is_told():
     with pytest.raises(RunError, match="127.0.0.1:1: no Ray cluster answers"):
-        list(Workers(engine="ray", address="127.0.0.1:1").each(double, jobs_of(1)))
+        list(Workers(engine="ray", address="127.0.0.1:1").compute(double, jobs_of(1)))
 
 
 @pytest.fixture
