@@ -30,7 +30,7 @@ from forecast.evaluation import (
     summarize,
 )
 from forecast.forecasters.preparation import Prepared, prepare_panel, prepare_splits, read_and_resolve
-from forecast.reports import report, write_backtest_plots
+from forecast.reports import report, write_plots
 from forecast.runs import (
     Run,
     append_history,
@@ -97,7 +97,7 @@ def backtest(
         run.write_table(run.per_series, board.per_series())
         run.write(run.metrics, metrics)
         with run.explaining("drawing the plots"):
-            write_backtest_plots(run)
+            write_plots(run)
         environment.seconds = {"all": round(time.perf_counter() - began, 2)}
         run.write(run.environment, environment)
         with run.explaining("writing report.html"):

@@ -11,7 +11,7 @@ import pandas as pd
 
 from forecast.errors import DataError, RunError, check_installed
 from forecast.evaluation import TrainingMetrics, bounds_of, column_of, columns_of
-from forecast.reports import anomalies_figure
+from forecast.reports import draw_anomalies
 from forecast.runs import Run, Trained, continuing_windows, read_predictions, read_rows_of, read_trained
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def detect(run: Run | str | Path, data: str | Path | None = None, level: float |
     anomalies = points[points.score > 1].reset_index(drop=True)
     file, plot = run.anomalies_of(Path(data) if data else None)
     run.write_table(file, anomalies)
-    run.write_figure(plot, anomalies_figure(points, anomalies, level))
+    run.write_figure(plot, draw_anomalies(points, anomalies, level))
     return Detected(anomalies, len(points), 1 - level / 100, file, plot)
 
 

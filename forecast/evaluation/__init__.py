@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from forecast.evaluation.curves import split_by_seed
 from forecast.evaluation.diagnosis import CROWDED, HEALTHY, Evidence, explain_failure, find_problems, remark
 from forecast.evaluation.importance import Importance, Region, measure_importance
 from forecast.evaluation.intervals import (
@@ -70,5 +71,6 @@ __all__ = [
     "remark",
     "score",
     "score_validation",
+    "split_by_seed",
     "summarize",
 ]

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from forecast.config import Config
 from forecast.evaluation.metrics import Values
@@ -59,6 +60,11 @@ class Curve:
         """Return whether the best epoch is below epoch 0 by no more than the best of so many lies below the rest by chance."""
         gain = float(self.errors[0] - self.errors[1:].min())
         return gain < self.noise * math.sqrt(2 * math.log(self.epochs))
+
+
+def split_by_seed(history: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
+    """Split the history of a training, a row per epoch and seed."""
+    return [(seed, history[history.seed == seed]) for seed in sorted(history.seed.unique().tolist())]
 
 
 def check_curve(curve: Curve, config: Config) -> Diagnosis | None:

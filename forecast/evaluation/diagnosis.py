@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from forecast.config import Config
+from forecast.config import ConfigInSteps
 from forecast.errors import first_few
-from forecast.evaluation.curves import MIN_EPOCHS, Curve, check_curve
+from forecast.evaluation.curves import MIN_EPOCHS, Curve, check_curve, split_by_seed
 from forecast.evaluation.intervals import method_of
 from forecast.evaluation.scores import LABELS, MODEL, Diagnosis, Metrics, Scores, TrainingMetrics
 from forecast.evaluation.significance import ALPHA, Comparison
@@ -38,7 +38,7 @@ class Evidence:
     gradients: norms by recurrent step, the oldest first; None if they were not measured. continued: the run continues another.
     """
 
-    config: Config
+    config: ConfigInSteps
     metrics: TrainingMetrics
     history: pd.DataFrame | None
     train_windows: int
@@ -85,13 +85,16 @@ def remark(evidence: Evidence) -> str:
 
 def _curves(evidence: Evidence) -> list[Curve]:
     """Return the learning curve of each seed."""
-    history, curves = evidence.history, []
-    assert history is not None
-    for seed in sorted(history.seed.unique().tolist()):
-        rows = history[history.seed == seed]
-        gradient_norm = float(rows.gradient_norm.max()) if "gradient_norm" in rows else 0.0
-        curves.append(Curve(rows.loss.to_numpy(), rows.val_loss.to_numpy(), gradient_norm, evidence.metrics.kept_epochs[seed]))
-    return curves
+    assert evidence.history is not None
+    return [
+        Curve(
+            history.loss.to_numpy(),
+            history.val_loss.to_numpy(),
+            float(history.gradient_norm.max()) if "gradient_norm" in history else 0.0,
+            evidence.metrics.kept_epochs[seed],
+        )
+        for seed, history in split_by_seed(evidence.history)
+    ]
 
 
 def _check_curves(evidence: Evidence) -> list[Diagnosis]:
@@ -124,7 +127,7 @@ def _is_exact(scores: Scores) -> bool:
     return network is not None and naive is not None and network <= max(EXACT * naive, ROUNDING)
 
 
-def _check_forecast(config: Config, metrics: TrainingMetrics) -> Iterator[Diagnosis]:
+def _check_forecast(config: ConfigInSteps, metrics: TrainingMetrics) -> Iterator[Diagnosis]:
     """Compare the network with every baseline, and the test set with the validation set."""
     yield from _check_baselines(config, metrics)
     network, linear = (
@@ -144,7 +147,7 @@ def _ratio(error: float | None, reference: float | None) -> float:
     return error / reference if error and reference else 0.0
 
 
-def _check_baselines(config: Config, metrics: Metrics) -> Iterator[Diagnosis]:
+def _check_baselines(config: ConfigInSteps, metrics: Metrics) -> Iterator[Diagnosis]:
     """Name every baseline that forecasts better than the network, or as well."""
     compared, skip = metrics.compared, config.model.linear_skip
     worse = [name for name, comparison in compared.items() if comparison.outcome == "loses to"]
@@ -188,7 +191,7 @@ def _error_relative_to(compared: Comparison) -> str:
     return f"{1 - compared.skill:.0%}{chance}"
 
 
-def _check_bias(config: Config, metrics: Metrics) -> Iterator[Diagnosis]:
+def _check_bias(config: ConfigInSteps, metrics: Metrics) -> Iterator[Diagnosis]:
     """Name the targets whose forecasts are too high or too low on average, by much and not by chance."""
     biases = metrics.test.bias
     sentences = [
@@ -209,7 +212,7 @@ def _check_bias(config: Config, metrics: Metrics) -> Iterator[Diagnosis]:
     yield Diagnosis("biased forecasts", f"{first_few(sentences)}.", remedy)
 
 
-def _check_intervals(config: Config, metrics: Metrics) -> Iterator[Diagnosis]:
+def _check_intervals(config: ConfigInSteps, metrics: Metrics) -> Iterator[Diagnosis]:
     """Compare the share of actual values within each interval, and to each side of it, with its level."""
     scores = metrics.test
     if not scores.intervals:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from forecast.reports.page import spread_of, write_experiment_page, write_study_page
-from forecast.reports.plots import anomalies_figure, study_figures, write_backtest_plots, write_plots
+from forecast.reports.page import spread_of
+from forecast.reports.plots import draw_anomalies, write_plots
 from forecast.reports.report import report
+from forecast.reports.searches import draw_study, write_experiment_page, write_study_page
 
 __all__ = [
-    "anomalies_figure",
+    "draw_anomalies",
+    "draw_study",
     "report",
     "spread_of",
-    "study_figures",
-    "write_backtest_plots",
     "write_experiment_page",
     "write_plots",
     "write_study_page",

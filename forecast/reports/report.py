@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import html
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from forecast.config import format_yaml_line, non_default_values
 from forecast.data import Contract, describe_repairs
 from forecast.errors import check_installed
 from forecast.evaluation import (
-    ALPHA,
     BASELINES,
     HEALTHY,
     LABELS,
@@ -24,23 +21,24 @@ from forecast.evaluation import (
     Evidence,
     Importance,
     Metrics,
-    Region,
-    Scores,
     TrainingMetrics,
     column_of,
     describe_coverage,
     find_problems,
-    format_number,
-    ljung_box,
     remark,
+    split_by_seed,
 )
-from forecast.reports.page import Chart, Line, drawn, moment, page, table
-from forecast.reports.plots import (
-    histogram_edges,
-    pairs_of_quantiles,
-    panels_of,
-    shown_series,
+from forecast.reports.charts import (
+    MAX_BANDS,
+    chart_error_per_step,
+    chart_forecast,
+    chart_gradients,
+    chart_learning_curve,
+    chart_regions,
+    chart_residuals,
 )
+from forecast.reports.page import Commands, Element, Items, Section, Table, Text, render_page
+from forecast.reports.selection import pairs_of_quantiles, panels_of, select_panel, select_series
 from forecast.runs import (
     Environment,
     Gradients,
@@ -60,303 +58,171 @@ from forecast.runs import (
     read_recent,
 )
 
-MOST_POINTS = 3000  # timestamps in one chart, the newest
-MOST_BANDS = 3
-MOST_SERIES = 2000
-MOST_RESIDUALS = 2000
-MOST_LAGS = 40
+MAX_SERIES = 2000
 FACTS = ("path", "sha256", "rows", "series", "freq", "first_timestamp", "last_timestamp")  # Fields of `Contract`.
-WORST = 5  # cutoffs that are listed
-COLOURS = {MODEL: "forecast", "naive": "other", "seasonal_naive": "second", "drift": "third", "mean": "fifth", "linear": "fourth"}
+MAX_CUTOFFS = 5  # Cutoffs with the largest errors.
 
 
 def report(run: Run | str | Path) -> Path:
-    """Write `report.html` into a run or backtest: what is wrong, forecasts, errors, learning, residuals, data, how to repeat it.
+    """Write `report.html` into a run or backtest: diagnosis, forecasts, errors, training, residuals, data, reproduction.
 
     Raises:
-        RunError: there is none here, or it did not finish, is damaged, or cannot be written to.
+        RunError: there is no run here, or it did not finish, is damaged, or cannot be written to.
     """
-    check_installed("A report", ["scipy"])
+    check_installed("A report", ["scipy", "jinja2"])
     run = run if isinstance(run, Run) else Run.open_scored(run)
-    run.write_text(run.report, page(f"{run.name}: forecast", _Page(run).parts()))
+    metrics = read_metrics(run)
+    summary = [Text(metrics.verdict, "verdict")]
+    if metrics.advice:
+        summary.append(Text(metrics.advice))
+    if all(comparison.p_value is None for comparison in metrics.compared.values()):
+        summary.append(Text("There are too few cutoffs for a test of significance. `forecast backtest` gives more."))
+    run.write_text(run.report, render_page(run.name, "forecast", summary, list(_Sections(run, metrics).all())))
     return run.report
 
 
 @dataclass(frozen=True)
-class _Page:
-    """What is shown of a run, part after part."""
+class _Sections:
+    """The sections of a run's page."""
 
     run: Run
+    metrics: Metrics
 
-    def parts(self) -> Iterator[str]:
-        run = self.run
-        metrics = read_metrics(run)
-        per_series = read_per_series(run)
-        shown = of_series(shown_series(per_series))
+    def all(self) -> Iterator[Section]:
+        """Yield every section that is not empty."""
+        run, per_series = self.run, read_per_series(self.run)
+        shown = of_series(select_series(per_series))
         predictions = read_predictions(run, shown)
-        yield f"<h1>{html.escape(run.name)}</h1>"
-        yield f'<p class="verdict">{html.escape(metrics.verdict)}</p>'
-        notes = [metrics.advice] if metrics.advice else []
-        if all(comparison.p_value is None for comparison in metrics.compared.values()):
-            notes.append("The cutoffs are too few to tell luck from skill; forecast backtest gives more.")
-        yield from (f"<p>{html.escape(note)}</p>" for note in notes)
-        parts = {
-            "Diagnosis": () if run.folds.exists() else _findings(read_evidence(run)),
+        sections = {
+            "Diagnosis": () if run.folds.exists() else _diagnosis(read_evidence(run)),
             "Forecast": self._forecasts(predictions, shown),
-            "Errors": self._errors(metrics, per_series),
-            "Training": self._training(metrics),
-            "What it looks at": self._importance(),
-            "Residuals": _residuals(predictions),
+            "Errors": self._errors(per_series),
+            "Training": self._training(),
+            "Importance": self._importance(),
+            "Residuals": chart_residuals(predictions),
             "Data": _data(read_contract(run)),
-            "Leaks": _leaks(run.read(run.leakage, Certificate)) if run.leakage.exists() else (),
-            "How to repeat it": self._repeat(),
+            "Leak checks": _leaks(run.read(run.leakage, Certificate)) if run.leakage.exists() else (),
+            "Reproduction": self._reproduction(),
         }
-        made = {heading: text for heading, part in parts.items() if (text := "\n".join(part))}
-        ids = {heading: heading.lower().replace(" ", "-") for heading in made}
-        links = " ".join(f'<a href="#{ids[heading]}">{heading}</a>' for heading in made)
-        yield f"<nav aria-label='Contents'>{links}</nav>"
-        for heading, text in made.items():
-            yield f'<h2 id="{ids[heading]}">{heading}</h2>\n{text}'
+        for heading, section in sections.items():
+            if elements := list(section):
+                yield Section(heading, elements)
 
-    def _forecasts(self, predictions: pd.DataFrame, shown: Mask) -> Iterator[str]:
-        """The test part and the future of some series, with what was actual."""
-        run = self.run
-        future = predictions[:0]
-        if run.forecast.exists():
-            future = read_forecast(run, shown)
-        recent = pd.DataFrame(columns=["series_id", "timestamp"])  # a backtest keeps no rows
+    def _forecasts(self, predictions: pd.DataFrame, shown: Mask) -> Iterator[Element]:
+        """Yield the test set and the future of some series."""
+        run, contract = self.run, read_contract(self.run)
+        future = read_forecast(run, shown) if run.forecast.exists() else predictions[:0]
+        recent = pd.DataFrame(columns=["series_id", "timestamp"])  # A backtest stores no rows.
         if run.recent.exists():
             recent = read_recent(run, shown)
-        contract = read_contract(run)
         freq = None if contract.timezone else contract.freq
-        for place, (series_id, target) in enumerate(panels_of(predictions)):
-            own, ahead = (rows[(rows.series_id == series_id) & (rows.target == target)] for rows in (predictions, future))
-            before = recent[recent.series_id == series_id].set_index("timestamp").get(target, pd.Series(dtype=float))
+        for number, (series_id, target) in enumerate(panels_of(predictions)):
+            tested, ahead = (select_panel(table, series_id, target) for table in (predictions, future))
+            past = recent[recent.series_id == series_id].set_index("timestamp").get(target, pd.Series(dtype=float))
             title = f"{series_id}: {target}"
-            yield drawn(_forecast(title, own, ahead, before, freq), f"forecast-{place}")
+            yield chart_forecast(f"forecast-{number}", title, tested, ahead, past, freq)
             if len(ahead):
                 quantiles = [column_of(end) for pair in pairs_of_quantiles(ahead) for end in pair]
-                columns = ["timestamp", MODEL, *sorted(quantiles)[: 2 * MOST_BANDS]]
-                yield table(ahead[columns], f"{title}: forecast of the next steps, with interval bounds.", f"future-{place}")
+                columns = ["timestamp", MODEL, *sorted(quantiles)[: 2 * MAX_BANDS]]
+                yield Table(ahead[columns], f"{title}: forecast of the next steps, with interval bounds.", f"future-{number}")
 
-    def _errors(self, metrics: Metrics, per_series: pd.DataFrame) -> Iterator[str]:
-        yield table(_scores(metrics), f"On the test part: {metrics.test.windows} windows that chose nothing.")
-        yield from (f"<p>{html.escape(sentence)}</p>" for sentence in describe_coverage(metrics))
+    def _errors(self, per_series: pd.DataFrame) -> Iterator[Element]:
+        test = self.metrics.test
+        totals = pd.DataFrame([vars(test.of(name).total) for name in LABELS], index=pd.Index(LABELS.values(), name="forecaster"))
+        scores = totals[["mae", "rmse", "mase", "wape", "bias"]].rename(columns=str.upper).reset_index()
+        yield Table(scores, f"Test set: {test.windows} windows, used only for scoring.")
+        yield from map(Text, describe_coverage(self.metrics))
         if self.run.folds.exists():
-            yield table(_named(read_folds(self.run)), "Mean absolute error of each fold.")
-        yield drawn(_error_per_step(metrics.test), "error-per-step")
-        losses = read_cutoffs(self.run)
-        worst = losses.nlargest(WORST, f"mae_{MODEL}")[["cutoff", *(f"mae_{name}" for name in (MODEL, *BASELINES))]]
-        yield table(_named(worst), "The windows that were forecast worst: mean absolute error after each cutoff.")
+            yield Table(_label(read_folds(self.run)), "Mean absolute error of each fold.")
+        yield chart_error_per_step(test)
+        cutoffs = read_cutoffs(self.run).nlargest(MAX_CUTOFFS, f"mae_{MODEL}")
+        worst = cutoffs[["cutoff", *(f"mae_{name}" for name in (MODEL, *BASELINES))]]
+        yield Table(_label(worst), "Mean absolute error after the cutoffs with the largest errors.")
+        if len(per_series) <= 1:
+            return
         shown, caption = per_series, f"Mean absolute error of each of {len(per_series)} series."
-        if len(per_series) > MOST_SERIES:
-            shown = per_series.iloc[(per_series[f"mae_{MODEL}"] / per_series.mae_naive).argsort()[::-1][:MOST_SERIES]]
-            caption = f"Mean absolute error of the {MOST_SERIES} of {len(per_series)} series that are worst beside naive."
-        if len(per_series) > 1:
-            yield table(_named(shown), caption, "series")
+        if len(per_series) > MAX_SERIES:
+            shown = per_series.iloc[(per_series[f"mae_{MODEL}"] / per_series.mae_naive).argsort()[::-1][:MAX_SERIES]]
+            caption = f"Mean absolute error of the {MAX_SERIES} of {len(per_series)} series that are worst relative to naive."
+        yield Table(_label(shown), caption, "series")
 
-    def _training(self, metrics: Metrics) -> Iterator[str]:
-        if isinstance(metrics, TrainingMetrics) and self.run.history.exists():
-            for seed, own in read_history(self.run).groupby("seed"):
-                yield drawn(_learning_curve(own, metrics.kept_epochs[seed], str(seed)), f"learning-{seed}")
+    def _training(self) -> Iterator[Element]:
+        if isinstance(self.metrics, TrainingMetrics) and self.run.history.exists():
+            for seed, curve in split_by_seed(read_history(self.run)):
+                yield chart_learning_curve(curve, self.metrics.kept_epochs[seed], seed)
         if self.run.gradients.exists():
-            yield drawn(_gradients(self.run.read(self.run.gradients, Gradients)), "gradients")
+            yield chart_gradients(self.run.read(self.run.gradients, Gradients))
 
-    def _importance(self) -> Iterator[str]:
+    def _importance(self) -> Iterator[Element]:
         if not self.run.importance.exists():
             return
-        found = self.run.read(self.run.importance, Importance)
-        yield drawn(_regions(found.regions), "regions")
-        rises = pd.Series(found.columns).sort_values(ascending=False).map("{:+z.1%}".format)
+        importance = self.run.read(self.run.importance, Importance)
+        yield chart_regions(importance.regions)
+        rises = pd.Series(importance.columns).sort_values(ascending=False).map("{:+z.1%}".format)
         caption = (
-            f"How much the error rises where a column is that of another time: {found.windows} windows of the validation part."
+            f"Rise of the error if a column has the values of another time: {importance.windows} windows of the validation set."
         )
-        yield table(rises.rename_axis("column").rename("error").reset_index(), caption)
+        yield Table(rises.rename_axis("column").rename("error").reset_index(), caption)
 
-    def _repeat(self) -> Iterator[str]:
-        run = self.run
-        own = _keys(run)
-        if run.parent.exists():
+    def _reproduction(self) -> Iterator[Element]:
+        run, settings, continues = self.run, _settings(self.run), self.run.parent.exists()
+        if continues:
             parent = Run(run.read(run.parent, ParentRecord).run)
-            yield f"<p>This run continues {html.escape(str(parent.directory))}.</p>"
-            before = _keys(parent) if parent.config.is_file() else {}  # it may be gone
-            rows = [(key, before.get(key, "(default)"), own.get(key, "(default)")) for key in dict.fromkeys([*before, *own])]
-            changed = pd.DataFrame([row for row in rows if row[1] != row[2]], columns=["key", "there", "here"])
+            yield Text(f"This run continues {parent.directory}.")
+            before = _settings(parent) if parent.config.is_file() else {}  # The parent may be gone.
+            rows = [(key, before.get(key, "(default)"), settings.get(key, "(default)")) for key in before | settings]
+            changed = pd.DataFrame([row for row in rows if row[1] != row[2]], columns=["key", "that run", "this run"])
             if before:
-                yield table(changed, "What differs from that run.")
-        rows = pd.DataFrame(own.items(), columns=["key", "value"])
-        yield table(rows, "What differs from the defaults; config.yaml has every key.")
-        folder = run.directory.with_name(run.name)  # while it trains, an experiment's run has another name
-        name, config = (html.escape(shlex.quote(str(path))) for path in (folder, folder / run.config.name))
+                yield Table(changed, "Settings that differ from that run.")
+        table = pd.DataFrame(settings.items(), columns=["key", "value"])
+        yield Table(table, "Settings that differ from the defaults. config.yaml has every key.")
+        folder = run.directory.with_name(run.name)  # An experiment's run has another name while it trains.
+        name, config = (shlex.quote(str(path)) for path in (folder, folder / run.config.name))
         commands = [f"forecast reproduce {name}", f"forecast predict {name}", f"forecast train {config}"]
-        if run.folds.exists():
-            commands = [f"forecast backtest {config}"]
-        yield f"<pre tabindex='0'>{chr(10).join(commands[: 2 if run.parent.exists() else None])}</pre>"
-        made = run.read(run.environment, Environment)
-        versions = ", ".join(f"{package} {version}" for package, version in made.packages.items())
-        spent = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in made.seconds.items())
-        facts = [f"forecast {made.forecast}, Python {made.python}, {versions}", f"{made.platform}; {made.cpu}"]
-        facts += [f"Seconds: {spent}"] if spent else []
-        yield "".join(f"<p class='note'>{html.escape(fact)}</p>" for fact in facts)
+        yield Commands([f"forecast backtest {config}"] if run.folds.exists() else commands[: 2 if continues else 3])
+        environment = run.read(run.environment, Environment)
+        versions = ", ".join(f"{package} {version}" for package, version in environment.packages.items())
+        yield Text(f"forecast {environment.forecast}, Python {environment.python}, {versions}", "note")
+        yield Text(f"{environment.platform}; {environment.cpu}", "note")
+        if environment.seconds:
+            spent = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in environment.seconds.items())
+            yield Text(f"Seconds: {spent}", "note")
 
 
-def _keys(run: Run) -> dict[str, str]:
-    """The keys of its config that are not at their default, as YAML writes their values."""
+def _settings(run: Run) -> dict[str, str]:
+    """Return the keys of its config that are not at their default, with values as YAML writes them."""
     return {key: format_yaml_line(value) for key, value in non_default_values(run.read_config()).items()}
 
 
-def _findings(evidence: Evidence) -> Iterator[str]:
-    items = [
-        f"<li><strong>{html.escape(one.name.capitalize())}:</strong> {html.escape(one.evidence)} {html.escape(one.remedy)}</li>"
-        for one in find_problems(evidence)
-    ]
-    yield f'<ul class="findings">{"".join(items)}</ul>' if items else f"<p>{HEALTHY}</p>"
-    if sentence := remark(evidence):
-        yield f"<p>{html.escape(sentence)}</p>"
-
-
-def _forecast(title: str, predictions: pd.DataFrame, future: pd.DataFrame, before: pd.Series, freq: str | None) -> Chart:
-    """Test windows one horizon apart, so that each timestamp has one forecast, then the real future."""
-    cutoffs = predictions.cutoff.drop_duplicates().sort_values(ascending=False).iloc[:: int(predictions.step.max())]
-    tested = predictions[predictions.cutoff.isin(cutoffs)].drop_duplicates("timestamp").set_index("timestamp")
-    actual = predictions.drop_duplicates("timestamp").set_index("timestamp").actual
-    actual = actual.combine_first(before[~before.index.duplicated()].astype(float))  # an hour comes twice in autumn
-    ahead = future.drop_duplicates("timestamp").set_index("timestamp")
-    index = actual.index.union(tested.index).union(ahead.index).sort_values()[-MOST_POINTS:]
-    if freq:  # what is missing is shown as missing
-        index = index.union(pd.date_range(index[0], index[-1], freq=freq))[-MOST_POINTS:]
-    both = pd.concat([tested, ahead])
-    lines = [
-        Line("actual", actual.reindex(index).to_numpy(float), "actual"),
-        Line("forecast", tested[MODEL].reindex(index).to_numpy(float), "forecast", strong=True),
-        Line("seasonal naive", tested.seasonal_naive.reindex(index).to_numpy(float), "other", dashed=True),
-    ]
-    if len(ahead):
-        lines.append(Line("future", ahead[MODEL].reindex(index).to_numpy(float), "forecast", strong=True, dashed=True))
-    bands = []
-    for low, high in pairs_of_quantiles(both)[:MOST_BANDS]:
-        bands.append((len(lines), len(lines) + 1, 0.14))
-        for quantile, word in ((low, "low"), (high, "high")):
-            values = both[column_of(quantile)].reindex(index).to_numpy(float)
-            lines.append(Line(f"{100 * (high - low):.4g}% {word}", values, "forecast", "edge"))
-    end = f", and {len(ahead)} step{'s'[: len(ahead) > 1]} ahead, to {moment(ahead.index[-1])}" if len(ahead) else ""
-    drawn_from = f"Actual values and forecasts from {moment(index[0])}{end}. Drag to zoom, double-click to show all"
-    drawn_from += "; on the keyboard, + and - zoom, arrows move, 0 shows all."
-    return Chart(title, drawn_from, _seconds(index), lines, "", "", bands, time=True)
-
-
-def _seconds(moments: pd.Index | pd.Series) -> np.ndarray:
-    """Since 1970, as charts over time have them."""
-    return moments.to_numpy().astype("datetime64[s]").astype(np.int64)
-
-
-def _scores(metrics: Metrics) -> pd.DataFrame:
-    totals = {label: metrics.test.of(name).total for name, label in LABELS.items()}
-    return pd.DataFrame(
-        {"forecaster": label, "MAE": own.mae, "RMSE": own.rmse, "MASE": own.mase, "WAPE": own.wape, "BIAS": own.bias}
-        for label, own in totals.items()
-    )
-
-
-def _named(errors: pd.DataFrame) -> pd.DataFrame:
-    """A table of the run with the names that people read."""
+def _label(errors: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of errors with the names of forecasters that people read."""
     return errors.rename(columns={f"mae_{name}": LABELS[name] for name in (MODEL, *BASELINES)} | {"series_id": "series"})
 
 
-def _error_per_step(scores: Scores) -> Chart:
-    steps = {name: np.array(scores.of(name).per_step.mae, float) for name in (MODEL, *BASELINES)}
-    lines = [Line(LABELS[name], values, COLOURS[name], strong=name == MODEL) for name, values in steps.items()]
-    first, last = steps[MODEL][0], steps[MODEL][-1]
-    what = (
-        f"Mean absolute error by step after the cutoff: this network's goes from {format_number(first)} to {format_number(last)}."
-    )
-    return Chart("Error per step", what, np.arange(1, len(steps[MODEL]) + 1), lines, "step after the cutoff", "MAE", zero=True)
+def _diagnosis(evidence: Evidence) -> Iterator[Element]:
+    problems = find_problems(evidence)
+    if problems:
+        yield Items([(problem.name.capitalize(), f"{problem.evidence} {problem.remedy}") for problem in problems])
+    else:
+        yield Text(HEALTHY)
+    if sentence := remark(evidence):
+        yield Text(sentence)
 
 
-def _learning_curve(history: pd.DataFrame, kept: int, seed: str) -> Chart:
-    errors = history.val_loss.to_numpy(float)
-    best = np.where(history.epoch == kept, errors, np.nan)
-    lines = [
-        Line("loss (training)", history.loss.to_numpy(float), "other"),
-        Line("val_loss (validation)", errors, "forecast", strong=True),
-        Line("kept", best, "actual", kind="dots"),
-    ]
-    told_so = f"Seed {seed}: the weights of epoch {kept} were kept, of {history.epoch.max()}."
-    positive = np.nanmin(np.concatenate([errors, history.loss.to_numpy(float)])) > 0
-    return Chart("Learning curve", told_so, history.epoch.to_numpy(), lines, "epoch", "loss, scaled units", log=bool(positive))
-
-
-def _regions(regions: list[Region]) -> Chart:
-    """The oldest steps of the lookback first."""
-    rises = np.array([100 * region.rise for region in regions])
-    most = regions[int(np.argmax(rises))]
-    what = (
-        f"How much the error rises where a part of the lookback is hidden: most, by {max(rises):.0f}%, for the steps"
-        f" {most.begin} to {most.end} before the first one that is forecast."
-    )
-    steps = np.array([-(region.begin + region.end) / 2 for region in regions])
-    bars = [Line("rise of the error", rises, "other", kind="bars")]
-    return Chart("Parts of the lookback", what, steps, bars, "steps before the first that is forecast", "%")
-
-
-def _gradients(found: Gradients) -> Chart:
-    norms = {"network": np.array(found.network, float), "simple_rnn": np.array(found.simple_rnn, float)}
-    steps = np.arange(len(norms["network"])) - len(norms["network"]) + 1
-    labels = {"network": ("this network, trained", "forecast"), "simple_rnn": ("a simple RNN, untrained", "other")}
-    lines = [Line(*labels[name][:1], np.where(values > 0, values, np.nan), labels[name][1]) for name, values in norms.items()]
-    what = "Gradient of the last state by what was read at each step: where it fades, nothing is learned from."
-    return Chart("How far back it learns", what, steps, lines, "steps before the last", "norm of the gradient", log=True)
-
-
-def _residuals(predictions: pd.DataFrame) -> Iterator[str]:
-    """Of the first series and target, one step ahead."""
-    if predictions.empty:  # of many series, not every one has a window in a table that was thinned
-        return
-    series_id, target = panels_of(predictions)[0]
-    own = predictions[(predictions.series_id == series_id) & (predictions.target == target) & (predictions.step == 1)]
-    own = own.sort_values("timestamp")
-    residuals = (own[MODEL] - own.actual).to_numpy(float)
-    of = f"{series_id}: {target}, one step ahead"
-    kept = slice(-MOST_RESIDUALS, None)
-    seconds = _seconds(own.timestamp)
-    what = f"Forecast minus actual, {len(residuals)} windows; bias {format_number(residuals.mean(), digits=3)}."
-    dots = [Line("residual", residuals[kept], "forecast", kind="dots"), Line("zero", np.zeros(len(residuals[kept])), "fifth")]
-    yield drawn(Chart(f"Residuals of {of}", what, seconds[kept], dots, "", "forecast - actual", time=True), "residuals-time")
-    if np.ptp(residuals) <= 1e-9 * np.abs(residuals).max():  # as good as equal
-        return
-    counts, edges = np.histogram(residuals, bins=histogram_edges(residuals))
-    bars = [Line("windows", counts, "other", kind="bars")]
-    low, high = np.quantile(residuals, [0.25, 0.75])
-    ends = " and ".join(format_number(end, digits=3) for end in (low, high))
-    what = f"Distribution of the residuals: half of them lie between {ends}."
-    middle = (edges[:-1] + edges[1:]) / 2
-    yield drawn(Chart("Distribution", what, middle, bars, "forecast - actual", "windows"), "residuals-histogram")
-    lags = min(MOST_LAGS, len(residuals) // 4)
-    if lags < 1:
-        return
-    correlations, p_value = ljung_box(residuals, lags)
-    rest = "is more than noise: something is left to learn" if p_value < ALPHA else "looks like noise"
-    what = f"Autocorrelation of the residuals; Ljung-Box test over {lags} lags: p = {p_value:.2g}, what remains {rest}."
-    bars = [Line("autocorrelation", correlations, "other", kind="bars")]
-    bound = np.full(lags, 1.96 / np.sqrt(len(residuals)))
-    bars += [Line("95% bound", bound, "fifth", dashed=True), Line("95% bound below", -bound, "fifth", dashed=True)]
-    yield drawn(Chart("Autocorrelation", what, np.arange(1, lags + 1), bars, "lag", "correlation"), "residuals-correlation")
-
-
-def _data(contract: Contract) -> Iterator[str]:
+def _data(contract: Contract) -> Iterator[Element]:
     facts = {name.replace("_", " "): getattr(contract, name) for name in FACTS}
     facts |= {f"{subset} windows": counts.windows for subset, counts in contract.parts.items()}
-    yield table(pd.DataFrame({"what": facts.keys(), "value": [str(value) for value in facts.values()]}), "What was read.")
+    yield Table(pd.DataFrame({"fact": facts.keys(), "value": map(str, facts.values())}), "Data file.")
     columns = pd.DataFrame([{"column": name, **vars(column)} for name, column in contract.columns.items()])
-    yield table(columns, "Each column; filled is the share of cells that were missing and filled in.")
+    yield Table(columns, "Columns. Filled is the share of missing cells, which were filled.")
     repairs = describe_repairs(contract.repairs)
-    yield "<p>Nothing was repaired.</p>" if not repairs else "<p>Repaired:</p>"
+    yield Text("Repairs:" if repairs else "Nothing was repaired.")
     if repairs:
-        yield "<ul>" + "".join(f"<li>{html.escape(repair)}</li>" for repair in repairs) + "</ul>"
+        yield Items([("", repair) for repair in repairs])
 
 
-def _leaks(leakage: Certificate) -> Iterator[str]:
-    passed = "No leak: what lies after a cutoff was changed, and nothing before it moved." if leakage.passed else "LEAK."
-    yield f"<p>{passed}</p>"
-    caption = "Leak checks. No check can tell when the values of a covariate became known."
-    yield table(pd.DataFrame(check.model_dump() for check in leakage.checks), caption)
+def _leaks(certificate: Certificate) -> Iterator[Element]:
+    passed = "No leak: all values after a cutoff were changed, and nothing before it changed."
+    yield Text(passed if certificate.passed else "LEAK: something before a cutoff depends on values after it.")
+    caption = "No check can tell when the values of a covariate became known."
+    yield Table(pd.DataFrame(check.model_dump(by_alias=False) for check in certificate.checks), caption)

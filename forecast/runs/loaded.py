@@ -399,7 +399,8 @@ def read_evidence(run: Run) -> Evidence:
     Raises:
         RunError: the run is damaged.
     """
-    config, metrics, contract = run.read_config(), run.read(run.metrics, TrainingMetrics), read_contract(run)
+    metrics, contract = run.read(run.metrics, TrainingMetrics), read_contract(run)
+    config = _read_resolved_config(run, contract.freq)
     history = read_history(run) if run.history.exists() else None
     if history is not None and not set(history.seed) <= metrics.kept_epochs.keys():
         raise RunError("holds a seed of which metrics.json has no epoch.", DAMAGED, str(run.history))

@@ -22,7 +22,7 @@ from forecast.data import Panel
 from forecast.errors import ForecastError, RunError, check_installed, first_few
 from forecast.evaluation import Fitted, Metrics, Scoreboard, Scores, TrainingMetrics, format_number, score_validation
 from forecast.forecasters.preparation import Prepared, prepare_panel, read_and_resolve
-from forecast.reports import study_figures, write_study_page
+from forecast.reports import draw_study, write_study_page
 from forecast.runs import Run, RunGroup, read_history
 from forecast.search.experiment import train_quietly, write_best
 from forecast.search.space import Search
@@ -328,7 +328,7 @@ def _write_results(search: Search, study: optuna.Study, folder: RunGroup) -> Non
         train_quietly(config, search.panel_of(config), trained.directory)
     figures: dict[str, Figure] = {}
     with folder.explaining("drawing the plots"):
-        figures = study_figures(study)
+        figures = draw_study(study)
         for name, figure in figures.items():
             folder.write_figure(folder.plots / f"{name}.png", figure)
     with folder.explaining("writing the page"):

@@ -87,7 +87,7 @@ def test_all_rows_do_without_the_old_file(folder, tmp_path):
 def test_only_the_intervals_are_made_anew(folder, run, tmp_path):
     new = update(run, folder / "newer.csv", tmp_path / "new", intervals_only=True)
     page = new.report.read_text()
-    assert "What differs from that run." in page
+    assert "Settings that differ from that run." in page
     assert f"This run continues {run.directory.resolve()}" in page
     assert "forecast train" not in page, "that is not how it was made"
     assert sha256_of(new.weights) == sha256_of(run.weights)

@@ -19,8 +19,9 @@ from forecast.commands.diagnose import diagnose
 from forecast.commands.train import train
 from forecast.errors import RunError
 from forecast.evaluation.metrics import format_number
-from forecast.reports.page import Chart, Line, drawn, page, spread_of, table
-from forecast.reports.report import _forecast, report
+from forecast.reports.charts import chart_forecast
+from forecast.reports.page import Chart, Line, Picture, Table, Text, render_page, spread_of
+from forecast.reports.report import report
 from forecast.runs.run import Run
 
 WIDTHS = {"desktop": 1280, "phone": 390}
@@ -35,7 +36,7 @@ def headings(run: Run) -> list[str]:
 def test_train_ends_with_a_report_that_begins_with_the_verdict(sales):
     run = Run(sales / "run")
     text = run.report.read_text()
-    whole = ["Diagnosis", "Forecast", "Errors", "Training", "What it looks at", "Residuals", "Data", "Leaks", "How to repeat it"]
+    whole = ["Diagnosis", "Forecast", "Errors", "Training", "Importance", "Residuals", "Data", "Leak checks", "Reproduction"]
     assert headings(run) == whole
     verdict = run.read_json(run.metrics)["verdict"].split(" (")[0]
     assert text.index(verdict) < text.index("Diagnosis")
@@ -51,7 +52,7 @@ def test_train_ends_with_a_report_that_begins_with_the_verdict(sales):
 @pytest.mark.slow
 def test_a_backtest_has_one_of_its_folds(sales):
     run = Run(sales / "backtest")
-    assert headings(run) == ["Forecast", "Errors", "Residuals", "Data", "How to repeat it"]
+    assert headings(run) == ["Forecast", "Errors", "Residuals", "Data", "Reproduction"]
     assert "Mean absolute error of each fold." in run.report.read_text()
 
 
@@ -98,9 +99,12 @@ def test_columns_may_be_called_like_those_of_the_tool(tmp_path):
 
 
 def test_nothing_in_a_page_is_code_but_its_own():
-    chart = Chart("<b>", "</script><script>alert(1)</script>", np.arange(2), [Line("</script>", np.ones(2), "other")], "", "")
-    text = page("<i>", [drawn(chart, "one"), table(pd.DataFrame({"<u>": ["<script>alert(2)</script>"]}), "<s>", "two")])
+    lines = [Line("</script>", np.ones(2), "other")]
+    chart = Chart("one", "<b>", "</script><script>alert(1)</script>", np.arange(2), lines, "</script>", "")
+    table = Table(pd.DataFrame({"<u>": ["<script>alert(2)</script>"]}), "<s>", "two")
+    text = render_page("<i>", "x", [Text("<b>"), chart, table])
     assert "alert(1)</script>" not in text
+    assert text.count("</script>") == 2 + 1, "uPlot, our script, and the numbers of the chart"
     assert "<script>alert(2)" not in text
     assert not re.search(r"<(b|i|u|s)>", text)
     assert "default-src 'none'" in text
@@ -109,11 +113,12 @@ def test_nothing_in_a_page_is_code_but_its_own():
 
 def test_numbers_of_a_chart_are_json_and_missing_ones_null():
     values = np.array([100_000_000.0, 100_000_123.456789, np.nan, np.inf])
-    chart = Chart("t", "w", np.arange(4), [Line("l", values, "other")], "", "")
-    assert '"values":[100000000.0,100000123.46,null,null]' in drawn(chart, "one"), "fine enough for their range"
-    assert '"x":[0,1,2,3]' in drawn(chart, "one")
-    small = Chart("t", "w", np.arange(2), [Line("l", np.array([1.0, 1.23456e-9]), "other")], "", "", log=True)
-    assert '"values":[1.0,1.235e-09]' in drawn(small, "one")
+    chart = Chart("one", "t", "w", np.arange(4), [Line("l", values, "other")], "", "")
+    text = render_page("x", "x", [chart])
+    assert '"values":[100000000.0,100000123.46,null,null]' in text, "fine enough for their range"
+    assert '"x":[0,1,2,3]' in text
+    small = Chart("one", "t", "w", np.arange(2), [Line("l", np.array([1.0, 1.23456e-9]), "other")], "", "", log=True)
+    assert '"values":[1.0,1.235e-09]' in render_page("x", "x", [small])
 
 
 NUMBERS = {
@@ -128,7 +133,7 @@ NUMBERS = {
 
 @pytest.mark.parametrize(("values", "texts"), NUMBERS.values(), ids=NUMBERS)
 def test_numbers_that_differ_look_different(values, texts):
-    assert re.findall("<td>(.*?)</td>", table(pd.DataFrame({"value": values}), "")) == texts
+    assert Table(pd.DataFrame({"value": values}), "").cells() == [[text] for text in texts]
 
 
 def one_step(days: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -140,13 +145,13 @@ def one_step(days: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def test_a_chart_of_a_horizon_of_1_has_one_line_bands_and_the_future():
-    chart = _forecast("a: y", *one_step(50), pd.Series(dtype=float, index=pd.DatetimeIndex([])), "D")
+    chart = chart_forecast("one", "a: y", *one_step(50), pd.Series(dtype=float, index=pd.DatetimeIndex([])), "D")
     values = {line.label: line.values for line in chart.lines}
     assert np.isfinite(values["forecast"]).tolist() == [True] * 50 + [False]
     assert np.isfinite(values["future"]).tolist() == [False] * 50 + [True]
     assert np.isfinite(values["80% low"]).all()
     assert chart.bands == [(4, 5, 0.14)]
-    assert "and 1 step ahead" in chart.told
+    assert "and 1 step ahead" in chart.description
 
 
 @contextlib.contextmanager
@@ -212,8 +217,8 @@ def test_a_browser_draws_a_future_of_one_step_and_large_numbers(tmp_path):
     large = ["actual", "forecast", "seasonal_naive", "q0.1", "q0.9"]
     predictions[large] += 1e9
     future[["forecast", "q0.1", "q0.9"]] += 1e9
-    chart = _forecast("a: y", predictions, future, pd.Series(dtype=float, index=pd.DatetimeIndex([])), "D")
-    (tmp_path / "page.html").write_text(page("x", [drawn(chart, "one")]))
+    chart = chart_forecast("one", "a: y", predictions, future, pd.Series(dtype=float, index=pd.DatetimeIndex([])), "D")
+    (tmp_path / "page.html").write_text(render_page("x", "x", [chart]))
     with browser() as chromium:
         tab = chromium.new_page()
         tab.goto((tmp_path / "page.html").as_uri())
@@ -231,7 +236,7 @@ def test_a_browser_draws_a_future_of_one_step_and_large_numbers(tmp_path):
 
 @pytest.mark.slow
 def test_a_browser_keeps_the_page_from_loading_anything(tmp_path):
-    (tmp_path / "page.html").write_text(page("x", ['<img src="https://example.com/x.png" alt="">']))
+    (tmp_path / "page.html").write_text(render_page("x", "x", [Picture('<img src="https://example.com/x.png" alt="">')]))
     told = []
     with browser() as chromium:
         tab = chromium.new_page()

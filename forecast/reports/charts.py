@@ -1,0 +1,150 @@
+"""The interactive charts of a run's page. page.js draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from forecast.evaluation import ALPHA, BASELINES, LABELS, MODEL, Region, Scores, column_of, format_number, ljung_box
+from forecast.reports.page import Chart, Line, format_timestamp
+from forecast.reports.selection import histogram_edges, pairs_of_quantiles, panels_of, select_panel
+from forecast.runs import Gradients
+
+MAX_POINTS = 3000  # Timestamps in one chart, the newest.
+MAX_BANDS = 3
+MAX_RESIDUALS = 2000
+MAX_LAGS = 40
+COLOURS = {MODEL: "forecast", "naive": "other", "seasonal_naive": "second", "drift": "third", "mean": "fifth", "linear": "fourth"}
+
+
+def chart_forecast(
+    name: str, title: str, predictions: pd.DataFrame, future: pd.DataFrame, past: pd.Series, freq: str | None
+) -> Chart:
+    """Return test windows one horizon apart, so that each timestamp has one forecast, then the forecast after the last row.
+
+    past: actual values before the test set, by timestamp. freq: None if missing steps cannot be told.
+    """
+    cutoffs = predictions.cutoff.drop_duplicates().sort_values(ascending=False).iloc[:: int(predictions.step.max())]
+    tested = predictions[predictions.cutoff.isin(cutoffs)].drop_duplicates("timestamp").set_index("timestamp")
+    actual = predictions.drop_duplicates("timestamp").set_index("timestamp").actual
+    actual = actual.combine_first(past[~past.index.duplicated()].astype(float))  # In autumn, an hour occurs twice.
+    future = future.drop_duplicates("timestamp").set_index("timestamp")
+    index = actual.index.union(tested.index).union(future.index).sort_values()[-MAX_POINTS:]
+    if freq:  # Missing steps become gaps.
+        index = index.union(pd.date_range(index[0], index[-1], freq=freq))[-MAX_POINTS:]
+    forecasts = pd.concat([tested, future])
+    lines = [
+        Line("actual", actual.reindex(index).to_numpy(float), "actual"),
+        Line("forecast", tested[MODEL].reindex(index).to_numpy(float), "forecast", strong=True),
+        Line("seasonal naive", tested.seasonal_naive.reindex(index).to_numpy(float), "other", dashed=True),
+    ]
+    if len(future):
+        lines.append(Line("future", future[MODEL].reindex(index).to_numpy(float), "forecast", strong=True, dashed=True))
+    bands = []
+    for low, high in pairs_of_quantiles(forecasts)[:MAX_BANDS]:
+        bands.append((len(lines), len(lines) + 1, 0.14))
+        for quantile, end in ((low, "low"), (high, "high")):
+            values = forecasts[column_of(quantile)].reindex(index).to_numpy(float)
+            lines.append(Line(f"{100 * (high - low):.4g}% {end}", values, "forecast", "edge"))
+    description = f"Actual values and forecasts from {format_timestamp(index[0])}"
+    if steps := len(future):
+        description += f", and {steps} {'step' if steps == 1 else 'steps'} ahead, to {format_timestamp(future.index[-1])}"
+    description += ". Drag to zoom, double-click to show all. Keys: + and - zoom, arrows move, 0 shows all."
+    return Chart(name, title, description, _seconds(index), lines, "", "", bands, time=True)
+
+
+def _seconds(timestamps: pd.Index | pd.Series) -> npt.NDArray[np.int64]:
+    """Return seconds since 1970."""
+    return timestamps.to_numpy().astype("datetime64[s]").astype(np.int64)
+
+
+def chart_error_per_step(scores: Scores) -> Chart:
+    """Return the MAE of every forecaster by horizon step."""
+    steps = {name: np.array(scores.of(name).per_step.mae, float) for name in (MODEL, *BASELINES)}
+    lines = [Line(LABELS[name], values, COLOURS[name], strong=name == MODEL) for name, values in steps.items()]
+    first, last = format_number(steps[MODEL][0]), format_number(steps[MODEL][-1])
+    description = f"MAE by step after the cutoff. The MAE of this network goes from {first} to {last}."
+    x = np.arange(1, len(steps[MODEL]) + 1)
+    return Chart("error-per-step", "Error per step", description, x, lines, "step after the cutoff", "MAE", zero=True)
+
+
+def chart_learning_curve(history: pd.DataFrame, saved_epoch: int, seed: int) -> Chart:
+    """Return the losses of one seed by epoch."""
+    losses, errors = history.loss.to_numpy(float), history.val_loss.to_numpy(float)
+    lines = [
+        Line("loss (training)", losses, "other"),
+        Line("val_loss (validation)", errors, "forecast", strong=True),
+        Line("saved", np.where(history.epoch == saved_epoch, errors, np.nan), "actual", kind="dots"),
+    ]
+    description = f"Seed {seed}: the weights of epoch {saved_epoch} of {history.epoch.max()} were saved."
+    positive = bool(np.nanmin(np.concatenate([errors, losses])) > 0)
+    x = history.epoch.to_numpy()
+    return Chart(f"learning-{seed}", "Learning curve", description, x, lines, "epoch", "loss, scaled units", log=positive)
+
+
+def chart_regions(regions: list[Region]) -> Chart:
+    """Return the importance of each region of the lookback, the oldest steps first."""
+    rises = np.array([100 * region.rise for region in regions])
+    largest = regions[int(np.argmax(rises))]
+    description = (
+        f"Rise of the error if a region of the lookback is hidden. It is largest, {max(rises):.0f}%, for the steps"
+        f" {largest.begin} to {largest.end} before the first forecast step."
+    )
+    x = np.array([-(region.begin + region.end) / 2 for region in regions])
+    bars = [Line("rise of the error", rises, "other", kind="bars")]
+    return Chart("regions", "Importance of the lookback", description, x, bars, "steps before the first forecast step", "%")
+
+
+def chart_gradients(gradients: Gradients) -> Chart:
+    """Return the norms of the gradient by step of the lookback."""
+    trained, untrained = np.array(gradients.network, float), np.array(gradients.simple_rnn, float)
+    lines = [
+        Line("this network, trained", np.where(trained > 0, trained, np.nan), "forecast"),
+        Line("a simple RNN, untrained", np.where(untrained > 0, untrained, np.nan), "other"),
+    ]
+    description = (
+        "Gradient of the last state with respect to the input at each step. Where it vanishes, the network learns nothing."
+    )
+    x = np.arange(len(trained)) - len(trained) + 1
+    return Chart(
+        "gradients", "Gradient per step", description, x, lines, "steps before the last", "norm of the gradient", log=True
+    )
+
+
+def chart_residuals(predictions: pd.DataFrame) -> Iterator[Chart]:
+    """Yield the residuals of the first series and target, one step ahead: over time, distribution and autocorrelation."""
+    if predictions.empty:  # A thinned table of many series may have no window of those that are drawn.
+        return
+    series_id, target = panels_of(predictions)[0]
+    rows = select_panel(predictions[predictions.step == 1], series_id, target).sort_values("timestamp")
+    residuals = (rows[MODEL] - rows.actual).to_numpy(float)
+    newest = residuals[-MAX_RESIDUALS:]
+    title = f"Residuals of {series_id}: {target}, one step ahead"
+    description = f"Forecast minus actual, {len(residuals)} windows; bias {format_number(residuals.mean(), digits=3)}."
+    dots = [Line("residual", newest, "forecast", kind="dots"), Line("zero", np.zeros(len(newest)), "fifth")]
+    x = _seconds(rows.timestamp)[-MAX_RESIDUALS:]
+    yield Chart("residuals-time", title, description, x, dots, "", "forecast - actual", time=True)
+    if np.ptp(residuals) <= 1e-9 * np.abs(residuals).max():  # They differ only by rounding.
+        return
+    counts, edges = np.histogram(residuals, bins=histogram_edges(residuals))
+    bars = [Line("windows", counts, "other", kind="bars")]
+    quartiles = " and ".join(format_number(end, digits=3) for end in np.quantile(residuals, [0.25, 0.75]))
+    description = f"Distribution of the residuals: half of them lie between {quartiles}."
+    x = (edges[:-1] + edges[1:]) / 2
+    yield Chart("residuals-histogram", "Distribution", description, x, bars, "forecast - actual", "windows")
+    lags = min(MAX_LAGS, len(residuals) // 4)
+    if lags < 1:
+        return
+    correlations, p_value = ljung_box(residuals, lags)
+    conclusion = "They are correlated: something is left to learn." if p_value < ALPHA else "They look like noise."
+    description = f"Autocorrelation of the residuals. Ljung-Box test over {lags} lags: p = {p_value:.2g}. {conclusion}"
+    bound = np.full(lags, 1.96 / np.sqrt(len(residuals)))
+    lines = [
+        Line("autocorrelation", correlations, "other", kind="bars"),
+        Line("95% bound", bound, "fifth", dashed=True),
+        Line("95% bound below", -bound, "fifth", dashed=True),
+    ]
+    yield Chart("residuals-correlation", "Autocorrelation", description, np.arange(1, lags + 1), lines, "lag", "correlation")

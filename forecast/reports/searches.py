@@ -1,0 +1,107 @@
+"""Pages and pictures of many runs: an experiment, or a search for hyperparameters."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from forecast.evaluation import format_number
+from forecast.reports.page import Picture, Section, Table, Text, render_page
+from forecast.runs import RunGroup
+
+if TYPE_CHECKING:
+    import optuna
+    from matplotlib.figure import Figure
+
+MAX_LABEL = 60  # Characters beside a picture.
+
+
+def write_experiment_page(
+    folder: RunGroup, name: str, metric: str, leaderboard: pd.DataFrame, settings: pd.DataFrame, effects: pd.DataFrame
+) -> None:
+    """Write the result of an experiment: the best setting, the effect of each factor, all settings and all runs.
+
+    metric: by which runs are ranked. leaderboard: a row per run. settings: a row per setting, best first. effects: a row per
+    value of a factor.
+    """
+    note = "Ranked by the error on the validation set. The error on the test set did not affect the ranking."
+    sections = []
+    if len(effects):
+        caption = (
+            f"Mean {metric} on the validation set over all other factors and seeds. The seed spread is the distance between the"
+            " seeds of one setting."
+        )
+        picture = Picture.from_figure(_draw_effects(effects, metric))
+        sections.append(Section("Effect of each factor", [picture, Table(effects, caption)]))
+    caption = f"{metric}: mean, lowest and highest of the seeds on the validation set; mean on the test set."
+    sections.append(Section("Settings", [Table(settings, caption)]))
+    runs = leaderboard.dropna(axis="columns", how="all")
+    caption = "All runs. `forecast compare` tests whether the difference between two of them is significant."
+    sections.append(Section("Runs", [Table(runs, caption)]))
+    summary = [Text(_describe_best(settings, metric), "verdict"), Text(note, "note")]
+    folder.write_text(folder.report, render_page(name, "experiment", summary, sections))
+
+
+def _describe_best(settings: pd.DataFrame, metric: str) -> str:
+    """Return the best setting in a sentence, and whether its lead is larger than the spread of its seeds."""
+    best = settings.iloc[0]
+    if pd.isna(best["mean"]):
+        return "No run finished."
+    factors = settings.columns[: settings.columns.get_loc("mean")]
+    setting = ", ".join(f"{factor} {best[factor]}" for factor in factors)
+    sentence = f"Best: {setting}, {metric} {format_number(best['mean'])} on the validation set."
+    if len(settings) == 1 or pd.isna(settings["mean"].iloc[1]):
+        return sentence
+    second = settings["mean"].iloc[1]
+    if best.runs > 1 and second - best["mean"] < best.high - best.low:
+        return f"{sentence} The second, {format_number(second)}, lies within the spread of the seeds of the best."
+    return f"{sentence} The second has {format_number(second)}."
+
+
+def _draw_effects(effects: pd.DataFrame, metric: str) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 1 + 0.35 * len(effects)), layout="constrained")
+    axis = figure.subplots()
+    labels = (effects.factor + ": " + effects.value.map(str)).str.slice(0, MAX_LABEL)
+    axis.errorbar(effects["mean"], labels, xerr=effects.seed_spread.fillna(0), fmt="o", color="#d1495b", capsize=3)
+    axis.invert_yaxis()
+    axis.set(xlabel=f"mean {metric} on the validation set (bars: seeds)")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.25, axis="x")
+    return figure
+
+
+def write_study_page(
+    folder: RunGroup, name: str, title: str, verdict: str, trials: pd.DataFrame, figures: Mapping[str, Figure]
+) -> None:
+    """Write the result of a search: the best trial and its verdict on the test set, pictures, and all trials."""
+    summary = [Text(title, "verdict"), Text(f"Test set, used only for scoring: {verdict}")]
+    sections = [Section(heading.capitalize(), [Picture.from_figure(figure)]) for heading, figure in figures.items()]
+    ranked = trials.sort_values("error", kind="stable").dropna(axis="columns", how="all")
+    caption = "All trials, the smallest error first. Trials without an error ended early."
+    sections.append(Section("Trials", [Table(ranked, caption)]))
+    folder.write_text(folder.report, render_page(name, "search", summary, sections))
+
+
+def draw_study(study: optuna.Study) -> dict[str, Figure]:
+    """Draw the error of each trial, the importance of the parameters, and the errors over the values of each parameter."""
+    import matplotlib as mpl
+    from optuna.visualization import matplotlib as plots
+
+    complete = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+    pictures: dict[str, Callable[..., Any]] = {"history": plots.plot_optimization_history, "slice": plots.plot_slice}
+    if len(complete) > 1 and len({trial.value for trial in complete}) > 1:
+        pictures["importance"] = plots.plot_param_importances
+    figures = {}
+    with warnings.catch_warnings(), mpl.rc_context({"backend": "agg"}):
+        warnings.simplefilter("ignore")  # The pictures are experimental, and some axes have no extent.
+        for name, draw in pictures.items():
+            axes = np.ravel(draw(study))
+            figures[name] = axes[0].figure
+            mpl.pyplot.close(figures[name])
+    return figures
