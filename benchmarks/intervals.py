@@ -21,7 +21,7 @@ from start_up import forecast, measure
 from forecast.config import load_config
 from forecast.evaluation.intervals import Tracker, bounds_of, calibrate
 from forecast.forecasters.preparation import prepare
-from forecast.runs import Run, read_trained
+from forecast.runs import Environment, Run, read_trained
 
 QUANTILES = [0.025, 0.1, 0.9, 0.975]
 RATES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
@@ -63,7 +63,7 @@ def synthetic(folder: Path) -> Path:
 def coverage(name: str, run: Path) -> None:
     """Print what the test part says, by either method."""
     metrics = json.loads((run / "metrics.json").read_text())
-    seconds = json.loads((run / "environment.json").read_text())["seconds"]
+    seconds = Run(run).read(Run(run).environment, Environment).seconds
     for method, made in metrics["test"]["intervals"].items():
         cells = ""
         for level in ("80", "95"):

@@ -40,7 +40,7 @@ def main() -> None:
             (Path(folder) / "panel.yaml").write_text(KEYS)
             measure([sys.executable, "-c", CODE, str(count), f"{folder}/panel.csv"])
             total, peak = measure(forecast("train", f"{folder}/panel.yaml", "--run-dir", f"{folder}/run", "--quiet"))
-            spent = json.loads((Path(folder) / "run" / "environment.json").read_text())["seconds"]
+            spent = json.loads((Path(folder) / "run" / "training" / "environment.json").read_text())["seconds"]
         stages = "".join(f"{spent[stage]:>10.1f}" for stage in STAGES)
         print(f"{count:>8}{stages}{total:>10.1f}{peak / 1e6:>10.0f}{(peak - keras) / 1e6:>13.0f}", flush=True)
 

@@ -27,12 +27,37 @@ OLD_RUNS = Path(__file__).parent / "old_runs"  # a run of each version of the ne
 
 
 def make_hostile(good: Path, name: str, folder: Path) -> Path:
-    """Copy the run `good` into `folder` and damage it as `HOSTILE[name]` does."""
-    run = Run(folder / "run")
-    shutil.copytree(good, run.directory)
+    """Copy the run `good` into `folder`, in the layout of today, and damage it as `HOSTILE[name]` does."""
+    run = copy_in_current_layout(good, folder / "run")
     _, damage = HOSTILE[name]
     damage(run)
     return run.directory
+
+
+def copy_in_current_layout(source: Path, target: Path) -> Run:
+    """Copy a run that an earlier version wrote, with every file where training puts it today."""
+    old, new = Run(source), Run(target)
+    copy_files(old, new)
+    if old.checksums.exists():
+        new.seal()
+    return new
+
+
+def copy_in_earlier_layout(source: Path, target: Path) -> Run:
+    """Copy a run that is not finished as an earlier version would have left it."""
+    target.mkdir(parents=True)
+    shutil.copyfile(Run(source).status, target / "status.json")
+    copy_files(Run(source), old := Run(target))
+    return old
+
+
+def copy_files(source: Run, target: Run) -> None:
+    """Copy every file but the checksums to its place in another layout."""
+    for name, path in vars(source).items():
+        if isinstance(path, Path) and path.is_file() and name != "checksums":
+            copy = getattr(target, name)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
 
 
 def cut(name: str, share: float) -> Callable[[Run], None]:
@@ -185,7 +210,7 @@ def refused(told: str, damages: dict[str, Callable[[Run], None]]) -> dict[str, t
 
 HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
     **refused(
-        "was changed after training: its sha256 is not in sha256sums.txt",
+        "was changed after training: its sha256 is not in (SHA256SUMS|sha256sums.txt)",
         {
             **{f"{name} cut to {share:.0%}": cut(name, share) for name in (*SEALED, "checksums") for share in (0, 0.5, 0.9)},
             **{

@@ -50,6 +50,7 @@ from forecast.training import (
     save_networks,
     score_run,
     write_certificate,
+    write_diagnosis,
 )
 
 if TYPE_CHECKING:
@@ -175,6 +176,8 @@ def _train_into(
             _write_forecast(run, prepared.config.data, prepared.panel)
         with _timed(seconds, "explaining"), run.explaining("measuring the importance of the inputs"):
             explain(run, fitted)
+        with run.explaining("diagnosing the training"):
+            write_diagnosis(run)
         with _timed(seconds, "plots"), run.explaining("drawing the plots"):
             write_plots(run)
         log.info("seconds: %s", seconds)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from forecast.runs.checkpoints import Checkpoints, remove_checkpoint
+from forecast.runs.checkpoints import Checkpoints, append_history, remove_checkpoint
 from forecast.runs.documents import Environment, Fingerprint, Fingerprints, Gradients, ParentRecord, Status
 from forecast.runs.environment import THREADS, find_slow_settings, inspect_environment
 from forecast.runs.fingerprints import compare_documents, compare_fingerprints, fingerprint_arrays, fingerprint_inputs
-from forecast.runs.group import RunGroup
-from forecast.runs.history import append_history, read_history
 from forecast.runs.layout import RunDirectory
 from forecast.runs.lineage import Parent, check_not_worse, prepare_after, read_parent, taken_in
 from forecast.runs.loaded import (
@@ -25,13 +23,14 @@ from forecast.runs.loaded import (
     read_training_rows,
     recent_rows,
 )
-from forecast.runs.run import Run
+from forecast.runs.run import Run, RunGroup
 from forecast.runs.tables import (
     Mask,
     of_series,
     read_cutoffs,
     read_folds,
     read_forecast,
+    read_history,
     read_per_series,
     read_predictions,
     read_recent,

@@ -1,22 +1,24 @@
-"""Checkpoints of a training in its run: networks that are done, and where the one that is being trained stands."""
+"""The progress of a training in its run: a row of the history per epoch, and the checkpoint from which the training can go on."""
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import signal
 import threading
+from collections.abc import Mapping
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast.errors import BEGIN_ANEW, RunError
+from forecast.errors import BEGIN_ANEW, DAMAGED, RunError
 from forecast.runs.documents import CheckpointState, Fingerprints
 from forecast.runs.fingerprints import fingerprint_arrays
-from forecast.runs.history import cut_history
 from forecast.runs.run import Run
+from forecast.storage import format_csv, translate_write_errors
 
 if TYPE_CHECKING:
     from forecast.forecasters.network.callbacks import Checkpoint, CheckpointStore
@@ -25,6 +27,27 @@ MAX_NUMBERS = 10**9  # Size of a checkpoint.
 STATE = "state"  # Name of the array that holds the bytes of a `CheckpointState`.
 Fitted = tuple[int, dict[str, np.ndarray]]  # The epoch that a network keeps, and its weights.
 log = logging.getLogger(__name__)
+
+
+def append_history(run: Run, row: Mapping[str, float]) -> None:
+    """Add an epoch to history.csv; the first row brings the header."""
+    with translate_write_errors(run.history):
+        before = run.history.read_text(encoding="utf-8") if run.history.exists() else ""
+    run.write_text(run.history, before + format_csv([row], header=not before))
+
+
+def cut_history(run: Run, last_epochs: Mapping[int, int | None]) -> None:
+    """Remove the epochs after the last checkpoint. last_epochs: the last one of each seed, None to keep all of its epochs."""
+    if not run.history.exists():
+        return
+    try:
+        with run.history.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if int(row["seed"]) in last_epochs]
+        lasts = [last_epochs[int(row["seed"])] for row in rows]
+        rows = [row for row, last in zip(rows, lasts, strict=True) if last is None or int(row["epoch"]) <= last]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise RunError(f"is no history of a training ({error}).", DAMAGED, str(run.history)) from None
+    run.write_text(run.history, format_csv(rows, header=True))
 
 
 class Interrupts:

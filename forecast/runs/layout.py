@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from forecast.config import Config
 
-MAX_CHECKSUMS = 10_000  # Size of sha256sums.txt in bytes.
+MAX_CHECKSUMS = 10_000  # Size of the checksums in bytes.
 MAX_CONFIG = 50_000  # Size of config.yaml in bytes. YAML is slow to read.
 
 
@@ -47,36 +47,60 @@ class RunDirectory:
 
     Files are written to a temporary name first, so that a reader never sees half a file. They are read only if they are plain
     files of this directory, not too large, and as training left them.
+
+    Earlier versions wrote flat directories, with status.json and most other files on top. They are read, and resumed, so.
     """
 
     kind: Kind = "training"
 
     def __init__(self, directory: str | Path):
-        self.directory = Path(directory)
-        top, model, evaluation, training = self.directory, self.directory / "model", self.directory, self.directory
-        # People look at these.
+        self.directory = top = Path(directory)
         self.report = top / "report.html"  # One page that explains everything.
         self.forecast = top / "forecast.csv"  # The future after the last row.
         self.predictions = top / "predictions.csv"  # The windows of the test set.
         self.metrics = top / "metrics.json"
         self.config = top / "config.yaml"  # Every default is written out.
         self.plots = top / "plots"
-        # Forecasting needs these, and the config.
+        self.data = top / "data"  # All rows of an update, in one file.
+        self.exports = top / "exports"  # A folder for each format.
+        self.tensorboard = top / "tensorboard"  # Event files, if `tracking` asks for them.
+        self._set_group_paths(top)
+        is_flat = os.path.lexists(top / "status.json")
+        self._set_model_paths(top / "model", is_flat)
+        self._set_evaluation_paths(top if is_flat else top / "evaluation", is_flat)
+        self._set_training_paths(top if is_flat else top / "training")
+
+    def _set_group_paths(self, top: Path) -> None:
+        """Set the paths of an experiment or a search."""
+        self.runs = top / "runs"  # A folder for each run.
+        self.leaderboard = top / "leaderboard.csv"  # A row per run of an experiment, the best first.
+        self.trials = top / "trials.csv"  # A row per trial of a search.
+        self.journal = top / "study.journal"  # The trials of a search, as Optuna writes them.
+        self.best = top / "best.yaml"  # The best config.
+
+    def _set_model_paths(self, model: Path, is_flat: bool) -> None:
+        """Set the paths of what forecasting reads, besides the config."""
         self.network = model / "network.json"  # The description that rebuilds the network.
         self.weights = model / "weights.safetensors"
-        self.scaler = top / "scaler.json"
-        self.contract = top / "contract.json"  # Facts about the data.
-        self.recent = top / "recent.csv"  # The last rows of the data, so that a run forecasts without it.
         self.intervals = model / "intervals.safetensors"  # Offsets from the forecasts of the network to their quantiles.
-        self.checksums = top / "sha256sums.txt"  # For `sha256sum --check`.
-        # These explain the errors on the test set.
+        rest = model.parent if is_flat else model
+        self.scaler = rest / "scaler.json"
+        self.contract = rest / "contract.json"  # Facts about the data.
+        self.recent = rest / "recent.csv"  # The last rows of the data, so that a run forecasts without it.
+        self.checksums = rest / ("sha256sums.txt" if is_flat else "SHA256SUMS")  # For `sha256sum --check`.
+
+    def _set_evaluation_paths(self, evaluation: Path, is_flat: bool) -> None:
+        """Set the paths of what explains the errors on the test set."""
         self.per_series = evaluation / "series.csv"  # A row per series.
-        self.cutoffs = evaluation / "losses.csv"  # A row per cutoff.
+        self.cutoffs = evaluation / ("losses.csv" if is_flat else "cutoffs.csv")  # A row per cutoff.
         self.folds = evaluation / "folds.csv"  # A row per fold of a backtest.
         self.steps = evaluation / "steps.csv"  # A row per horizon step of a backtest.
         self.importance = evaluation / "importance.json"
         self.leakage = evaluation / "leakage.json"  # The leak certificate.
-        # These record the training.
+        self.diagnosis = evaluation / "diagnosis.json"
+
+    def _set_training_paths(self, training: Path) -> None:
+        """Set the paths of the record of the training."""
         self.status = training / "status.json"
         self.log = training / "log.txt"
         self.history = training / "history.csv"  # A row per epoch.
@@ -85,15 +109,6 @@ class RunDirectory:
         self.gradients = training / "gradients.json"  # How far back the network learns, beside a simple RNN.
         self.checkpoint = training / "checkpoint.safetensors"  # The state of a training that is not finished.
         self.parent = training / "parent.json"  # The run that an update continues.
-        self.data = top / "data"  # All rows of an update, in one file.
-        self.exports = top / "exports"  # A folder for each format.
-        self.tensorboard = top / "tensorboard"  # Event files, if `tracking` asks for them.
-        # An experiment or a search has these.
-        self.runs = top / "runs"  # A folder for each run.
-        self.leaderboard = top / "leaderboard.csv"  # A row per run of an experiment, the best first.
-        self.trials = top / "trials.csv"  # A row per trial of a search.
-        self.journal = top / "study.journal"  # The trials of a search, as Optuna writes them.
-        self.best = top / "best.yaml"  # The best config.
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.directory)!r})"
@@ -115,11 +130,11 @@ class RunDirectory:
 
     @property
     def sealed(self) -> dict[Path, str]:
-        """Return every file that forecasting reads, with its name in the checksums."""
+        """Return every file that forecasting reads, with its name in the checksums: its path from their folder."""
         paths = [self.config, self.contract, self.scaler, self.recent, self.network, self.weights]
         if self.intervals.exists():  # Some runs have none.
             paths.append(self.intervals)
-        return {path: path.relative_to(self.directory).as_posix() for path in paths}
+        return {path: Path(os.path.relpath(path, self.checksums.parent)).as_posix() for path in paths}
 
     def seal(self) -> None:
         """Write the sha256 of every file that forecasting reads. From now on, `verify` notices a change of a single bit."""
@@ -165,7 +180,7 @@ class RunDirectory:
         if not self.checksums.exists():
             raise RunError("the run has no checksums.", DAMAGED, str(self.checksums))
         for path in self.network.parent.iterdir():
-            if path not in self.sealed and not path.name.startswith("."):
+            if path not in (*self.sealed, self.checksums) and not path.name.startswith("."):
                 raise RunError("no run holds this file.", "Remove it if you know it; it may hold code.", str(path))
 
     def _contains(self, path: Path) -> bool:
@@ -308,6 +323,7 @@ class RunDirectory:
             RunError: another process is at work in this directory.
         """
         with lock_directory(self.directory):
-            remove_partial_files(self.directory, self.network.parent, self.plots, self.data)
+            folders = {self.directory, self.weights.parent, self.cutoffs.parent, self.status.parent, self.plots, self.data}
+            remove_partial_files(*folders)
             with recording(lambda status: self.write(self.status, status), self.kind, self.log):
                 yield

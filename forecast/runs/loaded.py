@@ -21,8 +21,8 @@ from forecast.forecasters.network.architectures import describe_network
 from forecast.forecasters.network.description import KNOWN, Network
 from forecast.forecasters.network.numpy_runtime import forward as numpy_forward
 from forecast.runs.documents import Gradients
-from forecast.runs.history import read_history
 from forecast.runs.run import Run
+from forecast.runs.tables import read_history
 from forecast.windows import Forward, Scaler, Windows, make_imputations, make_last_windows, scale_panel
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""One training, or one backtest, and its directory: how it is created, opened and replaced."""
+"""One training or backtest, and groups of them: how their directories are created, opened and replaced."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from forecast.errors import RunError, did_you_mean
-from forecast.runs.documents import Environment
+from forecast.runs.documents import Environment, Kind
 from forecast.runs.layout import RunDirectory
 from forecast.runs.status import describe_state
 from forecast.storage import PARTIAL_PREFIX, lock_directory, translate_write_errors
@@ -40,10 +40,10 @@ class Run(RunDirectory):
         Raises:
             RunError: the directory exists (unless `force`, which replaces a run and nothing else) or cannot be written.
         """
-        with creating(directory):
+        with _creating(directory):
             if directory is None:
                 return cls(_make_next_free(Path("runs"), name))
-            make_directory(Path(directory), force)
+            _make_directory(Path(directory), force)
             return cls(directory)
 
     @classmethod
@@ -55,10 +55,10 @@ class Run(RunDirectory):
         """
         run = cls(directory)
         if not run.status.exists():
-            found = "is not a run directory." if run.directory.exists() else "does not exist."
-            similar = [str(path.parent) for path in run.directory.parent.glob("*/" + run.status.name)]
+            problem = "is not a run directory." if run.directory.exists() else "does not exist."
+            similar = [str(path) for path in run.directory.parent.glob("*") if cls(path).status.is_file()]
             hint = did_you_mean(str(directory), sorted(similar)) if similar else "Make one with: forecast train CONFIG"
-            raise RunError(found, hint, str(directory))
+            raise RunError(problem, hint, str(directory))
         if run.runs.is_dir():
             raise RunError("is an experiment or a search, with many runs.", f"Name one in {run.runs}.", str(directory))
         status = run.read_status()
@@ -132,15 +132,14 @@ class Run(RunDirectory):
 
 
 @contextlib.contextmanager
-def creating(directory: str | Path | None) -> Iterator[None]:
+def _creating(directory: str | Path | None) -> Iterator[None]:
     """Explain why a run directory cannot be created."""
     try:
         yield
     except OSError as error:
-        place = str(error.filename or directory or "runs")
-        raise RunError(
-            f"the run directory cannot be written ({error.strerror}).", "Choose another with --run-dir.", place
-        ) from None
+        path = str(error.filename or directory or "runs")
+        problem = f"the run directory cannot be written ({error.strerror})."
+        raise RunError(problem, "Choose another with --run-dir.", path) from None
 
 
 def _make_next_free(root: Path, name: str) -> Path:
@@ -157,7 +156,7 @@ def _make_next_free(root: Path, name: str) -> Path:
             return path
 
 
-def make_directory(directory: Path, force: bool) -> None:
+def _make_directory(directory: Path, force: bool) -> None:
     """Create a directory for a run. force: replace a run that is there, and nothing else."""
     if directory.exists():
         if not force:
@@ -172,5 +171,30 @@ def make_directory(directory: Path, force: bool) -> None:
 
 def _is_empty(directory: Path) -> bool:
     """Return whether a directory holds nothing, or half a status, which a training leaves that is killed at once."""
-    begun = f"{PARTIAL_PREFIX}{RunDirectory(directory).status.name}"
-    return directory.is_dir() and all(path.name.startswith(begun) for path in directory.iterdir())
+    status = RunDirectory(directory).status
+    paths = (path for path in directory.rglob("*") if path != status.parent)
+    return directory.is_dir() and all(path.name.startswith(f"{PARTIAL_PREFIX}{status.name}") for path in paths)
+
+
+class RunGroup(RunDirectory):
+    """An experiment or a search: a directory of many runs."""
+
+    @classmethod
+    def open_or_create(cls, kind: Kind, directory: str | Path, force: bool = False) -> RunGroup:
+        """Return the directory of an experiment or a search, with what it holds already, unless `force`.
+
+        Raises:
+            RunError: another kind of run or something else is there, or it cannot be written.
+        """
+        group = cls(directory)
+        with translate_write_errors(group.directory):
+            exists = group.is_run and group.read_status().kind == kind
+        if force or not exists:
+            with _creating(directory):
+                _make_directory(group.directory, force)
+            group = cls(directory)  # Its layout is the current one.
+            with translate_write_errors(group.runs):
+                group.runs.mkdir()
+        group.kind = kind
+        group.write_status("running")
+        return group

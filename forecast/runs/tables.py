@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 FORECASTERS = (MODEL, *BASELINES)
 STEP_COLUMNS: dict[str, type] = {"series_id": str, "timestamp": str, "step": int, "target": str, MODEL: float}
+HISTORY_COLUMNS: dict[str, type] = {"seed": int, "epoch": int, "loss": float, "val_loss": float, "learning_rate": float}
+HISTORY_OPTIONAL: dict[str, type] = {"fold": int, "gradient_norm": float, "clipped": float}
 ERROR_COLUMNS: dict[str, type] = {"windows": int, **{f"mae_{name}": float for name in FORECASTERS}}
 Mask = Callable[["pd.DataFrame"], "pd.Series[bool]"]
 
@@ -60,6 +62,11 @@ def read_folds(run: Run) -> pd.DataFrame:
     """Read the mean errors of every forecaster in each fold of a backtest. Timestamps stay text."""
     stamps: dict[str, type] = dict.fromkeys(("trained_until", "first_cutoff", "last_cutoff"), str)
     return run.read_table(run.folds, {"fold": int, **stamps, **ERROR_COLUMNS})
+
+
+def read_history(run: Run) -> pd.DataFrame:
+    """Read the losses, norms of gradients and seconds of each seed and epoch."""
+    return run.read_table(run.history, HISTORY_COLUMNS, HISTORY_OPTIONAL)
 
 
 def of_series(series_ids: Collection[str]) -> Mask:

@@ -11,7 +11,7 @@ from functools import partial
 from forecast.config import Config, non_default_values
 from forecast.errors import RunError, check_installed
 from forecast.evaluation import TrainingMetrics
-from forecast.runs.history import append_history
+from forecast.runs.checkpoints import append_history
 from forecast.runs.run import Run
 
 HIDDEN = {"epoch", "seed", "fold"}  # of a row of the history: what names it, not what it measures

@@ -326,6 +326,7 @@ def _write_results(search: Search, study: optuna.Study, folder: RunGroup) -> Non
     trained = Run(folder.runs / "best")
     if not trained.finished or differing_sections(trained.read_config(), config):
         train_quietly(config, search.panel_of(config), trained.directory)
+        trained = Run(trained.directory)  # Its layout is the current one.
     figures: dict[str, Figure] = {}
     with folder.explaining("drawing the plots"):
         figures = draw_study(study)

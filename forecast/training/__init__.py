@@ -5,7 +5,7 @@ from __future__ import annotations
 from forecast.training.checks import check_can_train, check_inputs_outside, check_not_inside
 from forecast.training.fitting import Members, fit_members, fit_ridges
 from forecast.training.memory import advised, needs, remedy
-from forecast.training.results import explain, save_networks, score_run, write_certificate
+from forecast.training.results import explain, save_networks, score_run, write_certificate, write_diagnosis
 
 __all__ = [
     "Members",
@@ -21,4 +21,5 @@ __all__ = [
     "save_networks",
     "score_run",
     "write_certificate",
+    "write_diagnosis",
 ]

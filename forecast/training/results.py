@@ -11,11 +11,13 @@ import numpy as np
 from forecast.errors import InternalError
 from forecast.evaluation import (
     Certificate,
+    Diagnoses,
     Fitted,
     Scoreboard,
     TrainingMetrics,
     certify,
     count_independent,
+    find_problems,
     measure_importance,
     measure_missing_costs,
     method_of,
@@ -29,7 +31,7 @@ from forecast.forecasters.network.architectures import describe_network
 from forecast.forecasters.network.description import Network
 from forecast.forecasters.network.numpy_runtime import READER_TOLERANCE, forward, relative_difference
 from forecast.forecasters.preparation import Prepared
-from forecast.runs import Gradients, Run, member_prefix, read_members
+from forecast.runs import Gradients, Run, member_prefix, read_evidence, read_members
 from forecast.training.fitting import Members, Weights
 
 MAX_PROBED_WINDOWS = 64  # Windows of the validation set that show how far back a network learns.
@@ -133,6 +135,11 @@ def explain(run: Run, fitted: Fitted) -> None:
     norms = measure_gradient_norms(trained, prepared.network, inputs)
     simple_norms = measure_gradient_norms(build_keras(network, simple.model, config.seed), network, inputs)
     run.write(run.gradients, Gradients(network=list(map(_finite, norms)), simple_rnn=list(map(_finite, simple_norms))))
+
+
+def write_diagnosis(run: Run) -> None:
+    """Write what is wrong with the training."""
+    run.write(run.diagnosis, Diagnoses(problems=find_problems(read_evidence(run))))
 
 
 def _finite(value: float) -> float | None:

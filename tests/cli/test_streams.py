@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -13,6 +12,7 @@ import pandas as pd
 import pytest
 
 from forecast.cli.streams import echo, prepare_streams
+from forecast.runs.run import Run
 from tests.hostile_runs import OLD_RUNS
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +51,7 @@ def test_help_to_a_full_stdout_is_an_error():
 @pytest.mark.slow
 def test_a_training_with_full_streams_is_kept(project, tmp_path):
     assert shell(f"train {project()} -o run", ">/dev/full 2>/dev/full", tmp_path).returncode == 1
-    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "finished"
+    assert Run(tmp_path / "run").finished
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii"])

@@ -67,7 +67,7 @@ def test_no_series_trains_on_dates_that_another_is_tested_on():
 
 @pytest.mark.slow
 def test_every_cutoff_of_the_test_part_is_tested_once(sales):
-    folds = pd.read_csv(sales / "backtest" / "folds.csv", parse_dates=["trained_until", "first_cutoff", "last_cutoff"])
+    folds = pd.read_csv(Run(sales / "backtest").folds, parse_dates=["trained_until", "first_cutoff", "last_cutoff"])
     assert folds.windows.tolist() == [5] * 5
     ours, theirs = (pd.read_csv(sales / name / "predictions.csv") for name in ("backtest", "run"))
     assert ours.cutoff.tolist() == theirs.cutoff.tolist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import numpy as np
@@ -94,10 +93,13 @@ def test_a_run_is_whole(project, tmp_path):
     run = train(config, tmp_path / "run", on_progress=seen.append)
     files = {str(path.relative_to(run.directory)) for path in run.directory.rglob("*") if path.is_file()}
     assert files == {
-        "config.yaml", "contract.json", "fingerprints.json", "status.json", "scaler.json", "recent.csv", "history.csv",
-        "metrics.json", "series.csv", "predictions.csv", "forecast.csv", "environment.json", "log.txt", "sha256sums.txt",
-        "losses.csv", "leakage.json", "importance.json", "gradients.json", "report.html",
-        "model/network.json", "model/weights.safetensors", "model/intervals.safetensors",
+        "report.html", "forecast.csv", "predictions.csv", "metrics.json", "config.yaml",
+        "model/network.json", "model/weights.safetensors", "model/intervals.safetensors", "model/scaler.json",
+        "model/contract.json", "model/recent.csv", "model/SHA256SUMS",
+        "evaluation/series.csv", "evaluation/cutoffs.csv", "evaluation/importance.json", "evaluation/leakage.json",
+        "evaluation/diagnosis.json",
+        "training/history.csv", "training/log.txt", "training/status.json", "training/environment.json",
+        "training/fingerprints.json", "training/gradients.json",
         "plots/forecast.png", "plots/learning_curve.png", "plots/error_per_step.png", "plots/residuals.png",
     }  # fmt: skip
     assert run.read_json(run.status)["state"] == "finished"
@@ -145,6 +147,7 @@ STEPS = {  # that come after the result is complete, and what they are called
     "write_certificate": "checking for leaks",
     "_write_forecast": "writing forecast.csv",
     "explain": "measuring the importance of the inputs",
+    "write_diagnosis": "diagnosing the training",
     "write_plots": "drawing the plots",
     "report": "writing report.html",
     "remove_checkpoint": "removing the checkpoint",
@@ -331,8 +334,8 @@ def test_loss_that_is_no_number_stops_the_run(project, tmp_path):
     message = r"the loss is no longer a number in epoch \d: .*\n  Lower training.learning_rate from 1e\+06 to 100000 and set"
     with pytest.raises(RunError, match=message):
         train(config, tmp_path / "run")
-    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
-    assert "no longer a number" in (tmp_path / "run" / "log.txt").read_text()
+    assert Run(tmp_path / "run").read_status().state == "failed"
+    assert "no longer a number" in Run(tmp_path / "run").log.read_text()
     with pytest.raises(RunError, match="the training of this run failed"):
         Run.open(tmp_path / "run")
 

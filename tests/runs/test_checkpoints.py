@@ -17,11 +17,14 @@ import pytest
 from typer.testing import CliRunner
 
 from forecast.cli.app import app
+from forecast.commands.predict import predict
 from forecast.commands.train import resume_training, train
 from forecast.config.load import load_config
 from forecast.errors import RunError
 from forecast.runs.checkpoints import Checkpoints, Interrupts
 from forecast.runs.run import Run
+from forecast.storage import sha256_of
+from tests.hostile_runs import copy_in_earlier_layout
 
 pytestmark = pytest.mark.slow
 
@@ -203,6 +206,18 @@ def test_a_damaged_checkpoint_is_named(project, tmp_path, arrays):
         resume_training(run.directory)
     run.checkpoint.unlink()
     assert resume_training(run.directory).finished
+
+
+def test_a_training_of_an_earlier_version_goes_on_in_its_layout(project, tmp_path):
+    run = Run(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        train(project(training={"epochs": 4}), run.directory, on_progress=within(3, 0.0, _interrupt))
+    old = copy_in_earlier_layout(run.directory, tmp_path / "old")
+    whole, again = resume_training(run.directory), resume_training(old.directory)
+    assert sha256_of(whole.weights) == sha256_of(again.weights)
+    assert (old.directory / "history.csv").read_bytes().count(b"\n") == 6
+    assert not (old.directory / "training").exists()
+    assert predict(Run.open(old.directory)).equals(predict(whole))
 
 
 @pytest.mark.parametrize("kind", ["backtest", "experiment"])

@@ -108,13 +108,14 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
 
 def test_what_a_killed_process_left_is_cleared_away(tmp_path):
     run = Run.create("run", tmp_path / "run")
-    run.network.parent.mkdir()
     for path in (run.status, run.weights):
+        path.parent.mkdir()
         path.with_name(f"{PARTIAL_PREFIX}{path.name}-abc").write_text("half a f")
     (run.directory / "mine.tmp").write_text("somebody's")
     with run.recording():
         pass
-    assert sorted(path.name for path in run.directory.rglob("*")) == ["log.txt", "mine.tmp", "model", "status.json"]
+    left = {path.relative_to(run.directory).as_posix() for path in run.directory.rglob("*") if path.is_file()}
+    assert left == {"mine.tmp", "training/log.txt", "training/status.json"}
 
 
 def test_what_is_no_run_is_not_taken_for_the_rest_of_one(tmp_path):
@@ -124,5 +125,7 @@ def test_what_is_no_run_is_not_taken_for_the_rest_of_one(tmp_path):
         with pytest.raises(RunError, match="this is not a run, so --force does not replace it"):
             Run.create("run", tmp_path / "mine", force=True)
         (tmp_path / "mine" / name).unlink()
-    (tmp_path / "mine" / f"{PARTIAL_PREFIX}status.json-abc").write_text("half")
-    Run.create("run", tmp_path / "mine", force=True)
+    for status in (tmp_path / "mine" / "status.json", Run(tmp_path / "mine").status):  # In the earlier layout and in this one.
+        status.parent.mkdir(exist_ok=True)
+        status.with_name(f"{PARTIAL_PREFIX}{status.name}-abc").write_text("half")
+        Run.create("run", tmp_path / "mine", force=True)

@@ -16,7 +16,7 @@ from forecast.commands.compare import compare
 from forecast.commands.diagnose import diagnose
 from forecast.errors import ResourceError, RunError
 from forecast.reports.report import report
-from forecast.runs.history import append_history
+from forecast.runs.checkpoints import append_history
 from forecast.runs.loaded import read_metrics
 from forecast.runs.run import Run
 from tests.hostile_runs import OLD_RUNS
@@ -178,7 +178,7 @@ def test_history_is_whole_at_any_moment(tmp_path, monkeypatch):
     with pytest.raises(RunError, match=r"history.csv: cannot be written \(No space left on device\)"):
         append_history(run, {"epoch": 1, "loss": 0.5})
     assert run.history.read_text() == before == "epoch,loss\n0,1.5\n"
-    assert [path.name for path in run.directory.iterdir()] == ["history.csv"]
+    assert [path for path in run.directory.rglob("*") if path.is_file()] == [run.history]
 
 
 def test_what_is_not_whole_stays_beside(tmp_path):
@@ -237,7 +237,7 @@ def test_a_bug_while_recording_is_logged_with_its_traceback(tmp_path, name):
 
     with pytest.raises(KeyError, match="verdict") as raised:
         record()
-    assert raised.value.__notes__ == [f"The log of the run is {tmp_path / 'run' / 'log.txt'}."]
+    assert raised.value.__notes__ == [f"The log of the run is {Run(tmp_path / 'run').log}."]
     assert "Traceback" in run.log.read_text()
     assert run.read_status().state == "failed"
 

@@ -163,7 +163,7 @@ def test_called_again_it_keeps_what_is_finished_and_trains_the_rest(finished):
     before = run.leaderboard.read_bytes()
     kept = {path: path.stat().st_mtime_ns for path in run.runs.glob("*/metrics.json")}
     lost = run.runs / "cell=gru,seed=2"
-    (lost / "status.json").write_text('{"state": "running"}')
+    Run(lost).status.write_text('{"state": "running"}')
     told = []
     experiment(folder / "cells.yaml", folder / "out", on_finished=told.append)
     assert [finished.name for finished in told] == ["cell=gru,seed=2"]
@@ -282,7 +282,7 @@ def test_a_run_that_leaks_is_not_ranked(finished, tmp_path):
     folder, run, _ = finished
     shutil.copytree(run.directory, tmp_path / "out")
     best = pd.read_csv(run.leaderboard).run[0]
-    (tmp_path / "out" / "runs" / best / "leakage.json").write_text('{"passed": false, "checks": []}')
+    Run(tmp_path / "out" / "runs" / best).leakage.write_text('{"passed": false, "checks": []}')
     experiment(folder / "cells.yaml", tmp_path / "out")
     last = pd.read_csv(tmp_path / "out" / "leaderboard.csv").iloc[-1]
     assert (last.run, last.state) == (best, "failed")
@@ -291,7 +291,7 @@ def test_a_run_that_leaks_is_not_ranked(finished, tmp_path):
 
 def test_a_run_that_could_not_be_checked_for_leaks_is_not_ranked(tmp_path):
     row = _scores(Run(tmp_path))
-    assert row == {"state": "failed", "why": f"it could not be checked for leaks: see {tmp_path / 'log.txt'}"}
+    assert row == {"state": "failed", "why": f"it could not be checked for leaks: see {Run(tmp_path).log}"}
 
 
 @pytest.mark.slow
