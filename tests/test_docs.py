@@ -231,7 +231,7 @@ def test_every_file_of_a_run_is_explained():
     page = (ROOT / "docs" / "run-directory.md").read_text()
     paths = [path.relative_to("x") for name, path in vars(Run("x")).items() if isinstance(path, Path) and name != "directory"]
     for path in paths:
-        name = path.parts[0] if path.suffix and len(path.parts) == 1 else f"{path.parts[0]}/"  # folders end in a slash
+        name = str(path) if path.suffix or path.name == "SHA256SUMS" else f"{path}/"  # Folders end in a slash.
         assert f"`{name}`" in page, name
 
 
