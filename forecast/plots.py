@@ -239,6 +239,19 @@ def _error_per_step(scores: dict) -> Figure:
     return figure
 
 
+def histogram_edges(values: np.ndarray | pd.Series) -> np.ndarray:
+    """Return the ascending edges of 8 to 40 equal bins that hold all values, also where these differ by no more than rounding.
+
+    >>> histogram_edges(np.array([0.0, 16.0]))
+    array([ 0.,  2.,  4.,  6.,  8., 10., 12., 14., 16.])
+    """
+    low, high = float(np.min(values)), float(np.max(values))
+    lacking = max(1e-9 * max(abs(low), abs(high)) - (high - low), 0.0)  # Narrower bins would have equal edges in floats.
+    if low == high == 0:
+        lacking = 1.0
+    return np.linspace(low - lacking / 2, high + lacking / 2, 1 + min(40, max(8, len(values) // 10)))
+
+
 def _residuals(predictions: pd.DataFrame) -> Figure:
     """Residuals of the first series and target over time, and how they are distributed."""
     series_id, target = panels_of(predictions)[0]
@@ -250,7 +263,7 @@ def _residuals(predictions: pd.DataFrame) -> Figure:
     over_time.set(ylabel="forecast - actual")
     title = f"residuals of {series_id}: {target}, every test window"
     over_time.set_title(textwrap.fill(title, MAX_TITLE), parse_math=False)
-    histogram.hist(residuals, bins=min(50, max(10, len(residuals) // 10)), color=OTHER)
+    histogram.hist(residuals, bins=histogram_edges(residuals), color=OTHER)
     histogram.axvline(residuals.mean(), color=FORECAST, label=f"bias {residuals.mean():.3g}")
     histogram.set(xlabel="forecast - actual", ylabel="count")
     histogram.legend(frameon=False)

@@ -17,7 +17,7 @@ from forecast.errors import check_installed
 from forecast.evaluation import BASELINES, LABELS, MODEL, coverage
 from forecast.intervals import column_of
 from forecast.pages import Chart, Line, drawn, moment, number, page, table
-from forecast.plots import pairs_of_quantiles, panels_of, read_per_series, read_series, read_table, shown_series
+from forecast.plots import histogram_edges, pairs_of_quantiles, panels_of, read_per_series, read_series, read_table, shown_series
 from forecast.repairs import told
 from forecast.runs import Run
 from forecast.significance import ALPHA, ljung_box
@@ -287,9 +287,9 @@ def _residuals(predictions: pd.DataFrame) -> Iterator[str]:
     what = f"Forecast minus actual, {len(residuals)} windows; bias {number(residuals.mean(), digits=3)}."
     dots = [Line("residual", residuals[kept], "forecast", kind="dots"), Line("zero", np.zeros(len(residuals[kept])), "fifth")]
     yield drawn(Chart(f"Residuals of {of}", what, seconds[kept], dots, "", "forecast - actual", time=True), "residuals-time")
-    if np.ptp(residuals) < 1e-9 * max(1.0, np.abs(residuals).max()):  # as good as equal
+    if np.ptp(residuals) <= 1e-9 * np.abs(residuals).max():  # as good as equal
         return
-    counts, edges = np.histogram(residuals, bins=min(40, max(8, len(residuals) // 10)))
+    counts, edges = np.histogram(residuals, bins=histogram_edges(residuals))
     bars = [Line("windows", counts, "other", kind="bars")]
     low, high = np.quantile(residuals, [0.25, 0.75])
     what = f"Distribution of the residuals: half of them lie between {number(low, digits=3)} and {number(high, digits=3)}."

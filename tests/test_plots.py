@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection, PolyCollection
 
-from forecast.plots import _forecast
+from forecast.plots import _forecast, histogram_edges
 
 QUANTILES = ["q0.025", "q0.1", "q0.9", "q0.975"]
 VERDICT = (
@@ -83,3 +83,11 @@ def test_titles_are_not_clipped():
         box = text.get_window_extent()
         assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
         assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.0], [7.0], [1e17, 1e17], [1e14, 1e14 + 0.1], [-1e-300, 1e-300], [-3.0, 5.0]])
+def test_a_histogram_holds_every_value_whatever_its_size(values):
+    edges = histogram_edges(np.array(values))
+    assert (np.diff(edges) > 0).all()
+    counts, _ = np.histogram(values, bins=edges)
+    assert counts.sum() == len(values)

@@ -340,6 +340,12 @@ def test_training_options_train(project, tmp_path, keys):
         assert pd.read_csv(run.history).learning_rate.tolist() == pytest.approx([0, 1e-3, 1e-3])
 
 
+@pytest.mark.slow
+def test_the_plateau_schedule_takes_quantiles(project, tmp_path):
+    config = project(model={"quantiles": [0.1, 0.5, 0.9]}, training={"schedule": "plateau"})
+    assert train(config, tmp_path / "run").finished
+
+
 def test_penalties_are_not_counted_as_loss(project, tmp_path):
     plain, penalised = (train(project(model={"l2": l2}), tmp_path / str(l2)) for l2 in (0.0, 10.0))
     first = [pd.read_csv(run.history).val_loss[0] for run in (plain, penalised)]

@@ -256,7 +256,8 @@ class _Fitting:
         callbacks: list[keras.callbacks.Callback] = [NumbersOnly(config)]
         if config.schedule == "plateau":
             patience = max(1, config.early_stopping.patience // 3) if config.early_stopping else HALVE_EVERY
-            callbacks.append(keras.callbacks.ReduceLROnPlateau(monitor="val_error", factor=0.5, patience=patience, min_delta=0))
+            halve = keras.callbacks.ReduceLROnPlateau("val_error", factor=0.5, patience=patience, mode="min", min_delta=0)
+            callbacks.append(halve)
         if config.schedule != "plateau" or config.warmup_epochs:
             callbacks.append(
                 keras.callbacks.LearningRateScheduler(lambda epoch, current: learning_rate_at(epoch, config, current))
