@@ -214,7 +214,7 @@ def test_rows_of_the_future_change_nothing_of_the_past(project):
         for part, windows in before.windows.items():
             for name, values in windows.inputs().items():
                 np.testing.assert_array_equal(other.windows[part].inputs()[name], values)
-    assert make_contract(after.panel)["columns"] == make_contract(before.panel)["columns"]
+    assert make_contract(after.panel).columns == make_contract(before.panel).columns
     assert after.panel.future_covariates.price.tolist() == [0.4, 0.5, 0.6] * 2
     assert after.panel.record[0] == {
         "what": "rows of the future, with known covariates only",
