@@ -15,6 +15,8 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot  # noqa: F401  loaded before the fork, as are those below
@@ -22,7 +24,7 @@ import numpy as np
 import scipy.stats  # noqa: F401
 
 from forecast.commands.predict import predict
-from forecast.commands.train import train
+from forecast.commands.train import resume_training, train
 from forecast.config.load import load_config
 from forecast.errors import RunError
 from forecast.forecasters.network import callbacks, fitting, keras_builder  # noqa: F401
@@ -44,8 +46,8 @@ def writes(event: str, arguments: tuple, directory: str) -> bool:
     return event in CHANGES and str(arguments[0]).startswith(directory)
 
 
-def trained(directory: Path, kill_at: int = -1, seconds: float | None = None, **arguments: object) -> int:
-    """Train in a child process, which is killed at the n-th write, or after so many seconds.
+def run_in_child(work: Callable[[], object], directory: Path, kill_at: int = -1, seconds: float | None = None) -> int:
+    """Do the work in a child process, which is killed at the n-th write into the directory, or after so many seconds.
 
     Returns how many writes there were, or -1 if it was killed.
     """
@@ -63,7 +65,7 @@ def trained(directory: Path, kill_at: int = -1, seconds: float | None = None, **
         try:
             callbacks.MIN_SECONDS_BETWEEN_EPOCHS, run_status.HEARTBEAT = 0.0, 1e9
             sys.addaudithook(count)
-            train(**arguments)
+            work()
             os.write(writer, str(seen).encode())
         finally:
             os._exit(0)  # without what the parent would do at its end
@@ -102,7 +104,7 @@ def main(config_file: str, folder: str, how: str, number: str) -> None:
     whole = Run(base / "whole")
     base.mkdir(parents=True)
     began = time.perf_counter()
-    total = trained(whole.directory, config=config, run_dir=whole.directory)
+    total = run_in_child(partial(train, config, whole.directory), whole.directory)
     lasts = time.perf_counter() - began
     if how == "writes":
         kills = [{"kill_at": at} for at in range(1, total + 1, int(number))]
@@ -111,13 +113,13 @@ def main(config_file: str, folder: str, how: str, number: str) -> None:
         kills = [{"seconds": moment * lasts / int(number)} for moment in moments]
     for kill in kills:
         run = Run(base / "killed")
-        killed = trained(run.directory, **kill, config=config, run_dir=run.directory) == -1
+        killed = run_in_child(partial(train, config, run.directory), run.directory, **kill) == -1
         wrong = inconsistent(run, whole) if run.directory.exists() else []
         begun = run.config.is_file() and run.status.is_file()
-        again = {"resume": run.directory} if begun else {"config": config, "run_dir": run.directory, "force": True}
+        again = partial(resume_training, run.directory) if begun else partial(train, config, run.directory, force=True)
         checkpoint = run.checkpoint.exists()
         if not run.finished:
-            trained(run.directory, **again)
+            run_in_child(again, run.directory)
         left = [path.name for path in run.directory.rglob("*") if path.name.startswith(PARTIAL_PREFIX)]
         same = run.finished and not inconsistent(run, whole)
         same = same and all(name.read_bytes() == other.read_bytes() for name, other in zip(kept(run), kept(whole), strict=True))
