@@ -22,7 +22,7 @@ class Cell(ABC):
 
     gates: blocks of `units` columns in the kernel, in the order in which Keras keeps them.
     states: arrays of `units` numbers that the cell remembers.
-    keras_layer: the layer in `keras.layers`. A cell without one has `step_in_keras`, and `initial_bias` with a number for each gate.
+    keras_layer: the layer in `keras.layers`. A cell without one has `step_in_keras` and `initial_bias`, a number for each gate.
     """
 
     gates: ClassVar[int]
