@@ -19,8 +19,6 @@ from forecast.windows.windows import (
     make_last_windows,
     make_windows,
     roll_out,
-    window_centre,
-    window_scale,
 )
 
 __all__ = [
@@ -46,6 +44,4 @@ __all__ = [
     "make_windows",
     "roll_out",
     "scale_panel",
-    "window_centre",
-    "window_scale",
 ]

@@ -313,17 +313,8 @@ def check_windows_measured(windows: dict[Subset, Windows], config: ConfigInSteps
 
 
 def compute_window_statistics(past: np.ndarray, normalization: str) -> tuple[np.ndarray, np.ndarray]:
-    """Centre and scale of each window, `(windows, 1, channels)` both, by `model.normalization`; a window's own, so no leak."""
+    """Return centre and scale of each window, both `(windows, 1, channels)`, as `model.normalization` needs them."""
     method, divided = STATISTICS[normalization]
-    centre = window_centre(past, method) if method else np.zeros_like(past[:, -1:])
-    return centre, window_scale(past, EPSILON) if divided else np.ones_like(centre)
-
-
-def window_centre(past: np.ndarray, method: str) -> np.ndarray:
-    """The last value or the mean of each window: `(windows, lookback, channels)` -> `(windows, 1, channels)`."""
-    return past[:, -1:] if method == "last" else past.mean(axis=1, keepdims=True)
-
-
-def window_scale(past: np.ndarray, epsilon: float) -> np.ndarray:
-    """The deviation of each window, never 0: `(windows, lookback, channels)` -> `(windows, 1, channels)`."""
-    return np.sqrt(past.var(axis=1, keepdims=True) + epsilon)
+    last = past[:, -1:]
+    centre = past.mean(axis=1, keepdims=True) if method == "mean" else last if method else np.zeros_like(last)
+    return centre, np.sqrt(past.var(axis=1, keepdims=True) + EPSILON) if divided else np.ones_like(centre)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from forecast.config import ModelConfig
+from forecast.forecasters.network import keras_layers
 from forecast.forecasters.network.backend import keras
 from forecast.forecasters.network.description import CATEGORIES, Array, Network, select_weights
 from forecast.forecasters.network.layers import KINDS
@@ -21,7 +22,7 @@ def build_keras(network: Network, model: ModelConfig | None = None, seed: int = 
     seed: every initial weight and dropout mask follows from it.
     """
     precision = "mixed_bfloat16" if mixed_precision else "float32"
-    return _connect(network, Builder(keras, model or ModelConfig(), np.random.default_rng(seed), precision))
+    return _connect(network, Builder(keras, keras_layers, model or ModelConfig(), np.random.default_rng(seed), precision))
 
 
 def load_keras(network: Network, weights: Weights, portable: bool = False) -> keras.Model:
@@ -33,7 +34,7 @@ def load_keras(network: Network, weights: Weights, portable: bool = False) -> ke
         RunError: the weights are not those that the description names.
     """
     network.check_weights(weights)  # before anything is made as large as the description says
-    builder = Builder(keras, ModelConfig(), np.random.default_rng(0), "float32")
+    builder = Builder(keras, keras_layers, ModelConfig(), np.random.default_rng(0), "float32")
     model = _connect(network, builder, weights if portable else None)
     set_weights(model, network, weights)
     return model

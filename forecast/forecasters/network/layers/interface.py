@@ -26,11 +26,12 @@ Tensor = Any  # A Keras tensor.
 class Builder:
     """The settings that all Keras layers of a network share, and the name of the layer to build.
 
-    layers: Keras layers that another layer uses too, by name.
+    keras_layers: the module of layers that Keras lacks; layers: Keras layers that another layer uses too, by name.
     weights: the layer's weights, if it becomes part of a portable model, in which they may be constants.
     """
 
     keras: ModuleType
+    keras_layers: ModuleType
     model: ModelConfig
     rng: np.random.Generator
     precision: str

@@ -56,9 +56,7 @@ class Affine(Kind):
         if builder.weights:
             gamma, beta = (builder.weights[name].tolist() for name in ("gamma", "beta"))
             return builder.keras.layers.Rescaling(gamma, beta, name=builder.name)(past)
-        from forecast.forecasters.network.keras_layers import AffinePerChannel
-
-        builder.layers[builder.name] = AffinePerChannel(name=builder.name)
+        builder.layers[builder.name] = builder.keras_layers.AffinePerChannel(name=builder.name)
         return builder.layers[builder.name](past)
 
     def compute(self, weights: Weights, past: Array) -> Array:

@@ -3,48 +3,45 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
 from forecast.forecasters.network.description import Array, Shape
-from forecast.forecasters.network.layers.interface import Builder, Kind, Shapes, Tensor, Weights
+from forecast.forecasters.network.layers.interface import Builder, Kind, Shapes, Tensor, Weights, add
 
 States = list[Tensor]  # What a cell remembers, in NumPy or Keras; the first is its output.
 Step = Callable[..., States]  # From input, states and weights to the next states.
 
 
 class Cell(ABC):
-    """A recurrent cell: the shapes of its weights, its Keras layer, and its equations in NumPy."""
+    """A recurrent cell: the shapes of its weights, its Keras layer, and its equations.
 
-    gates: ClassVar[int]  # Blocks of `units` columns in the kernel, in the order in which Keras keeps them.
-    states: ClassVar[int] = 1  # Arrays of `units` numbers that the cell remembers.
-    keras_layer: ClassVar[str] = ""  # Its layer in `keras.layers`, if Keras has one.
+    gates: blocks of `units` columns in the kernel, in the order in which Keras keeps them.
+    states: arrays of `units` numbers that the cell remembers.
+    keras_layer: the layer in `keras.layers`. A cell without one has `step_in_keras` and `initial_bias`, a number for each gate.
+    """
+
+    gates: ClassVar[int]
+    states: ClassVar[int] = 1
+    keras_layer: ClassVar[str] = ""
+    initial_bias: ClassVar[Sequence[int]] = ()
 
     def weights(self, channels: int, units: int) -> dict[str, Shape]:
         """Return the shape of each weight, in the order in which Keras keeps them."""
         gates = self.gates * units
         return {"kernel": (channels, gates), "recurrent_kernel": (units, gates), "bias": (gates,)}
 
-    def build(self, builder: Builder, units: int, **options: Any) -> Any:
-        """Return the untrained Keras layer."""
-        initializers = _initializers(builder)
-        return getattr(builder.keras.layers, self.keras_layer)(
-            units,
-            recurrent_dropout=builder.model.recurrent_dropout,
-            kernel_regularizer=builder.l2(),
-            recurrent_regularizer=builder.l2(),
-            seed=builder.seed(),
-            dtype=builder.precision,
-            **initializers,
-            **options,
-        )
-
     @abstractmethod
     def step(self, x: Array, states: States, *args: Any, **kwargs: Any) -> States:
         """Return the states `(windows, units)` after a step of `x` `(windows, channels)`; the other arguments are the weights."""
+
+    def step_in_keras(self, ops: Any, x: Tensor, states: States, **weights: Tensor) -> States:
+        """Return what `step` returns, for the tensors of `ops`, `keras.ops`."""
+        raise TypeError(f"{self.keras_layer} is a layer of Keras")
 
 
 class LSTM(Cell):
@@ -88,22 +85,23 @@ class SimpleRNN(Cell):
 class PeepholeLSTM(Cell):
     """An LSTM whose gates see the memory: i and f the one before, o the new one; Gers & Schmidhuber 2000."""
 
-    gates, states = 4, 2
+    gates, states, initial_bias = 4, 2, (0, 1, 0, 0)  # It remembers at first, as Keras' LSTM does (Jozefowicz et al. 2015).
 
     def weights(self, channels: int, units: int) -> dict[str, Shape]:
         return super().weights(channels, units) | {"peephole": (3, units)}
-
-    def build(self, builder: Builder, units: int, **options: Any) -> Any:
-        from forecast.forecasters.network.keras_layers import PeepholeLSTMCell
-
-        cell = PeepholeLSTMCell(units, **_initializers(builder), regularizer=builder.l2(), dtype=builder.precision)
-        return builder.keras.layers.RNN(cell, dtype=builder.precision, **options)
 
     def step(self, x: Array, states: States, kernel: Array, recurrent_kernel: Array, bias: Array, peephole: Array) -> States:
         h, c = states
         i, f, g, o = np.split(x @ kernel + h @ recurrent_kernel + bias, 4, axis=1)
         c = sigmoid(f + peephole[1] * c) * c + sigmoid(i + peephole[0] * c) * np.tanh(g)
         return [sigmoid(o + peephole[2] * c) * np.tanh(c), c]
+
+    def step_in_keras(self, ops: Any, x: Tensor, states: States, **weights: Tensor) -> States:
+        (h, c), peephole = states, weights["peephole"]
+        products = add(ops.matmul(x, weights["kernel"]), ops.matmul(h, weights["recurrent_kernel"]))
+        i, f, g, o = ops.split(add(products, weights["bias"]), 4, axis=-1)
+        c = add(ops.sigmoid(add(f, c * peephole[1])) * c, ops.sigmoid(add(i, c * peephole[0])) * ops.tanh(g))
+        return [ops.sigmoid(add(o, c * peephole[2])) * ops.tanh(c), c]
 
 
 CELLS: dict[str, Cell] = {"lstm": LSTM(), "peephole_lstm": PeepholeLSTM(), "gru": GRU(), "simple_rnn": SimpleRNN()}
@@ -132,16 +130,15 @@ class Recurrent(Kind):
         keras, cell = builder.keras, CELLS[self.cell]
         states = [_split_states(keras.ops, state, self.units) for state in first_state]
         if builder.weights and not cell.keras_layer:
-            from forecast.forecasters.network.keras_layers import peephole_step
-
             zeros = keras.ops.zeros_like(keras.ops.repeat(x[:, 0, :1], self.units, axis=-1))
-            return self._unroll(keras.ops, peephole_step, builder.weights, x, states[0] if states else [zeros, zeros])
+            step = partial(cell.step_in_keras, keras.ops)
+            return self._unroll(keras.ops, step, builder.weights, x, states[0] if states else [zeros] * cell.states)
         if not self.bidirectional:
-            layer = cell.build(builder, self.units, return_sequences=self.sequences, name=builder.name)
+            layer = _build_cell(builder, self.cell, self.units, return_sequences=self.sequences, name=builder.name)
             return layer(x, initial_state=states[0]) if states else layer(x)
         # Without a backward layer Bidirectional would copy the forward one and drop some of its options.
-        forward = cell.build(builder, self.units, return_sequences=self.sequences)
-        backward = cell.build(builder, self.units, return_sequences=self.sequences, go_backwards=True)
+        forward = _build_cell(builder, self.cell, self.units, return_sequences=self.sequences)
+        backward = _build_cell(builder, self.cell, self.units, return_sequences=self.sequences, go_backwards=True)
         options = {"backward_layer": backward, "name": builder.name, "dtype": builder.precision}
         return keras.layers.Bidirectional(forward, **options)(x)
 
@@ -187,11 +184,9 @@ class RecurrentStep(Kind):
         x = ops.reshape(x, (-1, 1, channels))
         states = _split_states(ops, ops.repeat(first_state, steps, axis=0), self.units)
         if builder.weights and not cell.keras_layer:
-            from forecast.forecasters.network.keras_layers import peephole_step
-
-            state, _ = peephole_step(x[:, 0], states, **builder.weights)
+            state, *_ = cell.step_in_keras(ops, x[:, 0], states, **builder.weights)
         else:
-            state = cell.build(builder, self.units, name=builder.name)(x, initial_state=states)
+            state = _build_cell(builder, self.cell, self.units, name=builder.name)(x, initial_state=states)
         return ops.reshape(state, (-1, steps, self.units))
 
     def compute(self, weights: Weights, x: Array, first_state: Array) -> Array:
@@ -206,11 +201,23 @@ def sigmoid(x: Array) -> Array:
     return 0.5 * np.tanh(0.5 * x) + 0.5
 
 
-def _initializers(builder: Builder) -> dict[str, Any]:
-    return {
-        "kernel_initializer": builder.glorot(),
-        "recurrent_initializer": builder.keras.initializers.Orthogonal(seed=builder.seed()),
-    }
+def _build_cell(builder: Builder, cell: str, units: int, **options: Any) -> Any:
+    """Build the untrained Keras layer of a cell."""
+    keras, keras_layer = builder.keras, CELLS[cell].keras_layer
+    seeds, options = (builder.seed(), builder.seed()), {"dtype": builder.precision, **options}
+    if not keras_layer:
+        step_cell = builder.keras_layers.StepCell(cell, units, *seeds, builder.model.l2, dtype=builder.precision)
+        return keras.layers.RNN(step_cell, **options)
+    return getattr(keras.layers, keras_layer)(
+        units,
+        kernel_initializer=keras.initializers.GlorotUniform(seeds[0]),
+        recurrent_initializer=keras.initializers.Orthogonal(seed=seeds[1]),
+        kernel_regularizer=builder.l2(),
+        recurrent_regularizer=builder.l2(),
+        recurrent_dropout=builder.model.recurrent_dropout,
+        seed=builder.seed(),
+        **options,
+    )
 
 
 def _split_states(ops: Any, state: Tensor, units: int) -> States:
