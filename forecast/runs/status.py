@@ -55,7 +55,7 @@ def describe_state(status: Status) -> str:
 
 
 @contextlib.contextmanager
-def _sending_heartbeats(write: Callable[[Status], None], status: Status) -> Iterator[None]:
+def _send_heartbeats(write: Callable[[Status], None], status: Status) -> Iterator[None]:
     """While open, write the status again and again, so that others see that the process lives."""
     stopped, lock = threading.Event(), threading.Lock()
 
@@ -87,7 +87,7 @@ class _LogFile(logging.FileHandler):
 
 
 @contextlib.contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
+def _log_to(path: Path) -> Iterator[None]:
     """While open, write the log of this package to a file as well."""
     with translate_write_errors(path):
         handler = _LogFile(path, encoding="utf-8")
@@ -102,14 +102,14 @@ def _logging_to(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def recording(write: Callable[[Status], None], kind: Kind, log_path: Path) -> Iterator[None]:
+def record_status(write: Callable[[Status], None], kind: Kind, log_path: Path) -> Iterator[None]:
     """While open, a run is running and this package's log goes to its log file; at the end, its status says how it went."""
     status = new_status("running", kind)
     write(status)  # Before the log, so that the directory is known to be a run.
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_logging_to(log_path))
+        stack.enter_context(_log_to(log_path))
         stack.push(lambda _, error, traceback: _end(write, kind, log_path, error))
-        stack.enter_context(_sending_heartbeats(write, status))
+        stack.enter_context(_send_heartbeats(write, status))
         yield
 
 
