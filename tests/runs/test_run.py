@@ -252,7 +252,7 @@ DAMAGES = {
     "an empty object": ("metrics", lambda data: data.clear(), "`verdict`: Field required"),
     "no gradients": ("gradients", lambda data: data.pop("simple_rnn"), "`simple_rnn`: Field required"),
     "no checks": ("leakage", lambda data: data.pop("checks"), "`checks`: Field required"),
-    "a repair of nothing": ("contract", lambda data: data.update(repairs=[{"what": "sorted"}]), "`repairs.0`: Value error"),
+    "a repair of nothing": ("contract", lambda data: data.update(repairs=[{"what": 7}]), "`repairs.0.what`: Input should be"),
     "a list": ("metrics", lambda text: "[]", "Input should be an object"),
     "half a file": ("metrics", lambda text: text[:1000], "Invalid JSON"),
     "no column": ("history", lambda text: "seed,epoch\n1,0\n", "there is no column `loss`, `val_loss`"),
