@@ -21,7 +21,7 @@ from forecast.runs.files import (
     parse_json,
     parse_table,
 )
-from forecast.runs.status import new_status, record_status
+from forecast.runs.status import make_status, record_status
 from forecast.storage import (
     PARTIAL_PREFIX,
     lock_directory,
@@ -48,7 +48,7 @@ class RunDirectory:
     Files are written to a temporary name first, so that a reader never sees half a file. They are read only if they are plain
     files of this directory, not too large, and as training left them.
 
-    Earlier versions wrote flat directories, with status.json and most other files on top. They are read, and resumed, so.
+    Earlier versions wrote flat directories, with status.json and most other files on top. Such runs are still read and resumed.
     """
 
     kind: Kind = "training"
@@ -307,7 +307,7 @@ class RunDirectory:
 
     def write_status(self, state: State, why: str = "") -> Status:
         """Write and return where the run stands. why: the reason of a failure."""
-        status = new_status(state, self.kind, why)
+        status = make_status(state, self.kind, why)
         self.write(self.status, status)
         return status
 
