@@ -15,21 +15,21 @@ from pathlib import Path
 
 from forecast.errors import ResourceError, RunError
 
-Watch = Callable[[Path, float], object]  # takes a file and the share of it that was read
-_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)  # whoever shows it is far from whoever reads
-PARTIAL_PREFIX = ".part-"  # start of the names of files and directories that are not whole yet
+Watch = Callable[[Path, float], object]  # Takes a file and the share of it that was read.
+_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)  # It links distant code.
+PARTIAL_PREFIX = ".part-"  # Start of the names of files and directories that are not complete.
 
 
 def sha256_of(path: str | Path) -> str:
-    """The checksum of a file."""
+    """Return the checksum of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
-def watch_reading(by: Watch | None) -> Iterator[None]:
-    """While open, somebody is told how far files are read."""
-    before = _watch.set(by)
+def watch_reading(watch: Watch | None) -> Iterator[None]:
+    """While open, call `watch` with the progress of each file that is read."""
+    before = _watch.set(watch)
     try:
         yield
     finally:
@@ -37,13 +37,13 @@ def watch_reading(by: Watch | None) -> Iterator[None]:
 
 
 def report_read(path: Path, share: float) -> None:
-    """So much of a file was read."""
-    if watching := _watch.get():
-        watching(path, share)
+    """Report which share of a file was read."""
+    if watch := _watch.get():
+        watch(path, share)
 
 
 def format_csv(rows: Sequence[Mapping[str, object]], header: bool) -> str:
-    r"""Rows of equal keys as the text of a CSV file; nothing where there are none.
+    r"""Return rows with equal keys as the text of a CSV file, "" if there are none.
 
     >>> format_csv([{"epoch": 1, "loss": 0.5}], header=True)
     'epoch,loss\n1,0.5\n'
@@ -58,7 +58,7 @@ def format_csv(rows: Sequence[Mapping[str, object]], header: bool) -> str:
 
 @contextlib.contextmanager
 def translate_write_errors(path: Path) -> Iterator[None]:
-    """What goes wrong while `path` is written is told as an error of the run.
+    """Turn errors of the system into the message that `path` cannot be written.
 
     Raises:
         ResourceError: it cannot be written.
@@ -73,10 +73,10 @@ def translate_write_errors(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place when all went well, and is gone when not.
+    """Yield a temporary file that replaces `path` at the end, or is removed if an error occurs.
 
-    A process that is killed leaves at most the temporary file, whose name nobody reads; a power failure leaves the old content or
-    the new, since both the file and the name are on disk before this returns.
+    A process that is killed leaves at most the temporary file, which is never read. A power failure leaves the old content or the
+    new, because both the file and its name are on disk before this returns.
 
     Raises:
         ResourceError: it cannot be written.
@@ -87,19 +87,19 @@ def replace_file(path: Path) -> Iterator[Path]:
         temporary = Path(name)
         try:
             yield temporary
-            temporary.chmod(0o644)  # mkstemp lets only its owner read
-            _to_disk(temporary)
+            temporary.chmod(0o644)  # By default, only its owner may read it.
+            _flush_to_disk(temporary)
             os.replace(temporary, path)
-            _to_disk(path.parent)
+            _flush_to_disk(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
 
 def remove_partial_files(*folders: Path) -> None:
-    """Remove what processes that were killed left half-written in these folders.
+    """Remove the temporary files that killed processes left in these folders.
 
     Raises:
-        ResourceError: it cannot be removed.
+        ResourceError: they cannot be removed.
     """
     for folder in folders:
         with translate_write_errors(folder):
@@ -108,15 +108,15 @@ def remove_partial_files(*folders: Path) -> None:
                     path.unlink(missing_ok=True)
 
 
-def _to_disk(path: Path) -> None:
+def _flush_to_disk(path: Path) -> None:
     folder = path.is_dir()
-    if sys.platform == "win32" and folder:  # which cannot be asked for that there
+    if sys.platform == "win32" and folder:  # Windows flushes no folders.
         return
     handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     try:
         os.fsync(handle)
     except OSError:
-        if not folder:  # some file systems know it of files only
+        if not folder:  # Some file systems flush only files.
             raise
     finally:
         os.close(handle)
@@ -124,12 +124,12 @@ def _to_disk(path: Path) -> None:
 
 @contextlib.contextmanager
 def lock_directory(directory: Path) -> Iterator[None]:
-    """Nobody else works in this directory; a process that is killed lets go of it.
+    """Keep other processes from working in a directory. The end of a process, even by a kill, releases its lock.
 
     Raises:
-        RunError: another process does.
+        RunError: another process works in it.
     """
-    if sys.platform == "win32":  # which cannot lock a directory
+    if sys.platform == "win32":  # Windows cannot lock a directory.
         yield
         return
     import fcntl
@@ -140,9 +140,9 @@ def lock_directory(directory: Path) -> Iterator[None]:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(handle)
-        found = "another process is at work in this directory."
-        raise RunError(found, "Wait for it, or work in another directory.", str(directory)) from None
-    except OSError:  # a file system without locks
+        problem = "another process is at work in this directory."
+        raise RunError(problem, "Wait for it, or work in another directory.", str(directory)) from None
+    except OSError:  # The file system has no locks.
         pass
     try:
         yield
@@ -151,13 +151,13 @@ def lock_directory(directory: Path) -> Iterator[None]:
 
 
 def is_process_alive(pid: int) -> bool:
-    """Whether a process of this machine runs; of Windows, where nobody can be asked, all do."""
+    """Return whether a process of this machine runs. On Windows, which does not say, the answer is always True."""
     if sys.platform == "win32":
         return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # It belongs to another user.
         return True
     return True

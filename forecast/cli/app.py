@@ -171,7 +171,7 @@ def predict(
     from forecast.runs import Run
 
     opened = Run.open(run)
-    path = output or opened.forecast_of(source.data)
+    path = output or opened.locate_forecast(source.data)
     _check_output(path, opened, source.data)
     table = forecast.predict(opened, source.data, runtime, new_series, future, source.steps)
     opened.write_table(path, table)
@@ -196,7 +196,7 @@ def _check_output(path: Path, run: Run, data: Path | None) -> None:
     target = Path(os.path.realpath(path))
     if data and target == Path(os.path.realpath(data)):
         raise RunError("--output would replace --data.", "Choose another file.", str(path))
-    if target.parent == Path(os.path.realpath(run.directory)) and path != run.forecast_of(data):
+    if target.parent == Path(os.path.realpath(run.directory)) and path != run.locate_forecast(data):
         raise RunError("--output would lie among the files of the run.", "Choose another folder.", str(path))
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise RunError("--output is not a file.", "Choose another name.", str(path))

@@ -38,7 +38,7 @@ from forecast.runs import (
     inspect_environment,
     read_contract,
     read_trained,
-    read_training_rows,
+    read_training_panel,
 )
 from forecast.training import check_can_train, check_inputs_outside, fit_members, fit_ridges
 from forecast.windows import Fold, Splits, Windows, make_splits
@@ -73,13 +73,13 @@ def backtest(
     began = time.perf_counter()
     own = Run.open(source) if isinstance(source, (str, Path)) and Path(source).is_dir() else None
     config = source if isinstance(source, Config) else load_config(own.config if own else source, overrides)
-    folds = _plan(config, read_training_rows(own, config.data) if own else None)
+    folds = _plan(config, read_training_panel(own, config.data) if own else None)
     tested = _weights_of(own, config, folds.first) if own and config.backtest.refit == "never" else None
     config = folds.first.config
     check_inputs_outside(run_dir, {"the data": config.data.path} | ({"the run to test": own.directory} if own else {}))
     run = Run.create(f"{config.name}-backtest", run_dir, force)
     run.kind = "backtest"
-    with run.recording():
+    with run.record():
         run.write_text(run.config, folds.first.config.to_yaml())
         environment = inspect_environment()
         run.write(run.environment, environment)
@@ -96,11 +96,11 @@ def backtest(
         run.write_table(run.steps, _per_step(metrics.test))
         run.write_table(run.per_series, board.per_series())
         run.write(run.metrics, metrics)
-        with run.explaining("drawing the plots"):
+        with run.log_and_continue("drawing the plots"):
             write_plots(run)
         environment.seconds = {"all": round(time.perf_counter() - began, 2)}
         run.write(run.environment, environment)
-        with run.explaining("writing report.html"):
+        with run.log_and_continue("writing report.html"):
             report(run)
     return run
 
@@ -197,7 +197,7 @@ def _through_the_folds(
     config, fitted_for = folds.first.config, []
     count, refit = config.backtest.folds, config.backtest.refit
     every = {"never": count, "every": 1}.get(refit, refit)
-    with run.writing_table(run.predictions) as append:
+    with run.open_table(run.predictions) as append:
         for fold in range(0, count, every):
             until = min(fold + every, count)
             prepared = prepare_splits(config, folds.first.panel, folds.splits(fold, until))

@@ -12,7 +12,7 @@ import pandas as pd
 from forecast.errors import DataError, RunError, check_installed
 from forecast.evaluation import TrainingMetrics, bounds_of, column_of, columns_of
 from forecast.reports import draw_anomalies
-from forecast.runs import Run, Trained, continuing_windows, read_predictions, read_rows_of, read_trained
+from forecast.runs import Run, Trained, make_continuing_windows, read_predictions, read_rows_to_continue, read_trained
 
 log = logging.getLogger(__name__)
 NEEDS_WHOLE_SEGMENTS = "the network needs the known covariates of a whole segment to forecast any of its steps."
@@ -61,7 +61,7 @@ def detect(run: Run | str | Path, data: str | Path | None = None, level: float |
     half = np.maximum((points.high - points.low) / 2, np.finfo(np.float32).tiny)
     points = points.assign(score=(points.actual - (points.low + points.high) / 2).abs() / half)
     anomalies = points[points.score > 1].reset_index(drop=True)
-    file, plot = run.anomalies_of(Path(data) if data else None)
+    file, plot = run.locate_anomalies(Path(data) if data else None)
     run.write_table(file, anomalies)
     run.write_figure(plot, draw_anomalies(points, anomalies, level))
     return Detected(anomalies, len(points), 1 - level / 100, file, plot)
@@ -80,12 +80,12 @@ def _of_test_part(run: Run) -> pd.DataFrame:
 
 def _of_data(run: Run, trained: Trained, data: str | Path) -> pd.DataFrame:
     """What the run says of rows that it has not seen, one step ahead."""
-    panel = read_rows_of(run, trained, data)
-    forward, trained = trained.forward("numpy"), replace(trained.of(panel), horizon=1)
+    panel = read_rows_to_continue(run, trained, data)
+    forward, trained = trained.forward("numpy"), replace(trained.for_panel(panel), horizon=1)
     before = trained.known_steps  # Rows whose known covariates a forecast of one step needs.
     if before > 1:
         log.warning("%s: the last %d rows of each series are not judged: %s", data, before - 1, NEEDS_WHOLE_SEGMENTS)
-    windows = continuing_windows(panel, trained, most=len(panel.values), before=before)
+    windows = make_continuing_windows(panel, trained, max_windows=len(panel.values), before=before)
     if not len(windows):
         lookback = trained.network.lookback
         raise DataError(f"there is no row after the first {lookback}, which are looked back on.", "Give more rows.", str(data))

@@ -21,7 +21,7 @@ import pandas as pd
 from forecast.errors import RunError, check_installed, did_you_mean
 from forecast.forecasters.network.description import CATEGORIES
 from forecast.forecasters.network.numpy_runtime import relative_difference
-from forecast.runs import RECENT_WINDOWS, Run, Trained, continuing_windows, read_rows_of, read_trained
+from forecast.runs import RECENT_WINDOWS, Run, Trained, make_continuing_windows, read_rows_to_continue, read_trained
 
 if TYPE_CHECKING:
     from forecast.forecasters.network.backend import keras
@@ -136,10 +136,10 @@ def _writing(target: Path) -> Iterator[None]:
 
 def _examples(run: Run, trained: Trained) -> tuple[Windows, dict[str, np.ndarray], np.ndarray]:
     """Windows spread over those that the run keeps, the inputs of an export for them in the units of the file, and forecasts."""
-    panel = read_rows_of(run, trained, None)
-    trained = trained.of(panel)
-    before = trained.horizon if trained.known else 0  # so that the covariates over the horizon are in these rows, too
-    windows = continuing_windows(panel, trained, most=RECENT_WINDOWS, before=before).sample_evenly(EXAMPLES)
+    panel = read_rows_to_continue(run, trained, None)
+    trained = trained.for_panel(panel)
+    before = trained.horizon if trained.known_channels else 0  # so that the covariates over the horizon are in these rows, too
+    windows = make_continuing_windows(panel, trained, max_windows=RECENT_WINDOWS, before=before).sample_evenly(EXAMPLES)
     expected, _ = trained.forecast(windows, trained.forward("numpy"))
     in_units = replace(
         windows, past=panel.values, known_covariates=panel.values[:, len(panel.columns) - panel.known_channels :], static={}
@@ -177,7 +177,7 @@ def _graph(trained: Trained, static: Mapping[str, np.ndarray]) -> keras.Model:
     from forecast.forecasters.network.layers.interface import add
 
     scaler, network = trained.scaler, trained.network
-    targets, known, horizon = network.forecast[1], trained.known, trained.horizon
+    targets, known, horizon = network.forecast[1], trained.known_channels, trained.horizon
     inputs = {"past": keras.Input((network.lookback, network.channels), name="past")}
     if known:
         inputs["known"] = keras.Input((horizon, known), name="known")
@@ -282,23 +282,28 @@ def _write_notes(folder: Path, run: Run, trained: Trained, form: Format, result:
     ids, columns, network = trained.scaler.series_ids, trained.scaler.columns, trained.network
     if len(ids) > 1:
         pd.DataFrame({"series_id": ids}).to_csv(folder / SERIES, index_label="series")
-    sizes = {"batch": form.batch or "batch", "lookback": network.lookback, "channels": network.channels, "known": trained.known}
+    sizes = {
+        "batch": form.batch or "batch",
+        "lookback": network.lookback,
+        "channels": network.channels,
+        "known": trained.known_channels,
+    }
     sizes |= {"horizon": trained.horizon, "targets": network.forecast[1], "freq": trained.contract.freq}
-    ahead = ", ".join(f"`{name}`" for name in columns[len(columns) - trained.known :])
+    ahead = ", ".join(f"`{name}`" for name in columns[len(columns) - trained.known_channels :])
     own_rows = OWN_ROWS.format(chosen=columns, series_line=SERIES_LINE if len(ids) > 1 else "", **sizes)
     notes = NOTES.format(
         run=run.name,
         file=form.file,
         columns=", ".join(f"`{name}`" for name in columns),
         forecast_columns=", ".join(f"`{name}`" for name in trained.config.data.target),
-        known_row=KNOWN_ROW.format(ahead=ahead, **sizes) if trained.known else "",
+        known_row=KNOWN_ROW.format(ahead=ahead, **sizes) if trained.known_channels else "",
         series_row=SERIES_ROW.format(**sizes) if len(ids) > 1 else "",
         calendar=CALENDAR if trained.config.data.calendar else "",
         one=ONE_WINDOW if form.batch == 1 else "",
         packages=", ".join(f"{name} {metadata.version(name)}" for name in ["numpy", *form.runs_with]),
         code=form.code,
         difference=result.difference,
-        own_rows="" if trained.known else own_rows,
+        own_rows="" if trained.known_channels else own_rows,
         **sizes,
     )
     (folder / README).write_text(notes, encoding="utf-8")

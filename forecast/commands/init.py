@@ -18,6 +18,7 @@ from forecast.data import (
     EMPTY,
     PARQUET,
     Panel,
+    Repair,
     build_number_pattern,
     check_width,
     codec_name,
@@ -305,25 +306,23 @@ def _find_policies(draft: _Draft, stamps: pd.Series, path: Path) -> Panel:
     return panel
 
 
-def _remark_repair(draft: _Draft, repair: dict, attempt: dict) -> None:
-    if repair["what"] == "duplicates":
+def _remark_repair(draft: _Draft, repair: Repair, attempt: dict) -> None:
+    if repair.what == "duplicates":
         draft.data["duplicates"] = "first"
-        draft.remarks["duplicates"] = f"{repair['rows']} timestamps are given twice; mean, sum and last are other choices"
-    elif repair["what"] == "missing timestamps":
+        draft.remarks["duplicates"] = f"{repair.rows} timestamps are given twice; mean, sum and last are other choices"
+    elif repair.what == "missing timestamps":
         draft.data["missing_timestamps"] = "fill"
-        draft.remarks["missing_timestamps"] = f"{repair['rows']} are missing, the first at {repair['first'][0]}"
-    elif repair["what"].startswith("rows before"):
+        draft.remarks["missing_timestamps"] = f"{repair.rows} are missing, the first at {repair.first[0]}"
+    elif repair.what.startswith("rows before"):
         draft.data.setdefault("missing_values", attempt["missing_values"])
-        draft.remarks.setdefault("missing_values", f"the first {repair['rows']} rows have no value and are left out")
-    elif repair["what"] == "missing values":
+        draft.remarks.setdefault("missing_values", f"the first {repair.rows} rows have no value and are left out")
+    elif repair.what == "missing values":
         draft.data["missing_values"] = attempt["missing_values"]
-        draft.remarks["missing_values"] = (
-            f"{repair['cells']} cells are empty; windows with a filled cutoff or target are left out"
-        )
-        if repair["longest"] > DataConfig.model_fields["max_gap"].default:
-            draft.data["max_gap"] = repair["longest"]
+        draft.remarks["missing_values"] = f"{repair.cells} cells are empty; windows with a filled cutoff or target are left out"
+        if (repair.longest or 0) > DataConfig.model_fields["max_gap"].default:
+            draft.data["max_gap"] = repair.longest
             draft.remarks["max_gap"] = "the longest run of empty cells; a smaller number refuses such gaps"
-    elif repair["what"] == "resampled":
+    elif repair.what == "resampled":
         draft.data["resample"] = attempt["resample"]
         draft.remarks["resample"] = "the rows are not evenly spaced"
 

@@ -22,7 +22,7 @@ from forecast.data import (
     read_rows,
 )
 from forecast.errors import DataError, RunError, first_few
-from forecast.runs import Run, Trained, read_rows_of, read_trained
+from forecast.runs import Run, Trained, read_rows_to_continue, read_trained
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +54,9 @@ def plan(
         DataError: `data` cannot be read.
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    trained = read_trained(run).reaching(steps)
+    trained = read_trained(run).with_horizon(steps)
     config = trained.config.data
-    panel = read_rows_of(run, trained, data)
+    panel = read_rows_to_continue(run, trained, data)
     ends = panel.offsets[1:] - 1
     starts = np.maximum(panel.offsets[:-1], ends + 1 - trained.network.lookback)
     stamps = panel.future_timestamps(trained.known_steps)
@@ -102,7 +102,7 @@ def read_future(panel: Panel, trained: Trained, path: str | Path | None) -> np.n
     names = config.known_covariates
     if not names and path:
         raise RunError("this run has no known covariates.", "Leave out --future.", str(path))
-    if not trained.known:
+    if not trained.known_channels:
         return None
     grid = Grid.of(trained.contract.resample_origin)
     told = _read(config, Path(path), panel.series_ids[0], grid) if path else panel.future_covariates
@@ -122,7 +122,7 @@ def read_future(panel: Panel, trained: Trained, path: str | Path | None) -> np.n
     for sentence in compare_values_with_contract(given, trained.contract, place):
         log.warning("%s: %s", place, sentence)
     calendar = make_calendar_features(every, config.calendar)
-    return np.column_stack([given.to_numpy(float), *calendar.values()]).reshape(-1, steps, trained.known)
+    return np.column_stack([given.to_numpy(float), *calendar.values()]).reshape(-1, steps, trained.known_channels)
 
 
 def _why_more(trained: Trained) -> str:

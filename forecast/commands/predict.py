@@ -10,7 +10,7 @@ import numpy as np
 
 from forecast.data import compare_with_contract
 from forecast.evaluation import Intervals, columns_of, explain_few_windows
-from forecast.runs import Run, continuing_windows, read_rows_of, read_trained
+from forecast.runs import Run, make_continuing_windows, read_rows_to_continue, read_trained
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,9 +46,9 @@ def predict(
             `future` is missing.
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    trained = read_trained(run).reaching(steps)
+    trained = read_trained(run).with_horizon(steps)
     forward = trained.forward(runtime)
-    panel = read_rows_of(run, trained, data)
+    panel = read_rows_to_continue(run, trained, data)
     from forecast.commands.plan import read_future  # these two load pandas, after the run has been believed
     from forecast.data import describe_repairs
 
@@ -64,8 +64,8 @@ def predict(
         log.warning(
             "steps %d to %d continue the forecast itself: errors add up, and no metric of the run is of them.", own + 1, steps
         )
-    trained = trained.of(panel, new_series)
-    windows = continuing_windows(panel, trained, read_future(panel, trained, future))
+    trained = trained.for_panel(panel, new_series)
+    windows = make_continuing_windows(panel, trained, read_future(panel, trained, future))
     return _table(panel, *trained.forecast(windows, forward), trained.intervals)
 
 

@@ -25,11 +25,11 @@ from forecast.runs import (
     fingerprint_arrays,
     fingerprint_inputs,
     inspect_environment,
-    prepare_after,
+    prepare_with_parent,
     read_contract,
     read_history,
     read_parent,
-    read_training_rows,
+    read_training_panel,
 )
 from forecast.storage import PARTIAL_PREFIX, sha256_of
 from forecast.training import check_can_train, check_not_inside
@@ -92,8 +92,8 @@ def reproduce(
     config, parent = run.read_config(), read_parent(run)
     parent = parent and replace(parent, even_if_worse=True)  # it is compared with itself, not with its parent
     config = change_config(config, {"tracking": []} | ({"data.path": str(data)} if data else {}))
-    config, panel = read_and_resolve(config, read_training_rows(run, config.data))
-    prepared = prepare_after(parent, config, panel)
+    config, panel = read_and_resolve(config, read_training_panel(run, config.data))
+    prepared = prepare_with_parent(parent, config, panel)
     recorded = run.read(run.fingerprints, Fingerprints) if run.fingerprints.exists() else Fingerprints()
     stages = [_versions(run), _data(run, make_contract(prepared.panel))]
     stages.append(_fingerprinted("windows", recorded.windows, fingerprint_inputs(prepared), tolerance))

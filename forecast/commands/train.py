@@ -22,19 +22,19 @@ from forecast.runs import (
     Parent,
     Run,
     check_not_worse,
-    check_recent,
+    check_recent_rows,
     check_trackers,
+    copy_rows_into_run,
     find_slow_settings,
     fingerprint_inputs,
     inspect_environment,
-    prepare_after,
+    make_recent_rows,
+    open_trackers,
+    prepare_with_parent,
     read_contract,
     read_parent,
-    read_training_rows,
-    recent_rows,
+    read_training_panel,
     remove_checkpoint,
-    taken_in,
-    tracked,
 )
 from forecast.storage import PARTIAL_PREFIX
 from forecast.training import (
@@ -105,7 +105,7 @@ def resume_training(run_dir: str | Path, config: Config | str | Path | None = No
     check_trackers(config)
     parent = read_parent(run)
     with _timed(seconds, "reading"):
-        prepared = prepare_after(parent, *read_and_resolve(config, read_training_rows(run, config.data)))
+        prepared = prepare_with_parent(parent, *read_and_resolve(config, read_training_panel(run, config.data)))
     if read_contract(run).sha256 != prepared.panel.sha256:
         found = "the data changed since this training began."
         raise RunError(found, "Train anew, or bring back the data as they were.", prepared.panel.source)
@@ -131,7 +131,7 @@ def continue_training(
     check_can_train()
     check_trackers(config)
     with _timed(seconds, "reading"):
-        prepared = prepare_after(parent, *read_and_resolve(config, panel))
+        prepared = prepare_with_parent(parent, *read_and_resolve(config, panel))
     run = _create(prepared, run_dir, force)
     _train_into(run, prepared, seconds, on_progress, parent)
     return run
@@ -146,9 +146,9 @@ def _train_into(
     run: Run, prepared: Prepared, seconds: dict[str, float], on_progress: OnProgress | None, parent: Parent | None = None
 ) -> None:
     """Train, score and explain the networks of a run, from prepared data to a finished run. seconds: by stage, added to."""
-    with run.recording(), _say_how_to_resume(run), advised(prepared), tracked(run, prepared.config) as record:
+    with run.record(), _say_how_to_resume(run), advised(prepared), open_trackers(run, prepared.config) as record:
         if parent and parent.rows:
-            prepared = taken_in(run, prepared, parent.rows)
+            prepared = copy_rows_into_run(run, prepared, parent.rows)
         _record_inputs(run, prepared, parent)
         with _timed(seconds, "ridge"):
             linear, start = fit_ridges(prepared)
@@ -170,22 +170,22 @@ def _train_into(
             if parent:
                 check_not_worse(run, fitted, parent)
         run.seal()  # The result is complete. Nothing below may fail the run.
-        with _timed(seconds, "leaks"), run.explaining("checking for leaks"):
+        with _timed(seconds, "leaks"), run.log_and_continue("checking for leaks"):
             write_certificate(run, fitted)
-        with run.explaining("writing forecast.csv"):
+        with run.log_and_continue("writing forecast.csv"):
             _write_forecast(run, prepared.config.data, prepared.panel)
-        with _timed(seconds, "explaining"), run.explaining("measuring the importance of the inputs"):
+        with _timed(seconds, "explaining"), run.log_and_continue("measuring the importance of the inputs"):
             explain(run, fitted)
-        with run.explaining("diagnosing the training"):
+        with run.log_and_continue("diagnosing the training"):
             write_diagnosis(run)
-        with _timed(seconds, "plots"), run.explaining("drawing the plots"):
+        with _timed(seconds, "plots"), run.log_and_continue("drawing the plots"):
             write_plots(run)
         log.info("seconds: %s", seconds)
         environment.seconds = seconds
         run.write(run.environment, environment)
-        with run.explaining("writing report.html"):
+        with run.log_and_continue("writing report.html"):
             report(run)
-        with run.explaining("removing the checkpoint"):
+        with run.log_and_continue("removing the checkpoint"):
             remove_checkpoint(run)
 
 
@@ -220,9 +220,9 @@ def _record_inputs(run: Run, prepared: Prepared, parent: Parent | None) -> None:
     if not run.fingerprints.exists():  # A resumed training has them.
         run.write(run.fingerprints, Fingerprints(windows=fingerprint_inputs(prepared), initial_weights={}))
     if parent:
-        run.write(run.parent, parent.record())
-    run.write_table(run.recent, recent_rows(panel, config))
-    check_recent(run, panel, config.data)
+        run.write(run.parent, parent.to_document())
+    run.write_table(run.recent, make_recent_rows(panel, config))
+    check_recent_rows(run, panel, config.data)
     moved = change_config(config, {"data.path": os.path.relpath(config.data.path, run.directory)}) if parent else config
     run.write_text(run.config, moved.to_yaml())  # Written last: with it, a training can be resumed.
     counts = {subset: len(windows) for subset, windows in prepared.windows.items()}

@@ -32,7 +32,7 @@ from forecast.data import (
 )
 from forecast.errors import ConfigError, DataError, first_few
 from forecast.forecasters.preparation import read_and_resolve
-from forecast.runs import Parent, Run, Trained, read_contract, read_rows_of, read_trained
+from forecast.runs import Parent, Run, Trained, read_contract, read_rows_to_continue, read_trained
 from forecast.storage import sha256_of, translate_write_errors
 from forecast.training import check_can_train, check_inputs_outside, check_not_inside
 
@@ -72,12 +72,12 @@ def update(
     check_not_inside(run_dir, run)
     parent = Parent(run, trained, intervals_only, even_if_worse)
     # The first of newer rows may complete a step that the run's data began.
-    newer = parent.known(read_rows_of(run, trained, data, keep_partial=True))
+    newer = parent.select_known_series(read_rows_to_continue(run, trained, data, keep_partial=True))
     resampled = config.data.resample is not None
     whole = _whole_steps(run, trained, data, newer) if resampled else newer
-    trained.of(newer)  # which warns of what is odd
+    trained.for_panel(newer)  # which warns of what is odd
     odd = [] if resampled else compare_with_contract(newer, trained.contract)
-    odd += _revised(whole, parent.kept) if whole else []
+    odd += _revised(whole, parent.recent_panel) if whole else []
     _check_follow(newer, parent)
     with tempfile.TemporaryDirectory() as folder:
         rows = _joined(parent, config.data, whole or newer, Path(data), Path(folder))
@@ -99,7 +99,7 @@ def update(
 def _whole_steps(run: Run, trained: Trained, data: str | Path, newer: Panel) -> Panel | None:
     """Return newer rows without the steps that they cover in part; None where they cover no whole one."""
     try:
-        panel = read_rows_of(run, trained, data)
+        panel = read_rows_to_continue(run, trained, data)
     except DataError:
         return None
     return panel.select(np.array([panel.series_ids.index(name) for name in newer.series_ids]))
@@ -131,14 +131,14 @@ def _check_follow(newer: Panel, parent: Parent) -> None:
     Raises:
         DataError: they do not, or there are none.
     """
-    gaps, found, ends = [], False, parent.ends
-    places = {name: number for number, name in enumerate(parent.kept.series_ids)}
+    gaps, found, ends = [], False, parent.last_timestamps
+    places = {name: number for number, name in enumerate(parent.recent_panel.series_ids)}
     for number, name in enumerate(newer.series_ids):
         last = ends[name]
         own = newer.timestamps[newer.offsets[number] : newer.offsets[number + 1]]
         after = own[own > last]
         found = found or len(after) > 0
-        if len(after) and after[0] != parent.kept.timestamps_after(places[name], 1)[0]:
+        if len(after) and after[0] != parent.recent_panel.timestamps_after(places[name], 1)[0]:
             gaps.append(f"series '{name}' ends at {last} and goes on at {after[0]}")
     if gaps:
         raise DataError(f"rows are missing: {first_few(gaps)}.", "Give all rows in between.", newer.source)
@@ -153,8 +153,8 @@ def _newest(panel: Panel, parent: Parent) -> Panel:
     Raises:
         DataError: there are none, because the newer rows complete no step.
     """
-    panel = parent.known(panel)
-    ends = pd.DatetimeIndex([parent.ends[name] for name in panel.series_ids])
+    panel = parent.select_known_series(panel)
+    ends = pd.DatetimeIndex([parent.last_timestamps[name] for name in panel.series_ids])
     chosen = np.flatnonzero(panel.timestamps > ends[panel.series])
     if not len(chosen):
         found = f"the newer rows complete no step of {panel.freq} after {ends.max()}."
@@ -172,7 +172,7 @@ def _joined(parent: Parent, config: DataConfig, newer: Panel, data: Path, folder
     """
     old, known = Path(config.path), read_contract(parent.run)
     rows = folder / f"{old.stem}{data.suffix}"  # a file's name is that of its only series
-    of_series = parent.ends
+    of_series = parent.last_timestamps
     ends = pd.DatetimeIndex([of_series[name] for name in newer.series_ids])
     held = int((newer.timestamps <= ends[newer.series]).sum())
     if set(newer.series_ids) == set(of_series) and held == known.rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from forecast.data.calendar import make_calendar_features
-from forecast.data.cleaning import describe_repairs
+from forecast.data.cleaning import Repair, describe_repairs
 from forecast.data.contract import Contract, SubsetFacts, compare_values_with_contract, compare_with_contract, make_contract
 from forecast.data.panel import (
     Panel,
@@ -51,6 +51,7 @@ __all__ = [
     "Grid",
     "PARQUET",
     "Panel",
+    "Repair",
     "Rows",
     "SubsetFacts",
     "StaticCovariates",

@@ -7,26 +7,50 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from forecast.config import DataConfig
 from forecast.data.readers import Rows
 from forecast.data.timestamps import estimate_steps_between, make_ticks
+from forecast.documents import Document
 from forecast.errors import DataError, first_few
 
-Record = list[dict]
 TRIM_SERIES = "Remove the rows after each series' last measured value. Pass their known covariates with `predict --future`."
 MAX_RANGES = 1000  # filled ranges that a record names; the count is always whole
 
 
-def describe_repairs(record: Record) -> list[str]:
-    """A sentence for each repair.
+class FilledRange(Document, validate_by_name=True, serialize_by_alias=True):
+    """A gap of a column that was filled, from its first to its last timestamp."""
 
-    >>> describe_repairs([{"what": "missing values", "policy": "forward", "cells": 3}, {"what": "sorted", "rows": 9}])
+    column: str
+    begin: str = Field(alias="from")
+    end: str = Field(alias="to")
+    steps: int
+
+
+class Repair(Document):
+    """A repair of rows or cells. first: examples. longest: steps of the longest gap. ranges: the first gaps that were filled."""
+
+    what: str
+    policy: str | None = None
+    rows: int | None = None
+    cells: int | None = None
+    longest: int | None = None
+    first: list[str] = []
+    ranges: list[FilledRange] = []
+
+
+Record = list[Repair]
+
+
+def describe_repairs(record: Record) -> list[str]:
+    """Return a sentence for each repair.
+
+    >>> describe_repairs([Repair(what="missing values", policy="forward", cells=3), Repair(what="sorted", rows=9)])
     ['missing values: 3 (forward)', 'sorted: 9']
     """
-    amounts = [repair.get("cells") or repair["rows"] for repair in record]
-    policies = [f" ({repair['policy']})" if "policy" in repair else "" for repair in record]
-    return [f"{repair['what']}: {amount}{policy}" for repair, amount, policy in zip(record, amounts, policies, strict=True)]
+    policies = [f" ({repair.policy})" if repair.policy else "" for repair in record]
+    return [f"{repair.what}: {repair.cells or repair.rows}{policy}" for repair, policy in zip(record, policies, strict=True)]
 
 
 def sort_rows(rows: Rows, record: Record) -> Rows:
@@ -37,7 +61,7 @@ def sort_rows(rows: Rows, record: Record) -> Rows:
         return rows
     order = np.lexsort((stamps, series))
     if ((series[order][1:] == series[order][:-1]) & (order[1:] < order[:-1])).any():
-        record.append({"what": "sorted", "rows": len(rows)})
+        record.append(Repair(what="sorted", rows=len(rows)))
     return rows[order]
 
 
@@ -53,7 +77,7 @@ def split_off_future(rows: Rows, config: DataConfig, record: Record) -> tuple[Ro
     if not future.any():
         return rows, none
     first = [f"row {rows.number[row]} ({rows.timestamps[row]})" for row in np.flatnonzero(future)[:3]]
-    record.append({"what": "rows of the future, with known covariates only", "rows": int(future.sum()), "first": first})
+    record.append(Repair(what="rows of the future, with known covariates only", rows=int(future.sum()), first=first))
     return rows[~future], rows[future]
 
 
@@ -103,7 +127,7 @@ def merge_duplicates(rows: Rows, config: DataConfig, source: str, record: Record
         "mean": groups.mean,
         "sum": lambda: groups.sum(min_count=1),
     }
-    record.append({"what": "duplicates", "policy": config.duplicates, "rows": count, "first": examples})
+    record.append(Repair(what="duplicates", policy=config.duplicates, rows=count, first=examples))
     kept = rows[~repeats]
     return Rows(kept.number, kept.series, kept.series_ids, kept.timestamps, merge[config.duplicates]().to_numpy())
 
@@ -127,7 +151,8 @@ def fill_timestamps(rows: Rows, freq: str, config: DataConfig, record: Record) -
         missing = np.setdiff1d(np.arange(len(ticks)), place)
         added += [str(ticks[row]) for row in missing]
     if added:
-        record.append({"what": "missing timestamps", "policy": config.missing_timestamps, "rows": len(added), "first": added[:3]})
+        policy = config.missing_timestamps
+        record.append(Repair(what="missing timestamps", policy=policy, rows=len(added), first=added[:3]))
     return _join(pieces)
 
 
@@ -155,7 +180,7 @@ def fill_values(rows: Rows, config: DataConfig, season_length: int, source: str,
         refuse_empty_cells(rows, empty, config, source)
     keep = np.ones(len(rows), dtype=bool)
     values = rows.values.copy()
-    ranges: list[dict] = []
+    ranges: list[FilledRange] = []
     for series, span in enumerate(rows.spans()):
         for column in np.flatnonzero(empty[span].any(axis=0)):
             measured = np.flatnonzero(~empty[span, column])
@@ -168,14 +193,14 @@ def fill_values(rows: Rows, config: DataConfig, season_length: int, source: str,
             _check_gaps(gaps, rows[where], column, config, source)
             values[where, column] = _filled(values[where, column], config.missing_values, season_length)
             stamps, name = rows.timestamps[where], config.values[column]
-            ranges += [{"column": name, "from": str(stamps[a]), "to": str(stamps[b - 1]), "steps": b - a} for a, b in gaps]
+            ranges += [FilledRange(column=name, begin=str(stamps[a]), end=str(stamps[b - 1]), steps=b - a) for a, b in gaps]
     if not keep.all():
-        record.append({"what": "rows before the first value left out", "rows": int((~keep).sum())})
-    cells = sum(gap["steps"] for gap in ranges)
+        record.append(Repair(what="rows before the first value left out", rows=int((~keep).sum())))
+    cells = sum(gap.steps for gap in ranges)
     if cells:
-        longest = max(gap["steps"] for gap in ranges)
-        filled = {"what": "missing values", "policy": config.missing_values, "cells": cells, "longest": longest}
-        record.append(filled | {"ranges": ranges[:MAX_RANGES]})
+        longest, policy = max(gap.steps for gap in ranges), config.missing_values
+        repair = Repair(what="missing values", policy=policy, cells=cells, longest=longest, ranges=ranges[:MAX_RANGES])
+        record.append(repair)
     kept = rows[keep]
     return Rows(kept.number, kept.series, kept.series_ids, kept.timestamps, values[keep]), empty[keep]
 

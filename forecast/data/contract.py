@@ -1,15 +1,16 @@
-"""The contract of a run: what its data was, and whether newer rows are of the same kind. Reading one needs no pandas."""
+"""The contract of a run: what its data was, and whether newer rows are of the same kind."""
 
 from __future__ import annotations
 
 import datetime
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import AfterValidator, Field
 
+from forecast.data.cleaning import Repair
 from forecast.documents import Document
 from forecast.errors import DataError
 
@@ -26,13 +27,6 @@ def _check_timestamp(text: str) -> str:
         raise ValueError("this is no timestamp as pandas writes it")
     datetime.datetime.fromisoformat(text)  # a ValueError where there is no such day
     return text
-
-
-def _check_repair(repair: dict[str, Any]) -> dict[str, Any]:
-    amount = repair.get("cells") or repair.get("rows")
-    if not isinstance(repair.get("what"), str) or not isinstance(amount, int):
-        raise ValueError("this is no repair of rows or cells")
-    return repair
 
 
 Timestamp = Annotated[str, Field(max_length=50), AfterValidator(_check_timestamp)]
@@ -70,7 +64,7 @@ class Contract(Document):
     first_timestamp: Timestamp
     last_timestamp: Timestamp
     columns: dict[str, ColumnFacts]
-    repairs: list[Annotated[dict[str, Any], AfterValidator(_check_repair)]]
+    repairs: list[Repair]
     parts: dict[Literal["train", "validation", "test"], SubsetFacts] = {}
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.config import DataConfig, to_offset
-from forecast.data.cleaning import Record, refuse_empty_cells
+from forecast.data.cleaning import Record, Repair, refuse_empty_cells
 from forecast.data.readers import Rows
 from forecast.data.timestamps import (
     check_freq,
@@ -71,7 +71,7 @@ def resample(rows: Rows, config: DataConfig, source: str, record: Record, grid: 
     if empty.any() and config.missing_values == "error":  # they would vanish in the sum or mean of their step
         refuse_empty_cells(rows, empty, config, source)
     if empty.any():
-        record.append({"what": "empty cells left out of their step", "rows": int(empty.any(axis=1).sum())})
+        record.append(Repair(what="empty cells left out of their step", rows=int(empty.any(axis=1).sum())))
     for series, span in enumerate(rows.spans()):
         _check_freq_suits(rows[span], rows.series_ids[series], freq, source)
     steps = _steps_of_series(rows, freq) if grid.origin is None else _steps(rows.timestamps, freq, grid.origin)
@@ -83,7 +83,7 @@ def resample(rows: Rows, config: DataConfig, source: str, record: Record, grid: 
     numbers = np.cumsum(new) - 1  # (rows,), of the step of each row
     groups = pd.DataFrame(rows.values).groupby(numbers)
     values = groups.sum(min_count=1) if how == "sum" else getattr(groups, how)()
-    record.append({"what": "resampled", "policy": f"{how} per {freq}", "rows": count})
+    record.append(Repair(what="resampled", policy=f"{how} per {freq}", rows=count))
     values = values.to_numpy(np.float64)[numbers[first]]
     return Rows(rows.number[first], rows.series[first], rows.series_ids, steps.labels[first], values)
 
@@ -124,7 +124,7 @@ def _whole(rows: Rows, steps: _Steps, first: np.ndarray, source: str, record: Re
             what = f"rows of a partial {edge} step" + ("" if grid.keep_partial else ", left out")
             names = [f"'{rows.series_ids[rows.series[first[step]]]}' at {steps.labels[first[step]]}" for step in found[:3]]
             amount = sum(int(borders[step + 1] - borders[step]) for step in found)
-            record.append({"what": what, "rows": amount, "first": names})
+            record.append(Repair(what=what, rows=amount, first=names))
     return whole
 
 

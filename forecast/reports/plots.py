@@ -12,7 +12,7 @@ from forecast.evaluation import BASELINES, LABELS, MODEL, Scores, TrainingMetric
 from forecast.reports.selection import histogram_edges, pairs_of_quantiles, panels_of, select_panel, select_series
 from forecast.runs import (
     Run,
-    of_series,
+    make_series_mask,
     read_folds,
     read_forecast,
     read_history,
@@ -33,7 +33,7 @@ ACTUAL, FORECAST, OTHER = "#222222", "#d1495b", "#8d99ae"
 
 def write_plots(run: Run) -> None:
     """Draw every plot of a trained run or a backtest into its `plots` folder."""
-    shown = of_series(select_series(read_per_series(run)))
+    shown = make_series_mask(select_series(read_per_series(run)))
     metrics, predictions = read_metrics(run), read_predictions(run, shown)
     future = read_forecast(run, shown) if run.forecast.exists() else predictions[:0]  # Known covariates may be missing.
     figures = {

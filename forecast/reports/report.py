@@ -45,7 +45,7 @@ from forecast.runs import (
     Mask,
     ParentRecord,
     Run,
-    of_series,
+    make_series_mask,
     read_contract,
     read_cutoffs,
     read_evidence,
@@ -91,7 +91,7 @@ class _Sections:
     def all(self) -> Iterator[Section]:
         """Yield every section that is not empty."""
         run, per_series = self.run, read_per_series(self.run)
-        shown = of_series(select_series(per_series))
+        shown = make_series_mask(select_series(per_series))
         predictions = read_predictions(run, shown)
         sections = {
             "Diagnosis": () if run.folds.exists() else _diagnosis(read_evidence(run)),

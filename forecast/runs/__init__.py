@@ -1,4 +1,4 @@
-"""The run directory: its layout, its documents, its status, and what a finished run knows."""
+"""The run directory: its layout, its documents, its status, and finished runs read from it."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ from forecast.runs.documents import Environment, Fingerprint, Fingerprints, Grad
 from forecast.runs.environment import THREADS, find_slow_settings, inspect_environment
 from forecast.runs.fingerprints import compare_documents, compare_fingerprints, fingerprint_arrays, fingerprint_inputs
 from forecast.runs.layout import RunDirectory
-from forecast.runs.lineage import Parent, check_not_worse, prepare_after, read_parent, taken_in
+from forecast.runs.lineage import Parent, check_not_worse, copy_rows_into_run, prepare_with_parent, read_parent
 from forecast.runs.loaded import (
-    RECENT_WINDOWS,
     Trained,
-    check_recent,
-    continuing_windows,
-    member_prefix,
+    make_member_prefix,
     read_contract,
     read_evidence,
     read_members,
     read_metrics,
-    read_rows_of,
     read_trained,
-    read_training_rows,
-    recent_rows,
+)
+from forecast.runs.rows import (
+    RECENT_WINDOWS,
+    check_recent_rows,
+    make_continuing_windows,
+    make_recent_rows,
+    read_rows_to_continue,
+    read_training_panel,
 )
 from forecast.runs.run import Run, RunGroup
 from forecast.runs.tables import (
     Mask,
-    of_series,
+    make_series_mask,
     read_cutoffs,
     read_folds,
     read_forecast,
@@ -35,7 +37,7 @@ from forecast.runs.tables import (
     read_predictions,
     read_recent,
 )
-from forecast.runs.tracking import check_trackers, tracked
+from forecast.runs.tracking import check_trackers, open_trackers
 
 __all__ = [
     "Checkpoints",
@@ -55,18 +57,21 @@ __all__ = [
     "Trained",
     "append_history",
     "check_not_worse",
-    "check_recent",
+    "check_recent_rows",
     "check_trackers",
     "compare_documents",
     "compare_fingerprints",
-    "continuing_windows",
+    "copy_rows_into_run",
     "find_slow_settings",
     "fingerprint_arrays",
     "fingerprint_inputs",
     "inspect_environment",
-    "member_prefix",
-    "of_series",
-    "prepare_after",
+    "make_continuing_windows",
+    "make_member_prefix",
+    "make_recent_rows",
+    "make_series_mask",
+    "open_trackers",
+    "prepare_with_parent",
     "read_contract",
     "read_cutoffs",
     "read_evidence",
@@ -79,11 +84,8 @@ __all__ = [
     "read_per_series",
     "read_predictions",
     "read_recent",
-    "read_rows_of",
+    "read_rows_to_continue",
     "read_trained",
-    "read_training_rows",
-    "recent_rows",
+    "read_training_panel",
     "remove_checkpoint",
-    "taken_in",
-    "tracked",
 ]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from forecast.errors import BEGIN_ANEW, DAMAGED, RunError
+from forecast.forecasters.network.description import Array
 from forecast.runs.documents import CheckpointState, Fingerprints
 from forecast.runs.fingerprints import fingerprint_arrays
 from forecast.runs.run import Run
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 MAX_NUMBERS = 10**9  # Size of a checkpoint.
 STATE = "state"  # Name of the array that holds the bytes of a `CheckpointState`.
-Fitted = tuple[int, dict[str, np.ndarray]]  # The epoch that a network keeps, and its weights.
+Fitted = tuple[int, dict[str, Array]]  # The epoch that a network keeps, and its weights.
 log = logging.getLogger(__name__)
 
 
@@ -51,34 +52,34 @@ def cut_history(run: Run, last_epochs: Mapping[int, int | None]) -> None:
 
 
 class Interrupts:
-    """While open, the first Ctrl-C (or SIGTERM, where that means the same) is noted, for training to end after its step.
+    """Catches the first Ctrl-C while open, so that training ends after its step. The second one ends it at once.
 
-    The next one ends it where it is. Signals that somebody else answers, or ignores, are left alone.
+    SIGTERM counts as well if it means the same. Signals that other code handles or ignores are left alone.
     """
 
     def __init__(self) -> None:
-        self.asked = False
-        self.taken: list[int] = []
+        self.requested = False
+        self._signals: list[int] = []
 
     def __enter__(self) -> Interrupts:
-        if threading.current_thread() is threading.main_thread():  # others cannot answer signals
+        if threading.current_thread() is threading.main_thread():  # Other threads cannot handle signals.
             numbers = (signal.SIGINT, signal.SIGTERM)
-            self.taken = [number for number in numbers if signal.getsignal(number) is signal.default_int_handler]
-        for number in self.taken:
-            signal.signal(number, self._note)
+            self._signals = [number for number in numbers if signal.getsignal(number) is signal.default_int_handler]
+        for number in self._signals:
+            signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number in self.taken:
+        for number in self._signals:
             signal.signal(number, signal.default_int_handler)
-        if self.asked and error[0] is None:  # after the last step
+        if self.requested and error[0] is None:  # It came after the last step.
             raise KeyboardInterrupt
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
             raise KeyboardInterrupt
-        self.asked = True
-        log.warning("stopping after this step, to go on later; once more stops at once.")
+        self.requested = True
+        log.warning("stopping after this step; progress is saved. Press Ctrl-C again to stop at once.")
 
 
 def remove_checkpoint(run: Run) -> None:
@@ -87,13 +88,16 @@ def remove_checkpoint(run: Run) -> None:
 
 
 class Checkpoints:
-    """One file, replaced as a whole, so that a process may be killed at any moment. Without a run, nothing is kept."""
+    """The checkpoint of a run: one file, replaced as a whole, so that a process may be killed at any moment.
+
+    done: the best epoch and the weights of each network that is finished, by seed. Without a run, nothing is written.
+    """
 
     def __init__(self, run: Run | None):
         self.run = run
-        self.done: dict[int, Fitted] = {}  # by seed
+        self.done: dict[int, Fitted] = {}
         self.interrupts = Interrupts()
-        self._arrays: dict[str, np.ndarray] = {}
+        self._arrays: dict[str, Array] = {}
         self._state: CheckpointState | None = None
         if run is not None and run.checkpoint.exists():
             self._read(run)
@@ -103,7 +107,7 @@ class Checkpoints:
     def _read(self, run: Run) -> None:
         arrays = run.read_arrays(run.checkpoint, MAX_NUMBERS)
         try:
-            document = json.loads(arrays.pop(STATE, np.empty(0)).tobytes())  # It may hold infinity, which JSON proper does not.
+            document = json.loads(arrays.pop(STATE, np.empty(0)).tobytes())  # Infinity may be in it, which strict JSON lacks.
             state = CheckpointState.model_validate(document, strict=False)
         except ValueError:
             raise RunError("this is no checkpoint.", BEGIN_ANEW, str(run.checkpoint)) from None
@@ -115,15 +119,15 @@ class Checkpoints:
             self.done[seed] = epoch, weights
         cut_history(run, {**dict.fromkeys(self.done), state.seed: state.epoch})
 
-    def begin(self, seed: int, weights: dict[str, np.ndarray]) -> None:
-        """Keep the fingerprint of what a seed's network begins with."""
+    def record_initial_weights(self, seed: int, weights: dict[str, Array]) -> None:
+        """Write the fingerprint of the initial weights of a seed's network."""
         if self.run:
             fingerprints = self.run.read(self.run.fingerprints, Fingerprints)
             fingerprints.initial_weights = {**fingerprints.initial_weights, seed: fingerprint_arrays(weights)}
             self.run.write(self.run.fingerprints, fingerprints)
 
-    def keeper(self, seed: int) -> CheckpointStore | None:
-        """Return what writes the checkpoints of a seed's network, with the one to resume from. None without a run."""
+    def open_store(self, seed: int) -> CheckpointStore | None:
+        """Return the store of the checkpoints of a seed's network, with the one to resume from. None without a run."""
         from forecast.forecasters.network.callbacks import Checkpoint, CheckpointStore
 
         run, state, resumed = self.run, self._state, None
@@ -131,7 +135,7 @@ class Checkpoints:
             return None
         if state and state.seed == seed:
             resumed = Checkpoint(state.epoch, state.batch, self._arrays, state.callbacks)
-        return CheckpointStore(partial(self._write, run, seed), resumed, lambda: self.interrupts.asked)
+        return CheckpointStore(partial(self._write, run, seed), resumed, lambda: self.interrupts.requested)
 
     def _write(self, run: Run, seed: int, checkpoint: Checkpoint) -> None:
         done = {seed: epoch for seed, (epoch, _) in self.done.items()}

@@ -19,7 +19,7 @@ Sketch = Annotated[list[float], Field(min_length=1 + SIGNS, max_length=1 + SIGNS
 
 
 class Status(Document):
-    """Where a run stands (status.json). A running one names its process and when it last gave a sign of life."""
+    """The state of a run (status.json). A running one names its process and the time of its last heartbeat."""
 
     state: State
     at: str | None = None

@@ -82,8 +82,10 @@ def _inspect_git() -> GitState | None:
 
     def ask(*arguments: str) -> str:
         command = [git, "--no-optional-locks", *arguments]
-        options = {"capture_output": True, "encoding": "utf-8", "errors": "replace", "check": True, "timeout": 10}
-        return subprocess.run(command, **options).stdout.strip()  # noqa: S603
+        done = subprocess.run(  # noqa: S603
+            command, capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=10
+        )
+        return done.stdout.strip()
 
     try:
         commit, changes = ask("rev-parse", "HEAD"), ask("status", "--porcelain", "--untracked-files=no")

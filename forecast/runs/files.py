@@ -81,7 +81,7 @@ def parse_table(
 
     types = {**columns, **(optional or {})}
     try:
-        header = list(pd.read_csv(path, nrows=0))
+        header = list(map(str, pd.read_csv(path, nrows=0).columns))
         if missing := [f"`{name}`" for name in columns if name not in header]:
             raise ValueError(f"there is no column {first_few(missing)}")
         empty = {name: [""] if types.get(name) is str else ["", "nan"] for name in header}

@@ -21,7 +21,7 @@ from forecast.runs.files import (
     parse_json,
     parse_table,
 )
-from forecast.runs.status import new_status, recording
+from forecast.runs.status import make_status, record_status
 from forecast.storage import (
     PARTIAL_PREFIX,
     lock_directory,
@@ -48,7 +48,7 @@ class RunDirectory:
     Files are written to a temporary name first, so that a reader never sees half a file. They are read only if they are plain
     files of this directory, not too large, and as training left them.
 
-    Earlier versions wrote flat directories, with status.json and most other files on top. They are read, and resumed, so.
+    Earlier versions wrote flat directories, with status.json and most other files on top. Such runs are still read and resumed.
     """
 
     kind: Kind = "training"
@@ -253,7 +253,7 @@ class RunDirectory:
 
     def write_text(self, path: Path, text: str) -> None:
         """Write a file whole or not at all."""
-        with self.replacing(path) as temporary:
+        with self.replace_file(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
     def write(self, path: Path, document: Document) -> None:
@@ -273,29 +273,29 @@ class RunDirectory:
 
     def write_table(self, path: Path, table: pd.DataFrame) -> None:
         """Write a table as CSV; floats keep every digit."""
-        with self.writing_table(path) as append:
+        with self.open_table(path) as append:
             append(table)
 
     @contextlib.contextmanager
-    def writing_table(self, path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+    def open_table(self, path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
         """Write a table in parts. The first one brings the header, and the file appears when all went well."""
-        with self.replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with self.replace_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             yield lambda part: part.to_csv(file, index=False, header=file.tell() == 0)
 
     def write_figure(self, path: Path, figure: Figure) -> None:
         """Draw a matplotlib figure as PNG, in this directory or elsewhere."""
-        with self.replacing(path) as temporary:
+        with self.replace_file(path) as temporary:
             figure.savefig(temporary, format="png", dpi=120)
 
     def write_arrays(self, path: Path, arrays: dict[str, np.ndarray]) -> None:
         """Write named arrays, without code."""
         from safetensors.numpy import save
 
-        with self.replacing(path) as temporary:
+        with self.replace_file(path) as temporary:
             temporary.write_bytes(save(arrays))
 
     @contextlib.contextmanager
-    def replacing(self, path: Path) -> Iterator[Path]:
+    def replace_file(self, path: Path) -> Iterator[Path]:
         """Yield a temporary file that replaces `path` at the end, in a folder of this directory that is created if need be."""
         if self.directory in path.parents:
             with translate_write_errors(path.parent):
@@ -307,16 +307,16 @@ class RunDirectory:
 
     def write_status(self, state: State, why: str = "") -> Status:
         """Write and return where the run stands. why: the reason of a failure."""
-        status = new_status(state, self.kind, why)
+        status = make_status(state, self.kind, why)
         self.write(self.status, status)
         return status
 
-    def explaining(self, step: str) -> contextlib.AbstractContextManager[None]:
+    def log_and_continue(self, step: str) -> contextlib.AbstractContextManager[None]:
         """Log the failure of a step that only explains this run, and go on. Use it while the run is recording."""
         return log_and_continue(step, f"Please report it with the traceback, which is in {self.log}.")
 
     @contextlib.contextmanager
-    def recording(self) -> Iterator[None]:
+    def record(self) -> Iterator[None]:
         """While open, write the package's log to the run's log file; at the end, write to status.json how it went.
 
         Raises:
@@ -325,5 +325,5 @@ class RunDirectory:
         with lock_directory(self.directory):
             folders = {self.directory, self.weights.parent, self.cutoffs.parent, self.status.parent, self.plots, self.data}
             remove_partial_files(*folders)
-            with recording(lambda status: self.write(self.status, status), self.kind, self.log):
+            with record_status(lambda status: self.write(self.status, status), self.kind, self.log):
                 yield

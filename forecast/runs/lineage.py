@@ -1,4 +1,4 @@
-"""Runs that continue other runs with newer rows: what they take over, and whether they are worse."""
+"""Runs that continue other runs with newer rows: their parents, and the check that they are not worse."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,20 +18,24 @@ from forecast.errors import DAMAGED, DataError, RunError, first_few
 from forecast.evaluation import EQUAL, Fitted, Scoreboard, format_number, score
 from forecast.forecasters.preparation import Prepared, prepare_panel
 from forecast.runs.documents import NewestErrors, ParentRecord
-from forecast.runs.loaded import Trained, named_as_trained, read_rows_of, read_trained
+from forecast.runs.loaded import Trained, read_trained
+from forecast.runs.rows import read_rows_to_continue, rename_only_series
 from forecast.runs.run import Run
 from forecast.storage import sha256_of
 from forecast.windows import Scaler, Windows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Parent:
-    """The run that another one continues, with newer rows: its scaling and its weights.
+    """A run that another run continues with newer rows, from its scaling and its weights.
 
-    intervals_only: the weights stay as they are. even_if_worse: than this one, the other is taken.
-    rows: a file with all rows, which the other takes in.
+    intervals_only: leave the weights as they are. even_if_worse: accept the other run even if its errors are larger.
+    rows: a file with all rows, of which the other run gets a copy.
     """
 
     run: Run
@@ -39,8 +44,8 @@ class Parent:
     even_if_worse: bool = False
     rows: Path | None = None
 
-    def record(self) -> ParentRecord:
-        """Return what the run that continues this one records of it."""
+    def to_document(self) -> ParentRecord:
+        """Return the content of parent.json in the run that continues this one."""
         return ParentRecord(
             run=str(self.run.directory.resolve()),
             weights=sha256_of(self.run.weights),
@@ -50,50 +55,50 @@ class Parent:
 
     @property
     def scaler(self) -> Scaler:
-        """That its networks were trained with."""
+        """Return the scaler with which its networks were trained."""
         return self.trained.scaler
 
-    def known(self, panel: Panel) -> Panel:
-        """The series of a panel that this run knows.
+    def select_known_series(self, panel: Panel) -> Panel:
+        """Return the series of a panel that were in the training data.
 
         Raises:
-            DataError: it knows none.
+            DataError: none of them was.
         """
-        panel = named_as_trained(panel, self.trained)
-        known = set(self.scaler.series_ids)
-        kept = [number for number, name in enumerate(panel.series_ids) if name in known]
-        if len(kept) == len(panel.series_ids):
+        panel = rename_only_series(panel, self.trained)
+        trained_ids = set(self.scaler.series_ids)
+        numbers = [number for number, name in enumerate(panel.series_ids) if name in trained_ids]
+        if len(numbers) == len(panel.series_ids):
             return panel
-        new = first_few([f"'{name}'" for name in panel.series_ids if name not in known])
-        if not kept:
-            raise DataError(
-                f"no series is one of the run's: {new}.", f"It knows {first_few(self.scaler.series_ids)}.", panel.source
-            )
+        new = first_few([f"'{name}'" for name in panel.series_ids if name not in trained_ids])
+        if not numbers:
+            problem = f"no series is one of the run's: {new}."
+            raise DataError(problem, f"It knows {first_few(self.scaler.series_ids)}.", panel.source)
         log.warning("%s: series that were not in the training data are left out: %s.", panel.source, new)
-        return panel.select(np.array(kept))
+        return panel.select(np.array(numbers))
 
     @cached_property
-    def kept(self) -> Panel:
+    def recent_panel(self) -> Panel:
         """The last rows of its data."""
-        return read_rows_of(self.run, self.trained, None)
+        return read_rows_to_continue(self.run, self.trained, None)
 
     @property
-    def ends(self) -> dict[str, object]:
-        """The last timestamp of each series."""
-        return dict(zip(self.kept.series_ids, self.kept.timestamps[self.kept.offsets[1:] - 1], strict=True))
+    def last_timestamps(self) -> dict[str, pd.Timestamp]:
+        """Return the last timestamp of each series."""
+        panel = self.recent_panel
+        return dict(zip(panel.series_ids, panel.timestamps[panel.offsets[1:] - 1], strict=True))
 
 
-def prepare_after(parent: Parent | None, config: ConfigInSteps, panel: Panel) -> Prepared:
-    """Prepare what `read_and_resolve` returns, with the series and the scaling of a parent where there is one.
+def prepare_with_parent(parent: Parent | None, config: ConfigInSteps, panel: Panel) -> Prepared:
+    """Prepare what `read_and_resolve` returns, with the series and the scaling of a parent if there is one.
 
     Raises:
         ConfigError, DataError
     """
-    return prepare_panel(config, parent.known(panel), parent.scaler) if parent else prepare_panel(config, panel)
+    return prepare_panel(config, parent.select_known_series(panel), parent.scaler) if parent else prepare_panel(config, panel)
 
 
 def read_parent(run: Run) -> Parent | None:
-    """The parent of a run, None where it has none.
+    """Read the parent of a run, None if it has none.
 
     Raises:
         RunError: it is gone, or is not as it was.
@@ -104,17 +109,17 @@ def read_parent(run: Run) -> Parent | None:
     try:
         parent = Run.open(record.run)
     except RunError as error:
-        found = f"it continues another run, which is needed and cannot be read: {error.location}: {error.problem}"
-        raise RunError(found, f"Bring that one back, or write its place into {run.parent}.", str(run.directory)) from None
+        problem = f"it continues another run, which is needed and cannot be read: {error.location}: {error.problem}"
+        raise RunError(problem, f"Bring that one back, or write its place into {run.parent}.", str(run.directory)) from None
     if sha256_of(parent.weights) != record.weights:
         raise RunError(f"{run.name} continues this run, but its weights have changed.", DAMAGED, str(parent.directory))
     return Parent(parent, read_trained(parent), record.intervals_only, record.even_if_worse)
 
 
-def taken_in(run: Run, prepared: Prepared, rows: Path) -> Prepared:
-    """What was prepared from a file that does not last, once the run has a copy of it."""
+def copy_rows_into_run(run: Run, prepared: Prepared, rows: Path) -> Prepared:
+    """Copy a temporary data file into a run, and return what was prepared from it with the path of the copy."""
     path = run.data / rows.name
-    with run.replacing(path) as temporary:
+    with run.replace_file(path) as temporary:
         shutil.copyfile(rows, temporary)
     data = prepared.config.data.model_copy(update={"path": os.path.abspath(path)})
     config = prepared.config.model_copy(update={"data": data})
@@ -122,20 +127,20 @@ def taken_in(run: Run, prepared: Prepared, rows: Path) -> Prepared:
 
 
 def check_not_worse(run: Run, fitted: Fitted, parent: Parent) -> None:
-    """Score the parent on the newest windows, those of the test part that reach beyond its data, and keep what came out.
+    """Score a run and its parent on the newest windows: those of the test set that reach beyond the data of the parent.
 
     Raises:
-        RunError: it forecasts them better than the run that continues it, by more than half a percent.
+        RunError: the parent forecasts them better, by more than half a percent.
     """
     prepared, windows = fitted.prepared, fitted.prepared.windows["test"]
     panel, last = prepared.panel, windows.first + windows.horizon - 1
-    of_series = parent.ends
-    ends = np.array([of_series[name] for name in panel.series_ids])[windows.series]
+    last_timestamps = parent.last_timestamps
+    ends = np.array([last_timestamps[name] for name in panel.series_ids])[windows.series]
     newest = windows.select(np.array(panel.timestamps[last] > ends, dtype=bool))
     if not len(newest):
         log.warning("no window of the test part reaches the newer rows, so it is not compared with %s.", parent.run.name)
         return
-    record = parent.record()
+    record = parent.to_document()
     record.windows = len(newest)
     record.before = _score_newest(replace(fitted, members=[parent.trained.forward("keras")]), newest)
     record.after = _score_newest(fitted, newest)

@@ -40,7 +40,7 @@ class Run(RunDirectory):
         Raises:
             RunError: the directory exists (unless `force`, which replaces a run and nothing else) or cannot be written.
         """
-        with _creating(directory):
+        with _explain_creation_failure(directory):
             if directory is None:
                 return cls(_make_next_free(Path("runs"), name))
             _make_directory(Path(directory), force)
@@ -103,7 +103,7 @@ class Run(RunDirectory):
         return run
 
     @contextlib.contextmanager
-    def staged(self) -> Iterator[Path]:
+    def stage(self) -> Iterator[Path]:
         """Yield a directory beside this one to work in, which takes its place at the end, also when the work failed.
 
         When the process is interrupted or killed, this directory stays as it is.
@@ -121,18 +121,18 @@ class Run(RunDirectory):
                 shutil.rmtree(self.directory, ignore_errors=True)
                 stage.rename(self.directory)
 
-    def forecast_of(self, data: Path | None) -> Path:
+    def locate_forecast(self, data: Path | None) -> Path:
         """Return where the forecast that continues `data` goes: forecast.csv, or forecast-NAME.csv for newer data."""
         return self.forecast if data is None else self.directory / f"forecast-{data.stem}.csv"
 
-    def anomalies_of(self, data: Path | None) -> tuple[Path, Path]:
+    def locate_anomalies(self, data: Path | None) -> tuple[Path, Path]:
         """Return where the anomalies of the test set, or of `data`, go: a table and a picture."""
         name = "anomalies" if data is None else f"anomalies-{data.stem}"
         return self.directory / f"{name}.csv", self.plots / f"{name}.png"
 
 
 @contextlib.contextmanager
-def _creating(directory: str | Path | None) -> Iterator[None]:
+def _explain_creation_failure(directory: str | Path | None) -> Iterator[None]:
     """Explain why a run directory cannot be created."""
     try:
         yield
@@ -190,7 +190,7 @@ class RunGroup(RunDirectory):
         with translate_write_errors(group.directory):
             exists = group.is_run and group.read_status().kind == kind
         if force or not exists:
-            with _creating(directory):
+            with _explain_creation_failure(directory):
                 _make_directory(group.directory, force)
             group = cls(directory)  # Its layout is the current one.
             with translate_write_errors(group.runs):

@@ -24,7 +24,7 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def new_status(state: State, kind: Kind = "training", why: str = "") -> Status:
+def make_status(state: State, kind: Kind = "training", why: str = "") -> Status:
     """Return the status of this moment. A running one names this process. why: the reason of a failure."""
     status = Status(state=state, at=_now())
     if kind != "training":
@@ -55,7 +55,7 @@ def describe_state(status: Status) -> str:
 
 
 @contextlib.contextmanager
-def _sending_heartbeats(write: Callable[[Status], None], status: Status) -> Iterator[None]:
+def _send_heartbeats(write: Callable[[Status], None], status: Status) -> Iterator[None]:
     """While open, write the status again and again, so that others see that the process lives."""
     stopped, lock = threading.Event(), threading.Lock()
 
@@ -87,7 +87,7 @@ class _LogFile(logging.FileHandler):
 
 
 @contextlib.contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
+def _log_to(path: Path) -> Iterator[None]:
     """While open, write the log of this package to a file as well."""
     with translate_write_errors(path):
         handler = _LogFile(path, encoding="utf-8")
@@ -102,21 +102,21 @@ def _logging_to(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def recording(write: Callable[[Status], None], kind: Kind, log_path: Path) -> Iterator[None]:
+def record_status(write: Callable[[Status], None], kind: Kind, log_path: Path) -> Iterator[None]:
     """While open, a run is running and this package's log goes to its log file; at the end, its status says how it went."""
-    status = new_status("running", kind)
+    status = make_status("running", kind)
     write(status)  # Before the log, so that the directory is known to be a run.
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_logging_to(log_path))
+        stack.enter_context(_log_to(log_path))
         stack.push(lambda _, error, traceback: _end(write, kind, log_path, error))
-        stack.enter_context(_sending_heartbeats(write, status))
+        stack.enter_context(_send_heartbeats(write, status))
         yield
 
 
 def _end(write: Callable[[Status], None], kind: Kind, log_path: Path, error: BaseException | None) -> None:
     """Write the final status, and to the log why a run failed. A bug gets its traceback there, and a note that names the log."""
     if error is None:
-        write(new_status("finished", kind))
+        write(make_status("finished", kind))
         return
     is_bug = isinstance(error, Exception) and not isinstance(error, (ForecastError, MemoryError))
     log.error("%s: %s", type(error).__name__, error, exc_info=error if is_bug else None)
@@ -125,4 +125,4 @@ def _end(write: Callable[[Status], None], kind: Kind, log_path: Path, error: Bas
         error.add_note(f"The log of the run is {final_path}.")
     state: State = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
     with contextlib.suppress(RunError):  # The user should read the first error, not that the status cannot be written either.
-        write(new_status(state, kind, str(error) if state == "failed" else ""))
+        write(make_status(state, kind, str(error) if state == "failed" else ""))

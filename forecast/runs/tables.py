@@ -69,7 +69,7 @@ def read_history(run: Run) -> pd.DataFrame:
     return run.read_table(run.history, HISTORY_COLUMNS, HISTORY_OPTIONAL)
 
 
-def of_series(series_ids: Collection[str]) -> Mask:
+def make_series_mask(series_ids: Collection[str]) -> Mask:
     """Return the mask of the rows of some series."""
     return lambda table: table.series_id.isin(series_ids)
 

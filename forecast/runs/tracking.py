@@ -1,4 +1,4 @@
-"""Where else a training is recorded, as `tracking` says: TensorBoard, MLflow. The run's own CSV files are always written."""
+"""Record a training in TensorBoard or MLflow as well, as `tracking` says. The CSV files of the run are always written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from typing import TYPE_CHECKING
 
 from forecast.config import Config, non_default_values
 from forecast.errors import RunError, check_installed
@@ -14,9 +14,12 @@ from forecast.evaluation import TrainingMetrics
 from forecast.runs.checkpoints import append_history
 from forecast.runs.run import Run
 
-HIDDEN = {"epoch", "seed", "fold"}  # of a row of the history: what names it, not what it measures
-LONGEST_PARAMETER = 500  # characters that MLflow takes
-Note = Callable[[Mapping[str, float]], object]  # takes a row of the history
+if TYPE_CHECKING:
+    from tensorboard.summary import Writer
+
+KEYS = {"epoch", "seed", "fold"}  # Columns of the history that name a row. All others measure something.
+MAX_PARAMETER_LENGTH = 500  # Characters that MLflow takes.
+Tracker = Callable[[Mapping[str, float]], None]  # Records a row of the history.
 log = logging.getLogger(__name__)
 
 
@@ -31,99 +34,112 @@ def check_trackers(config: Config) -> None:
 
 
 @contextlib.contextmanager
-def tracked(run: Run, config: Config) -> Iterator[Note]:
-    """While open, what is yielded records each row of the history, in history.csv first; when all went well, results follow.
+def open_trackers(run: Run, config: Config) -> Iterator[Tracker]:
+    """Yield a function that records a row of the history, in history.csv first. When training succeeds, the results follow.
 
     Raises:
-        RunError: a tracker cannot begin. If one fails later, that is logged, and training goes on.
+        RunError: a tracker cannot start. If one fails later, that is logged, and training goes on.
     """
+    openers = {"tensorboard": _open_tensorboard, "mlflow": _open_mlflow}
     with contextlib.ExitStack() as stack:
-        trackers = {"tensorboard": _tensorboard, "mlflow": _mlflow}
-        notes = [partial(append_history, run), *(stack.enter_context(trackers[name](run, config)) for name in config.tracking)]
-        yield lambda row: [note(row) for note in notes]
+        trackers = [stack.enter_context(openers[name](run, config)) for name in config.tracking]
+
+        def record(row: Mapping[str, float]) -> None:
+            append_history(run, row)
+            for tracker in trackers:
+                tracker(row)
+
+        yield record
 
 
-def results_of(run: Run) -> dict[str, float]:
-    """The errors of a run on both parts, as `test/mae`."""
-    metrics, results = run.read(run.metrics, TrainingMetrics), {}
-    for part, scores in (("validation", metrics.validation), ("test", metrics.test)):
+def collect_results(run: Run) -> dict[str, float]:
+    """Return the errors of a run on both sets, as `test/mae`."""
+    metrics = run.read(run.metrics, TrainingMetrics)
+    results: dict[str, float | None] = {}
+    for subset, scores in (("validation", metrics.validation), ("test", metrics.test)):
         total = scores.forecast.total
-        results |= {f"{part}/mae": total.mae, f"{part}/rmse": total.rmse, f"{part}/mase": total.mase}
+        results |= {f"{subset}/mae": total.mae, f"{subset}/rmse": total.rmse, f"{subset}/mase": total.mase}
     return {name: value for name, value in results.items() if value is not None}
 
 
 def _measured(row: Mapping[str, float]) -> dict[str, float]:
-    """What a row of the history measures; networks of several seeds are told apart by their names."""
-    return {name: value for name, value in row.items() if name not in HIDDEN and math.isfinite(value)}
+    """Return the finite measures in a row of the history."""
+    return {name: value for name, value in row.items() if name not in KEYS and math.isfinite(value)}
 
 
 @contextlib.contextmanager
-def _tensorboard(run: Run, config: Config) -> Iterator[Note]:
-    """Event files in the run, a folder for each seed: tensorboard --logdir runs."""
+def _open_tensorboard(run: Run, config: Config) -> Iterator[Tracker]:
+    """Write event files into the run, a folder for each seed: tensorboard --logdir runs."""
     from forecast.forecasters.network.backend import silence_stderr
 
     with silence_stderr():  # TensorBoard looks for TensorFlow.
         from tensorboard.summary import Writer
     writers = {seed: Writer(str(run.tensorboard / f"seed-{seed}")) for seed in config.seeds}
+
+    def track(row: Mapping[str, float]) -> None:
+        with _tolerating_failure("TensorBoard"):
+            _write(writers[int(row["seed"])], _measured(row), int(row["epoch"]))
+
     try:
-        yield partial(_note, writers)
-        with _forgiven("TensorBoard"):
+        yield track
+        with _tolerating_failure("TensorBoard"):
             for writer in writers.values():
-                _write(writer, results_of(run), 0)
+                _write(writer, collect_results(run), 0)
     finally:
-        with _forgiven("TensorBoard"):
+        with _tolerating_failure("TensorBoard"):
             for writer in writers.values():
                 writer.close()
 
 
-def _note(writers: Mapping[int, object], row: Mapping[str, float]) -> None:
-    with _forgiven("TensorBoard"):
-        _write(writers[int(row["seed"])], _measured(row), int(row["epoch"]))
-
-
-def _write(writer: object, values: Mapping[str, float], step: int) -> None:
+def _write(writer: Writer, values: Mapping[str, float], step: int) -> None:
     for name, value in values.items():
         writer.add_scalar(name, value, step)
 
 
 @contextlib.contextmanager
-def _mlflow(run: Run, config: Config) -> Iterator[Note]:
-    """A run in MLflow, where MLFLOW_TRACKING_URI says: parameters, metrics of each epoch, results, config and plots."""
+def _open_mlflow(run: Run, config: Config) -> Iterator[Tracker]:
+    """Record parameters, metrics of each epoch, results, config and plots in MLflow, where MLFLOW_TRACKING_URI says."""
     import mlflow
 
     try:
         mlflow.set_experiment(config.name)
         mlflow.start_run(run_name=run.name, nested=mlflow.active_run() is not None)
     except mlflow.exceptions.MlflowException as error:
-        found = f"MLflow cannot begin: {str(error).splitlines()[0]}"
-        raise RunError(found, "Set MLFLOW_TRACKING_URI, or leave mlflow out of `tracking`.", "tracking") from None
+        problem = f"MLflow cannot begin: {str(error).splitlines()[0]}"
+        raise RunError(problem, "Set MLFLOW_TRACKING_URI, or leave mlflow out of `tracking`.", "tracking") from None
 
-    def note(row: Mapping[str, float]) -> None:
+    def track(row: Mapping[str, float]) -> None:
         seed = f"seed-{int(row['seed'])}/" if config.training.seeds else ""
-        with _forgiven("MLflow"):
+        with _tolerating_failure("MLflow"):
             mlflow.log_metrics({seed + name: value for name, value in _measured(row).items()}, step=int(row["epoch"]))
 
     state = "FAILED"
     try:
-        with _forgiven("MLflow"):
-            mlflow.log_params({key: str(value)[:LONGEST_PARAMETER] for key, value in non_default_values(config).items()})
-        yield note
+        with _tolerating_failure("MLflow"):
+            mlflow.log_params({key: str(value)[:MAX_PARAMETER_LENGTH] for key, value in non_default_values(config).items()})
+        yield track
         state = "FINISHED"
-        with _forgiven("MLflow"):
-            mlflow.log_metrics(results_of(run))
+        with _tolerating_failure("MLflow"):
+            mlflow.log_metrics(collect_results(run))
             for path in (run.config, run.metrics, run.history):
                 mlflow.log_artifact(str(path))
             mlflow.log_artifacts(str(run.plots), "plots")
     finally:
-        with _forgiven("MLflow"):
+        with _tolerating_failure("MLflow"):
             mlflow.end_run(state)
 
 
 @contextlib.contextmanager
-def _forgiven(tracker: str) -> Iterator[None]:
-    """Log the failure of a tracker, whatever it is, and go on: the run's own files hold everything."""
-    try:
-        yield
-    except Exception as error:
+def _tolerating_failure(tracker: str) -> Iterator[None]:
+    """Log the failure of a tracker, whatever it is, and go on: the files of the run hold everything."""
+
+    def log_failure(_: object, error: BaseException | None, traceback: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
         failure = f"{type(error).__name__}: {error!s:.200}"
         log.warning("%s failed while recording (%s). The run folder has all results.", tracker, failure)
+        return True
+
+    with contextlib.ExitStack() as stack:
+        stack.push(log_failure)
+        yield

@@ -58,7 +58,7 @@ def experiment(
     read = {"the experiment's file": source, "its base": plan.base}
     check_inputs_outside(directory, read | {f"the data {panel.source}": panel.source for panel in panels.values()})
     folder = RunGroup.open_or_create("experiment", directory, force)
-    with folder.recording():
+    with folder.record():
         board = _Leaderboard(folder, cells)
         left = [cell for cell in cells if not _is_finished(folder, cell, panels)]
         folder.write_text(folder.config, Path(source).read_text(encoding="utf-8-sig"))
@@ -163,7 +163,7 @@ def _train_all(
 
 def train_quietly(config: Config, panel: Panel | None, directory: Path) -> None:
     """Train, with warnings in the log only. The directory appears at the end. panel: the data, None to read them."""
-    with Run(directory).staged() as stage:
+    with Run(directory).stage() as stage:
         _train(config, panel, stage)
 
 
@@ -179,7 +179,7 @@ def _train_remotely(config: Config, panel: Panel, name: str) -> bytes:
 
 
 def _unpack(packed: bytes, directory: Path) -> None:
-    with Run(directory).staged() as stage, tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+    with Run(directory).stage() as stage, tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         archive.extractall(stage, filter="data")
 
 
@@ -306,7 +306,7 @@ def _write_results(board: _Leaderboard, name: str) -> None:
     as_written = table.set_index("run").loc[[cell.name for cell in cells]].reset_index()  # In the order of the file.
     seconds = {cell.name: Run(folder.runs / cell.name).seconds for cell in cells}
     timed = table.assign(seconds=table.run.map(seconds))
-    with folder.explaining("writing the page"):
+    with folder.log_and_continue("writing the page"):
         write_experiment_page(folder, name, ranking_label(table), timed, settings, compute_effects(as_written, factors))
     if not table.state.eq("finished").any():
         raise RunError(

@@ -107,7 +107,7 @@ def tune(
     if location:
         open_storage(location)  # Errors come before anything is written.
     folder = RunGroup.open_or_create("search", directory, force)
-    with folder.recording():
+    with folder.record():
         _check_same_search(folder, config)
         if location is None:
             location = os.path.abspath(folder.journal)
@@ -328,10 +328,10 @@ def _write_results(search: Search, study: optuna.Study, folder: RunGroup) -> Non
         train_quietly(config, search.panel_of(config), trained.directory)
         trained = Run(trained.directory)  # Its layout is the current one.
     figures: dict[str, Figure] = {}
-    with folder.explaining("drawing the plots"):
+    with folder.log_and_continue("drawing the plots"):
         figures = draw_study(study)
         for name, figure in figures.items():
             folder.write_figure(folder.plots / f"{name}.png", figure)
-    with folder.explaining("writing the page"):
+    with folder.log_and_continue("writing the page"):
         verdict = trained.read(trained.metrics, TrainingMetrics).verdict
         write_study_page(folder, search.config.name, f"The best of {title}.", verdict, table, figures)

@@ -85,10 +85,10 @@ def _fit_network(
         skip = {"linear_skip/kernel": begin.kernel, "linear_skip/bias": begin.bias}
         skip = {name: values.astype(np.float32) for name, values in skip.items()}
         set_weights(model, network, get_weights(model, network) | skip)
-    checkpoints.begin(seed, get_weights(model, network))
+    checkpoints.record_initial_weights(seed, get_weights(model, network))
     windows = {subset: prepared.limit_horizon(windows) for subset, windows in prepared.windows.items()}
     compile_model(model, config.training, network.quantiles)
-    kept = fit(model, windows, config.training, seed, report, checkpoints.keeper(seed))
+    kept = fit(model, windows, config.training, seed, report, checkpoints.open_store(seed))
     return kept, _with_average_categories(network, get_weights(model, network))
 
 

@@ -31,7 +31,7 @@ from forecast.forecasters.network.architectures import describe_network
 from forecast.forecasters.network.description import Network
 from forecast.forecasters.network.numpy_runtime import READER_TOLERANCE, forward, relative_difference
 from forecast.forecasters.preparation import Prepared
-from forecast.runs import Gradients, Run, member_prefix, read_evidence, read_members
+from forecast.runs import Gradients, Run, make_member_prefix, read_evidence, read_members
 from forecast.training.fitting import Members, Weights
 
 MAX_PROBED_WINDOWS = 64  # Windows of the validation set that show how far back a network learns.
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 def save_networks(run: Run, prepared: Prepared, members: Members) -> None:
     """Write the description of the network and the weights of each seed."""
     several = prepared.config.training.seeds
-    prefixes = {seed: member_prefix(seed) if several else "" for seed in members}
+    prefixes = {seed: make_member_prefix(seed) if several else "" for seed in members}
     run.write_json(run.network, prepared.network.to_json())
     arrays = {prefixes[seed] + name: values for seed, (_, weights) in members.items() for name, values in weights.items()}
     run.write_arrays(run.weights, arrays)
@@ -62,7 +62,7 @@ def score_run(run: Run, prepared: Prepared, linear: Linear, best_epochs: dict[in
     fitted = Fitted(prepared, [load_keras(network, member).predict_on_batch for member in weights], linear)
     validation, test = Scoreboard(prepared), Scoreboard(prepared)
     calibration = score_validation(fitted, validation)
-    with run.writing_table(run.predictions) as append:
+    with run.open_table(run.predictions) as append:
         errors = score(fitted, prepared.windows["test"], test, calibration, append)
     if calibration:
         run.write_arrays(run.intervals, calibration.make_final_intervals(method_of(config), errors).to_arrays())

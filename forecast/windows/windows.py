@@ -242,13 +242,15 @@ def drop_short_series(panel: Panel, splits: Splits, config: ConfigInSteps) -> tu
         raise _too_short(panel, lengths[:, 0], config)
     begin, _, _, end = splits.borders.T
     some_window = trained | (end - begin >= lookback + horizon)
+    from forecast.data import Repair
+
     for told, chosen in (
         ("series too short for a window, left out", ~some_window),
         ("series without a training window, only scored", some_window & ~trained),
     ):
         if chosen.any():
             first = [panel.series_ids[series] for series in np.flatnonzero(chosen)[:3]]
-            left = {"what": told, "policy": "skip", "rows": int(chosen.sum()), "first": first}
+            left = Repair(what=told, policy="skip", rows=int(chosen.sum()), first=first)
             panel = replace(panel, record=[*panel.record, left])  # the panel may be shared
     if some_window.all():
         return panel, splits

@@ -216,7 +216,7 @@ def test_rows_of_the_future_change_nothing_of_the_past(project):
                 np.testing.assert_array_equal(other.windows[part].inputs()[name], values)
     assert make_contract(after.panel).columns == make_contract(before.panel).columns
     assert after.panel.future_covariates.price.tolist() == [0.4, 0.5, 0.6] * 2
-    assert after.panel.record[0] == {
+    assert after.panel.record[0].to_json() == {
         "what": "rows of the future, with known covariates only",
         "rows": 6,
         "first": ["row 802 (2021-02-04 00:00:00)", "row 803 (2021-02-05 00:00:00)", "row 804 (2021-02-06 00:00:00)"],
@@ -260,7 +260,7 @@ def test_covariates_are_repaired_by_their_names(project):
     with pytest.raises(DataError, match="`price` is empty in 4 of 800 rows"):
         prepare(load_config(config(project, table, **keys)))
     panel = prepare(load_config(config(project, table, **keys, missing_values="interpolate"))).panel
-    assert panel.record[0]["ranges"][0]["column"] == "price"
+    assert panel.record[0].ranges[0].column == "price"
     with pytest.raises(DataError, match="`price` has 1 gaps longer than data.max_gap of 1"):
         prepare(load_config(config(project, table, **keys, missing_values="interpolate", max_gap=1)))
     table["price"] = np.nan

@@ -22,7 +22,8 @@ from forecast.evaluation.scores import BASELINES, MODEL
 from forecast.forecasters.network.fitting import Batches, compute_learning_rate
 from forecast.forecasters.network.numpy_runtime import forward
 from forecast.forecasters.preparation import prepare
-from forecast.runs.loaded import read_metrics, read_trained, recent_rows
+from forecast.runs.loaded import read_metrics, read_trained
+from forecast.runs.rows import make_recent_rows
 from forecast.runs.run import Run
 from forecast.training.results import _reader_difference
 from forecast.windows.windows import Windows
@@ -514,7 +515,7 @@ def test_the_spread_between_seeds_is_shown(ensemble, tmp_path):
     ids=["series", "timestamps", "unreadable"],
 )
 def test_rows_that_a_run_could_not_read_back_stop_it_before_training(project, tmp_path, monkeypatch, change, message):
-    monkeypatch.setattr("forecast.commands.train.recent_rows", lambda panel, config: change(recent_rows(panel, config)))
+    monkeypatch.setattr("forecast.commands.train.make_recent_rows", lambda panel, config: change(make_recent_rows(panel, config)))
     with pytest.raises(InternalError, match=f"(?s){message}.*This is a bug in forecast, not in your input"):
         train(project(), tmp_path / "run")
     assert not Run(tmp_path / "run").history.exists()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from forecast.config.schema import DataConfig
+from forecast.data.cleaning import Repair
 from forecast.data.panel import read_panel
 
 
@@ -24,8 +25,8 @@ def test_duplicates(tmp_path, policy, value):
     rows = [*days(1, 2, 3), ("2020-01-02", "a", 4), *days(9, 9, series="b")]
     panel = read(tmp_path, rows, duplicates=policy)
     assert panel.values[:, 0].tolist() == [1, value, 3, 9, 9]
-    (note,) = [line for line in panel.record if line["what"] == "duplicates"]
-    assert note == {"what": "duplicates", "policy": policy, "rows": 1, "first": ["row 5 (2020-01-02 00:00:00)"]}
+    (note,) = [line for line in panel.record if line.what == "duplicates"]
+    assert note.to_json() == {"what": "duplicates", "policy": policy, "rows": 1, "first": ["row 5 (2020-01-02 00:00:00)"]}
 
 
 def test_missing_timestamps_are_rows_without_values(tmp_path):
@@ -33,8 +34,8 @@ def test_missing_timestamps_are_rows_without_values(tmp_path):
     panel = read(tmp_path, [*rows, *days(7, 8, series="b")], missing_timestamps="fill", missing_values="interpolate")
     assert panel.values[:, 0].tolist() == [1, 2, 3, 4, 5, 7, 8]
     assert panel.filled[:, 0].tolist() == [False, True, False, True, False, False, False]
-    assert panel.record[0]["rows"] == 2
-    assert panel.record[0]["first"] == ["2020-01-02 00:00:00", "2020-01-04 00:00:00"]
+    assert panel.record[0].rows == 2
+    assert panel.record[0].first == ["2020-01-02 00:00:00", "2020-01-04 00:00:00"]
 
 
 SEASONS = list(range(1, 8)) + [11, None, 13, None, 15, 16, None]
@@ -50,14 +51,14 @@ def test_missing_values(tmp_path, policy, given, expected):
     panel = read(tmp_path, days(*given), missing_values=policy)
     assert panel.values[:, 0].tolist() == expected
     assert panel.filled[:, 0].tolist() == [value is None for value in given]
-    assert panel.record[0]["cells"] == sum(value is None for value in given)
+    assert panel.record[0].cells == sum(value is None for value in given)
 
 
 def test_rows_before_the_first_value_are_left_out(tmp_path):
     panel = read(tmp_path, [*days(None, None, 3, 4), *days(1, 2, series="b")], missing_values="forward")
     assert panel.values[:, 0].tolist() == [3, 4, 1, 2]
     assert panel.offsets.tolist() == [0, 2, 4]
-    assert panel.record == [{"what": "rows before the first value left out", "rows": 2}]
+    assert panel.record == [Repair(what="rows before the first value left out", rows=2)]
 
 
 @pytest.mark.parametrize("policy", ["interpolate", "forward", "season"])
@@ -84,7 +85,7 @@ def test_resample(tmp_path, how, expected):
     panel = read(tmp_path, rows, freq=None, resample={"freq": "D", "how": how})
     assert panel.values[:, 0].tolist() == expected
     assert panel.freq == "D"
-    assert panel.record[0] == {"what": "resampled", "policy": f"{how} per D", "rows": 5}
+    assert panel.record == [Repair(what="resampled", policy=f"{how} per D", rows=5)]
 
 
 def test_an_empty_step_is_no_zero(tmp_path):
@@ -96,7 +97,7 @@ def test_an_empty_step_is_no_zero(tmp_path):
 
 def test_order_is_told_per_series(tmp_path):
     rows = [(f"2020-01-0{day}", name, day) for day in (1, 2, 4, 3, 5) for name in "ab"]
-    assert read(tmp_path, rows).record == [{"what": "sorted", "rows": 10}]
+    assert read(tmp_path, rows).record == [Repair(what="sorted", rows=10)]
     rows = [(f"2020-01-0{day}", name, day) for day in (1, 2, 3, 4, 5) for name in "ab"]
     assert read(tmp_path, rows).record == []
 

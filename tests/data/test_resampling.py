@@ -76,7 +76,7 @@ def test_series_of_a_panel_share_their_steps(tmp_path):
     assert panel.resample_origin == ORIGIN
     assert set(panel.values[:, 0]) == {3}
     assert panel.timestamps.isin(pd.date_range(ORIGIN, "2021-01-01", freq="3D")).all()
-    assert panel.record[0] == {
+    assert panel.record[0].to_json() == {
         "what": "rows of a partial first step, left out",
         "rows": 2 + 1 + 2 + 1,
         "first": ["'0' at 2019-12-31 00:00:00", "'1' at 2019-12-31 00:00:00", "'3' at 2020-01-03 00:00:00"],
@@ -118,7 +118,7 @@ def test_a_step_that_rows_cover_in_part_is_left_out(tmp_path, stamps, freq, firs
     expected = every.timestamps[int(first) : len(every.timestamps) - int(last)]
     assert whole.timestamps.equals(expected)
     for panel, ending in ((every, ""), (whole, ", left out")):
-        said = [line["what"] for line in panel.record if "partial" in line["what"]]
+        said = [line.what for line in panel.record if "partial" in line.what]
         assert said == [f"rows of a partial {edge} step{ending}" for edge, is_so in [("first", first), ("last", last)] if is_so]
 
 

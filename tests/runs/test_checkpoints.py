@@ -92,7 +92,7 @@ def test_the_weights_are_those_of_an_uninterrupted_training(project, tmp_path, c
         with pytest.raises(KeyboardInterrupt):
             train(config, run.directory, on_progress=within(epoch, done, _interrupt))
         assert json.loads(run.status.read_text())["state"] == "interrupted"
-        found = Checkpoints(run).keeper(config.seeds[0]).resumed
+        found = Checkpoints(run).open_store(config.seeds[0]).resumed
         assert (found.epoch, found.batch) == kept
         resume_training(run.directory)
         assert digest(run) == digest(whole)
@@ -122,7 +122,7 @@ def test_the_first_signal_lets_the_step_finish(project, tmp_path):
     ask = lambda: os.kill(os.getpid(), signal.SIGINT)  # noqa: E731
     with pytest.raises(KeyboardInterrupt):
         train(config, run.directory, on_progress=within(2, 0.5, ask))
-    batch = Checkpoints(run).keeper(config.seeds[0]).resumed.batch
+    batch = Checkpoints(run).open_store(config.seeds[0]).resumed.batch
     assert batch > 0, "a checkpoint of this very step, though none was due"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert "stopping after this step" in run.log.read_text()
@@ -159,7 +159,7 @@ def test_signals_that_others_answer_are_left_alone():
     try:
         with Interrupts() as interrupts:
             os.kill(os.getpid(), signal.SIGINT)
-            assert not interrupts.asked
+            assert not interrupts.requested
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)

@@ -79,7 +79,7 @@ def test_a_full_disk_costs_no_checkpoint(project, tmp_path, monkeypatch, capsys)
             train(config, run.directory, on_progress=fill)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    kept = Checkpoints(run).keeper(config.seeds[0]).resumed
+    kept = Checkpoints(run).open_store(config.seeds[0]).resumed
     assert kept.epoch == 2
     assert json.loads(run.status.read_text())["state"] == "failed"
     assert "resume with: forecast train --resume" in run.log.read_text()
@@ -112,7 +112,7 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path):
         path.parent.mkdir()
         path.with_name(f"{PARTIAL_PREFIX}{path.name}-abc").write_text("half a f")
     (run.directory / "mine.tmp").write_text("somebody's")
-    with run.recording():
+    with run.record():
         pass
     left = {path.relative_to(run.directory).as_posix() for path in run.directory.rglob("*") if path.is_file()}
     assert left == {"mine.tmp", "training/log.txt", "training/status.json"}

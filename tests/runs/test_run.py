@@ -69,7 +69,7 @@ def test_status_says_how_it_went(tmp_path, error, state):
     run = Run.create("a", tmp_path / "x")
 
     def record() -> None:
-        with run.recording():
+        with run.record():
             assert run.read_json(run.status)["state"] == "running"
             if error:
                 raise error
@@ -135,7 +135,7 @@ def test_a_running_training_shows_that_it_lives(tmp_path, monkeypatch):
     monkeypatch.setattr("forecast.runs.status.HEARTBEAT", 0.01)
     monkeypatch.setattr("forecast.runs.status._now", map(str, itertools.count()).__next__)
     run = Run.create("run", tmp_path / "run")
-    with run.recording():
+    with run.record():
         before = run.read_json(run.status)
         deadline = time.monotonic() + 10
         while (after := run.read_json(run.status)) == before and time.monotonic() < deadline:
@@ -149,7 +149,7 @@ def test_why_it_failed_is_told_though_the_disk_is_full(tmp_path, monkeypatch):
     run = Run.create("run", tmp_path / "run")
 
     def fill_and_fail() -> None:
-        with run.recording():
+        with run.record():
             monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left on device")))
             raise RunError("the first error")
 
@@ -159,14 +159,14 @@ def test_why_it_failed_is_told_though_the_disk_is_full(tmp_path, monkeypatch):
 
 def test_only_one_process_records_in_a_run(tmp_path):
     run = Run.create("run", tmp_path / "run")
-    with run.recording():
+    with run.record():
         run.write_text(run.config, "")
-        with pytest.raises(RunError, match="another process is at work in this directory"), Run(run.directory).recording():
+        with pytest.raises(RunError, match="another process is at work in this directory"), Run(run.directory).record():
             pytest.fail("two at once")
         with pytest.raises(RunError, match="another process is at work in this directory"):
             Run.create("run", run.directory, force=True)
     assert run.finished
-    with Run(run.directory).recording():
+    with Run(run.directory).record():
         pass
 
 
@@ -186,14 +186,14 @@ def test_what_is_not_whole_stays_beside(tmp_path):
     run = Run(tmp_path / "run")
 
     def interrupted() -> None:
-        with run.staged() as part:
+        with run.stage() as part:
             part.mkdir()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert not any(run.directory.iterdir())
-    with run.staged() as part:
+    with run.stage() as part:
         assert not part.exists(), "what is left of the last try is gone"
         part.mkdir()
         (part / "done").touch()
@@ -214,7 +214,7 @@ FAILURES = {
 @pytest.mark.parametrize(("error", "text"), FAILURES.values(), ids=FAILURES)
 def test_a_step_that_only_explains_may_fail(tmp_path, caplog, error, text):
     caplog.set_level("INFO", "forecast")
-    with Run(tmp_path).explaining("drawing"):
+    with Run(tmp_path).log_and_continue("drawing"):
         raise error
     warning, traceback = caplog.records
     assert warning.getMessage().startswith(text)
@@ -223,7 +223,7 @@ def test_a_step_that_only_explains_may_fail(tmp_path, caplog, error, text):
 
 
 def test_a_full_disk_is_told_whatever_the_step(tmp_path):
-    with pytest.raises(ResourceError, match="no space"), Run(tmp_path).explaining("drawing"):
+    with pytest.raises(ResourceError, match="no space"), Run(tmp_path).log_and_continue("drawing"):
         raise ResourceError("no space left.")
 
 
@@ -232,7 +232,7 @@ def test_a_bug_while_recording_is_logged_with_its_traceback(tmp_path, name):
     run = Run.create("run", tmp_path / name)
 
     def record() -> None:
-        with run.recording():
+        with run.record():
             raise KeyError("verdict")
 
     with pytest.raises(KeyError, match="verdict") as raised:
@@ -252,7 +252,7 @@ DAMAGES = {
     "an empty object": ("metrics", lambda data: data.clear(), "`verdict`: Field required"),
     "no gradients": ("gradients", lambda data: data.pop("simple_rnn"), "`simple_rnn`: Field required"),
     "no checks": ("leakage", lambda data: data.pop("checks"), "`checks`: Field required"),
-    "a repair of nothing": ("contract", lambda data: data.update(repairs=[{"what": "sorted"}]), "`repairs.0`: Value error"),
+    "a repair of nothing": ("contract", lambda data: data.update(repairs=[{"what": 7}]), "`repairs.0.what`: Input should be"),
     "a list": ("metrics", lambda text: "[]", "Input should be an object"),
     "half a file": ("metrics", lambda text: text[:1000], "Invalid JSON"),
     "no column": ("history", lambda text: "seed,epoch\n1,0\n", "there is no column `loss`, `val_loss`"),

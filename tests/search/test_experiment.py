@@ -252,7 +252,7 @@ def test_what_is_scored_on_other_windows_is_not_ranked(plan, tmp_path):
 @pytest.mark.slow
 def test_a_second_call_at_the_same_time_is_refused(finished, tmp_path):
     folder, run, _ = finished
-    with run.recording(), pytest.raises(RunError, match="another process is at work in this directory"):
+    with run.record(), pytest.raises(RunError, match="another process is at work in this directory"):
         experiment(folder / "cells.yaml", run.directory)
 
 

@@ -154,7 +154,7 @@ def test_short_series_are_refused_or_skipped():
     skipping = settings.model_copy(update={"data": settings.data.model_copy(update={"short_series": "skip"})})
     kept, parts = drop_short_series(panel, splits, skipping)
     assert kept.series_ids == ["s0", "s1", "s3"]
-    assert [(repair["rows"], repair["first"]) for repair in kept.record] == [(1, ["s2"]), (1, ["s3"])]
+    assert [(repair.rows, repair.first) for repair in kept.record] == [(1, ["s2"]), (1, ["s3"])]
     assert parts.borders.tolist() == [[0, 28, 34, 40], [40, 68, 74, 80], [80, 80, 84, 90]]
     assert kept.values[80, 0] == 3000
     counts = {
