@@ -168,3 +168,12 @@ def first_few(offenders: Sequence[object], most: int = 3, total: int | None = No
     shown = ", ".join(str(offender) for offender in offenders[:most])
     more = (len(offenders) if total is None else total) - most
     return shown + (f" and {more} more" if more > 0 else "")
+
+
+def format_count(count: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    >>> format_count(1, "row"), format_count(2, "row")
+    ('1 row', '2 rows')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

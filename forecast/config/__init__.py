@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forecast.config.durations import duration_to_steps, infer_season_length, to_offset
+from forecast.config.durations import duration_to_steps, fixed_step, infer_season_length, to_offset
 from forecast.config.load import change_config, load_config, name_after_file, parse_overrides, read_yaml, validate_section
 from forecast.config.resolve import (
     ConfigInSteps,
@@ -62,6 +62,7 @@ __all__ = [
     "duration_to_steps",
     "find_field",
     "find_section",
+    "fixed_step",
     "format_yaml_line",
     "infer_season_length",
     "load_config",

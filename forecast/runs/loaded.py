@@ -233,7 +233,7 @@ def read_training_rows(run: Run, config: DataConfig) -> Panel:
     contract = read_contract(run)
     from forecast.data import Grid, read_panel
 
-    return read_panel(config, grid=Grid.of(contract.resample_origin))
+    return read_panel(config, grid=Grid.from_origin(contract.resample_origin))
 
 
 def read_members(run: Run, config: Config, network: Network) -> list[dict[str, np.ndarray]]:
@@ -279,7 +279,7 @@ def read_rows_of(run: Run, trained: Trained, data: str | Path | None, keep_parti
 
     check_freq(trained.contract.freq, "freq", str(run.contract))
     if data:
-        grid = Grid.of(trained.contract.resample_origin)
+        grid = Grid.from_origin(trained.contract.resample_origin)
         grid = replace(grid, keep_partial=grid.keep_partial or keep_partial)
         panel = read_panel(trained.config.data.model_copy(update={"freq": trained.contract.freq}), data, grid)
         return named_as_trained(panel, trained)

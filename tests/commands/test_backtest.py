@@ -15,7 +15,7 @@ from forecast.commands.backtest import backtest
 from forecast.commands.predict import predict
 from forecast.config.schema import SplitsConfig
 from forecast.data.panel import Panel
-from forecast.data.readers import StaticCovariates
+from forecast.data.rows import StaticCovariates
 from forecast.errors import ConfigError, RunError
 from forecast.runs.run import Run
 from forecast.windows.splits import Fold, make_splits

@@ -217,7 +217,7 @@ def test_rows_of_the_future_change_nothing_of_the_past(project):
     assert make_contract(after.panel).columns == make_contract(before.panel).columns
     assert after.panel.future_covariates.price.tolist() == [0.4, 0.5, 0.6] * 2
     assert after.panel.record[0] == {
-        "what": "rows of the future, with known covariates only",
+        "what": "future rows with known covariates only",
         "rows": 6,
         "first": ["row 802 (2021-02-04 00:00:00)", "row 803 (2021-02-05 00:00:00)", "row 804 (2021-02-06 00:00:00)"],
     }
@@ -261,7 +261,7 @@ def test_covariates_are_repaired_by_their_names(project):
         prepare(load_config(config(project, table, **keys)))
     panel = prepare(load_config(config(project, table, **keys, missing_values="interpolate"))).panel
     assert panel.record[0]["ranges"][0]["column"] == "price"
-    with pytest.raises(DataError, match="`price` has 1 gaps longer than data.max_gap of 1"):
+    with pytest.raises(DataError, match="`price` has 1 gap longer than data.max_gap of 1"):
         prepare(load_config(config(project, table, **keys, missing_values="interpolate", max_gap=1)))
     table["price"] = np.nan
     with pytest.raises(DataError, match="`price` has no values at all"):
@@ -275,7 +275,7 @@ def test_a_series_that_stops_before_the_others_has_no_future_of_its_own(project)
     for policy in ({}, {"missing_values": "interpolate"}):
         with pytest.raises(DataError, match=found):
             prepare(load_config(config(project, table, known_covariates="price", **policy)))
-    with pytest.raises(DataError, match=r"`sales` has 1 gaps longer than data.max_gap of 24 steps: .*\n  Remove the rows after"):
+    with pytest.raises(DataError, match=r"`sales` has 1 gap longer than data.max_gap of 24 steps: .*\n  Remove the rows after"):
         prepare(load_config(config(project, table, known_covariates="price", missing_values="forward")))
     panel = prepare(load_config(config(project, table[table.sales.notna()], known_covariates="price"))).panel
     assert np.diff(panel.offsets).tolist() == [400, 335]
@@ -286,12 +286,12 @@ def test_a_future_file_is_compared_with_the_training_data(priced_run, tmp_path, 
     table = pd.read_csv(future(priced_run))
     path = tmp_path / "future.csv"
     table.assign(price=100 * table.price).to_csv(path, index=False)
-    with pytest.raises(DataError, match=r"`price` is about 50, in training it was about 0.5.*: off by 10\^2"):
+    with pytest.raises(DataError, match=r"`price` is about 50, but was about 0.5.* in training: off by 10\^2"):
         predict(priced_run, future=path)
     table.assign(price=1.5 + table.price).to_csv(path, index=False)
     with caplog.at_level("WARNING"):
         predict(priced_run, future=path)
-    assert "`price` is 1.6 to 2.4; in training it was " in caplog.text
+    assert "`price` ranges from 1.6 to 2.4, but from " in caplog.text
     table.assign(shop=table.shop.str.upper()).to_csv(path, index=False)
     with pytest.raises(DataError, match="no row is of a step to forecast: the first is of series 'NORTH' at 2021-02-04"):
         predict(priced_run, future=path)

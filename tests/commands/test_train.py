@@ -509,7 +509,7 @@ def test_the_spread_between_seeds_is_shown(ensemble, tmp_path):
     [
         (lambda rows: rows.assign(series_id="x"), "have different series or timestamps when they are read back"),
         (lambda rows: rows[:-1], "have different series or timestamps"),
-        (lambda rows: rows.assign(timestamp="?"), "cannot be read back: .*`timestamp` '.' is in no form"),
+        (lambda rows: rows.assign(timestamp="?"), "cannot be read back: .*`timestamp` '.' has no format that is recognized"),
     ],
     ids=["series", "timestamps", "unreadable"],
 )
