@@ -83,7 +83,8 @@ def update(
         rows = _joined(parent, config.data, whole or newer, Path(data), Path(folder))
         try:
             config = change_config(config, {"data.path": str(rows)})
-            config, panel = read_and_resolve(config, read_panel(config.data, grid=Grid.from_origin(trained.contract.resample_origin)))
+            grid = Grid.from_origin(trained.contract.resample_origin)
+            config, panel = read_and_resolve(config, read_panel(config.data, grid=grid))
             odd += compare_with_contract(_newest(panel, parent), trained.contract) if resampled else []
         except DataError as error:  # of a file that nobody will find
             told = (

@@ -159,7 +159,7 @@ def fit_scaler(panel: Panel, splits: Splits, config: ScalingConfig, windows: Res
 
 
 def _fit_spans(panel: Panel, spans: list[slice], config: ScalingConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Fit offset and scale, `(series, channels)`, of each series on a span of its rows; spans of equal length are fitted at once."""
+    """Fit offset and scale, `(series, channels)`, of each series on a span of its rows, equally long ones at once."""
     begins = np.array([span.start for span in spans])
     lengths = np.array([span.stop - span.start for span in spans])
     offset, scale = np.zeros((2, len(spans), len(panel.columns)))
