@@ -389,8 +389,8 @@ def continuing_windows(
         )  # targets and past covariates yet to come
         ahead = scaler.apply(np.concatenate([unseen, ahead], axis=2), np.arange(len(ahead)))[..., -panel.known_channels :]
     windows = make_last_windows(panel, scaled, lookback, trained.known_steps, ahead, most, before)
-    assumptions = make_imputations(trained.config.data, panel.freq)
-    return replace(windows, static=scaler.static.apply(panel.static), assumptions=assumptions)
+    imputations = make_imputations(trained.config.data, panel.freq)
+    return replace(windows, static=scaler.static.apply(panel.static), imputations=imputations)
 
 
 def read_evidence(run: Run) -> Evidence:

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
+from forecast.windows.checks import check_subsets, check_windows_measured, drop_short_series
+from forecast.windows.imputation import make_imputations
+from forecast.windows.normalization import EPSILON, STATISTICS, compute_window_statistics, window_centre, window_scale
+from forecast.windows.rollout import Forward, roll_out
 from forecast.windows.scaling import Scaler, fit_scaler, scale_panel
-from forecast.windows.splits import SUBSETS, Fold, Splits, Subset, make_splits
-from forecast.windows.windows import (
-    EPSILON,
-    MAX_BATCH,
-    STATISTICS,
-    Forward,
-    Windows,
-    check_subsets,
-    check_windows_measured,
-    compute_window_statistics,
-    drop_short_series,
-    gather,
-    make_imputations,
-    make_last_windows,
-    make_windows,
-    roll_out,
-    window_centre,
-    window_scale,
-)
+from forecast.windows.splits import SUBSETS, Fold, Splits, Subset, make_splits, subset_name
+from forecast.windows.windows import MAX_BATCH, Windows, gather, make_last_windows, make_windows
 
 __all__ = [
     "EPSILON",
@@ -46,6 +33,7 @@ __all__ = [
     "make_windows",
     "roll_out",
     "scale_panel",
+    "subset_name",
     "window_centre",
     "window_scale",
 ]

@@ -19,7 +19,8 @@ from forecast.data.panel import read_panel
 from forecast.errors import ConfigError, DataError, RunError
 from forecast.forecasters.preparation import prepare
 from forecast.runs.loaded import read_trained
-from forecast.windows.windows import Imputation, Windows
+from forecast.windows.imputation import Imputation
+from forecast.windows.windows import Windows
 from tests.shops import NOISE, config, future, priced, rmse_of
 
 

@@ -234,7 +234,7 @@ def test_data_with_more_gaps_than_windows(project):
     table = pd.DataFrame({"month": pd.date_range("2010-01-01", periods=120, freq="MS"), "sales": seasonal_rows()})
     table.loc[::3, "sales"] = np.nan
     config = load_config(project(table, data={"missing_values": "forward"}))
-    with pytest.raises(ConfigError, match=r"config.yaml:\d+:3: no window of the train part is free of filled values"):
+    with pytest.raises(ConfigError, match=r"config.yaml:\d+:3: every window of the training set contains filled values"):
         prepare(config)
 
 
@@ -348,7 +348,7 @@ def test_loss_that_is_no_number_stops_the_run(project, tmp_path):
             ConfigError,
             r"config.yaml:\d+:3: windows.lookback is 90, but series 'data' has 84 training",
         ),
-        ({"splits": {"test": 2}}, ConfigError, r"config.yaml:\d+:3: the test part of series 'data' has 2 rows"),
+        ({"splits": {"test": 2}}, ConfigError, r"config.yaml:\d+:3: the test set of series 'data' has 2 rows"),
         ({"splits": {"test": 0.5, "validation": 0.5}}, ConfigError, "leave series 'data' 0 training rows"),
         ({"data": {"target": "sale"}}, DataError, "no column `sale`"),
     ],
