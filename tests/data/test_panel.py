@@ -155,10 +155,10 @@ BAD = {
     "more cells than the header": ("t,y\n2020-01-01,1,5\n2020-01-02,1,5\n", {}, "a.csv:2: the rows have more cells than the header"),
     "ragged": ("t,y\n2020-01-01,1\n2020-01-02,1,2,3\n", {}, "cannot be read .*line 3"),
     "unclosed quote": ('t,y\n2020-01-01,"1\n2020-01-02,2\n', {}, "cannot be read|is not a number"),
-    "another delimiter": (days([1, 2, 3]), {"delimiter": ";"}, r"no column `t`.\n  Known are: `t,y`"),
+    "another delimiter": (days([1, 2, 3]), {"delimiter": ";"}, r"no column `t`.\n  Use one of: `t,y`"),
     # columns
     "no target column": ("t,Y2\n2020-01-01,1\n", {}, r"a.csv:1: the file has no column `y`.\n  Did you mean `Y2`\?"),
-    "no timestamp column": ("date,y\n2020-01-01,1\n", {}, r"no column `t`.\n  Known are: `date`, `y`"),
+    "no timestamp column": ("date,y\n2020-01-01,1\n", {}, r"no column `t`.\n  Use one of: `date`, `y`"),
     "no series column": (days([1, 2, 3]), {"series_id": "shop"}, "no column `shop`"),
     "two columns missing": ("a,b\n1,2\n", {}, r"(?s)no column `t`.*no column `y`"),
     "header twice": ("t,y,y\n2020-01-01,1,2\n", {}, "a.csv:1: the header names `y` twice"),
