@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -153,7 +153,14 @@ def _parse(text: str, path: Path) -> tuple[dict[str, Any], Locations, list[Confi
         raise ConfigError(f"the file is not valid YAML: {problem}.", remedy, location) from None
 
 
-def _format_location(path: str | Path, mark: yaml.Mark) -> str:
+class _Mark(Protocol):
+    """A position in a YAML text, whose lines and columns are counted from 0."""
+
+    line: int
+    column: int
+
+
+def _format_location(path: str | Path, mark: _Mark) -> str:
     return f"{path}:{mark.line + 1}:{mark.column + 1}"
 
 
@@ -170,7 +177,7 @@ def _check_plain(text: str, path: Path) -> None:
         problem = f"uses the YAML tag {tag!r:.60}" if tag else None
         problem = "uses a YAML alias" if isinstance(event, yaml.AliasEvent) else problem
         problem = "is nested too deeply for a config" if depth > MAX_DEPTH else problem
-        if problem:
+        if problem and event.start_mark:
             raise ConfigError(f"the file {problem}.", "Write plain keys and values.", _format_location(path, event.start_mark))
 
 

@@ -80,7 +80,7 @@ def check_series_ends(rows: Rows, config: DataConfig, source: str) -> None:
             first_rows.append(rows.row_numbers[last + 1])
             count += span.stop - last - 1
     if examples:
-        found = f"{format_count(count, 'row')} after the last measured values of {len(examples)} series: {first_few(examples)}."
+        found = f"some series have rows after their last measured value ({format_count(count, 'row')}): {first_few(examples)}."
         raise DataError(found, TRIM_SERIES, f"{source}:{first_rows[0]}")
 
 

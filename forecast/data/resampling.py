@@ -187,7 +187,8 @@ def _calendar_ticks(first: pd.Timestamp, last: pd.Timestamp, offset: BaseOffset,
         return pd.date_range(begin, end + offset, freq=offset)
     anchor = offset.base.rollforward(pd.Timestamp(origin))
     ticks = pd.date_range(min(begin - offset, anchor), max(end + offset, anchor), freq=offset.base)
-    return ticks[(np.arange(len(ticks)) - ticks.searchsorted(anchor)) % offset.n == 0]
+    numbers = np.arange(len(ticks)) - int(ticks.searchsorted(anchor))
+    return pd.DatetimeIndex(ticks[numbers % offset.n == 0])
 
 
 def _steps_of_series(rows: Rows, freq: str) -> _Steps:

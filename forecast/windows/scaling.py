@@ -57,7 +57,8 @@ class Scaler:
         """
         offset, scale = self._broadcast(values, series)
         with np.errstate(over="ignore"):  # What does not fit becomes infinite, which `check_scaled` refuses.
-            return ((_transform(values, self.transform, self.targets) - offset) / scale).astype(np.float32)
+            scaled: np.ndarray = (_transform(values, self.transform, self.targets) - offset) / scale
+            return scaled.astype(np.float32)
 
     def undo(self, scaled: np.ndarray, series: np.ndarray) -> np.ndarray:
         """Return targets in the units of the file, as the inverse of `apply`; float64."""
@@ -211,8 +212,8 @@ def check_transform(panel: Panel, transform: Transform) -> None:
     Raises:
         DataError: a value is too low.
     """
-    low = np.argwhere(panel.target_values <= -1) if transform == "log1p" else ()
-    if len(low):
+    low = np.argwhere(panel.target_values <= -1)
+    if transform == "log1p" and len(low):
         row, column = low[0]
         raise DataError(
             f"scaling.transform is log1p, but `{panel.targets[column]}` is {panel.values[row, column]:g}"

@@ -122,7 +122,7 @@ PROBLEMS = {
     "max_gap": ("data: {path: a.csv, timestamp: t, target: y, max_gap: none}", "`data.max_gap` is 'none'", None),
     "decimal": (
         "data: {path: a.csv, timestamp: t, target: y, decimal: ';'}",
-        "`data.decimal` is ';'; it should be '.' or ','",
+        "`data.decimal` is ';'. It should be '.' or ','",
         None,
     ),
     "thousands": ("data: {path: a.csv, timestamp: t, target: y, thousands: k}", "`data.thousands` is 'k'", None),
@@ -301,9 +301,9 @@ def test_all_errors_at_once(tmp_path):
         ("- a\n- b\n", "is not a mapping"),
         ("", "is not a mapping"),
         ("!!set {data, windows}\n", "uses the YAML tag"),
-        ("a: &x 1\nb: *x\n", ":2:4: uses a YAML alias"),
+        ("a: &x 1\nb: *x\n", ":2:4: the file uses a YAML alias"),
         (GOOD + "windows: {lookback: 3, horizon: 1}\n", "`windows` is set twice"),
-        ("data: !!python/object/apply:os.system [id]\n", ":1:7: uses the YAML tag"),
+        ("data: !!python/object/apply:os.system [id]\n", ":1:7: the file uses the YAML tag"),
     ],
     ids=["unclosed", "list", "empty", "set", "alias", "twice", "code"],
 )

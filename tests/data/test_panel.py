@@ -96,7 +96,7 @@ def test_pieces_of_a_file_are_one_file(tmp_path, monkeypatch):
     assert pieces.timestamps.equals(whole.timestamps)
     with pytest.raises(DataError, match="a.csv:11: `y` is not a number in 1 row: row 11 'x'"):
         read(tmp_path, text.replace(",9\n", ",x\n"))
-    with pytest.raises(DataError, match="a.csv:11: only some of `t` have a UTC offset|row 11"):
+    with pytest.raises(DataError, match="a.csv:11: only some timestamps in `t` have a UTC offset|row 11"):
         read(tmp_path, text.replace("2020-01-09", "2020-01-09T00:00Z"))
 
 
