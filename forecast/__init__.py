@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from forecast.commands.train import train as train
     from forecast.commands.update import update as update
     from forecast.commands.validate import validate as validate
+    from forecast.config.keys import schema as schema
     from forecast.config.load import load_config as load_config
     from forecast.config.schema import Config as Config
-    from forecast.config.schema import schema as schema
     from forecast.errors import ConfigError as ConfigError
     from forecast.errors import DataError as DataError
     from forecast.errors import ForecastError as ForecastError
@@ -58,7 +58,7 @@ _HOMES = {
     "report": "reports.report",
     "reproduce": "commands.reproduce",
     "resume_training": "commands.train",
-    "schema": "config.schema",
+    "schema": "config.keys",
     "train": "commands.train",
     "tune": "search.tune",
     "update": "commands.update",

@@ -11,13 +11,13 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-LONGEST_NAME, MOST_NAMES = 100, 1000  # that `nearest` compares, which takes time
-BACKENDS = {"tensorflow": None, "jax": "jax"}  # Keras backends that can train, and the extra that installs each
+MAX_NAME_LENGTH, MAX_NAMES = 100, 1000  # Limits of what `nearest` compares, which takes time.
+BACKENDS = {"tensorflow": None, "jax": "jax"}  # Keras backends that can train, and the extra that installs each.
 log = logging.getLogger(__name__)
 
 
 class ForecastError(Exception):
-    """A user's mistake in three parts: the place, what was found there, and what to do about it.
+    """A mistake of the user: where it is, what the problem is, and what to do about it.
 
     >>> print(ForecastError("target has 3 empty cells.", "Fill them.", location="sales.csv:7"))
     sales.csv:7: target has 3 empty cells.
@@ -30,7 +30,7 @@ class ForecastError(Exception):
 
     @classmethod
     def combine(cls, errors: Sequence[ForecastError]) -> ForecastError:
-        """One error that tells all of `errors`, so that a user mends a file once and not five times."""
+        """Return one error with all of `errors`, so that a user corrects a file once and not five times."""
         return errors[0] if len(errors) == 1 else cls("\n".join(str(error) for error in errors))
 
 
@@ -47,24 +47,24 @@ class RunError(ForecastError):
 
 
 class ResourceError(RunError):
-    """The disk or the memory ended, not the training, which can go on when there is more."""
+    """The disk is full or cannot be written, or memory ran out. The training can go on when there is more."""
 
 
 class InternalError(Exception):
-    """A bug of this program, which no input explains; never a `ForecastError`, which is the user's to mend.
+    """A bug of this program. It is not a `ForecastError`, which the user can correct.
 
     >>> print(InternalError("two readers of one network disagree."))
     two readers of one network disagree.
       This is a bug in forecast, not in your input. Please report it with the config and the run's log.txt.
     """
 
-    def __init__(self, found: str):
+    def __init__(self, problem: str):
         report = "This is a bug in forecast, not in your input. Please report it with the config and the run's log.txt."
-        super().__init__(f"{found}\n  {report}")
+        super().__init__(f"{problem}\n  {report}")
 
 
-DAMAGED = "The run is damaged; train again, or copy it anew from where it is whole."
-BEGIN_ANEW = "Remove it; --resume then trains from the first epoch on."  # of a checkpoint
+DAMAGED = "The run is damaged. Train again, or copy an undamaged run."
+BEGIN_ANEW = "Remove it. Then --resume starts at the first epoch."  # The remedy for a damaged checkpoint.
 
 
 @contextlib.contextmanager
@@ -74,13 +74,13 @@ def log_and_continue(step: str, traceback: str) -> Iterator[None]:
     step: what is done, such as "drawing the plots". traceback: a sentence that says where the traceback is.
 
     Raises:
-        ResourceError: the disk or the memory ended, and what follows would fail too.
+        ResourceError: the disk is full or memory ran out, so later steps would fail too.
     """
     try:
         yield
     except ResourceError:
         raise
-    except Exception as error:
+    except Exception as error:  # A bug in an optional step must not fail a finished run.
         cause = error.__cause__ or error
         if isinstance(cause, ForecastError):
             log.warning("%s failed: %s", step, error)
@@ -117,54 +117,63 @@ def check_backend() -> str:
     """Return the backend of Keras that KERAS_BACKEND names, else keras.json, else tensorflow.
 
     Raises:
-        ForecastError: this program does not use it.
+        ForecastError: this program cannot train with it.
     """
-    backend, place = os.environ.get("KERAS_BACKEND"), "KERAS_BACKEND"
+    backend, location = os.environ.get("KERAS_BACKEND"), "KERAS_BACKEND"
     if not backend:
         settings = Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras")), "keras.json")
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):  # Keras ignores what it cannot read.
-            backend, place = json.loads(settings.read_bytes())["backend"], str(settings)
+            backend, location = json.loads(settings.read_bytes())["backend"], str(settings)
     backend = backend or "tensorflow"
     if backend not in BACKENDS:
         found = f"the Keras backend is {str(backend)!r:.40}, but training supports only {' or '.join(BACKENDS)}."
-        raise ForecastError(found, f"Set the environment variable KERAS_BACKEND to {' or '.join(BACKENDS)}.", place)
+        raise ForecastError(found, f"Set the environment variable KERAS_BACKEND to {' or '.join(BACKENDS)}.", location)
     return backend
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is most like `name`, whatever its case, or None where none is near.
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """Return the choice that is most like `name`, ignoring case, or None if none is similar.
 
     >>> nearest("Lokback", ["lookback", "horizon"])
     'lookback'
     """
-    short = [choice for choice in known if len(choice) <= LONGEST_NAME][:MOST_NAMES]
+    short = [choice for choice in choices if len(choice) <= MAX_NAME_LENGTH][:MAX_NAMES]
     lowered = {choice.lower(): choice for choice in short}
-    near = difflib.get_close_matches(name[:LONGEST_NAME].lower(), lowered, n=1)
+    near = difflib.get_close_matches(name[:MAX_NAME_LENGTH].lower(), lowered, n=1)
     return lowered[near[0]] if near else None
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A question naming the nearest known name, or all of them where none is near.
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Return a remedy that names the most similar choice, or the first choices if none is similar.
 
     >>> did_you_mean("lokback", ["lookback", "horizon"])
     'Did you mean `lookback`?'
     >>> did_you_mean("zzz", ["lookback", "horizon"])
-    'Known are: `lookback`, `horizon`.'
+    'Use one of: `lookback`, `horizon`.'
     """
-    known = list(known)
-    if near := nearest(name, known):
-        return f"Did you mean `{near}`?"
-    return f"Known are: {first_few([f'`{choice}`' for choice in known], 20)}."
+    choices = list(choices)
+    if similar := nearest(name, choices):
+        return f"Did you mean `{similar}`?"
+    return f"Use one of: {first_few([f'`{choice}`' for choice in choices], 20)}."
 
 
-def first_few(offenders: Sequence[object], most: int = 3, total: int | None = None) -> str:
-    """The first offenders and how many more there are; `total` where only the first were collected.
+def first_few(items: Sequence[object], count: int = 3, total: int | None = None) -> str:
+    """Return the first items and how many more there are. total: their number, if only the first were collected.
 
     >>> first_few([4, 8, 15, 16, 23])
     '4, 8, 15 and 2 more'
     >>> first_few([4, 8, 15], total=1000)
     '4, 8, 15 and 997 more'
     """
-    shown = ", ".join(str(offender) for offender in offenders[:most])
-    more = (len(offenders) if total is None else total) - most
+    shown = ", ".join(str(item) for item in items[:count])
+    more = (len(items) if total is None else total) - count
     return shown + (f" and {more} more" if more > 0 else "")
+
+
+def format_count(count: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    >>> format_count(1, "row"), format_count(2, "row")
+    ('1 row', '2 rows')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

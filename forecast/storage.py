@@ -1,4 +1,4 @@
-"""Files that survive: written whole or not at all, on disk before they count, and a directory for one process at a time."""
+"""Write files completely or not at all, and lock directories, so that runs survive crashes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pathlib import Path
 
 from forecast.errors import ResourceError, RunError
 
-Watch = Callable[[Path, float], object]  # Takes a file and the share of it that was read.
-_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)  # It links distant code.
-PARTIAL_PREFIX = ".part-"  # Start of the names of files and directories that are not complete.
+Watcher = Callable[[Path, float], object]  # Takes a file and the share of it that was read.
+_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)  # A progress bar is set far from where files are read.
+PARTIAL_PREFIX = ".part-"  # Start of the names of files and directories that are not complete yet.
 
 
 def sha256_of(path: str | Path) -> str:
@@ -27,23 +27,23 @@ def sha256_of(path: str | Path) -> str:
 
 
 @contextlib.contextmanager
-def watch_reading(watch: Watch | None) -> Iterator[None]:
-    """While open, call `watch` with the progress of each file that is read."""
-    before = _watch.set(watch)
+def watch_reading(watcher: Watcher | None) -> Iterator[None]:
+    """Call `watcher` with the progress of all files that are read in this context."""
+    token = _watcher.set(watcher)
     try:
         yield
     finally:
-        _watch.reset(before)
+        _watcher.reset(token)
 
 
 def report_read(path: Path, share: float) -> None:
-    """Report which share of a file was read."""
-    if watch := _watch.get():
-        watch(path, share)
+    """Report to the watcher, if there is one, that a share of a file was read."""
+    if watcher := _watcher.get():
+        watcher(path, share)
 
 
 def format_csv(rows: Sequence[Mapping[str, object]], header: bool) -> str:
-    r"""Return rows with equal keys as the text of a CSV file, "" if there are none.
+    r"""Return rows of equal keys as the text of a CSV file, which is empty without rows.
 
     >>> format_csv([{"epoch": 1, "loss": 0.5}], header=True)
     'epoch,loss\n1,0.5\n'
@@ -58,28 +58,27 @@ def format_csv(rows: Sequence[Mapping[str, object]], header: bool) -> str:
 
 @contextlib.contextmanager
 def translate_write_errors(path: Path) -> Iterator[None]:
-    """Turn errors of the system into the message that `path` cannot be written.
+    """Raise a `ResourceError` in place of what the system raises while `path` is written.
 
     Raises:
-        ResourceError: it cannot be written.
+        ResourceError: `path` cannot be written.
     """
     try:
         yield
     except OSError as error:
-        raise ResourceError(
-            f"cannot be written ({error.strerror}).", "Check the folder, its permissions and the disk.", str(path)
-        ) from None
+        remedy = "Check the folder, its permissions and the disk."
+        raise ResourceError(f"cannot be written ({error.strerror}).", remedy, str(path)) from None
 
 
 @contextlib.contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary file that replaces `path` at the end, or is removed if an error occurs.
+    """Yield a temporary file beside `path`, which replaces it after success and is removed after a failure.
 
-    A process that is killed leaves at most the temporary file, which is never read. A power failure leaves the old content or the
-    new, because both the file and its name are on disk before this returns.
+    A process that is killed leaves at most the temporary file, whose name nobody reads. A power failure leaves the old content or
+    the new, since both the file and the name are on disk before this returns.
 
     Raises:
-        ResourceError: it cannot be written.
+        ResourceError: the file cannot be written.
     """
     with translate_write_errors(path):
         handle, name = tempfile.mkstemp(prefix=f"{PARTIAL_PREFIX}{path.name}-", dir=path.parent)
@@ -87,19 +86,19 @@ def replace_file(path: Path) -> Iterator[Path]:
         temporary = Path(name)
         try:
             yield temporary
-            temporary.chmod(0o644)  # By default, only its owner may read it.
-            _flush_to_disk(temporary)
+            temporary.chmod(0o644)  # `mkstemp` lets only its owner read it.
+            _sync(temporary)
             os.replace(temporary, path)
-            _flush_to_disk(path.parent)
+            _sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
 
 def remove_partial_files(*folders: Path) -> None:
-    """Remove the temporary files that killed processes left in these folders.
+    """Remove the files in these folders that were not complete when their process was killed.
 
     Raises:
-        ResourceError: they cannot be removed.
+        ResourceError: a file cannot be removed.
     """
     for folder in folders:
         with translate_write_errors(folder):
@@ -108,15 +107,16 @@ def remove_partial_files(*folders: Path) -> None:
                     path.unlink(missing_ok=True)
 
 
-def _flush_to_disk(path: Path) -> None:
-    folder = path.is_dir()
-    if sys.platform == "win32" and folder:  # Windows flushes no folders.
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on disk."""
+    is_folder = path.is_dir()
+    if sys.platform == "win32" and is_folder:  # Windows cannot sync folders.
         return
-    handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+    handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
         os.fsync(handle)
     except OSError:
-        if not folder:  # Some file systems flush only files.
+        if not is_folder:  # Some file systems can sync files only.
             raise
     finally:
         os.close(handle)
@@ -124,10 +124,10 @@ def _flush_to_disk(path: Path) -> None:
 
 @contextlib.contextmanager
 def lock_directory(directory: Path) -> Iterator[None]:
-    """Keep other processes from working in a directory. The end of a process, even by a kill, releases its lock.
+    """Lock a directory against other processes. The lock ends with the context, or when the process is killed.
 
     Raises:
-        RunError: another process works in it.
+        RunError: another process has locked it.
     """
     if sys.platform == "win32":  # Windows cannot lock a directory.
         yield
@@ -140,8 +140,8 @@ def lock_directory(directory: Path) -> Iterator[None]:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(handle)
-        problem = "another process is at work in this directory."
-        raise RunError(problem, "Wait for it, or work in another directory.", str(directory)) from None
+        found = "another process is using this directory."
+        raise RunError(found, "Wait until it ends, or use another directory.", str(directory)) from None
     except OSError:  # The file system has no locks.
         pass
     try:
@@ -151,13 +151,13 @@ def lock_directory(directory: Path) -> Iterator[None]:
 
 
 def is_process_alive(pid: int) -> bool:
-    """Return whether a process of this machine runs. On Windows, which does not say, the answer is always True."""
+    """Return whether a process of this machine is running; on Windows, which cannot be asked, always True."""
     if sys.platform == "win32":
         return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # It belongs to another user.
+    except PermissionError:  # The process belongs to another user.
         return True
     return True

@@ -376,7 +376,7 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
             )
         },
     ),
-    **refused("is nested too deep to be a config", {"a config nested deep": replace("config", b"[" * 40_000)}),
+    **refused("is nested too deeply for a config", {"a config nested deep": replace("config", b"[" * 40_000)}),
     **refused(
         "the scaler is damaged",
         {

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.data.panel import Panel
-from forecast.data.readers import StaticCovariates
+from forecast.data.rows import StaticCovariates
 
 
 def coded_panel(*lengths: int, targets: int = 1) -> Panel:

@@ -104,7 +104,7 @@ def read_future(panel: Panel, trained: Trained, path: str | Path | None) -> np.n
         raise RunError("this run has no known covariates.", "Leave out --future.", str(path))
     if not trained.known_channels:
         return None
-    grid = Grid.of(trained.contract.resample_origin)
+    grid = Grid.from_origin(trained.contract.resample_origin)
     told = _read(config, Path(path), panel.series_ids[0], grid) if path else panel.future_covariates
     if config.required_known_covariates and told is None:
         needed = first_few([f"`{name}`" for name in config.required_known_covariates])

@@ -83,7 +83,8 @@ def update(
         rows = _joined(parent, config.data, whole or newer, Path(data), Path(folder))
         try:
             config = change_config(config, {"data.path": str(rows)})
-            config, panel = read_and_resolve(config, read_panel(config.data, grid=Grid.of(trained.contract.resample_origin)))
+            grid = Grid.from_origin(trained.contract.resample_origin)
+            config, panel = read_and_resolve(config, read_panel(config.data, grid=grid))
             odd += compare_with_contract(_newest(panel, parent), trained.contract) if resampled else []
         except DataError as error:  # of a file that nobody will find
             told = (
@@ -199,7 +200,7 @@ def _joined(parent: Parent, config: DataConfig, newer: Panel, data: Path, folder
     if config.resample:
         _check_spacing(past[measured], new[late], str(data))
     replaced = ~measured & pd.MultiIndex.from_frame(past).isin(pd.MultiIndex.from_frame(new[late]))
-    chosen = [(old, before.number[~replaced]), (data, after.number[late])]
+    chosen = [(old, before.row_numbers[~replaced]), (data, after.row_numbers[late])]
     parts = [_cells(config, path).iloc[np.unique(numbers) - FIRST_DATA_ROW] for path, numbers in chosen]
     _write(config, pd.concat(parts, ignore_index=True), rows)
     return rows

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from forecast.config import Config, load_config
-from forecast.data import PARQUET, describe_repairs
+from forecast.data import PARQUET, Panel, describe_repairs
 from forecast.errors import ConfigError, ForecastError
 from forecast.evaluation import CROWDED, check_covariates, count_independent, explain_few_windows
 from forecast.forecasters.network.description import Network
-from forecast.forecasters.preparation import Prepared, prepare
+from forecast.forecasters.preparation import Prepared, prepare_panel, read_and_resolve
 from forecast.runs import check_trackers
 from forecast.training import check_can_train
 from forecast.training.memory import needs, remedy
@@ -42,7 +42,10 @@ def validate(config: Config | str | Path, overrides: Mapping[str, object] | None
         return [Finding("error", "config", str(error))]
     found = [Finding("ok", "config", f"{loaded.name}, all keys are known and in range")]
     try:
-        prepared = prepare(loaded)
+        in_steps, panel = read_and_resolve(loaded)
+        if importlib.util.find_spec("sklearn") is None:  # Only prediction is installed, which cannot prepare a training.
+            return [*found, *_about_data(in_steps, panel), *_about_packages(loaded)]
+        prepared = prepare_panel(in_steps, panel)
     except ForecastError as error:
         return [*found, Finding("error", "config" if isinstance(error, ConfigError) else "data", str(error))]
     network = prepared.network
@@ -52,14 +55,13 @@ def validate(config: Config | str | Path, overrides: Mapping[str, object] | None
         if check.doubtful or not check.passed
     ]
     about_config = [*_about_windows(prepared), *_about_network(prepared, network), *_about_packages(loaded)]
-    return [*found, *_about_data(prepared), *about_config]
+    return [*found, *_about_data(prepared.config, prepared.panel), *about_config]
 
 
-def _about_data(prepared: Prepared) -> list[Finding]:
-    panel = prepared.panel
+def _about_data(config: Config, panel: Panel) -> list[Finding]:
     span = f"{panel.timestamps.min()} to {panel.timestamps.max()}"
     found = [Finding("ok", "data", f"{len(panel.values)} rows, {len(panel.series_ids)} series, freq {panel.freq}, {span}")]
-    path = Path(prepared.config.data.path)
+    path = Path(config.data.path)
     if path.suffix.lower() not in PARQUET and (size := path.stat().st_size) > LARGE_TEXT:
         told_size = f"{size / 1e6:.0f} MB of text; Parquet is read several times faster"
         found.append(Finding("ok", "data", told_size, "Convert it once, with numbers and names as they are, and set data.path."))

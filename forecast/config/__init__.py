@@ -1,8 +1,9 @@
-"""What the user asked for: the schema of a config, its types, and how a YAML file is read."""
+"""Read what the user asked for: the schema of a config, the YAML file, and its durations and `auto` resolved."""
 
 from __future__ import annotations
 
-from forecast.config.durations import duration_to_steps, infer_season_length, to_offset
+from forecast.config.durations import duration_to_steps, fixed_step, infer_season_length, to_offset
+from forecast.config.keys import differing_sections, find_field, find_section, non_default_values
 from forecast.config.load import change_config, load_config, name_after_file, parse_overrides, read_yaml, validate_section
 from forecast.config.resolve import (
     ConfigInSteps,
@@ -25,11 +26,7 @@ from forecast.config.schema import (
     TrainingConfig,
     TuningConfig,
     WindowsConfig,
-    differing_sections,
-    find_field,
-    find_section,
     name_calendar_columns,
-    non_default_values,
 )
 from forecast.config.types import DURATION, HOLIDAYS, MAX_CATEGORY_LENGTH, Name, Seeds, Text, parse_wait
 from forecast.config.yaml12 import format_yaml_line, parse_yaml_value
@@ -62,6 +59,7 @@ __all__ = [
     "duration_to_steps",
     "find_field",
     "find_section",
+    "fixed_step",
     "format_yaml_line",
     "infer_season_length",
     "load_config",

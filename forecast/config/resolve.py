@@ -129,5 +129,5 @@ def _replace(config: Config, values: Mapping[str, object], kind: type[Kind]) -> 
         section, name = key.split(".")
         sections[section][name] = value
     resolved = kind.model_validate(sections)
-    resolved._places.update(config._places)
+    resolved._locations.update(config._locations)
     return resolved

@@ -1,4 +1,4 @@
-"""What the values of a config may be: a type for each kind, which refuses anything else in words."""
+"""Types of the values of a config, each with a check that says in words what it expects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 HOLIDAYS = re.compile(r"holidays\(([A-Z]{2})\)")
 CALENDAR = re.compile(rf"hour|day_of_week|day_of_month|month|week|{HOLIDAYS.pattern}")
-MAX_CATEGORY_LENGTH = 200  # characters of a static category's text
+MAX_CATEGORY_LENGTH = 200  # Characters of a static category.
 WAIT = re.compile(r"([1-9][0-9]{0,8})\s*(s|min|m|h|d)")
 DURATION = re.compile(r"([1-9][0-9]{0,8})\s*(s|min|h|d|w|mo|y)")
 SECONDS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 604800}  # Lengths of the units of durations and waits.
@@ -19,18 +19,18 @@ MAX_STEPS = 10**9
 
 
 def _one_or_list(value: object) -> object:
-    """`target: sales` and `units: 50` may be written without brackets."""
+    """Put a single text or number into a list, so that `target: sales` and `units: 50` need no brackets."""
     return [value] if isinstance(value, (str, int)) else value
 
 
 def _yes_or_no(value: object) -> object:
-    """YAML 1.2 reads yes/no/on/off as text; where a key is true or false, they say what they say."""
+    """Read yes/no/on/off, which are text in YAML 1.2, as booleans."""
     words = {"yes": True, "on": True, "no": False, "off": False}
     return words.get(value.lower(), value) if isinstance(value, str) else value
 
 
 def _border(value: object) -> object:
-    """A part's size: a fraction of the rows, a number of steps, or the date at which it starts."""
+    """Check the size of a set: a fraction of the rows, a number of steps, a duration, or its first date."""
     if isinstance(value, float) and 0 < value < 1 or type(value) is int and value >= 1:
         return value
     if isinstance(value, str) and DURATION.fullmatch(value):
@@ -42,17 +42,17 @@ def _border(value: object) -> object:
 
 
 def _steps(value: object) -> object:
-    """A number of steps, or a duration that becomes one when the freq is known."""
-    duration = isinstance(value, str) and DURATION.fullmatch(value)
-    if duration or type(value) is int and 1 <= value <= MAX_STEPS:
+    """Check a number of steps, or a duration, which becomes one when the freq is known."""
+    is_duration = isinstance(value, str) and DURATION.fullmatch(value)
+    if is_duration or type(value) is int and 1 <= value <= MAX_STEPS:
         return value
     raise ValueError("it must be a number of steps (1 or more) or a duration such as 7d, 36h, 6mo or 1y")
 
 
 def _date(value: object, expected: str = "a date such as 2015-01-31 or 2015-01-31 06:00") -> str:
     try:
-        moment = datetime.datetime.fromisoformat(value)
-    except (TypeError, ValueError):
+        moment = datetime.datetime.fromisoformat(value if isinstance(value, str) else "")
+    except ValueError:
         raise ValueError(f"it must be {expected}") from None
     if moment.tzinfo:
         raise ValueError("it must be a local time, without a UTC offset")
@@ -62,15 +62,14 @@ def _date(value: object, expected: str = "a date such as 2015-01-31 or 2015-01-3
 def _calendar(value: list[str]) -> list[str]:
     for name in value:
         if not CALENDAR.fullmatch(name):
-            raise ValueError(
-                f"`{name}` is not hour, day_of_week, day_of_month, month, week or holidays(DE), with a country's code"
-            )
+            names = "hour, day_of_week, day_of_month, month, week or, with the code of a country, holidays(DE)"
+            raise ValueError(f"`{name}` is not {names}")
     return value
 
 
-def _different(value: list[int]) -> list[int]:
+def _distinct(value: list[int]) -> list[int]:
     if len(set(value)) < len(value):
-        raise ValueError("each should be there once")
+        raise ValueError("each value must occur only once")
     return value
 
 
@@ -81,16 +80,16 @@ def _low_high(value: list[float]) -> list[float]:
 
 
 def _ascending(value: list[float]) -> list[float]:
-    if any(one >= other for one, other in pairwise(value)):
+    if any(first >= second for first, second in pairwise(value)):
         raise ValueError("the numbers must ascend")
-    if any(round(number, 6) != number for number in value):
-        raise ValueError("the numbers may have six decimals")  # which is what the names of columns tell apart
+    if any(round(number, 6) != number for number in value):  # The names of columns have six decimals.
+        raise ValueError("the numbers must have at most six decimals")
     return value
 
 
 def _levels(value: list[float]) -> list[float]:
     if any(round(number, 3) != number for number in value):
-        raise ValueError("the numbers may have three decimals")
+        raise ValueError("the numbers must have at most three decimals")
     return _ascending(value)
 
 
@@ -112,32 +111,30 @@ def _batch_size(value: object) -> object:
 
 def _ascending_with_median(value: list[float]) -> list[float]:
     if 0.5 not in value:
-        raise ValueError("0.5 must be among them: it is the forecast")
+        raise ValueError("the numbers must include 0.5, which is the forecast")
     return _ascending(value)
 
 
-def _span(value: dict) -> dict:
-    """Where a search looks: `{int: [1, 3]}`, `{float: [1e-4, 1e-2], log: true}`, `{choice: [a, b]}`."""
+def _span(value: dict[str, Any]) -> dict[str, Any]:
+    """Check the values of a search: `{int: [1, 3]}`, `{float: [1e-4, 1e-2], log: true}` or `{choice: [a, b]}`."""
     kinds = [kind for kind in ("int", "float", "choice") if kind in value]
     if len(kinds) != 1 or set(value) - {kinds[0], "step", "log"} or "choice" in value and len(value) > 1:
         raise ValueError(
             "it must be like {int: [32, 256], step: 32}, {float: [0.0001, 0.01], log: true} or {choice: [lstm, gru]}"
         )
-    found = value[kinds[0]]
-    if not isinstance(found, list) or not found:
-        raise ValueError(f"`{kinds[0]}` must be a list with something in it")
-    if kinds[0] == "choice":
+    kind, values = kinds[0], value[kinds[0]]
+    if not isinstance(values, list) or not values:
+        raise ValueError(f"`{kind}` must be a list with at least one value")
+    if kind == "choice":
         return value
-    numbers = (int,) if kinds[0] == "int" else (int, float)
-    if len(found) != 2 or any(type(number) not in numbers for number in found) or not found[0] < found[1]:
-        raise ValueError(
-            f"`{kinds[0]}` must be a list of the lowest and the highest {'whole ' if kinds[0] == 'int' else ''}number"
-        )
+    numbers = (int,) if kind == "int" else (int, float)
+    if len(values) != 2 or any(type(number) not in numbers for number in values) or not values[0] < values[1]:
+        raise ValueError(f"`{kind}` must be a list of the lowest and the highest {'whole ' if kind == 'int' else ''}number")
     step, log = value.get("step"), value.get("log", False)
-    if type(log) is not bool or log and (step or found[0] <= 0):
-        raise ValueError("`log` is true or false, without a step, and the lowest number above 0")
-    if step is not None and (type(step) not in numbers or not 0 < step <= found[1] - found[0]):
-        raise ValueError("`step` must be a number above 0 that fits in between")
+    if type(log) is not bool or log and (step or values[0] <= 0):
+        raise ValueError("`log` must be true or false. With true, the lowest number must be above 0, without a step")
+    if step is not None and (type(step) not in numbers or not 0 < step <= values[1] - values[0]):
+        raise ValueError("`step` must be above 0 and fit between the two numbers")
     return value
 
 
@@ -147,20 +144,20 @@ def _wait(value: str) -> str:
 
 
 def parse_wait(text: str) -> int:
-    """What a waiting time such as 10m lasts.
+    """Return the seconds of a time to wait such as 10m.
 
     >>> parse_wait("10m")
     600
     """
-    found = WAIT.fullmatch(text)
-    if not found:
+    match = WAIT.fullmatch(text)
+    if not match:
         raise ValueError("it must be a time to wait such as 90s, 10m, 2h or 1d")
-    return int(found[1]) * SECONDS[found[2]]
+    return int(match[1]) * SECONDS[match[2]]
 
 
 def _name(value: object) -> object:
     if isinstance(value, str) and not re.fullmatch(r"\w[\w.-]*", value):
-        raise ValueError("it must start with a letter or digit and hold only letters, digits, '.', '_' and '-'")
+        raise ValueError("it must start with a letter or digit and contain only letters, digits, '.', '_' and '-'")
     return value
 
 
@@ -179,7 +176,7 @@ Units = Annotated[list[Width], BeforeValidator(_one_or_list, json_schema_input_t
 Range = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_low_high)]
 Name = Annotated[str, BeforeValidator(_name)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-Seeds = Annotated[list[Seed], Field(min_length=1, max_length=100), AfterValidator(_different)]
+Seeds = Annotated[list[Seed], Field(min_length=1, max_length=100), AfterValidator(_distinct)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Text = Annotated[str, Field(min_length=1)]
 Steps = Annotated[int | str, BeforeValidator(_steps)]
@@ -200,7 +197,7 @@ Tracker = Literal["tensorboard", "mlflow"]
 Trackers = Annotated[
     list[Tracker],
     BeforeValidator(_one_or_list, json_schema_input_type=Tracker | list[Tracker]),
-    AfterValidator(_different),
+    AfterValidator(_distinct),
 ]
 Wait = Annotated[str, AfterValidator(_wait)]
 Compiled = Annotated[

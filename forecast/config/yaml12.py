@@ -1,4 +1,4 @@
-"""YAML as people mean it, on top of PyYAML: decimal numbers, true, false and null as in YAML 1.2; all else is text."""
+"""Read and write YAML with the scalars of YAML 1.2: decimal numbers, true, false and null. Everything else is text."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import yaml
 class Loader(yaml.SafeLoader):
     """SafeLoader with the scalars of YAML 1.2: `1e-3` is a number, `yes` and `2015-01-31` are text."""
 
-    yaml_implicit_resolvers: dict = {}
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
 
 def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | float:
-    whole = re.fullmatch(r"[-+]?[0-9]{1,300}", node.value)
-    return int(node.value) if whole else float(node.value.replace(".inf", "inf").replace(".nan", "nan"))
+    is_integer = re.fullmatch(r"[-+]?[0-9]{1,300}", node.value)
+    return int(node.value) if is_integer else float(node.value.replace(".inf", "inf").replace(".nan", "nan"))
 
 
 Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(~|null|Null|NULL|)$"), ["~", "n", "N", ""])
@@ -31,26 +31,26 @@ Loader.add_constructor("tag:yaml.org,2002:float", _number)
 
 
 class Dumper(yaml.SafeDumper):
-    """Quotes exactly the text that `Loader` would take for something else."""
+    """Quote exactly the text that `Loader` would take for something else."""
 
     yaml_implicit_resolvers = Loader.yaml_implicit_resolvers
 
 
 def parse_yaml_value(text: str) -> object:
-    """What a line of YAML says.
+    """Return the value of a text in YAML.
 
     >>> parse_yaml_value("[a, '09', 1e-3]")
     ['a', '09', 0.001]
     """
-    return yaml.load(text, Loader=Loader)  # noqa: S506 - Loader is a SafeLoader
+    return Loader(text).get_single_data()
 
 
 def format_yaml_line(value: object) -> str:
-    """A value as YAML on one line, quoted where `load_config` would take it for something else.
+    """Return a value as YAML on one line, with quotes where `load_config` would take it for something else.
 
     >>> format_yaml_line(["a", "09", 1.5])
     "[a, '09', 1.5]"
     """
-    readable = str(value).isprintable()  # line breaks of other alphabets would not survive unescaped
+    readable = str(value).isprintable()  # Line breaks of other alphabets must be escaped.
     text = yaml.dump([value], Dumper=Dumper, default_flow_style=True, sort_keys=False, allow_unicode=readable, width=10**6)
     return text.strip()[1:-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from forecast.data.calendar import make_calendar_features
 from forecast.data.cleaning import Repair, describe_repairs
 from forecast.data.contract import Contract, SubsetFacts, compare_values_with_contract, compare_with_contract, make_contract
+from forecast.data.freq import check_freq, infer_freq
 from forecast.data.panel import (
     Panel,
     build_panel,
@@ -13,34 +14,23 @@ from forecast.data.panel import (
     known_covariates_as_targets,
     read_panel,
 )
-from forecast.data.readers import (
+from forecast.data.readers import build_number_pattern, read_rows
+from forecast.data.resampling import Grid
+from forecast.data.rows import Rows, StaticCovariates, clean_series_id
+from forecast.data.tables import (
     DELIMITERS,
     EMPTY,
     FIRST_DATA_ROW,
     PARQUET,
-    Rows,
-    StaticCovariates,
-    build_number_pattern,
     check_width,
-    clean_series_id,
     codec_name,
     find_value_columns,
     read_column_names,
     read_header,
     read_parquet,
-    read_rows,
     translate_read_errors,
 )
-from forecast.data.resampling import Grid
-from forecast.data.timestamps import (
-    CLOCK,
-    check_freq,
-    find_possible_formats,
-    format_timestamps,
-    infer_freq,
-    parse_parts,
-    parse_timestamps,
-)
+from forecast.data.timestamps import CLOCK, find_possible_formats, format_timestamps, parse_parts, parse_timestamps
 
 __all__ = [
     "CLOCK",
@@ -53,8 +43,8 @@ __all__ = [
     "Panel",
     "Repair",
     "Rows",
-    "SubsetFacts",
     "StaticCovariates",
+    "SubsetFacts",
     "build_number_pattern",
     "build_panel",
     "check_freq",

@@ -1,4 +1,4 @@
-"""The contract of a run: what its data was, and whether newer rows are of the same kind."""
+"""Facts about the data of a run, and what is unusual about newer rows. Reading them needs no pandas."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
 def _check_timestamp(text: str) -> str:
     if not MOMENT.match(text):
-        raise ValueError("this is no timestamp as pandas writes it")
-    datetime.datetime.fromisoformat(text)  # a ValueError where there is no such day
+        raise ValueError("this is not a timestamp as pandas writes it")
+    datetime.datetime.fromisoformat(text)  # Raises a ValueError for a day that does not exist.
     return text
 
 
@@ -57,9 +57,7 @@ class Contract(Document):
     rows: int
     series: int
     freq: str = Field(max_length=50)
-    resample_origin: Annotated[str, Field(max_length=19), AfterValidator(_check_timestamp)] | None = (
-        None  # earlier runs have none
-    )
+    resample_origin: Annotated[str, Field(max_length=19), AfterValidator(_check_timestamp)] | None = None  # Earlier runs lack it.
     timezone: str | None = Field(max_length=100)
     first_timestamp: Timestamp
     last_timestamp: Timestamp
@@ -70,8 +68,9 @@ class Contract(Document):
     @property
     def calibration_windows(self) -> int | None:
         """Number of independent windows whose errors set the width of the intervals, None for runs that did not count them."""
-        counts = [part.independent for name, part in self.parts.items() if name != "train"]
-        return sum(counts) if counts and None not in counts else None
+        subsets = [subset.independent for name, subset in self.parts.items() if name != "train"]
+        counts = [count for count in subsets if count is not None]
+        return sum(counts) if counts and len(counts) == len(subsets) else None
 
 
 def make_contract(panel: Panel) -> Contract:
@@ -101,69 +100,72 @@ def make_contract(panel: Panel) -> Contract:
     )
 
 
-def compare_with_contract(panel: Panel, known: Contract) -> list[str]:
-    """What is odd about newer rows beside the contract of the training data; a sentence each, with numbers.
+def compare_with_contract(panel: Panel, contract: Contract) -> list[str]:
+    """Describe, in a sentence each, what is unusual about newer rows in comparison with the training data.
 
     Raises:
-        DataError: the values are in other units, or the timestamps in no zone, so that a forecast would mean nothing.
+        DataError: a forecast would mean nothing, since values are in other units, or only some timestamps have a zone.
     """
     columns = dict(zip(panel.file_columns, panel.values.T, strict=False))
-    still = [
+    constant = [
         f"`{name}` is {values[0]:g} in every row." for name, values in columns.items() if len(values) > 1 and np.ptp(values) == 0
     ]
-    return compare_values_with_contract(columns, known, panel.source) + still + _odd_times(panel, known)
+    return compare_values_with_contract(columns, contract, panel.source) + constant + _find_unusual_times(panel, contract)
 
 
-def compare_values_with_contract(columns: Mapping[str, ArrayLike], known: Contract, source: str) -> list[str]:
-    """What is odd about values of columns, NaN left out, beside the contract of the training data.
+def compare_values_with_contract(columns: Mapping[str, ArrayLike], contract: Contract, source: str) -> list[str]:
+    """Describe what is unusual about the values of columns, NaN left out, in comparison with the training data.
 
     Raises:
         DataError: they are in other units.
     """
-    odd = []
+    sentences = []
     for name, values in columns.items():
         numbers = np.asarray(values, float)
         finite = numbers[np.isfinite(numbers)]
-        odd += _odd_values(name, finite, known.columns[name], source) if len(finite) else []
-    return odd
+        if len(finite):
+            sentences += _find_unusual_values(name, finite, contract.columns[name], source)
+    return sentences
 
 
-def _odd_values(name: str, values: np.ndarray, told: ColumnFacts, source: str) -> list[str]:
-    low, high, usual = told.min, told.max, told.median_size
+def _find_unusual_values(name: str, values: np.ndarray, trained: ColumnFacts, source: str) -> list[str]:
+    low, high, usual = trained.min, trained.max, trained.median_size
     size = float(np.median(np.abs(values)))
     power = np.log10(size) - np.log10(usual) if size > 0 and usual > 0 else 0.0
-    foreign = size > max(abs(low), abs(high)) or np.abs(values).max() < low  # the usual value now was never seen then
-    if foreign and abs(power) > 0.8 and abs(power - round(power)) < 0.2:
+    unseen = size > max(abs(low), abs(high)) or np.abs(values).max() < low  # The usual value was never seen in training.
+    if unseen and abs(power) > 0.8 and abs(power - round(power)) < 0.2:
         raise DataError(
-            f"`{name}` is about {size:.3g}, in training it was about {usual:.3g}: off by 10^{round(power)}.",
-            "Give it in the units of the training data.",
+            f"`{name}` is about {size:.3g}, but was about {usual:.3g} in training: off by 10^{round(power)}.",
+            "Use the units of the training data.",
             source,
         )
-    odd = []
     margin = (high - low) / 2
     if values.min() < low - margin or values.max() > high + margin:
-        odd.append(f"`{name}` is {values.min():g} to {values.max():g}; in training it was {low:g} to {high:g}.")
-    return odd
+        return [f"`{name}` ranges from {values.min():g} to {values.max():g}, but from {low:g} to {high:g} in training."]
+    return []
 
 
-def _odd_times(panel: Panel, known: Contract) -> list[str]:
+def _find_unusual_times(panel: Panel, contract: Contract) -> list[str]:
     import pandas as pd
 
-    from forecast.data.timestamps import estimate_steps_between, make_ticks
+    from forecast.data.freq import estimate_steps_between, make_ticks
 
-    last, begun, ends = pd.Timestamp(known.last_timestamp), panel.timestamps.min(), panel.timestamps.max()
-    if (last.tz is None) != (begun.tz is None):
-        zone = known.timezone
+    trained_until, first, last = pd.Timestamp(contract.last_timestamp), panel.timestamps.min(), panel.timestamps.max()
+    if (trained_until.tz is None) != (first.tz is None):
+        zone = contract.timezone
         raise DataError(
-            f"the timestamps have {'no' if zone else 'a'} time zone, in training they had {zone or 'none'}.",
+            f"the timestamps have {'no' if zone else 'a'} time zone, but those of the training data had {zone or 'none'}.",
             "Write them as in the training data.",
             panel.source,
         )
-    last = last.tz_convert(begun.tz) if begun.tz else last
-    if ends < last:
-        return [f"the rows end at {ends}, before the training data's end at {last}: this forecasts the past."]
-    if begun <= last:
+    trained_until = trained_until.tz_convert(first.tz) if first.tz else trained_until
+    if last < trained_until:
+        return [f"the rows end at {last}, before the end of the training data at {trained_until}, so this forecasts the past."]
+    if first <= trained_until:
         return []
-    rough = estimate_steps_between(last, begun, panel.freq) - 1
-    gap = len(make_ticks(last, panel.freq, begun)) - 2 if rough < 10**6 else int(rough)
-    return [f"{gap} steps are missing between the training data's end at {last} and the first row at {begun}."] if gap > 0 else []
+    estimate = estimate_steps_between(trained_until, first, panel.freq) - 1
+    gap = len(make_ticks(trained_until, panel.freq, first)) - 2 if estimate < 10**6 else int(estimate)
+    if gap <= 0:
+        return []
+    count = "1 step is" if gap == 1 else f"{gap} steps are"
+    return [f"{count} missing between the end of the training data at {trained_until} and the first row at {first}."]

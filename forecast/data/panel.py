@@ -1,4 +1,4 @@
-"""A file becomes a `Panel`: read, repaired by the config's policies, and checked."""
+"""Make a `Panel` of a file: read, repaired by the config's policies, and checked."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 
 from forecast.config import DataConfig, duration_to_steps, infer_season_length
-from forecast.data import cleaning as repairs
+from forecast.data import cleaning
 from forecast.data.calendar import make_calendar_features
-from forecast.data.readers import Rows, StaticCovariates, read_rows
+from forecast.data.cleaning import Record
+from forecast.data.freq import check_freq, check_spacing, infer_freq, make_ticks
+from forecast.data.readers import read_rows
 from forecast.data.resampling import FIXED_GRID, Grid, resample
-from forecast.data.timestamps import check_freq, check_spacing, infer_freq, make_ticks
-from forecast.errors import DataError
+from forecast.data.rows import Rows, StaticCovariates
+from forecast.errors import DataError, format_count
 from forecast.storage import sha256_of
 
 
@@ -25,8 +27,11 @@ class Panel:
     values: float64 `(rows, channels)` in the units of the file: targets, past covariates, known covariates, calendar.
     columns: the names of all channels; the last `known_channels` of them are known over the horizon, too.
     filled: bool `(rows, channels)`, the cells that the file does not hold.
-    timestamps: `(rows,)`, `freq` apart within a series.
-    record: what was done to the rows of the file.
+    timestamps: `(rows,)`, one step of `freq` apart within a series.
+    calendar: the names of the last channels, which no file holds. source: the file, for messages.
+    record: what was done to the rows of the file. sha256: the checksum of the file as it was read.
+    future_covariates: known covariates after the end of each series that the file holds, by series and timestamp.
+    resample_origin: where the steps of `data.resample` begin; see `Grid`.
     """
 
     series_ids: list[str]
@@ -38,13 +43,13 @@ class Panel:
     freq: str
     columns: list[str]
     known_channels: int
-    calendar: list[str]  # the last columns, which no file holds
-    source: str  # the file, for messages
+    calendar: list[str]
+    source: str
     static: StaticCovariates
-    record: repairs.Record = field(default_factory=list)
-    sha256: str = ""  # of the file as it was read
-    future_covariates: pd.DataFrame | None = None  # known covariates of the future that the file holds, by series and timestamp
-    resample_origin: str | None = None  # where the steps of `data.resample` begin; see `Grid`
+    record: Record = field(default_factory=list)
+    sha256: str = ""
+    future_covariates: pd.DataFrame | None = None
+    resample_origin: str | None = None
 
     @property
     def series(self) -> np.ndarray:
@@ -68,36 +73,36 @@ class Panel:
             return self.timestamps
         return make_ticks(self.timestamps.min(), self.freq, self.timestamps.max())
 
-    def select(self, kept: np.ndarray) -> Panel:
-        """The series whose numbers are in `kept`, in that order."""
-        rows = np.concatenate([np.arange(self.offsets[series], self.offsets[series + 1]) for series in kept])
+    def select(self, chosen: np.ndarray) -> Panel:
+        """Return a panel of the series with these numbers, in this order."""
+        rows = np.concatenate([np.arange(self.offsets[series], self.offsets[series + 1]) for series in chosen])
         return replace(
             self,
-            series_ids=[self.series_ids[series] for series in kept],
-            offsets=np.concatenate([[0], np.cumsum(np.diff(self.offsets)[kept])]),
+            series_ids=[self.series_ids[series] for series in chosen],
+            offsets=np.concatenate([[0], np.cumsum(np.diff(self.offsets)[chosen])]),
             timestamps=self.timestamps[rows],
             values=self.values[rows],
             filled=self.filled[rows],
-            static=self.static[kept],
+            static=self.static[chosen],
         )
 
     def future_timestamps(self, steps: int) -> pd.DatetimeIndex:
-        """The timestamps of the first `steps` steps after the last row of every series, one series after the other."""
+        """Return the timestamps of the first `steps` steps after the last row of every series, one series after the other."""
         stamps = [self.timestamps_after(series, steps) for series in range(len(self.series_ids))]
-        return stamps[0].append(stamps[1:])
+        return pd.DatetimeIndex(stamps[0].append(stamps[1:]))
 
     def timestamps_after(self, series: int, steps: int) -> pd.DatetimeIndex:
-        """The timestamps of the first `steps` steps after the last row of a series."""
+        """Return the timestamps of the first `steps` steps after the last row of a series."""
         return make_ticks(self.timestamps[self.offsets[series + 1] - 1], self.freq, periods=steps + 1)[1:]
 
 
 def read_panel(config: DataConfig, path: str | Path | None = None, grid: Grid = FIXED_GRID) -> Panel:
     """Read, repair and check the file that `config` describes (or another, `path`, with the same columns).
 
-    grid: of the steps of `data.resample`.
+    grid: the steps of `data.resample`.
 
     Raises:
-        DataError: the file cannot be used as it is and the config's policies do not say what to do about it.
+        DataError: the file cannot be used as it is, and no policy of the config says how to repair it.
     """
     path = Path(path or config.path)
     panel = build_panel(*read_rows(config, path), config, str(path), grid)
@@ -105,37 +110,36 @@ def read_panel(config: DataConfig, path: str | Path | None = None, grid: Grid = 
 
 
 def build_panel(rows: Rows, static: StaticCovariates, config: DataConfig, source: str, grid: Grid = FIXED_GRID) -> Panel:
-    """The panel of the rows of a file, which are repaired and checked as the config's policies say.
+    """Repair and check the rows of a file by the config's policies, and return their panel.
 
     Raises:
-        DataError: they do not say what to do.
+        DataError: no policy says how to repair them.
     """
-    record: repairs.Record = []
-    rows = repairs.sort_rows(rows, record)
-    every = rows
-    rows, ahead = repairs.split_off_future(rows, config, record)
-    repairs.check_series_ends(rows, config, source)
-    rows = repairs.merge_duplicates(rows, config, source, record)
+    record: Record = []
+    all_rows = cleaning.sort_rows(rows, record)
+    rows, future = cleaning.split_off_future(all_rows, config, record)
+    cleaning.check_series_ends(rows, config, source)
+    rows = cleaning.merge_duplicates(rows, config, source, record)
     rows = resample(rows, config, source, record, grid)
     ends = rows.timestamps[rows.offsets[1:] - 1]
     freq = config.resample.freq if config.resample else config.freq or _infer_freq(rows, source)
     check_freq(freq, "data.freq", source)
-    rows = repairs.fill_timestamps(rows, freq, config, record)
-    check_spacing(rows.timestamps, rows.offsets[:-1], freq, rows.number, source, config.resample is not None)
+    rows = cleaning.fill_timestamps(rows, freq, config, record)
+    check_spacing(rows.timestamps, rows.offsets[:-1], freq, rows.row_numbers, source, config.resample is not None)
     max_gap, season_length = (
         duration_to_steps(value, freq, f"data.{key}", source) if isinstance(value, str) else value
         for key, value in (("max_gap", config.max_gap), ("season_length", config.season_length or infer_season_length(freq)))
     )
-    rows, filled = repairs.fill_values(rows, config.model_copy(update={"max_gap": max_gap}), season_length, source, record)
+    rows, filled = cleaning.fill_values(rows, config, max_gap, season_length, source, record)
     calendar = make_calendar_features(rows.timestamps, config.calendar)
-    values = np.column_stack([rows.values, *calendar.values()]) if calendar else rows.values
-    filled = np.column_stack([filled, np.zeros((len(filled), len(calendar)), dtype=bool)]) if calendar else filled
+    # The first step after the end of a series may hold measured rows, too, if rows are resampled.
+    later = all_rows if config.resample else future
     return Panel(
         series_ids=rows.series_ids,
         offsets=rows.offsets,
         timestamps=rows.timestamps,
-        values=values,
-        filled=filled,
+        values=np.column_stack([rows.values, *calendar.values()]) if calendar else rows.values,
+        filled=np.column_stack([filled, np.zeros((len(filled), len(calendar)), dtype=bool)]) if calendar else filled,
         targets=list(config.target),
         freq=freq,
         columns=config.channels,
@@ -144,51 +148,61 @@ def build_panel(rows: Rows, static: StaticCovariates, config: DataConfig, source
         source=source,
         static=static,
         record=record,
-        future_covariates=_told_ahead(every if config.resample else ahead, ends, config, source, grid) if len(ahead) else None,
+        future_covariates=_select_future_covariates(later, ends, config, source, grid) if len(future) else None,
         resample_origin=grid.origin if config.resample else None,
     )
 
 
-def _told_ahead(rows: Rows, ends: pd.DatetimeIndex, config: DataConfig, source: str, grid: Grid) -> pd.DataFrame:
-    """Return the known covariates after the end of each series; the first step after it may hold measured rows, too."""
+def _select_future_covariates(rows: Rows, ends: pd.DatetimeIndex, config: DataConfig, source: str, grid: Grid) -> pd.DataFrame:
+    """Return the known covariates after the end of each series, by series and timestamp."""
     rows = replace(rows, values=rows.values[:, len(config.values) - len(config.known_covariates) :])
-    told = clean_future_covariates(rows, config, source, grid)
-    end = ends[pd.Index(rows.series_ids).get_indexer(told.index.get_level_values(0))]
-    return told[told.index.get_level_values(1) > end]
+    covariates = clean_future_covariates(rows, config, source, grid)
+    end = ends[pd.Index(rows.series_ids).get_indexer(covariates.index.get_level_values(0))]
+    return covariates[covariates.index.get_level_values(1) > end]
 
 
 def known_covariates_as_targets(config: DataConfig) -> DataConfig:
-    """To read the known covariates of a file as if they were its targets, and nothing else."""
-    others = dict.fromkeys(("past_covariates", "known_covariates", "static_covariates", "static_categories"), [])
-    return config.model_copy(update={"target": config.known_covariates, **others})
+    """Return the config that reads the known covariates of a file as if they were its targets, and nothing else."""
+    return config.model_copy(
+        update={
+            "target": config.known_covariates,
+            "past_covariates": [],
+            "known_covariates": [],
+            "static_covariates": [],
+            "static_categories": [],
+        }
+    )
 
 
 def clean_future_covariates(rows: Rows, config: DataConfig, source: str, grid: Grid) -> pd.DataFrame:
-    """Rows of known covariates, repaired as all rows are, by series and timestamp; empty cells stay NaN."""
-    present, codes = np.unique(rows.series, return_inverse=True)
-    ids = [rows.series_ids[series] for series in present]
-    only = known_covariates_as_targets(config)
-    rows = repairs.sort_rows(replace(rows, series=codes.astype(np.int32), series_ids=ids), [])
-    rows = resample(repairs.merge_duplicates(rows, only, source, []), only, source, [], grid)
+    """Repair rows of known covariates as all rows are, and return them by series and timestamp; empty cells stay NaN."""
+    present, series = np.unique(rows.series, return_inverse=True)
+    ids = [rows.series_ids[number] for number in present]
+    config_of_covariates = known_covariates_as_targets(config)
+    rows = cleaning.sort_rows(replace(rows, series=series.astype(np.int32), series_ids=ids), [])
+    rows = cleaning.merge_duplicates(rows, config_of_covariates, source, [])
+    rows = resample(rows, config_of_covariates, source, [], grid)
     index = pd.MultiIndex.from_arrays([np.array(ids)[rows.series], rows.timestamps])
     return pd.DataFrame(rows.values, columns=config.known_covariates, index=index)
 
 
 def check_target_not_constant(panel: Panel) -> None:
-    """No target is constant over the whole file."""
-    still = [name for name, column in zip(panel.targets, panel.target_values.T, strict=True) if np.ptp(column) == 0]
-    if still:
-        raise DataError(
-            f"`{still[0]}` is {panel.values[0, panel.targets.index(still[0])]:g} in every row; there is nothing to learn.",
-            "Name another column in `data.target`.",
-            panel.source,
-        )
+    """Refuse a target that is constant over the whole file.
+
+    Raises:
+        DataError: a target is constant.
+    """
+    for name, values in zip(panel.targets, panel.target_values.T, strict=True):
+        if np.ptp(values) == 0:
+            found = f"`{name}` is {values[0]:g} in every row, so there is nothing to learn."
+            raise DataError(found, "Choose another column for data.target.", panel.source)
 
 
 def _infer_freq(rows: Rows, source: str) -> str:
     longest = int(np.argmax(np.bincount(rows.series)))
-    freq = infer_freq(rows.timestamps[rows.series == longest])
+    stamps = rows.timestamps[rows.series == longest]
+    freq = infer_freq(stamps)
     if freq is None:
-        found = f"{int((rows.series == longest).sum())} rows are too few to infer the freq."
-        raise DataError(found, "Set `data.freq`, such as D or h, or give more rows.", source)
+        found = f"the freq cannot be inferred from {format_count(len(stamps), 'row')}."
+        raise DataError(found, "Set data.freq, for example D or h, or provide more rows.", source)
     return freq

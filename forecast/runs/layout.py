@@ -320,7 +320,7 @@ class RunDirectory:
         """While open, write the package's log to the run's log file; at the end, write to status.json how it went.
 
         Raises:
-            RunError: another process is at work in this directory.
+            RunError: another process is using this directory.
         """
         with lock_directory(self.directory):
             folders = {self.directory, self.weights.parent, self.cutoffs.parent, self.status.parent, self.plots, self.data}

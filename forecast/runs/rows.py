@@ -33,7 +33,7 @@ def read_training_panel(run: Run, config: DataConfig) -> Panel:
     """
     from forecast.data import Grid, read_panel
 
-    return read_panel(config, grid=Grid.of(read_contract(run).resample_origin))
+    return read_panel(config, grid=Grid.from_origin(read_contract(run).resample_origin))
 
 
 def read_rows_to_continue(run: Run, trained: Trained, data: str | Path | None, keep_partial: bool = False) -> Panel:
@@ -52,7 +52,7 @@ def read_rows_to_continue(run: Run, trained: Trained, data: str | Path | None, k
         _verify_recent_rows(run, trained)
     check_freq(contract.freq, "freq", str(run.contract))
     if data:
-        grid = Grid.of(contract.resample_origin)
+        grid = Grid.from_origin(contract.resample_origin)
         grid = replace(grid, keep_partial=grid.keep_partial or keep_partial)
         return rename_only_series(read_panel(config.model_copy(update={"freq": contract.freq}), data, grid), trained)
     panel = _read_recent_rows(run, config, contract.freq, contract.timezone)
@@ -160,4 +160,4 @@ def make_continuing_windows(
         future = scaler.apply(np.concatenate([unseen, future], axis=2), np.arange(len(future)))[..., -channels:]
     windows = make_last_windows(panel, scaled, lookback, trained.known_steps, future, max_windows, before)
     imputations = make_imputations(trained.config.data, panel.freq)
-    return replace(windows, static=scaler.static.apply(panel.static), assumptions=imputations)
+    return replace(windows, static=scaler.static.apply(panel.static), imputations=imputations)

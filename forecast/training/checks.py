@@ -40,4 +40,4 @@ def check_can_train() -> None:
         ForecastError: with the command that installs what is missing.
     """
     backend = check_backend()
-    check_installed("Training", ["keras", backend, "matplotlib", "scipy"], BACKENDS[backend])
+    check_installed("Training", ["keras", backend, "matplotlib", "scipy", "sklearn"], BACKENDS[backend])

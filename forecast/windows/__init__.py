@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
+from forecast.windows.checks import check_subsets, check_windows_measured, drop_short_series
+from forecast.windows.imputation import make_imputations
+from forecast.windows.normalization import EPSILON, STATISTICS, compute_window_statistics
+from forecast.windows.rollout import Forward, roll_out
 from forecast.windows.scaling import Scaler, fit_scaler, scale_panel
 from forecast.windows.splits import SUBSETS, Fold, Splits, Subset, make_splits
-from forecast.windows.windows import (
-    EPSILON,
-    MAX_BATCH,
-    STATISTICS,
-    Forward,
-    Windows,
-    check_subsets,
-    check_windows_measured,
-    compute_window_statistics,
-    drop_short_series,
-    gather,
-    make_imputations,
-    make_last_windows,
-    make_windows,
-    roll_out,
-)
+from forecast.windows.windows import MAX_BATCH, Windows, gather, make_last_windows, make_windows
 
 __all__ = [
     "EPSILON",

@@ -1,4 +1,4 @@
-"""Train, validation and test borders, in time order."""
+"""Split each series in time into a training, a validation and a test set."""
 
 from __future__ import annotations
 
@@ -19,62 +19,69 @@ Subset = Literal["train", "validation", "test"]
 SUBSETS: tuple[Subset, ...] = ("train", "validation", "test")
 
 
+def subset_name(subset: Subset) -> str:
+    """Return the name of a subset in messages.
+
+    >>> subset_name("train")
+    'training set'
+    """
+    return "training set" if subset == "train" else f"{subset} set"
+
+
 @dataclass(frozen=True)
 class Splits:
-    """Where each part of each series begins and ends, as rows of the panel's matrix.
+    """Borders of the training, validation and test set of each series, as rows of the panel's matrix: `(series, 4)`.
 
         rows      first                                                        end
         series    |<---------- train --------->|<- validation ->|<--- test --->|   (rows after `end` are not used)
         borders   [i, 0]                       [i, 1]           [i, 2]         [i, 3]
 
-    A part holds the rows from its border (inclusive) to the next (exclusive). With `align: dates` it begins at the same date in
-    every series, so that no series is trained on dates that another is tested on; in a series that begins late or ends early a
-    part may be empty. The targets of a window lie in one part; its lookback may reach into the part before:
+    A set holds the rows from its border (inclusive) to the next (exclusive). With `align: dates` it begins at the same date in
+    every series, so that no series is trained on dates that another is tested on. It may be empty in a series that begins late or
+    ends early. The targets of a window lie in one set; its lookback may reach into the set before:
 
         test window      |<- lookback ->|<- horizon ->|
                          ... validation | test ...
     """
 
-    borders: np.ndarray  # (series, 4)
+    borders: np.ndarray
 
-    def rows_of(self, part: Subset) -> tuple[np.ndarray, np.ndarray]:
-        """First row (inclusive) and end row (exclusive) of a part, for each series."""
-        column = SUBSETS.index(part)
+    def rows_of(self, subset: Subset) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first row (inclusive) and the end row (exclusive) of a subset, for each series."""
+        column = SUBSETS.index(subset)
         return self.borders[:, column], self.borders[:, column + 1]
 
     def scaler_rows(self, lookback: int) -> list[slice]:
-        """The rows of each series that a scaler may see: its training part, or its first lookback where that is longer.
+        """Return the rows of each series that a scaler may see: its training set, or its first lookback if that is longer.
 
-        No window has a target among the first `lookback` rows, whatever part they lie in.
+        No window of any subset has a target among the first `lookback` rows.
         """
         begin, train_end, _, end = self.borders.T
-        return [
-            slice(first, stop)
-            for first, stop in zip(begin, np.maximum(train_end, np.minimum(begin + lookback, end)), strict=True)
-        ]
+        stops = np.maximum(train_end, np.minimum(begin + lookback, end))
+        return [slice(int(first), int(stop)) for first, stop in zip(begin, stops, strict=True)]
 
 
 @dataclass(frozen=True)
 class Fold:
-    """How a backtest's fold differs from its first: all borders have moved on.
+    """Shift of the borders of a backtest's fold, from those of its first.
 
         fold 0    |<-------- train -------->|<- validation ->|<- test ->|
         fold 1    |<-------- train ----------------->|<- validation ->|<- test ->|      expanding
                           |<-------- train -------->|                                   sliding
-                                                              |<-moved->|
+                                                              |<-ticks->|
 
-    moved: ticks; rows: of the test part, None for all that remain; sliding: whether the training part begins later, too.
+    ticks: by which all borders move; test_rows: None for all that remain; sliding: whether the training set begins later, too.
     """
 
-    moved: int = 0
-    rows: int | None = None
+    ticks: int = 0
+    test_rows: int | None = None
     sliding: bool = False
 
     def shift(self, validation: int, test: int, end: int) -> tuple[int, int, int, int]:
-        """The ticks at which training, validation and test part begin and the last one ends, from those of the config."""
-        first = min(test + self.moved, end)
-        last = end if self.rows is None else min(first + self.rows, end)
-        return self.moved if self.sliding else 0, min(validation + self.moved, end), first, last
+        """Return the ticks at which training, validation and test set begin and the last one ends, from those of the config."""
+        first = min(test + self.ticks, end)
+        last = end if self.test_rows is None else min(first + self.test_rows, end)
+        return self.ticks if self.sliding else 0, min(validation + self.ticks, end), first, last
 
 
 FIRST_FOLD = Fold()
@@ -83,40 +90,40 @@ FIRST_FOLD = Fold()
 def make_splits(
     panel: Panel, config: ResolvedSplitsConfig, fold: Fold = FIRST_FOLD, ticks: pd.DatetimeIndex | None = None
 ) -> Splits:
-    """The borders of each series: sizes count back from the end of the panel, or of the series; dates begin a part.
+    """Split each series: sizes count back from the end of the panel, or of the series, and a set begins at its date.
 
-    ticks: those of the panel, where some of its series have been left out since.
+    ticks: those of the panel, if some of its series have been left out since.
     """
-    everyone = None if config.align == "ends" else panel.ticks if ticks is None else ticks
+    panel_ticks = None if config.align == "ends" else panel.ticks if ticks is None else ticks
     borders = []
     for first, last in pairwise(panel.offsets):
-        own = panel.timestamps[first:last]
-        known = own if everyone is None else everyone
-        at_ticks = fold.shift(*_borders(known, config))
-        places = (len(own) if at >= len(known) else int(own.searchsorted(known[at])) for at in at_ticks)
-        borders.append([first + place for place in places])
+        stamps = panel.timestamps[first:last]
+        series_ticks = stamps if panel_ticks is None else panel_ticks
+        at_ticks = fold.shift(*_find_borders(series_ticks, config))
+        rows = (len(stamps) if at >= len(series_ticks) else int(stamps.searchsorted(series_ticks[at])) for at in at_ticks)
+        borders.append([first + row for row in rows])
     return Splits(np.array(borders, dtype=np.int64))
 
 
-def _borders(ticks: pd.DatetimeIndex, config: ResolvedSplitsConfig) -> tuple[int, int, int]:
-    """The ticks at which validation and test begin, and at which the test part ends."""
-    end = len(ticks) if config.end is None else _at_date(ticks, config.end)
-    test = _start_of(config.test, ticks, end, end)
-    return _start_of(config.validation, ticks, test, end), test, end
+def _find_borders(ticks: pd.DatetimeIndex, config: ResolvedSplitsConfig) -> tuple[int, int, int]:
+    """Return the ticks at which validation and test set begin, and at which the test set ends."""
+    end = len(ticks) if config.end is None else _find_date(ticks, config.end)
+    test = _find_start(config.test, ticks, end, end)
+    return _find_start(config.validation, ticks, test, end), test, end
 
 
-def _start_of(border: float | int | str, stamps: pd.DatetimeIndex, before: int, rows: int) -> int:
-    """Row at which a part that ends at row `before` starts; fractions are of all `rows`."""
+def _find_start(border: float | int | str, stamps: pd.DatetimeIndex, end: int, rows: int) -> int:
+    """Return the row at which a set that ends at row `end` starts; fractions are of all `rows`."""
     if isinstance(border, str):
-        return min(_at_date(stamps, border), before)
+        return min(_find_date(stamps, border), end)
     size = round(border * rows) if isinstance(border, float) else border
-    return max(0, before - size)
+    return max(0, end - size)
 
 
-def _at_date(stamps: pd.DatetimeIndex, date: str) -> int:
+def _find_date(stamps: pd.DatetimeIndex, date: str) -> int:
     import pandas as pd
 
     moment = pd.Timestamp(date)
-    if stamps.tz is not None:  # a local time that a clock change skips or repeats is the next, or the first, moment
+    if stamps.tz is not None:  # A local time that a clock change skips means the next moment, a repeated one the first.
         moment = moment.tz_localize(stamps.tz, nonexistent="shift_forward", ambiguous=True)
     return int(stamps.searchsorted(moment))

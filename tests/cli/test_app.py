@@ -87,7 +87,7 @@ def test_a_users_mistake_is_a_message_and_exit_code_1(project):
     assert done.stdout == ""
     line = config.read_text().splitlines().index("  cell: lstmm") + 1
     assert done.stderr == (
-        f"{config}:{line}:3: `model.cell` is 'lstmm'; it should be 'lstm', 'gru', 'simple_rnn' or 'peephole_lstm'.\n"
+        f"{config}:{line}:3: `model.cell` is 'lstmm'. It should be 'lstm', 'gru', 'simple_rnn' or 'peephole_lstm'.\n"
         "  cell: recurrent cell; the gates of peephole_lstm also see the cell's memory.\n"
     )
 
@@ -136,7 +136,7 @@ def test_no_arguments_show_the_help():
 
 def test_a_missing_run_and_a_missing_config():
     assert "nowhere: does not exist." in call("predict", "nowhere").stderr
-    assert "nowhere.yaml: no such config file." in call("train", "nowhere.yaml").stderr
+    assert "nowhere.yaml: the config file does not exist." in call("train", "nowhere.yaml").stderr
 
 
 def test_init_then_validate(project, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from forecast.commands.backtest import backtest
 from forecast.commands.predict import predict
 from forecast.config.schema import SplitsConfig
 from forecast.data.panel import Panel
-from forecast.data.readers import StaticCovariates
+from forecast.data.rows import StaticCovariates
 from forecast.errors import ConfigError, RunError
 from forecast.runs.run import Run
 from forecast.windows.splits import Fold, make_splits
@@ -48,20 +48,20 @@ def borders(panel: Panel, fold: Fold, **config: object) -> list[list[int]]:
 
 def test_folds_move_on_and_train_on_all_before():
     panel = panel_of(("2010-01-01", 100), ("2010-01-01", 100))
-    assert borders(panel, Fold(8, rows=6)) == [[0, 68, 88, 94], [100, 168, 188, 194]]
+    assert borders(panel, Fold(8, test_rows=6)) == [[0, 68, 88, 94], [100, 168, 188, 194]]
     assert borders(panel, Fold(16)) == [[0, 76, 96, 100], [100, 176, 196, 200]], "no fold reaches beyond the test part"
-    assert borders(panel, Fold(8, rows=6, sliding=True)) == [[8, 68, 88, 94], [108, 168, 188, 194]]
+    assert borders(panel, Fold(8, test_rows=6, sliding=True)) == [[8, 68, 88, 94], [108, 168, 188, 194]]
 
 
 def test_no_series_trains_on_dates_that_another_is_tested_on():
     """The second series begins within the first one's validation part, and the third ends early."""
     panel = panel_of(("2010-01-01", 100), ("2015-07-01", 34), ("2010-01-01", 85))
     for moved in (0, 5, 12):
-        own = borders(panel, Fold(moved, rows=6))
+        own = borders(panel, Fold(moved, test_rows=6))
         assert own[0] == [0, 60 + moved, 80 + moved, 86 + moved]
         assert own[1] == [100, 100 + max(0, moved - 6), 114 + moved, 120 + moved]
         assert own[2] == [134, 194 + moved, min(214 + moved, 219), min(220 + moved, 219)]
-    apart = borders(panel, Fold(5, rows=6), align="ends")
+    apart = borders(panel, Fold(5, test_rows=6), align="ends")
     assert apart[1] == [100, 105, 119, 125], "each from its own end"
 
 

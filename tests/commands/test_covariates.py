@@ -98,7 +98,7 @@ def test_a_future_that_is_missing_or_of_no_use(priced_run, project, tmp_path):
     assert not priced_run.forecast.exists()
     with pytest.raises(RunError, match=r"this forecast needs `price` over 3 steps.\n  Write a file to fill: forecast plan RUN"):
         predict(priced_run)
-    with pytest.raises(DataError, match="4 timestamps are given twice"):
+    with pytest.raises(DataError, match="4 repeated timestamps"):
         predict(priced_run, future=future(priced_run, day="2021-02-04"))
     plain = train(config(project, priced(), calendar=["month", "day_of_week"]), tmp_path / "plain")
     assert plain.forecast.exists(), "the calendar knows the future by itself"

@@ -216,5 +216,5 @@ def test_files_that_no_config_helps(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
         init(tmp_path / "a.csv", tmp_path / "b.yaml")
     assert not (tmp_path / "b.yaml").exists()
-    with pytest.raises(DataError, match="no such data file"):
+    with pytest.raises(DataError, match="the data file does not exist"):
         init(tmp_path / "none.csv", tmp_path / "b.yaml")

@@ -48,7 +48,7 @@ def test_some_series_in_any_order(run, tmp_path):
         (newer().rename(columns={"sales": "sale"}), r"no column `sales`.\n  Did you mean `sale`\?"),
         (newer(sales=-2.0), "log1p, but `sales` is -2"),
         (newer(sales=1e31), "`sales` is infinite or beyond"),
-        (newer().drop(index=3), "the spacing is not one step of freq MS in 1 places"),
+        (newer().drop(index=3), "the spacing is not one step of freq MS in 1 place"),
     ],
     ids=["short", "unknown series", "column", "log1p", "huge", "gap"],
 )

@@ -132,7 +132,7 @@ def test_numbers_within_the_tolerance(run):
 def test_what_cannot_be_reproduced(folder, run, tmp_path):
     with pytest.raises(RunError, match="this directory exists"):
         reproduce(run, run_dir=tmp_path)
-    with pytest.raises(DataError, match=r"gone.csv: no such data file"):
+    with pytest.raises(DataError, match=r"gone.csv: the data file does not exist"):
         reproduce(run, data=tmp_path / "gone.csv")
 
 

@@ -235,7 +235,7 @@ def test_data_with_more_gaps_than_windows(project):
     table = pd.DataFrame({"month": pd.date_range("2010-01-01", periods=120, freq="MS"), "sales": seasonal_rows()})
     table.loc[::3, "sales"] = np.nan
     config = load_config(project(table, data={"missing_values": "forward"}))
-    with pytest.raises(ConfigError, match=r"config.yaml:\d+:3: no window of the train part is free of filled values"):
+    with pytest.raises(ConfigError, match=r"config.yaml:\d+:3: every window of the training set contains filled values"):
         prepare(config)
 
 
@@ -349,7 +349,7 @@ def test_loss_that_is_no_number_stops_the_run(project, tmp_path):
             ConfigError,
             r"config.yaml:\d+:3: windows.lookback is 90, but series 'data' has 84 training",
         ),
-        ({"splits": {"test": 2}}, ConfigError, r"config.yaml:\d+:3: the test part of series 'data' has 2 rows"),
+        ({"splits": {"test": 2}}, ConfigError, r"config.yaml:\d+:3: the test set of series 'data' has 2 rows"),
         ({"splits": {"test": 0.5, "validation": 0.5}}, ConfigError, "leave series 'data' 0 training rows"),
         ({"data": {"target": "sale"}}, DataError, "no column `sale`"),
     ],
@@ -510,7 +510,7 @@ def test_the_spread_between_seeds_is_shown(ensemble, tmp_path):
     [
         (lambda rows: rows.assign(series_id="x"), "have different series or timestamps when they are read back"),
         (lambda rows: rows[:-1], "have different series or timestamps"),
-        (lambda rows: rows.assign(timestamp="?"), "cannot be read back: .*`timestamp` '.' is in no form"),
+        (lambda rows: rows.assign(timestamp="?"), "cannot be read back: .*`timestamp` '.' has no format that is recognized"),
     ],
     ids=["series", "timestamps", "unreadable"],
 )

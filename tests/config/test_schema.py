@@ -66,52 +66,52 @@ PROBLEMS = {
         None,
     ),
     "unknown section": ("trainin: {epochs: 3}", "unknown key `trainin`.\n  Did you mean `training`?", 5),
-    "text for a number": ("training: {epochs: ten}", "`training.epochs` is 'ten'; it should be a valid integer.", 5),
-    "fraction of epochs": ("training: {epochs: 1.5}", "`training.epochs` is 1.5; it should be a valid integer.", 5),
-    "too small": ("training: {epochs: 0}", "`training.epochs` is 0; it should be greater than or equal to 1.", 5),
-    "quoted number": ("training: {epochs: '3'}", "`training.epochs` is '3'; it should be a valid integer.", 5),
-    "infinite": ("training: {learning_rate: .inf}", "`training.learning_rate` is inf; it should be a finite number.", 5),
+    "text for a number": ("training: {epochs: ten}", "`training.epochs` is 'ten'. It should be a valid integer.", 5),
+    "fraction of epochs": ("training: {epochs: 1.5}", "`training.epochs` is 1.5. It should be a valid integer.", 5),
+    "too small": ("training: {epochs: 0}", "`training.epochs` is 0. It should be greater than or equal to 1.", 5),
+    "quoted number": ("training: {epochs: '3'}", "`training.epochs` is '3'. It should be a valid integer.", 5),
+    "infinite": ("training: {learning_rate: .inf}", "`training.learning_rate` is inf. It should be a finite number.", 5),
     "no such choice": (
         "model: {cell: lstmm}",
-        "`model.cell` is 'lstmm'; it should be 'lstm', 'gru', 'simple_rnn' or 'peephole_lstm'.",
+        "`model.cell` is 'lstmm'. It should be 'lstm', 'gru', 'simple_rnn' or 'peephole_lstm'.",
         5,
     ),
-    "no units": ("model: {units: []}", "`model.units` is []; it should have at least 1 item.", 5),
-    "zero units": ("model: {units: [4, 0]}", "`model.units` is 0; it should be greater than or equal to 1.", 5),
-    "dropout of 1": ("model: {dropout: 1.0}", "`model.dropout` is 1.0; it should be less than 1.", 5),
+    "no units": ("model: {units: []}", "`model.units` is []. It should have at least 1 item.", 5),
+    "zero units": ("model: {units: [4, 0]}", "`model.units` is 0. It should be greater than or equal to 1.", 5),
+    "dropout of 1": ("model: {dropout: 1.0}", "`model.dropout` is 1.0. It should be less than 1.", 5),
     "border above 1": (
         "splits: {test: 1.5}",
-        "`splits.test` is 1.5; it must be a fraction between 0 and 1, a number of steps",
+        "`splits.test` is 1.5. It must be a fraction between 0 and 1, a number of steps",
         5,
     ),
-    "border is no date": ("splits: {test: spring}", "`splits.test` is 'spring'; it must be a fraction", 5),
-    "end is no date": ("splits: {end: 12}", "`splits.end` is 12; it must be a date such as 2015-01-31", 5),
-    "range upside down": ("scaling: {range: [1, 0]}", "`scaling.range` is [1, 0]; the first number must be below the second.", 5),
+    "border is no date": ("splits: {test: spring}", "`splits.test` is 'spring'. It must be a fraction", 5),
+    "end is no date": ("splits: {end: 12}", "`splits.end` is 12. It must be a date such as 2015-01-31", 5),
+    "range upside down": ("scaling: {range: [1, 0]}", "`scaling.range` is [1, 0]. The first number must be below the second.", 5),
     "range of three": ("scaling: {range: [0, 1, 2]}", "`scaling.range` is [0, 1, 2]", 5),
     "section is a number": ("model: 5", "`model` is 5", 5),
-    "bad name": ("name: a/b", "`name` is 'a/b'; it must start with a letter", 5),
-    "range of text": ("scaling: {range: [a, 1]}", "`scaling.range` is 'a'; it should be a valid number.", 5),
-    "date with offset": ("splits: {test: 2020-01-01T00:00+01:00}", "it must be a local time, without a UTC offset", 5),
+    "bad name": ("name: a/b", "`name` is 'a/b'. It must start with a letter", 5),
+    "range of text": ("scaling: {range: [a, 1]}", "`scaling.range` is 'a'. It should be a valid number.", 5),
+    "date with offset": ("splits: {test: 2020-01-01T00:00+01:00}", "It must be a local time, without a UTC offset", 5),
     "key is a number": ("5: 3", "the key `5` is not text", 5),
     "name of another section": ("epochs: 3", "unknown key `epochs`.\n  Did you mean `training.epochs`?", 5),
-    "huge": ("training: {epochs: 1" + "0" * 30 + "}", "it should be less than or equal to 1000000000", 5),
-    "negative lookback": ("windows: {lookback: -3, horizon: 1}", "`windows.lookback` is -3; it must be a number of steps", None),
+    "huge": ("training: {epochs: 1" + "0" * 30 + "}", "It should be less than or equal to 1000000000", 5),
+    "negative lookback": ("windows: {lookback: -3, horizon: 1}", "`windows.lookback` is -3. It must be a number of steps", None),
     "unit unknown": ("windows: {lookback: 3q, horizon: 1}", "a duration such as 7d, 36h, 6mo or 1y", None),
     "duration of nothing": ("windows: {lookback: 0d, horizon: 1}", "`windows.lookback` is '0d'", None),
-    "half a step": ("windows: {lookback: 3, horizon: 1.5}", "`windows.horizon` is 1.5; it must be a number of steps", None),
+    "half a step": ("windows: {lookback: 3, horizon: 1.5}", "`windows.horizon` is 1.5. It must be a number of steps", None),
     "no horizon": ("windows: {lookback: 3}", "`windows.horizon` is missing.\n  horizon: steps to predict", None),
     "null horizon": ("windows: {lookback: 3, horizon: null}", "`windows.horizon` is None", None),
     "stride of text": ("windows: {lookback: 3, horizon: 1, stride: all}", "`windows.stride` is 'all'", None),
     "no path": ("data: {timestamp: t, target: y}", "`data.path` is missing", None),
-    "empty path": ("data: {path: '', timestamp: t, target: y}", "`data.path` is ''; it should have at least 1 character", None),
-    "path is a list": ("data: {path: [a], timestamp: t, target: y}", "`data.path` is ['a']; it should be a valid string", None),
+    "empty path": ("data: {path: '', timestamp: t, target: y}", "`data.path` is ''. It should have at least 1 character", None),
+    "path is a list": ("data: {path: [a], timestamp: t, target: y}", "`data.path` is ['a']. It should be a valid string", None),
     "no target": ("data: {path: a.csv, timestamp: t}", "`data.target` is missing", None),
-    "no targets": ("data: {path: a.csv, timestamp: t, target: []}", "`data.target` is []; it should have at least 1 item", None),
+    "no targets": ("data: {path: a.csv, timestamp: t, target: []}", "`data.target` is []. It should have at least 1 item", None),
     "target is a mapping": ("data: {path: a.csv, timestamp: t, target: {y: 1}}", "`data.target` is {'y': 1}", None),
     "no timestamp": ("data: {path: a.csv, target: y}", "`data.timestamp` is missing", None),
     "policy unknown": (
         "data: {path: a.csv, timestamp: t, target: y, duplicates: drop}",
-        "`data.duplicates` is 'drop'; it should be 'error'",
+        "`data.duplicates` is 'drop'. It should be 'error'",
         None,
     ),
     "missing policy": (
@@ -122,7 +122,7 @@ PROBLEMS = {
     "max_gap": ("data: {path: a.csv, timestamp: t, target: y, max_gap: none}", "`data.max_gap` is 'none'", None),
     "decimal": (
         "data: {path: a.csv, timestamp: t, target: y, decimal: ';'}",
-        "`data.decimal` is ';'; it should be '.' or ','",
+        "`data.decimal` is ';'. It should be '.' or ','",
         None,
     ),
     "thousands": ("data: {path: a.csv, timestamp: t, target: y, thousands: k}", "`data.thousands` is 'k'", None),
@@ -143,7 +143,7 @@ PROBLEMS = {
     ),
     "long delimiter": (
         "data: {path: a.csv, timestamp: t, target: y, delimiter: ', '}",
-        "`data.delimiter` is ', '; it should have at most 1 character",
+        "`data.delimiter` is ', '. It should have at most 1 character",
         None,
     ),
     "resample without how": (
@@ -154,45 +154,45 @@ PROBLEMS = {
     "resample as text": ("data: {path: a.csv, timestamp: t, target: y, resample: D}", "`data.resample` is 'D'", None),
     "empty series_id": (
         "data: {path: a.csv, timestamp: t, target: y, series_id: ''}",
-        "`data.series_id` is ''; it should have at least 1 character",
+        "`data.series_id` is ''. It should have at least 1 character",
         None,
     ),
     "season of nothing": ("data: {path: a.csv, timestamp: t, target: y, season_length: 0}", "`data.season_length` is 0", None),
-    "no validation": ("splits: {validation: 0}", "`splits.validation` is 0; it must be a fraction", 5),
-    "null test": ("splits: {test: null}", "`splits.test` is None; it must be a fraction", 5),
+    "no validation": ("splits: {validation: 0}", "`splits.validation` is 0. It must be a fraction", 5),
+    "null test": ("splits: {test: null}", "`splits.test` is None. It must be a fraction", 5),
     "negative test": ("splits: {test: -5}", "`splits.test` is -5", 5),
     "test is true": ("splits: {test: true}", "`splits.test` is True", 5),
-    "no such date": ("splits: {end: 2015-02-30}", "`splits.end` is '2015-02-30'; it must be a date", 5),
+    "no such date": ("splits: {end: 2015-02-30}", "`splits.end` is '2015-02-30'. It must be a date", 5),
     "scaling unknown": ("scaling: {method: maxabs}", "`scaling.method` is 'maxabs'", 5),
-    "transform unknown": ("scaling: {transform: log}", "`scaling.transform` is 'log'; it should be 'none' or 'log1p'", 5),
-    "boolean in words": ("model: {bidirectional: maybe}", "`model.bidirectional` is 'maybe'; it should be a valid boolean", 5),
-    "boolean as number": ("model: {bidirectional: 1}", "`model.bidirectional` is 1; it should be a valid boolean", 5),
-    "negative dropout": ("model: {dropout: -0.1}", "`model.dropout` is -0.1; it should be greater than or equal to 0", 5),
-    "huge layer": ("model: {units: [1000000]}", "`model.units` is 1000000; it should be less than or equal to 100000", 5),
-    "units as text": ("model: {units: ['64']}", "`model.units` is '64'; it should be a valid integer", 5),
+    "transform unknown": ("scaling: {transform: log}", "`scaling.transform` is 'log'. It should be 'none' or 'log1p'", 5),
+    "boolean in words": ("model: {bidirectional: maybe}", "`model.bidirectional` is 'maybe'. It should be a valid boolean", 5),
+    "boolean as number": ("model: {bidirectional: 1}", "`model.bidirectional` is 1. It should be a valid boolean", 5),
+    "negative dropout": ("model: {dropout: -0.1}", "`model.dropout` is -0.1. It should be greater than or equal to 0", 5),
+    "huge layer": ("model: {units: [1000000]}", "`model.units` is 1000000. It should be less than or equal to 100000", 5),
+    "units as text": ("model: {units: ['64']}", "`model.units` is '64'. It should be a valid integer", 5),
     "normalization unknown": ("model: {normalization: batch}", "`model.normalization` is 'batch'", 5),
-    "batch of nothing": ("training: {batch_size: 0}", "`training.batch_size` is 0; it must be a number of windows", 5),
-    "batch of words": ("training: {batch_size: automatic}", "`training.batch_size` is 'automatic'; it must be a number", 5),
-    "rate of nothing": ("training: {learning_rate: 0}", "`training.learning_rate` is 0; it should be greater than 0", 5),
+    "batch of nothing": ("training: {batch_size: 0}", "`training.batch_size` is 0. It must be a number of windows", 5),
+    "batch of words": ("training: {batch_size: automatic}", "`training.batch_size` is 'automatic'. It must be a number", 5),
+    "rate of nothing": ("training: {learning_rate: 0}", "`training.learning_rate` is 0. It should be greater than 0", 5),
     "rate that is no number": ("training: {learning_rate: .nan}", "`training.learning_rate` is nan", 5),
-    "rate as text": ("training: {learning_rate: 1e-}", "`training.learning_rate` is '1e-'; it should be a valid number", 5),
+    "rate as text": ("training: {learning_rate: 1e-}", "`training.learning_rate` is '1e-'. It should be a valid number", 5),
     "optimizer unknown": (
         "training: {optimizer: Adam}",
-        "`training.optimizer` is 'Adam'; it should be 'adam', 'adamw', 'rmsprop' or 'sgd'",
+        "`training.optimizer` is 'Adam'. It should be 'adam', 'adamw', 'rmsprop' or 'sgd'",
         5,
     ),
     "loss unknown": ("training: {loss: rmse}", "`training.loss` is 'rmse'", 5),
     "clip of nothing": ("training: {clipnorm: 0}", "`training.clipnorm` is 0", 5),
-    "early stopping as yes": ("training: {early_stopping: true}", "`training.early_stopping` is True; it should be a section", 5),
+    "early stopping as yes": ("training: {early_stopping: true}", "`training.early_stopping` is True. It should be a section", 5),
     "patience of nothing": ("training: {early_stopping: {patience: 0}}", "`training.early_stopping.patience` is 0", 5),
     "unknown key three deep": (
         "training: {early_stopping: {patiense: 3}}",
         "unknown key `training.early_stopping.patiense`.\n  Did you mean",
         5,
     ),
-    "seed of text": ("seed: one", "`seed` is 'one'; it should be a valid integer.\n  seed: where every random draw starts", 5),
+    "seed of text": ("seed: one", "`seed` is 'one'. It should be a valid integer.\n  seed: seed of every random draw", 5),
     "negative seed": ("seed: -1", "`seed` is -1", 5),
-    "nothing in a section": ("model:", "`model` is None; it should be a section with keys of its own.\n  model: The network.", 5),
+    "nothing in a section": ("model:", "`model` is None. It should be a section with keys.\n  model: The network.", 5),
 }
 
 
@@ -215,9 +215,9 @@ VALUES = {  # a type of `values.py`, what it reads as itself, what it refuses, a
     "levels": (values.Levels, [[1.0], [80.0, 99.9], [97.5, 97.525]], [[95, 80], [80, 80]], "must ascend"),
     "decimals of levels": (values.Levels, [], [[80, 90.1234]], "three decimals"),
     "quantiles": (values.Quantiles, [[0.1, 0.5, 0.999999]], [[0.5, 0.1], [0.5, 0.5]], "must ascend"),
-    "median": (values.Quantiles, [], [[0.1, 0.9]], "0.5 must be among them"),
+    "median": (values.Quantiles, [], [[0.1, 0.9]], "must include 0.5"),
     "decimals of quantiles": (values.Quantiles, [], [[0.5, 0.9999999]], "six decimals"),
-    "seeds": (values.Seeds, [[1, 2]], [[1, 1], [3, 1, 3]], "each should be there once"),
+    "seeds": (values.Seeds, [[1, 2]], [[1, 1], [3, 1, 3]], "each value must occur only once"),
     "refit": (values.Refit, ["never", "every", 1, 1000], [0, 1001, True, 1.5, "often"], "a number of folds"),
     "batch size": (values.BatchSize, ["auto", 1, 10**9], [0, 10**9 + 1, True, "many"], "a number of windows"),
     "compiled": (values.Compiled, ["auto", True, False], ["maybe"], "should be"),
@@ -229,7 +229,7 @@ VALUES = {  # a type of `values.py`, what it reads as itself, what it refuses, a
         [{"a": {}}, {"a": {"int": [1, 2], "float": [1, 2]}}, {"a": {"int": [1, 2], "stride": 1}}, {"a": {"choice": [1], "step": 1}}],
         "it must be like",
     ),
-    "choice": (values.Spans, [{"a": {"choice": [None, "x"]}}], [{"a": {"choice": []}}, {"a": {"choice": 3}}], "something in it"),
+    "choice": (values.Spans, [{"a": {"choice": [None, "x"]}}], [{"a": {"choice": []}}, {"a": {"choice": 3}}], "at least one value"),
     "ends of a span": (
         values.Spans,
         [],
@@ -240,9 +240,9 @@ VALUES = {  # a type of `values.py`, what it reads as itself, what it refuses, a
         values.Spans,
         [{"a": {"int": [1, 9], "log": False, "step": 1}}],
         [{"a": {"float": [0, 1], "log": True}}, {"a": {"int": [1, 9], "log": True, "step": 1}}, {"a": {"int": [1, 9], "log": 1}}],
-        "`log` is true or false",
+        "`log` must be true or false",
     ),
-    "step": (values.Spans, [], [{"a": {"int": [1, 3], "step": step}} for step in (0, 3, 0.5)], "that fits in between"),
+    "step": (values.Spans, [], [{"a": {"int": [1, 3], "step": step}} for step in (0, 3, 0.5)], "fit between"),
 }  # fmt: skip
 
 
@@ -276,18 +276,18 @@ def test_the_place_is_exact(tmp_path):
 
 
 def test_a_file_nested_without_end(tmp_path):
-    with pytest.raises(ConfigError, match="nested too deep"):
+    with pytest.raises(ConfigError, match="nested too deeply"):
         load_config(write(tmp_path, "a: " + "[" * 5000 + "]" * 5000))
 
 
 def test_all_errors_at_once(tmp_path):
     with pytest.raises(ConfigError, match="horizon") as caught:
         load_config(write(tmp_path, GOOD.replace("horizon: 3", "horizn: 3") + "training: {epochs: 0, batch_sise: 3}\n"))
-    with pytest.raises(ConfigError, match="given twice") as again:
+    with pytest.raises(ConfigError, match="set twice") as again:
         load_config(write(tmp_path, GOOD + "windows: {lookback: 3, horizon: 1}\n5: 6\nmodle: {}\nseed: -1\n"))
-    for told in ("`windows` is given twice", "the key `5` is not text", "unknown key `modle`", "`seed` is -1"):
+    for told in ("`windows` is set twice", "the key `5` is not text", "unknown key `modle`", "`seed` is -1"):
         assert told in str(again.value)
-    with pytest.raises(ConfigError, match=r"(?s)--set epochs has no key.*--set a=\[1: the value is not YAML"):
+    with pytest.raises(ConfigError, match=r"(?s)--set epochs has no key.*--set a=\[1: the value is not valid YAML"):
         parse_overrides(["epochs", "a=[1"])
     for told in ("`windows.horizn`", "`training.epochs` is 0", "`training.batch_sise`"):
         assert told in str(caught.value)
@@ -297,13 +297,13 @@ def test_all_errors_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("data: [", "is not YAML"),
+        ("data: [", "is not valid YAML"),
         ("- a\n- b\n", "is not a mapping"),
         ("", "is not a mapping"),
         ("!!set {data, windows}\n", "uses the YAML tag"),
-        ("a: &x 1\nb: *x\n", ":2:4: uses a YAML alias"),
-        (GOOD + "windows: {lookback: 3, horizon: 1}\n", "`windows` is given twice"),
-        ("data: !!python/object/apply:os.system [id]\n", ":1:7: uses the YAML tag"),
+        ("a: &x 1\nb: *x\n", ":2:4: the file uses a YAML alias"),
+        (GOOD + "windows: {lookback: 3, horizon: 1}\n", "`windows` is set twice"),
+        ("data: !!python/object/apply:os.system [id]\n", ":1:7: the file uses the YAML tag"),
     ],
     ids=["unclosed", "list", "empty", "set", "alias", "twice", "code"],
 )
@@ -314,7 +314,7 @@ def test_broken_files(tmp_path, text, message):
 
 def test_missing_file_names_its_neighbour(tmp_path):
     write(tmp_path, GOOD)
-    with pytest.raises(ConfigError, match=r"no such config file.\n  Did you mean `config.yaml`\?"):
+    with pytest.raises(ConfigError, match=r"the config file does not exist.\n  Did you mean `config.yaml`\?"):
         load_config(tmp_path / "confg.yaml")
 
 

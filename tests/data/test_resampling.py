@@ -18,7 +18,7 @@ from forecast.data.resampling import FIXED_GRID, ORIGIN, Grid
 from forecast.errors import DataError
 from forecast.runs.run import Run
 
-ALL_STEPS, OLD_GRID = Grid(keep_partial=True), Grid.of(None)
+ALL_STEPS, OLD_GRID = Grid(keep_partial=True), Grid.from_origin(None)
 
 
 def panel_of(folder, stamps, values=None, grid=FIXED_GRID, freq="D", how="sum", **keys):
@@ -123,7 +123,9 @@ def test_a_step_that_rows_cover_in_part_is_left_out(tmp_path, stamps, freq, firs
 
 
 def test_rows_of_no_whole_step_are_refused(tmp_path):
-    with pytest.raises(DataError, match=r"series 'a' covers no whole step: it has rows from 2024-01-02 .* to 2024-01-05 .*\.\n"):
+    with pytest.raises(
+        DataError, match=r"series 'a' does not cover a whole step. Its rows range from 2024-01-02 .* to 2024-01-05 .*\.\n"
+    ):
         panel_of(tmp_path, pd.date_range("2024-01-02", "2024-01-05"), freq="W")
 
 
@@ -182,7 +184,7 @@ def test_newer_rows_fall_on_the_grid_of_the_run(folder, tmp_path, caplog):
         told = json.loads(new.contract.read_text())
         assert (told["rows"], told["resample_origin"]) == (contract["rows"] + 20, ORIGIN)
     assert "are missing" not in caplog.text
-    assert "in training it was" not in caplog.text
+    assert "in training" not in caplog.text
     every[7 * 100 : 7 * 100 + 2].to_csv(tmp_path / "newer.csv", index=False)
     with pytest.raises(DataError, match="the newer rows complete no step of 7h after 2024-01-29 21:00:00"):
         update(run, tmp_path / "newer.csv", tmp_path / "none")

@@ -57,10 +57,10 @@ def test_what_is_static_does_not_change(project):
     with pytest.raises(DataError, match="`size` of series 'shop 2' is 3 in row 602 and 2.5 in row 702"):
         prepare(load_config(config(project, table, **STATIC)))
     table.loc[700, ["region", "size"]] = ["n" * 201, 3]
-    with pytest.raises(DataError, match="`region` is longer than 200 characters in 1 rows: row 702"):
+    with pytest.raises(DataError, match="`region` is longer than 200 characters in 1 row: row 702"):
         prepare(load_config(config(project, table, **STATIC)))
     table.loc[700, "region"] = np.nan
-    with pytest.raises(DataError, match="`region` is empty in 1 rows: row 702"):
+    with pytest.raises(DataError, match="`region` is empty in 1 row: row 702"):
         prepare(load_config(config(project, table, **STATIC)))
 
 

@@ -6,15 +6,9 @@ import pandas as pd
 import pytest
 
 from forecast.config.schema import DataConfig
+from forecast.data.freq import from_wall_clock, infer_freq
 from forecast.data.panel import read_panel
-from forecast.data.timestamps import (
-    choose_date_format,
-    format_timestamps,
-    from_wall_clock,
-    infer_freq,
-    parse_parts,
-    parse_timestamps,
-)
+from forecast.data.timestamps import choose_date_format, format_timestamps, parse_parts, parse_timestamps
 from forecast.errors import DataError
 
 STAMPS = pd.DatetimeIndex(["2020-01-31 04:05:06", "2021-12-01 23:00:59"])

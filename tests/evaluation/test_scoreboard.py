@@ -15,7 +15,7 @@ from forecast.evaluation.scoreboard import IntervalPool, Scoreboard
 from forecast.evaluation.scores import BASELINES, MODEL
 from forecast.forecasters.linear import fit_linear
 from forecast.forecasters.preparation import prepare
-from forecast.windows.windows import compute_window_statistics
+from forecast.windows.normalization import compute_window_statistics
 from tests.conftest import seasonal_rows
 
 

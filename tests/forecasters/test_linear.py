@@ -7,7 +7,8 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from forecast.forecasters import linear
-from forecast.windows.windows import Windows, compute_window_statistics
+from forecast.windows.normalization import compute_window_statistics
+from forecast.windows.windows import Windows
 from tests.conftest import seasonal_rows
 
 

@@ -202,7 +202,7 @@ def test_a_damaged_checkpoint_is_named(project, tmp_path, arrays):
     with pytest.raises(KeyboardInterrupt):
         train(project(training={"epochs": 4}), run.directory, on_progress=within(3, 0.0, _interrupt))
     run.write_arrays(run.checkpoint, arrays)
-    with pytest.raises(RunError, match=r"checkpoint.safetensors: this is no checkpoint.\n  Remove it; --resume then trains from"):
+    with pytest.raises(RunError, match=r"checkpoint.safetensors: this is no checkpoint.\n  Remove it. Then --resume starts at"):
         resume_training(run.directory)
     run.checkpoint.unlink()
     assert resume_training(run.directory).finished

@@ -161,9 +161,9 @@ def test_only_one_process_records_in_a_run(tmp_path):
     run = Run.create("run", tmp_path / "run")
     with run.record():
         run.write_text(run.config, "")
-        with pytest.raises(RunError, match="another process is at work in this directory"), Run(run.directory).record():
+        with pytest.raises(RunError, match="another process is using this directory"), Run(run.directory).record():
             pytest.fail("two at once")
-        with pytest.raises(RunError, match="another process is at work in this directory"):
+        with pytest.raises(RunError, match="another process is using this directory"):
             Run.create("run", run.directory, force=True)
     assert run.finished
     with Run(run.directory).record():

@@ -72,7 +72,7 @@ def test_names_that_would_be_alike_are_told_apart(plan):
     [
         ({"grid": {"model.cel": ["gru"]}}, r"cells.yaml:3:3: model.cel=gru: unknown key `model.cel`.\s+Did you mean `cell`"),
         ({"grid": {"model.cell": ["gru", "lstmm"]}}, r"cells.yaml:3:3: model.cell=lstmm: `model.cell` is 'lstmm'"),
-        ({"grid": {"model.cell": []}}, r"`grid.model.cell` is \[\]; it should have at least 1 item"),
+        ({"grid": {"model.cell": []}}, r"`grid.model.cell` is \[\]. It should have at least 1 item"),
         ({"grid": {"model.cell": ["gru", "gru"]}}, "`model.cell` has a value twice"),
         ({"cases": {"a": {"model.cell": "gru"}}}, "is in the grid and in the case a"),
         ({"cases": {"a/b": {}}}, "it must start with a letter or digit"),
@@ -252,7 +252,7 @@ def test_what_is_scored_on_other_windows_is_not_ranked(plan, tmp_path):
 @pytest.mark.slow
 def test_a_second_call_at_the_same_time_is_refused(finished, tmp_path):
     folder, run, _ = finished
-    with run.record(), pytest.raises(RunError, match="another process is at work in this directory"):
+    with run.record(), pytest.raises(RunError, match="another process is using this directory"):
         experiment(folder / "cells.yaml", run.directory)
 
 

@@ -11,7 +11,7 @@ import pytest
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
 from forecast.config.schema import ScalingConfig, SplitsConfig, WindowsConfig
-from forecast.data.readers import StaticCovariates
+from forecast.data.rows import StaticCovariates
 from forecast.errors import DataError
 from forecast.windows.scaling import Scaler, check_scaled, fit_scaler
 from forecast.windows.splits import make_splits

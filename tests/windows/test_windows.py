@@ -11,16 +11,11 @@ import pytest
 from forecast.config.schema import Config, SplitsConfig
 from forecast.data.panel import Panel
 from forecast.errors import ConfigError
+from forecast.windows.checks import check_subsets, drop_short_series
+from forecast.windows.imputation import Imputation
+from forecast.windows.normalization import compute_window_statistics
 from forecast.windows.splits import SUBSETS, make_splits
-from forecast.windows.windows import (
-    Imputation,
-    Windows,
-    check_subsets,
-    compute_window_statistics,
-    drop_short_series,
-    make_last_windows,
-    make_windows,
-)
+from forecast.windows.windows import Windows, make_last_windows, make_windows
 from tests.panels import coded_panel
 
 
@@ -86,9 +81,9 @@ def test_last_windows_forecast_what_comes_after_each_series():
     last = make_last_windows(panel, panel.values, 3, 2)
     assert (last.first.tolist(), last.series.tolist()) == ([10, 30], [0, 1])
     assert last.past_values()[..., 0].tolist() == [[7, 8, 9], [1017, 1018, 1019]]
-    earlier = make_last_windows(panel, panel.values, 3, 2, most=2, before=1)
+    earlier = make_last_windows(panel, panel.values, 3, 2, count=2, before=1)
     assert (earlier.first.tolist(), earlier.series.tolist()) == ([8, 9, 28, 29], [0, 0, 1, 1])
-    assert len(make_last_windows(panel, panel.values, 3, 2, most=100)) == 8 + 18, "as many as look back into the series"
+    assert len(make_last_windows(panel, panel.values, 3, 2, count=100)) == 8 + 18, "as many as look back into the series"
     told = replace(panel, targets=["y0"], known_channels=1)
     ahead = make_last_windows(told, told.values, 3, 2, np.array([[[5], [6]], [[7], [8]]]))
     assert ahead.inputs()["known"].tolist() == [[[5], [6]], [[7], [8]]]
@@ -110,8 +105,8 @@ def test_what_is_assumed_comes_from_the_past_of_its_own_column(column, known):
             {"horizon": 30, "test": 30, "validation": 1},
             r"splits.validation \(1\) and splits.test \(30\) leave series 's1' 0 training rows, too few for a horizon of 30",
         ),
-        ({"test": 1}, "the test part of series 's0' has 1 rows, fewer than the horizon of 2"),
-        ({"validation": 1}, "the validation part of series 's0' has 1 rows"),
+        ({"test": 1}, "the test set of series 's0' has 1 row, fewer than the horizon of 2"),
+        ({"validation": 1}, "the validation set of series 's0' has 1 row"),
     ],
     ids=["lookback", "horizon", "test", "validation"],
 )
@@ -122,7 +117,7 @@ def test_parts_without_a_window(keys, message):
 
 
 def test_the_largest_lookback_named_does_fit():
-    panel, settings = coded_panel(40, 30), config(lookback=14, validation=2, test=8)  # a validation part of one window
+    panel, settings = coded_panel(40, 30), config(lookback=14, validation=2, test=8)  # The validation set has one window.
     check_subsets(*drop_short_series(panel, make_splits(panel, settings.splits), settings), settings)
     panel, settings = coded_panel(40, 30), config(lookback=16)
     check_subsets(*drop_short_series(panel, make_splits(panel, settings.splits), settings), settings)
@@ -148,7 +143,7 @@ def test_short_series_are_refused_or_skipped():
     panel, settings = ragged(), config()
     settings = settings.model_copy(update={"splits": SplitsConfig(validation=6, test=6)})
     splits = make_splits(panel, settings.splits)
-    message = r"leave series 's3' 0 training rows.* \(2 series of 4 have no training window\).\n.* or data.short_series: skip"
+    message = r"leave series 's3' 0 training rows.* \(2 of 4 series have no training window\).\n.* or set data.short_series: skip"
     with pytest.raises(ConfigError, match=message):
         drop_short_series(panel, splits, settings)
     skipping = settings.model_copy(update={"data": settings.data.model_copy(update={"short_series": "skip"})})

@@ -1,0 +1,52 @@
+"""Find and compare keys of the schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from forecast.config.schema import Config, Section
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of a config file, for completion in editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema(), "title": "forecast config"}
+
+
+def non_default_values(section: Section, prefix: str = "") -> dict[str, object]:
+    """Return the keys of a config, dotted, that are not at their default, with their values."""
+    values: dict[str, object] = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            values |= non_default_values(value, f"{prefix}{name}.")
+        elif field.is_required() or value != field.default:
+            values[prefix + name] = value
+    return values
+
+
+def differing_sections(first: Config, second: Config) -> list[str]:
+    """Return the sections in which two configs differ, among those that decide what is trained."""
+    sections = [name for name in Config.model_fields if name not in {"backtest", "tuning", "tracking"}]
+    return [name for name in sections if getattr(first, name) != getattr(second, name)]
+
+
+def find_field(path: tuple[str | int, ...], root: type[Section] = Config) -> FieldInfo | None:
+    """Return the field that a path such as ("training", "epochs") names, or None."""
+    section: type[Section] | None = root
+    field = None
+    for name in path:
+        if isinstance(name, int):
+            continue
+        if section is None or name not in section.model_fields:
+            return None
+        field = section.model_fields[name]
+        section = find_section(field.annotation)
+    return field
+
+
+def find_section(annotation: object) -> type[Section] | None:
+    """Return the section class in a field's annotation (`X` or `X | None`), or None if the field is a value."""
+    choices = [annotation, *getattr(annotation, "__args__", ())]
+    return next((choice for choice in choices if isinstance(choice, type) and issubclass(choice, Section)), None)

@@ -1,0 +1,168 @@
+"""Open a CSV or Parquet file as tables of cells, with the columns that a config names."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+import pandas as pd
+
+from forecast.config import DataConfig
+from forecast.data.rows import clean_series_id
+from forecast.errors import DataError, did_you_mean
+from forecast.storage import report_read
+
+EMPTY = ["", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None"]  # Cells without a value. A series id is empty as "" only.
+PARQUET = {".parquet", ".pq"}
+DELIMITERS = (",", ";", "\t", "|")
+UNWRITABLE = re.compile(r"[\r\x00]")  # A name with these characters would change when a run writes and reads it.
+FIRST_DATA_ROW = 2  # Rows are numbered as in a spreadsheet or an editor: the header is row 1.
+CHUNK = 200_000  # Rows that are held as text at once.
+
+
+@contextlib.contextmanager
+def translate_read_errors(path: Path, encoding: str = "utf-8") -> Iterator[None]:
+    """Raise a `DataError` in place of what pandas and the system raise for a file that cannot be read."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise DataError("the data file does not exist.", "Check the path.", str(path)) from None
+    except ImportError:
+        found = "reading Parquet needs the package `pyarrow`, which is not installed."
+        raise DataError(found, "Install it (pip install pyarrow), or use a CSV file.", str(path)) from None
+    except UnicodeDecodeError as error:
+        remedy = "Set data.encoding to the encoding of the file, for example latin-1."
+        raise DataError(f"the file is not {encoding} text ({error.reason}).", remedy, str(path)) from None
+    except (ValueError, LookupError, OSError, csv.Error) as error:  # The errors of pandas and pyarrow are ValueErrors.
+        found = f"the file cannot be read ({str(error).strip().splitlines()[0]})."
+        raise DataError(found, "Use a CSV or Parquet file with one header row.", str(path)) from None
+
+
+def read_tables(config: DataConfig, path: Path) -> Iterator[pd.DataFrame]:
+    """Read a file in chunks, with the text of every cell that pandas cannot be trusted to read; the index counts rows from 0.
+
+    Raises:
+        DataError: a column is missing, or the header is ambiguous.
+    """
+    wanted = config.columns
+    if path.suffix.lower() in PARQUET:
+        table = read_parquet(path, None if config.wide else list(dict.fromkeys(wanted)))
+        _check_columns(list(table.columns), config, path)
+        yield table
+        return
+    header, delimiter = read_header(path, config.encoding, config.delimiter, wanted)
+    _check_columns(header, config, path)
+    names = [*(config.series_id or []), *config.static_categories]  # "NA" may be a name, such as North America.
+    as_text = [*names, *(config.timestamp if len(config.timestamp) == 1 else [])]
+    if config.decimal != "." or config.thousands:
+        as_text += [*find_value_columns(config, header), *config.static_covariates]
+    size = max(1, path.stat().st_size)
+    with path.open("rb") as binary, io.TextIOWrapper(binary, codec_name(config.encoding), newline="") as file:
+        chunks = pd.read_csv(
+            file, sep=delimiter, chunksize=CHUNK, skip_blank_lines=False, dtype=dict.fromkeys(as_text, str),
+            keep_default_na=False, na_values={name: [""] if name in names else EMPTY for name in header},
+        )  # fmt: skip
+        for table in chunks:
+            check_width(table, path)
+            report_read(path, binary.tell() / size)
+            yield table
+
+
+def read_header(path: Path, encoding: str, delimiter: str | None, wanted: list[str]) -> tuple[list[str], str]:
+    """Return the names in the first row of a CSV file and the delimiter. Without one, take that which finds the wanted columns.
+
+    Raises:
+        DataError: the file is empty.
+    """
+    marks = [delimiter] if delimiter else DELIMITERS
+    with open(path, encoding=codec_name(encoding), newline="") as file:
+        if not file.readline().strip():
+            found = "the file is empty or begins with an empty row."
+            raise DataError(found, "The first row must name the columns.", str(path))
+        cells = {mark: _first_two_rows(file, mark) for mark in marks}
+    headers = {  # pandas gives unnamed columns the same names.
+        mark: [name or f"Unnamed: {number}" for number, name in enumerate(first)] for mark, (first, _) in cells.items()
+    }
+    complete = [mark for mark, names in headers.items() if set(wanted) <= set(names)]
+    if complete and wanted:
+        return headers[complete[0]], complete[0]
+    best = max(marks, key=lambda mark: (len(cells[mark][0]) == len(cells[mark][1]) > 1, len(headers[mark])))
+    return headers[best], best
+
+
+def _first_two_rows(file: TextIO, delimiter: str) -> tuple[list[str], list[str]]:
+    """Return the cells of the first two rows of a CSV file. A quoted cell may hold a line break."""
+    file.seek(0)
+    reader = csv.reader(file, delimiter=delimiter)
+    return next(reader, []), next(reader, [])
+
+
+def read_column_names(config: DataConfig, path: Path) -> list[str]:
+    """Return the names of the columns of a CSV or Parquet file.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    with translate_read_errors(path, config.encoding):
+        if path.suffix.lower() in PARQUET:
+            return list(read_parquet(path).columns)
+        return read_header(path, config.encoding, config.delimiter, config.timestamp)[0]
+
+
+def read_parquet(path: Path, wanted: list[str] | None = None) -> pd.DataFrame:
+    """Read a Parquet file, with its index as columns and names as text; only the wanted columns if it has them all."""
+    from pyarrow import parquet
+
+    columns = wanted if wanted and set(wanted) <= set(parquet.read_schema(path).names) else None
+    table = pd.read_parquet(path, columns=columns)
+    table = table.reset_index(drop=isinstance(table.index, pd.RangeIndex))
+    return table.set_axis(table.columns.map(str), axis=1)
+
+
+def codec_name(encoding: str) -> str:
+    """Return Python's name of an encoding; UTF-8 may begin with a byte order mark."""
+    return "utf-8-sig" if encoding.lower().replace("_", "-") in {"utf-8", "utf8"} else encoding
+
+
+def find_value_columns(config: DataConfig, header: list[str]) -> list[str]:
+    """Return the columns of targets and covariates; in a wide file, all columns but the timestamp."""
+    return [name for name in header if name not in config.timestamp] if config.wide else config.values
+
+
+def check_width(table: pd.DataFrame, path: Path) -> None:
+    """Refuse rows that are wider than the header, of whose surplus cells pandas makes an index."""
+    if not isinstance(table.index, pd.RangeIndex):
+        remedy = "Name every column in the header. Put numbers that contain commas in quotes."
+        raise DataError("the rows have more cells than the header.", remedy, f"{path}:{FIRST_DATA_ROW}")
+
+
+def _check_columns(present: list[str], config: DataConfig, path: Path) -> None:
+    """Refuse a file without the columns that the config names, or whose names do not tell columns or series apart.
+
+    Raises:
+        DataError: the error names all of them.
+    """
+    wanted = config.columns
+    errors = [
+        DataError(f"the file has no column `{name}`.", did_you_mean(name, present), f"{path}:1")
+        for name in wanted
+        if name not in present
+    ]
+    for name, count in Counter(wanted).items():
+        if count > 1:
+            errors.append(DataError(f"column `{name}` is used twice.", "Use each column once in `data`.", str(path)))
+    series = [clean_series_id(name) for name in find_value_columns(config, present)] if config.wide else []
+    for name, count in Counter([name for name in present if name in wanted] + series).items():
+        if count > 1:
+            errors.append(DataError(f"the header names `{name}` twice.", "Rename one of the two columns.", f"{path}:1"))
+        if UNWRITABLE.search(name):
+            found = f"the name {name!r} contains a carriage return or a null character."
+            errors.append(DataError(found, "Rename the column.", f"{path}:1"))
+    if errors:
+        raise DataError.combine(errors)
