@@ -70,17 +70,6 @@ def smape(y_true: Values, y_pred: Values, axis: Axis = None) -> Values:
     return _mean(np.abs(y_pred - y_true) / np.where(size > 0, size, 1.0), axis)
 
 
-def wape(y_true: Values, y_pred: Values, axis: Axis = None) -> Values:
-    """Weighted absolute percentage error, sum |e| / sum |actual|, as a fraction; NaN where all actuals are 0.
-
-    >>> float(wape(np.array([0.0, 4.0]), np.array([1.0, 4.0])))
-    0.25
-    """
-    total = np.sum(np.abs(y_true), axis)
-    share: Values = np.sum(np.abs(y_pred - y_true), axis) / np.where(total == 0, np.nan, total)
-    return share
-
-
 def bias(y_true: Values, y_pred: Values, axis: Axis = None) -> Values:
     """Mean error; positive means that the forecast is too high.
 
@@ -179,32 +168,28 @@ def seasonal_scales(rows: Values, season_length: int) -> Values:
     return np.stack([np.abs(differences).sum(axis=0) / count, np.sqrt(np.square(differences).sum(axis=0) / count)])
 
 
-def compute_errors(y_true: Values, y_pred: Values, scales: Values, axis: Axis = None) -> dict[str, Values]:
-    """Return all metrics in units of the data by name. scales: `(windows, 2, targets)` from `seasonal_scales`."""
-    unscaled = {metric.__name__: metric(y_true, y_pred, axis) for metric in (mae, rmse, mape, smape, wape, bias)}
-    return unscaled | {
-        "mase": mase(y_true, y_pred, scales[:, :1], axis),
-        "rmsse": rmsse(y_true, y_pred, scales[:, 1:], axis),
-    }
-
-
 class ErrorPool:
-    """Sums of all metrics over windows that come in chunks, so that memory never has to hold all of them."""
+    """Sums of all metrics of errors over windows that come in chunks, so that memory never has to hold all of them."""
 
     def __init__(self) -> None:
         self.windows = 0
         self.sums: dict[str, Values] = {}  # Over windows, each `(horizon, targets)`; for `ROOTS`, the sums of squares.
 
     def add(self, y_true: Values, y_pred: Values, scales: Values) -> None:
-        """Add a chunk: `(windows, horizon, targets)`, and `scales` as for `score`."""
-        cells = compute_errors(y_true, y_pred, scales, 0) | {"size": np.mean(np.abs(y_true), axis=0)}
+        """Add a chunk: `(windows, horizon, targets)`, and `(windows, 2, targets)` from `seasonal_scales`."""
+        cells = {metric.__name__: metric(y_true, y_pred, 0) for metric in (mae, rmse, mape, smape, bias)}
+        cells |= {"mase": mase(y_true, y_pred, scales[:, :1], 0), "rmsse": rmsse(y_true, y_pred, scales[:, 1:], 0)}
+        cells["size"] = _mean(np.abs(y_true), 0)
         for name, values in cells.items():
             values = np.square(values) if name in ROOTS else values
             self.sums[name] = self.sums.get(name, 0.0) + len(y_true) * values
         self.windows += len(y_true)
 
     def compute(self, axis: int | None = None) -> dict[str, Values]:
-        """Return all metrics over the chunks so far. Axis 1 leaves one number per horizon step, 0 one per target."""
+        """Return all metrics over the chunks so far. Axis 1 leaves one number per horizon step, 0 one per target.
+
+        wape is the weighted absolute percentage error, sum |e| / sum |actual|, as a fraction; NaN where all actuals are 0.
+        """
         means = {name: np.mean(total / self.windows, axis) for name, total in self.sums.items()}
         size = means.pop("size")
         wape = means["mae"] / np.where(size == 0, np.nan, size)

@@ -23,10 +23,10 @@ ASSETS = Path(__file__).parent / "assets"  # uPlot (MIT, github.com/leeoniya/uPl
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph. style: a class of page.css."""
+    """A paragraph. style: a class of page.css, or code for lines as they are."""
 
     text: str
-    style: Literal["", "note", "verdict"] = ""
+    style: Literal["", "note", "verdict", "code"] = ""
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,6 @@ class Items:
     """A list of texts, each with a name or ""."""
 
     items: Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Commands:
-    """Command lines."""
-
-    lines: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -119,7 +112,7 @@ class Chart:
         return {**vars(self), "x": _round_values(self.x, log=False), "lines": lines}
 
 
-Element = Text | Items | Commands | Picture | Table | Chart
+Element = Text | Items | Picture | Table | Chart
 
 
 @dataclass(frozen=True)

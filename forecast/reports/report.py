@@ -37,7 +37,7 @@ from forecast.reports.charts import (
     chart_regions,
     chart_residuals,
 )
-from forecast.reports.page import Commands, Element, Items, Section, Table, Text, render_page
+from forecast.reports.page import Element, Items, Section, Table, Text, render_page
 from forecast.reports.selection import pairs_of_quantiles, panels_of, select_panel, select_series
 from forecast.runs import (
     Environment,
@@ -179,7 +179,8 @@ class _Sections:
         folder = run.directory.with_name(run.name)  # An experiment's run has another name while it trains.
         name, config = (shlex.quote(str(path)) for path in (folder, folder / run.config.name))
         commands = [f"forecast reproduce {name}", f"forecast predict {name}", f"forecast train {config}"]
-        yield Commands([f"forecast backtest {config}"] if run.folds.exists() else commands[: 2 if continues else 3])
+        commands = [f"forecast backtest {config}"] if run.folds.exists() else commands[: 2 if continues else 3]
+        yield Text("\n".join(commands), "code")
         environment = run.read(run.environment, Environment)
         versions = ", ".join(f"{package} {version}" for package, version in environment.packages.items())
         yield Text(f"forecast {environment.forecast}, Python {environment.python}, {versions}", "note")

@@ -1,4 +1,4 @@
-"""What pictures and charts show of a table: which series, intervals and bins."""
+"""Select what plots and charts show of a table: series, intervals and bins."""
 
 from __future__ import annotations
 
