@@ -369,7 +369,7 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
         },
     ),
     **refused(
-        "config.yaml:2:8: uses a YAML alias",
+        "config.yaml:2:8: the file uses a YAML alias",
         {
             "a config of aliases": replace(
                 "config", b"a: &a [x]\n" + b"".join(b"%c: &%c [*%c,*%c]\n" % (i + 1, i + 1, i, i) for i in range(97, 121))

@@ -88,7 +88,7 @@ def test_a_users_mistake_is_a_message_and_exit_code_1(project):
     line = config.read_text().splitlines().index("  cell: lstmm") + 1
     assert done.stderr == (
         f"{config}:{line}:3: `model.cell` is 'lstmm'. It should be 'lstm', 'gru', 'simple_rnn' or 'peephole_lstm'.\n"
-        "  cell: recurrent cell; the gates of peephole_lstm also see the cell's memory.\n"
+        "  cell: recurrent cell. In peephole_lstm, the gates also see the cell state.\n"
     )
 
 
@@ -96,7 +96,7 @@ def test_a_message_cannot_steer_the_terminal(tmp_path):
     (tmp_path / "a\x1b[2J.yaml").write_text("- \n")
     done = call("train", tmp_path / "a\x1b[2J.yaml")
     assert "\x1b" not in done.stderr
-    assert r"a\x1b[2J.yaml: is not a mapping" in done.stderr
+    assert r"a\x1b[2J.yaml: the file is not a mapping" in done.stderr
     (tmp_path / "b.yaml").write_text("".join(f"key{number}: 1\n" for number in range(500)))
     assert "... and " in call("train", tmp_path / "b.yaml").stderr.splitlines()[-1]
 
@@ -162,7 +162,7 @@ def test_validate_fails_with_a_cross(project):
 
 def test_validate_needs_no_keras(project):
     loaded = loaded_by(f"{CALL}\nassert CliRunner().invoke(app, ['validate', {str(project())!r}]).exit_code == 0")
-    assert loaded == {"numpy", "pandas"}
+    assert loaded == {"numpy", "pandas", "sklearn"}  # It fits the scaling.
 
 
 def test_config_prints_what_holds(project, tmp_path):

@@ -265,7 +265,7 @@ def test_covariates_are_repaired_by_their_names(project):
     with pytest.raises(DataError, match="`price` has 1 gap longer than data.max_gap of 1"):
         prepare(load_config(config(project, table, **keys, missing_values="interpolate", max_gap=1)))
     table["price"] = np.nan
-    with pytest.raises(DataError, match="`price` has no values\."):
+    with pytest.raises(DataError, match=r"`price` has no values\."):
         prepare(load_config(config(project, table, **keys, missing_values="interpolate")))
 
 

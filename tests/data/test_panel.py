@@ -207,7 +207,7 @@ BAD = {
     "true and false": (days(["True", "False", "True"]), {}, "`y` contains bool values"),
     "empty cell": (days([1, "", "", 3]), {}, r"a.csv:3: `y` is empty in 2 of 4 rows: row 3 .2020-01-02 00:00:00., row 4 .*\n.*data.missing_values"),
     "NA cell": (days([1, "NA", 3]), {}, "`y` is empty in 1 of 3 rows: row 3"),
-    "no values": (days(["", "", ""]), {}, "`y` has no values\."),
+    "no values": (days(["", "", ""]), {}, r"`y` has no values\."),
     "long gap": (days([1, "", "", "", 3]), {"missing_values": "interpolate", "max_gap": 2}, r"1 gap longer than data.max_gap of 2 steps: 2020-01-02.*\n.*max_gap: 3"),
     "long gaps": (days([1, "", "", "", 3, "", "", "", "", 4]), {"missing_values": "interpolate", "max_gap": 2}, r"2 gaps longer than data.max_gap of 2 steps(.|\n)*max_gap: 4"),
     "long gap in time": (days([1, "", "", "", 3]), {"missing_values": "interpolate", "max_gap": "2d"}, "longer than data.max_gap of 2 steps"),
