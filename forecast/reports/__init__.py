@@ -6,13 +6,3 @@ from forecast.reports.page import spread_of
 from forecast.reports.plots import draw_anomalies, write_plots
 from forecast.reports.report import report
 from forecast.reports.searches import draw_study, write_experiment_page, write_study_page
-
-__all__ = [
-    "draw_anomalies",
-    "draw_study",
-    "report",
-    "spread_of",
-    "write_experiment_page",
-    "write_plots",
-    "write_study_page",
-]

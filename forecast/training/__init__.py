@@ -6,20 +6,3 @@ from forecast.training.checks import check_can_train, check_inputs_outside, chec
 from forecast.training.fitting import Members, fit_members, fit_ridges
 from forecast.training.memory import advised, needs, remedy
 from forecast.training.results import explain, save_networks, score_run, write_certificate, write_diagnosis
-
-__all__ = [
-    "Members",
-    "advised",
-    "check_can_train",
-    "check_inputs_outside",
-    "check_not_inside",
-    "explain",
-    "fit_members",
-    "fit_ridges",
-    "needs",
-    "remedy",
-    "save_networks",
-    "score_run",
-    "write_certificate",
-    "write_diagnosis",
-]
