@@ -59,8 +59,8 @@ class InternalError(Exception):
     """
 
     def __init__(self, problem: str):
-        report = "This is a bug in forecast, not in your input. Please report it with the config and the run's log.txt."
-        super().__init__(f"{problem}\n  {report}")
+        remedy = "This is a bug in forecast, not in your input. Please report it with the config and the run's log.txt."
+        super().__init__(f"{problem}\n  {remedy}")
 
 
 DAMAGED = "The run is damaged. Train again, or copy an undamaged run."
@@ -68,10 +68,12 @@ BEGIN_ANEW = "Remove it. Then --resume starts at the first epoch."  # The remedy
 
 
 @contextlib.contextmanager
-def log_and_continue(step: str, traceback: str) -> Iterator[None]:
-    """Log the failure of a step that only explains or shows a result that is finished, and go on.
+def log_and_continue(
+    step: str, remedy: str, cause: str = "This is a bug in forecast. The result itself is complete."
+) -> Iterator[None]:
+    """Log the failure of an optional step, such as "drawing the plots", and go on.
 
-    step: what is done, such as "drawing the plots". traceback: a sentence that says where the traceback is.
+    cause, remedy: sentences about a failure that is neither a mistake of the user nor lack of memory.
 
     Raises:
         ResourceError: the disk is full or memory ran out, so later steps would fail too.
@@ -80,15 +82,15 @@ def log_and_continue(step: str, traceback: str) -> Iterator[None]:
         yield
     except ResourceError:
         raise
-    except Exception as error:  # A bug in an optional step must not fail a finished run.
-        cause = error.__cause__ or error
-        if isinstance(cause, ForecastError):
+    except Exception as error:  # No optional step may fail a finished run.
+        problem = error.__cause__ or error
+        if isinstance(problem, ForecastError):
             log.warning("%s failed: %s", step, error)
-        elif isinstance(cause, MemoryError):
+        elif isinstance(problem, MemoryError):
             log.warning("%s failed: memory ran out. The result itself is complete.", step)
         else:
-            failure = f"{type(cause).__name__}: {cause!s:.200}"
-            log.warning("%s failed (%s). This is a bug in forecast. The result itself is complete. %s", step, failure, traceback)
+            explanation = f"{cause} {remedy}".strip()
+            log.warning("%s failed (%s: %.200s). %s", step, type(problem).__name__, problem, explanation)
         log.info("The traceback of this failure:", exc_info=True)
 
 
@@ -109,8 +111,8 @@ def check_installed(purpose: str, packages: Iterable[str], extra: str | None = N
     """
     missing = [f"`{name}`" for name in packages if importlib.util.find_spec(name) is None]
     if missing:
-        verb = "is" if len(missing) == 1 else "are"
-        raise ForecastError(f"{purpose} needs {', '.join(missing)}, which {verb} not installed.", installation(extra))
+        problem = f"{purpose} needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed."
+        raise ForecastError(problem, installation(extra))
 
 
 def check_backend() -> str:
@@ -126,8 +128,9 @@ def check_backend() -> str:
             backend, location = json.loads(settings.read_bytes())["backend"], str(settings)
     backend = backend or "tensorflow"
     if backend not in BACKENDS:
-        found = f"the Keras backend is {str(backend)!r:.40}, but training supports only {' or '.join(BACKENDS)}."
-        raise ForecastError(found, f"Set the environment variable KERAS_BACKEND to {' or '.join(BACKENDS)}.", location)
+        names = " or ".join(BACKENDS)
+        problem = f"the Keras backend is {str(backend)!r:.40}, but training supports only {names}."
+        raise ForecastError(problem, f"Set the environment variable KERAS_BACKEND to {names}.", location)
     return backend
 
 
@@ -165,9 +168,8 @@ def first_few(items: Sequence[object], count: int = 3, total: int | None = None)
     >>> first_few([4, 8, 15], total=1000)
     '4, 8, 15 and 997 more'
     """
-    shown = ", ".join(str(item) for item in items[:count])
     more = (len(items) if total is None else total) - count
-    return shown + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(str, items[:count])) + (f" and {more} more" if more > 0 else "")
 
 
 def format_count(count: int, noun: str) -> str:

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from forecast.config import Config, non_default_values
-from forecast.errors import RunError, check_installed
+from forecast.errors import RunError, check_installed, log_and_continue
 from forecast.evaluation import TrainingMetrics
 from forecast.runs.checkpoints import append_history
 from forecast.runs.run import Run
 
-if TYPE_CHECKING:
-    from tensorboard.summary import Writer
-
 KEYS = {"epoch", "seed", "fold"}  # Columns of the history that name a row. All others measure something.
 MAX_PARAMETER_LENGTH = 500  # Characters that MLflow takes.
-Tracker = Callable[[Mapping[str, float]], None]  # Records a row of the history.
-log = logging.getLogger(__name__)
+Row = Mapping[str, float]
 
 
 def check_trackers(config: Config) -> None:
@@ -34,112 +28,95 @@ def check_trackers(config: Config) -> None:
 
 
 @contextlib.contextmanager
-def open_trackers(run: Run, config: Config) -> Iterator[Tracker]:
+def open_trackers(run: Run, config: Config) -> Iterator[Callable[[Row], None]]:
     """Yield a function that records a row of the history, in history.csv first. When training succeeds, the results follow.
 
     Raises:
         RunError: a tracker cannot start. If one fails later, that is logged, and training goes on.
     """
-    openers = {"tensorboard": _open_tensorboard, "mlflow": _open_mlflow}
-    with contextlib.ExitStack() as stack:
-        trackers = [stack.enter_context(openers[name](run, config)) for name in config.tracking]
+    trackers: dict[str, _TensorBoard | _MLflow] = {}
 
-        def record(row: Mapping[str, float]) -> None:
-            append_history(run, row)
-            for tracker in trackers:
-                tracker(row)
+    def call_each(action: Callable[[_TensorBoard | _MLflow], None]) -> None:
+        for name, tracker in trackers.items():
+            with log_and_continue(f"recording in {name}", remedy="", cause="The run folder has all results."):
+                action(tracker)
 
+    def record(row: Row) -> None:
+        append_history(run, row)
+        call_each(lambda tracker: tracker.record_epoch(row))
+
+    state = "FAILED"
+    try:
+        for name in config.tracking:
+            trackers[name] = _TensorBoard(run, config) if name == "tensorboard" else _MLflow(run, config)
         yield record
+        state = "FINISHED"
+        call_each(lambda tracker: tracker.record_results(_collect_results(run)))
+    finally:
+        call_each(lambda tracker: tracker.close(state))
 
 
-def collect_results(run: Run) -> dict[str, float]:
+def _collect_results(run: Run) -> dict[str, float]:
     """Return the errors of a run on both sets, as `test/mae`."""
     metrics = run.read(run.metrics, TrainingMetrics)
-    results: dict[str, float | None] = {}
-    for subset, scores in (("validation", metrics.validation), ("test", metrics.test)):
-        total = scores.forecast.total
-        results |= {f"{subset}/mae": total.mae, f"{subset}/rmse": total.rmse, f"{subset}/mase": total.mase}
+    totals = {"validation": metrics.validation.forecast.total, "test": metrics.test.forecast.total}
+    results = {f"{subset}/{name}": getattr(total, name) for subset, total in totals.items() for name in ("mae", "rmse", "mase")}
     return {name: value for name, value in results.items() if value is not None}
 
 
-def _measured(row: Mapping[str, float]) -> dict[str, float]:
+def _select_measures(row: Row) -> dict[str, float]:
     """Return the finite measures in a row of the history."""
     return {name: value for name, value in row.items() if name not in KEYS and math.isfinite(value)}
 
 
-@contextlib.contextmanager
-def _open_tensorboard(run: Run, config: Config) -> Iterator[Tracker]:
-    """Write event files into the run, a folder for each seed: tensorboard --logdir runs."""
-    from forecast.forecasters.network.backend import silence_stderr
+class _TensorBoard:
+    """Event files in the run, a folder for each seed: tensorboard --logdir runs."""
 
-    with silence_stderr():  # TensorBoard looks for TensorFlow.
-        from tensorboard.summary import Writer
-    writers = {seed: Writer(str(run.tensorboard / f"seed-{seed}")) for seed in config.seeds}
+    def __init__(self, run: Run, config: Config):
+        from forecast.forecasters.network.backend import silence_stderr
 
-    def track(row: Mapping[str, float]) -> None:
-        with _tolerating_failure("TensorBoard"):
-            _write(writers[int(row["seed"])], _measured(row), int(row["epoch"]))
+        with silence_stderr():  # TensorBoard looks for TensorFlow.
+            from tensorboard.summary import Writer
+        self.writers = {seed: Writer(str(run.tensorboard / f"seed-{seed}")) for seed in config.seeds}
 
-    try:
-        yield track
-        with _tolerating_failure("TensorBoard"):
-            for writer in writers.values():
-                _write(writer, collect_results(run), 0)
-    finally:
-        with _tolerating_failure("TensorBoard"):
-            for writer in writers.values():
-                writer.close()
+    def record_epoch(self, row: Row) -> None:
+        for name, value in _select_measures(row).items():
+            self.writers[int(row["seed"])].add_scalar(name, value, int(row["epoch"]))
 
+    def record_results(self, results: Row) -> None:
+        for writer in self.writers.values():
+            for name, value in results.items():
+                writer.add_scalar(name, value, 0)
 
-def _write(writer: Writer, values: Mapping[str, float], step: int) -> None:
-    for name, value in values.items():
-        writer.add_scalar(name, value, step)
+    def close(self, state: str) -> None:
+        for writer in self.writers.values():
+            writer.close()
 
 
-@contextlib.contextmanager
-def _open_mlflow(run: Run, config: Config) -> Iterator[Tracker]:
-    """Record parameters, metrics of each epoch, results, config and plots in MLflow, where MLFLOW_TRACKING_URI says."""
-    import mlflow
+class _MLflow:
+    """A run where MLFLOW_TRACKING_URI says, with parameters, metrics of each epoch, results, config and plots."""
 
-    try:
-        mlflow.set_experiment(config.name)
-        mlflow.start_run(run_name=run.name, nested=mlflow.active_run() is not None)
-    except mlflow.exceptions.MlflowException as error:
-        problem = f"MLflow cannot begin: {str(error).splitlines()[0]}"
-        raise RunError(problem, "Set MLFLOW_TRACKING_URI, or leave mlflow out of `tracking`.", "tracking") from None
+    def __init__(self, run: Run, config: Config):
+        import mlflow
 
-    def track(row: Mapping[str, float]) -> None:
-        seed = f"seed-{int(row['seed'])}/" if config.training.seeds else ""
-        with _tolerating_failure("MLflow"):
-            mlflow.log_metrics({seed + name: value for name, value in _measured(row).items()}, step=int(row["epoch"]))
-
-    state = "FAILED"
-    try:
-        with _tolerating_failure("MLflow"):
+        self.mlflow, self.run, self.config = mlflow, run, config
+        try:
+            mlflow.set_experiment(config.name)
+            mlflow.start_run(run_name=run.name, nested=mlflow.active_run() is not None)
             mlflow.log_params({key: str(value)[:MAX_PARAMETER_LENGTH] for key, value in non_default_values(config).items()})
-        yield track
-        state = "FINISHED"
-        with _tolerating_failure("MLflow"):
-            mlflow.log_metrics(collect_results(run))
-            for path in (run.config, run.metrics, run.history):
-                mlflow.log_artifact(str(path))
-            mlflow.log_artifacts(str(run.plots), "plots")
-    finally:
-        with _tolerating_failure("MLflow"):
-            mlflow.end_run(state)
+        except mlflow.exceptions.MlflowException as error:
+            problem = f"MLflow cannot begin: {str(error).splitlines()[0]}"
+            raise RunError(problem, "Set MLFLOW_TRACKING_URI, or leave mlflow out of `tracking`.", "tracking") from None
 
+    def record_epoch(self, row: Row) -> None:
+        seed = f"seed-{int(row['seed'])}/" if self.config.training.seeds else ""
+        self.mlflow.log_metrics({seed + name: value for name, value in _select_measures(row).items()}, step=int(row["epoch"]))
 
-@contextlib.contextmanager
-def _tolerating_failure(tracker: str) -> Iterator[None]:
-    """Log the failure of a tracker, whatever it is, and go on: the files of the run hold everything."""
+    def record_results(self, results: Row) -> None:
+        self.mlflow.log_metrics(results)
+        for path in (self.run.config, self.run.metrics, self.run.history):
+            self.mlflow.log_artifact(str(path))
+        self.mlflow.log_artifacts(str(self.run.plots), "plots")
 
-    def log_failure(_: object, error: BaseException | None, traceback: object) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        failure = f"{type(error).__name__}: {error!s:.200}"
-        log.warning("%s failed while recording (%s). The run folder has all results.", tracker, failure)
-        return True
-
-    with contextlib.ExitStack() as stack:
-        stack.push(log_failure)
-        yield
+    def close(self, state: str) -> None:
+        self.mlflow.end_run(state)
