@@ -39,31 +39,18 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Config": "config.schema",
-    "ConfigError": "errors",
-    "DataError": "errors",
-    "ForecastError": "errors",
     "Run": "runs.run",
-    "RunError": "errors",
-    "backtest": "commands.backtest",
     "check_leaks": "evaluation.leakage",
-    "compare": "commands.compare",
-    "detect": "commands.detect",
-    "diagnose": "commands.diagnose",
     "experiment": "search.experiment",
-    "export": "commands.export",
-    "init": "commands.init",
     "load_config": "config.load",
-    "plan": "commands.plan",
-    "predict": "commands.predict",
     "report": "reports.report",
-    "reproduce": "commands.reproduce",
     "resume_training": "commands.train",
     "schema": "config.keys",
-    "train": "commands.train",
     "tune": "search.tune",
-    "update": "commands.update",
-    "validate": "commands.validate",
 }
+_HOMES |= dict.fromkeys(("ConfigError", "DataError", "ForecastError", "RunError"), "errors")
+_COMMANDS = "backtest compare detect diagnose export init plan predict reproduce train update validate"
+_HOMES |= {name: f"commands.{name}" for name in _COMMANDS.split()}
 __all__ = sorted(_HOMES)
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
-import io
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -40,20 +38,6 @@ def report_read(path: Path, share: float) -> None:
     """Report to the watcher, if there is one, that a share of a file was read."""
     if watcher := _watcher.get():
         watcher(path, share)
-
-
-def format_csv(rows: Sequence[Mapping[str, object]], header: bool) -> str:
-    r"""Return rows of equal keys as the text of a CSV file, which is empty without rows.
-
-    >>> format_csv([{"epoch": 1, "loss": 0.5}], header=True)
-    'epoch,loss\n1,0.5\n'
-    """
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, rows[0].keys() if rows else (), lineterminator="\n")
-    if header and rows:
-        writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 @contextlib.contextmanager
@@ -102,35 +86,32 @@ def remove_partial_files(*folders: Path) -> None:
     """
     for folder in folders:
         with translate_write_errors(folder):
-            for path in folder.glob(f"{PARTIAL_PREFIX}*"):
-                if path.is_file():
-                    path.unlink(missing_ok=True)
+            for path in filter(Path.is_file, folder.glob(f"{PARTIAL_PREFIX}*")):
+                path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on disk."""
+    """Wait until a file, or the names in a folder, are on disk. Some systems can wait for files only."""
     is_folder = path.is_dir()
-    if sys.platform == "win32" and is_folder:  # Windows cannot sync folders.
-        return
-    handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    except OSError:
-        if not is_folder:  # Some file systems can sync files only.
-            raise
-    finally:
-        os.close(handle)
+    with contextlib.suppress(OSError) if is_folder else contextlib.nullcontext():
+        handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @contextlib.contextmanager
-def lock_directory(directory: Path) -> Iterator[None]:
+def lock_directory(directory: Path) -> Iterator[bool]:
     """Lock a directory against other processes. The lock ends with the context, or when the process is killed.
+
+    Yields whether it is locked: Windows and some file systems cannot lock directories.
 
     Raises:
         RunError: another process has locked it.
     """
-    if sys.platform == "win32":  # Windows cannot lock a directory.
-        yield
+    if sys.platform == "win32":
+        yield False
         return
     import fcntl
 
@@ -138,26 +119,26 @@ def lock_directory(directory: Path) -> Iterator[None]:
         handle = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_locked = True
     except BlockingIOError:
         os.close(handle)
-        found = "another process is using this directory."
-        raise RunError(found, "Wait until it ends, or use another directory.", str(directory)) from None
-    except OSError:  # The file system has no locks.
-        pass
+        problem = "another process is using this directory."
+        raise RunError(problem, "Wait until it ends, or use another directory.", str(directory)) from None
+    except OSError:
+        is_locked = False
     try:
-        yield
+        yield is_locked
     finally:
         os.close(handle)
 
 
 def is_process_alive(pid: int) -> bool:
     """Return whether a process of this machine is running; on Windows, which cannot be asked, always True."""
-    if sys.platform == "win32":
-        return True
     try:
-        os.kill(pid, 0)
+        if sys.platform != "win32":
+            os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:  # The process belongs to another user.
-        return True
+        pass
     return True

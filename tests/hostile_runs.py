@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from forecast.runs.layout import Entry, RunDirectory
 from forecast.runs.run import Run
 
 CANARY = "canary.txt"
@@ -53,8 +54,8 @@ def copy_in_earlier_layout(source: Path, target: Path) -> Run:
 
 def copy_files(source: Run, target: Run) -> None:
     """Copy every file but the checksums to its place in another layout."""
-    for name, path in vars(source).items():
-        if isinstance(path, Path) and path.is_file() and name != "checksums":
+    for name, entry in vars(RunDirectory).items():
+        if isinstance(entry, Entry) and name != "checksums" and (path := getattr(source, name)).is_file():
             copy = getattr(target, name)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)

@@ -10,7 +10,7 @@ import pytest
 
 import forecast
 from forecast.cli.app import app
-from forecast.runs.layout import RunDirectory
+from forecast.runs.layout import Entry, RunDirectory
 
 PACKAGE = Path(forecast.__file__).parent
 
@@ -133,7 +133,8 @@ def test_public_names_do_not_hide_modules():
 
 
 def test_file_names_of_a_run_stand_in_runs_only():
-    files = {path.name for path in vars(RunDirectory("x")).values() if isinstance(path, Path) and path.suffix}
+    entries = [entry for entry in vars(RunDirectory).values() if isinstance(entry, Entry)]
+    files = {path.name for entry in entries if (path := Path(entry.path)).suffix}
     texts = {
         (name, node.value.rpartition("/")[2])
         for name, tree in MODULES.items()

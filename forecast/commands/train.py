@@ -22,7 +22,6 @@ from forecast.runs import (
     Parent,
     Run,
     check_not_worse,
-    check_recent_rows,
     check_trackers,
     copy_rows_into_run,
     find_slow_settings,
@@ -34,7 +33,6 @@ from forecast.runs import (
     read_contract,
     read_parent,
     read_training_panel,
-    remove_checkpoint,
 )
 from forecast.storage import PARTIAL_PREFIX
 from forecast.training import (
@@ -186,7 +184,7 @@ def _train_into(
         with run.log_and_continue("writing report.html"):
             report(run)
         with run.log_and_continue("removing the checkpoint"):
-            remove_checkpoint(run)
+            run.checkpoint.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -222,7 +220,6 @@ def _record_inputs(run: Run, prepared: Prepared, parent: Parent | None) -> None:
     if parent:
         run.write(run.parent, parent.to_document())
     run.write_table(run.recent, make_recent_rows(panel, config))
-    check_recent_rows(run, panel, config.data)
     moved = change_config(config, {"data.path": os.path.relpath(config.data.path, run.directory)}) if parent else config
     run.write_text(run.config, moved.to_yaml())  # Written last: with it, a training can be resumed.
     counts = {subset: len(windows) for subset, windows in prepared.windows.items()}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from forecast.runs.checkpoints import Checkpoints, append_history, remove_checkpoint
-from forecast.runs.documents import Environment, Fingerprint, Fingerprints, Gradients, ParentRecord, Status
+from forecast.runs.checkpoints import Checkpoints, append_history
+from forecast.runs.documents import Environment, Fingerprint, Fingerprints, Gradients, ParentRecord
 from forecast.runs.environment import THREADS, find_slow_settings, inspect_environment
 from forecast.runs.fingerprints import compare_documents, compare_fingerprints, fingerprint_arrays, fingerprint_inputs
 from forecast.runs.layout import RunDirectory
@@ -19,7 +19,6 @@ from forecast.runs.loaded import (
 )
 from forecast.runs.rows import (
     RECENT_WINDOWS,
-    check_recent_rows,
     make_continuing_windows,
     make_recent_rows,
     read_rows_to_continue,

@@ -5,21 +5,24 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import math
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast.errors import BEGIN_ANEW, DAMAGED, RunError
+from forecast.errors import BEGIN_ANEW, RunError
 from forecast.forecasters.network.description import Array
 from forecast.runs.documents import CheckpointState, Fingerprints
 from forecast.runs.fingerprints import fingerprint_arrays
+from forecast.runs.layout import explain_damage
+from forecast.runs.loaded import pop_prefixed
 from forecast.runs.run import Run
-from forecast.storage import format_csv, translate_write_errors
+from forecast.storage import translate_write_errors
 
 if TYPE_CHECKING:
     from forecast.forecasters.network.callbacks import Checkpoint, CheckpointStore
@@ -34,21 +37,22 @@ def append_history(run: Run, row: Mapping[str, float]) -> None:
     """Add an epoch to history.csv; the first row brings the header."""
     with translate_write_errors(run.history):
         before = run.history.read_text(encoding="utf-8") if run.history.exists() else ""
-    run.write_text(run.history, before + format_csv([row], header=not before))
+    run.write_text(run.history, f"{before or _join(row)}{_join(row.values())}")
 
 
-def cut_history(run: Run, last_epochs: Mapping[int, int | None]) -> None:
-    """Remove the epochs after the last checkpoint. last_epochs: the last one of each seed, None to keep all of its epochs."""
-    if not run.history.exists():
+def _join(cells: Iterable[object]) -> str:
+    return ",".join(map(str, cells)) + "\n"
+
+
+def _cut_history(run: Run, last_epochs: Mapping[int, float]) -> None:
+    """Remove the epochs after the last checkpoint. last_epochs: the last one of each seed."""
+    if not run.history.exists() or not run.history.stat().st_size:
         return
-    try:
-        with run.history.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if int(row["seed"]) in last_epochs]
-        lasts = [last_epochs[int(row["seed"])] for row in rows]
-        rows = [row for row, last in zip(rows, lasts, strict=True) if last is None or int(row["epoch"]) <= last]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise RunError(f"is no history of a training ({error}).", DAMAGED, str(run.history)) from None
-    run.write_text(run.history, format_csv(rows, header=True))
+    with explain_damage(run.history, IndexError, csv.Error):
+        header, *rows = csv.reader(run.history.read_text(encoding="utf-8").splitlines())
+        seed, epoch = header.index("seed"), header.index("epoch")
+        rows = [row for row in rows if int(row[epoch]) <= last_epochs.get(int(row[seed]), -1)]
+    run.write_text(run.history, "".join(map(_join, [header, *rows] if rows else [])))
 
 
 class Interrupts:
@@ -82,11 +86,6 @@ class Interrupts:
         log.warning("stopping after this step; progress is saved. Press Ctrl-C again to stop at once.")
 
 
-def remove_checkpoint(run: Run) -> None:
-    """Remove the checkpoint of a training that has finished."""
-    run.checkpoint.unlink(missing_ok=True)
-
-
 class Checkpoints:
     """The checkpoint of a run: one file, replaced as a whole, so that a process may be killed at any moment.
 
@@ -99,25 +98,21 @@ class Checkpoints:
         self.interrupts = Interrupts()
         self._arrays: dict[str, Array] = {}
         self._state: CheckpointState | None = None
-        if run is not None and run.checkpoint.exists():
+        if run and run.checkpoint.exists():
             self._read(run)
-        elif run is not None:
-            cut_history(run, {})
+        if run:
+            last = {self._state.seed: self._state.epoch} if self._state else {}
+            _cut_history(run, dict.fromkeys(self.done, math.inf) | last)
 
     def _read(self, run: Run) -> None:
-        arrays = run.read_arrays(run.checkpoint, MAX_NUMBERS)
+        self._arrays = run.read_arrays(run.checkpoint, MAX_NUMBERS)
         try:
-            document = json.loads(arrays.pop(STATE, np.empty(0)).tobytes())  # Infinity may be in it, which strict JSON lacks.
-            state = CheckpointState.model_validate(document, strict=False)
+            document = json.loads(self._arrays.pop(STATE, np.empty(0)).tobytes())  # Unlike strict JSON, it may hold Infinity.
+            self._state = CheckpointState.model_validate(document, strict=False)
         except ValueError:
             raise RunError("this is no checkpoint.", BEGIN_ANEW, str(run.checkpoint)) from None
-        self._state = state
-        self._arrays = {name: values for name, values in arrays.items() if not name.startswith("done/")}
-        for seed, epoch in state.done.items():
-            prefix = f"done/{seed}/"
-            weights = {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
-            self.done[seed] = epoch, weights
-        cut_history(run, {**dict.fromkeys(self.done), state.seed: state.epoch})
+        for seed, epoch in self._state.done.items():
+            self.done[seed] = epoch, pop_prefixed(self._arrays, f"done/{seed}/")
 
     def record_initial_weights(self, seed: int, weights: dict[str, Array]) -> None:
         """Write the fingerprint of the initial weights of a seed's network."""
@@ -130,12 +125,12 @@ class Checkpoints:
         """Return the store of the checkpoints of a seed's network, with the one to resume from. None without a run."""
         from forecast.forecasters.network.callbacks import Checkpoint, CheckpointStore
 
-        run, state, resumed = self.run, self._state, None
-        if run is None:
+        if self.run is None:
             return None
+        state, resumed = self._state, None
         if state and state.seed == seed:
             resumed = Checkpoint(state.epoch, state.batch, self._arrays, state.callbacks)
-        return CheckpointStore(partial(self._write, run, seed), resumed, lambda: self.interrupts.requested)
+        return CheckpointStore(partial(self._write, self.run, seed), resumed, lambda: self.interrupts.requested)
 
     def _write(self, run: Run, seed: int, checkpoint: Checkpoint) -> None:
         done = {seed: epoch for seed, (epoch, _) in self.done.items()}

@@ -19,7 +19,7 @@ Sketch = Annotated[list[float], Field(min_length=1 + SIGNS, max_length=1 + SIGNS
 
 
 class Status(Document):
-    """The state of a run (status.json). A running one names its process and the time of its last heartbeat."""
+    """The state of a run, and the process that wrote it (status.json)."""
 
     state: State
     at: str | None = None
@@ -27,7 +27,6 @@ class Status(Document):
     why: str = ""
     pid: int | None = None
     host: str | None = None
-    heartbeat: str | None = None
 
 
 class GitState(Document):

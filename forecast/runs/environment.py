@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from forecast import __version__
-from forecast.config import Config, ModelConfig
+from forecast.config import Config
 from forecast.runs.documents import Environment, GitState
 
 CUDNN = {"tensorflow": ("lstm", "gru"), "jax": ("lstm",)}  # Cells that Keras computes by cuDNN, by backend.
@@ -46,22 +46,17 @@ def inspect_environment() -> Environment:
 
 def find_slow_settings(config: Config, environment: Environment) -> list[str]:
     """Return a sentence for each setting that makes training slower than this machine could be."""
+    model, cells = config.model, CUDNN[environment.backend]
     if any(kind in device for device in environment.devices for kind in ("gpu", "cuda")):
-        return _find_obstacles_to_cudnn(config.model, environment.backend)
+        if model.cell in cells and not model.recurrent_dropout:
+            return []
+        cause = f"model.recurrent_dropout: {model.recurrent_dropout:g}" if model.cell in cells else f"model.cell: {model.cell}"
+        able = f"on {environment.backend} it computes {' and '.join(cells)}, without recurrent_dropout"
+        return [f"the GPU is not used as it could be: cuDNN cannot compute recurrent layers with {cause}; {able}."]
     flags = _read_cpu_info("flags", "Features")
     if config.training.mixed_precision and flags and not BFLOAT16 & set(flags.split()):
         return ["this CPU does not compute in bfloat16, which only slows it down: set training.mixed_precision: false."]
     return []
-
-
-def _find_obstacles_to_cudnn(model: ModelConfig, backend: str) -> list[str]:
-    """Return a sentence if the recurrent layers cannot be those of cuDNN, which are many times faster."""
-    cells = CUDNN.get(backend, ())
-    if model.cell in cells and not model.recurrent_dropout:
-        return []
-    cause = f"model.recurrent_dropout: {model.recurrent_dropout:g}" if model.cell in cells else f"model.cell: {model.cell}"
-    able = f"; on {backend} it computes {' and '.join(cells)}, without recurrent_dropout" if cells else ""
-    return [f"the GPU is not used as it could be: cuDNN cannot compute recurrent layers with {cause}{able}."]
 
 
 def _read_cpu_info(*keys: str) -> str:
@@ -76,19 +71,11 @@ def _read_cpu_info(*keys: str) -> str:
 
 def _inspect_git() -> GitState | None:
     """Return the commit of the current folder and whether tracked files differ from it; None outside of a repository."""
-    git = shutil.which("git")
-    if git is None:
-        return None
-
-    def ask(*arguments: str) -> str:
-        command = [git, "--no-optional-locks", *arguments]
-        done = subprocess.run(  # noqa: S603
-            command, capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=10
-        )
-        return done.stdout.strip()
-
+    answers = []
     try:
-        commit, changes = ask("rev-parse", "HEAD"), ask("status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.SubprocessError):  # There is no repository, or it is too slow to ask.
+        for question in ("rev-parse HEAD", "status --porcelain --untracked-files=no"):
+            command = [shutil.which("git") or "git", "--no-optional-locks", *question.split()]
+            answers.append(subprocess.check_output(command, stderr=subprocess.DEVNULL, timeout=10))  # noqa: S603
+    except (OSError, subprocess.SubprocessError):  # There is no git or no repository, or it is too slow to ask.
         return None
-    return GitState(commit=commit, changed=bool(changes))
+    return GitState(commit=answers[0].decode().strip(), changed=bool(answers[1]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
-from typing import TypeGuard
 
 import numpy as np
 
@@ -22,15 +21,18 @@ def fingerprint_arrays(arrays: Mapping[str, np.ndarray]) -> Fingerprint:
     A sketch holds the norm of the array and its products with random signs, which are the same for every array of its size. The
     mean of the squares of the products of a difference estimates its squared norm (Achlioptas 2003).
     """
-    digest, integer_digest, sketches = hashlib.sha256(), hashlib.sha256(), {}
+    digest, integers, sketches = hashlib.sha256(), hashlib.sha256(), {}
     for name, array in sorted(arrays.items()):
-        array, header = np.ascontiguousarray(array), f"{name} {array.dtype} {array.shape}".encode()
-        for each_digest in (digest, integer_digest) if array.dtype.kind != "f" else (digest,):
-            each_digest.update(header)
-            each_digest.update(array.data)
+        array = np.ascontiguousarray(array)
+        content = f"{name} {array.dtype} {array.shape}".encode(), array.data
+        for part in content:
+            digest.update(part)
         if array.dtype.kind == "f":
             sketches[name] = _sketch(array.ravel())
-    return Fingerprint(sha256=digest.hexdigest(), integers=integer_digest.hexdigest(), sketches=sketches)
+        else:
+            for part in content:
+                integers.update(part)
+    return Fingerprint(sha256=digest.hexdigest(), integers=integers.hexdigest(), sketches=sketches)
 
 
 def fingerprint_inputs(prepared: Prepared) -> Fingerprint:
@@ -64,47 +66,41 @@ def compare_fingerprints(before: Fingerprint, after: Fingerprint) -> tuple[float
         return 0.0, ""
     if before.integers != after.integers or before.sketches.keys() != after.sketches.keys():
         return math.inf, "which windows or weights there are"
-    differences = [(_compare_sketches(before.sketches[name], after.sketches[name]), name) for name in before.sketches]
+    differences = []
+    for name, (norm, *products) in before.sketches.items():
+        distance = np.sqrt(np.mean(np.square(np.subtract(products, after.sketches[name][1:]))))
+        differences.append((float(distance / max(norm, TINY)), name))
     return max(differences, default=(math.inf, "their order"))
 
 
-def _compare_sketches(before: list[float], after: list[float]) -> float:
-    difference = np.subtract(before[1:], after[1:])
-    return float(np.sqrt(np.mean(difference * difference)) / max(before[0], TINY))
-
-
-def compare_documents(before: object, after: object, path: str = "") -> tuple[float, str]:
+def compare_documents(before: object, after: object) -> tuple[float, str]:
     """Return the largest relative difference of two JSON documents, and its path. It is infinite where their shapes differ.
 
     >>> compare_documents({"mae": 1.0, "windows": 13}, {"mae": 1.1, "windows": 13})
     (0.0909..., 'mae')
     """
-    return max(_differences(before, after, path), key=lambda difference: difference[0], default=(0.0, path))
+    old, new = dict(_flatten(before)), dict(_flatten(after))
+    differences = [
+        (_compare_values(old[path], new[path]) if path in old and path in new else math.inf, path) for path in {**old, **new}
+    ]
+    return max(differences, key=lambda difference: difference[0], default=(0.0, ""))
 
 
-def _differences(before: object, after: object, path: str) -> Iterator[tuple[float, str]]:
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        for key in dict.fromkeys([*before, *after]):
-            below = f"{path}/{key}" if path else str(key)
-            if key in before and key in after:
-                yield from _differences(before[key], after[key], below)
-            else:
-                yield math.inf, below
-    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        for number, pair in enumerate(zip(before, after, strict=True)):
-            yield from _differences(*pair, f"{path}/{number}")
-    elif _is_number(before) and _is_number(after):
-        yield _relative_difference(float(before), float(after)), path
+def _flatten(document: object, path: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the path and the value of every leaf of a JSON document."""
+    if isinstance(document, (Mapping, list)):
+        for key, value in document.items() if isinstance(document, Mapping) else enumerate(document):
+            yield from _flatten(value, f"{path}/{key}" if path else str(key))
     else:
-        yield 0.0 if before == after else math.inf, path
+        yield path, document
 
 
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _relative_difference(before: float, after: float) -> float:
-    if before == after or (math.isnan(before) and math.isnan(after)):
+def _compare_values(before: object, after: object) -> float:
+    if before == after:
+        return 0.0
+    if not isinstance(before, (int, float)) or not isinstance(after, (int, float)):
+        return math.inf
+    if math.isnan(before) and math.isnan(after):
         return 0.0
     difference = abs(before - after) / max(abs(before), abs(after))
     return difference if math.isfinite(difference) else math.inf

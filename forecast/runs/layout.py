@@ -3,112 +3,125 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
 
 from forecast.documents import Document
-from forecast.errors import DAMAGED, RunError, log_and_continue
+from forecast.errors import DAMAGED, RunError, first_few, log_and_continue
 from forecast.runs.documents import Kind, State, Status
-from forecast.runs.files import (
-    MAX_BYTES,
-    MAX_HEADER,
-    DocumentType,
-    parse_arrays,
-    parse_document,
-    parse_json,
-    parse_table,
-)
-from forecast.runs.status import make_status, record_status
-from forecast.storage import (
-    PARTIAL_PREFIX,
-    lock_directory,
-    remove_partial_files,
-    replace_file,
-    sha256_of,
-    translate_write_errors,
-)
+from forecast.runs.status import record_status
+from forecast.storage import PARTIAL_PREFIX, lock_directory, remove_partial_files, replace_file, sha256_of, translate_write_errors
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     from matplotlib.figure import Figure
 
     from forecast.config import Config
+    from forecast.forecasters.network.description import Array
 
+MAX_BYTES = 8_000_000  # Size of a JSON file, enough for the scalers of 50,000 series.
+MAX_BRACKETS = 250_000  # Lists and mappings in a JSON file. Empty ones cost far more memory and time than their bytes suggest.
+MAX_HEADER = 1_000_000  # Size in bytes of the names and shapes before the arrays of a file.
 MAX_CHECKSUMS = 10_000  # Size of the checksums in bytes.
 MAX_CONFIG = 50_000  # Size of config.yaml in bytes. YAML is slow to read.
+CHUNK_ROWS = 100_000  # Rows of a table that are read at once.
+DocumentType = TypeVar("DocumentType", bound=Document)
+
+
+@contextlib.contextmanager
+def explain_damage(path: Path, *errors: type[Exception]) -> Iterator[None]:
+    """Raise a `RunError` in place of what is raised while `path` is read. errors: more kinds of errors that damage may raise.
+
+    Raises:
+        RunError: naming the first fields that are wrong, or the cause.
+    """
+    try:
+        yield
+    except ValidationError as error:
+        problems = [
+            f"`{'.'.join(map(str, problem['loc']))}`: {problem['msg']}" if problem["loc"] else problem["msg"]
+            for problem in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        raise RunError(f"cannot be read ({first_few(problems):.1000}).", DAMAGED, str(path)) from None
+    except (OSError, ValueError, RecursionError, *errors) as error:
+        raise RunError(f"cannot be read ({error!s:.1000}).", DAMAGED, str(path)) from None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file or folder of a run: its path in the directory, and where earlier versions wrote it, if elsewhere."""
+
+    path: str
+    earlier: str = ""
+
+    def __get__(self, run: RunDirectory, owner: type) -> Path:
+        return run.directory / (self.earlier if run.is_flat and self.earlier else self.path)
 
 
 class RunDirectory:
     """The files of a run, or of an experiment or a search with its runs.
 
     Files are written to a temporary name first, so that a reader never sees half a file. They are read only if they are plain
-    files of this directory, not too large, and as training left them.
+    files of this directory, not too large, and as training left them. Nothing in them is executed. All methods that read raise a
+    `RunError` for a file that is missing or damaged; all that write raise a `ResourceError` if the disk is full.
 
     Earlier versions wrote flat directories, with status.json and most other files on top. Such runs are still read and resumed.
     """
 
+    report = Entry("report.html")  # One page that explains everything.
+    forecast = Entry("forecast.csv")  # The future after the last row.
+    predictions = Entry("predictions.csv")  # The windows of the test set.
+    metrics = Entry("metrics.json")
+    config = Entry("config.yaml")  # Every default is written out.
+    plots = Entry("plots")
+    data = Entry("data")  # All rows of an update, in one file.
+    exports = Entry("exports")  # A folder for each format.
+    tensorboard = Entry("tensorboard")  # Event files, if `tracking` asks for them.
+
+    network = Entry("model/network.json")  # The description that rebuilds the network.
+    weights = Entry("model/weights.safetensors")
+    intervals = Entry("model/intervals.safetensors")  # Offsets from the forecasts of the network to their quantiles.
+    scaler = Entry("model/scaler.json", "scaler.json")
+    contract = Entry("model/contract.json", "contract.json")  # Facts about the data.
+    recent = Entry("model/recent.csv", "recent.csv")  # The last rows of the data, so that a run forecasts without it.
+    checksums = Entry("model/SHA256SUMS", "sha256sums.txt")  # For `sha256sum --check`.
+
+    per_series = Entry("evaluation/series.csv", "series.csv")  # A row per series.
+    cutoffs = Entry("evaluation/cutoffs.csv", "losses.csv")  # A row per cutoff.
+    folds = Entry("evaluation/folds.csv", "folds.csv")  # A row per fold of a backtest.
+    steps = Entry("evaluation/steps.csv", "steps.csv")  # A row per horizon step of a backtest.
+    importance = Entry("evaluation/importance.json", "importance.json")
+    leakage = Entry("evaluation/leakage.json", "leakage.json")  # The leak certificate.
+    diagnosis = Entry("evaluation/diagnosis.json", "diagnosis.json")
+
+    status = Entry("training/status.json", "status.json")
+    log = Entry("training/log.txt", "log.txt")
+    history = Entry("training/history.csv", "history.csv")  # A row per epoch.
+    environment = Entry("training/environment.json", "environment.json")
+    fingerprints = Entry("training/fingerprints.json", "fingerprints.json")  # The start of the training, for `reproduce`.
+    gradients = Entry("training/gradients.json", "gradients.json")  # How far back the network learns, beside a simple RNN.
+    checkpoint = Entry("training/checkpoint.safetensors", "checkpoint.safetensors")  # The state of an unfinished training.
+    parent = Entry("training/parent.json", "parent.json")  # The run that an update continues.
+
+    runs = Entry("runs")  # The runs of an experiment or a search, a folder for each.
+    leaderboard = Entry("leaderboard.csv")  # A row per run of an experiment, the best first.
+    trials = Entry("trials.csv")  # A row per trial of a search.
+    journal = Entry("study.journal")  # The trials of a search, as Optuna writes them.
+    best = Entry("best.yaml")  # The best config.
+
     kind: Kind = "training"
 
     def __init__(self, directory: str | Path):
-        self.directory = top = Path(directory)
-        self.report = top / "report.html"  # One page that explains everything.
-        self.forecast = top / "forecast.csv"  # The future after the last row.
-        self.predictions = top / "predictions.csv"  # The windows of the test set.
-        self.metrics = top / "metrics.json"
-        self.config = top / "config.yaml"  # Every default is written out.
-        self.plots = top / "plots"
-        self.data = top / "data"  # All rows of an update, in one file.
-        self.exports = top / "exports"  # A folder for each format.
-        self.tensorboard = top / "tensorboard"  # Event files, if `tracking` asks for them.
-        self._set_group_paths(top)
-        is_flat = os.path.lexists(top / "status.json")
-        self._set_model_paths(top / "model", is_flat)
-        self._set_evaluation_paths(top if is_flat else top / "evaluation", is_flat)
-        self._set_training_paths(top if is_flat else top / "training")
-
-    def _set_group_paths(self, top: Path) -> None:
-        """Set the paths of an experiment or a search."""
-        self.runs = top / "runs"  # A folder for each run.
-        self.leaderboard = top / "leaderboard.csv"  # A row per run of an experiment, the best first.
-        self.trials = top / "trials.csv"  # A row per trial of a search.
-        self.journal = top / "study.journal"  # The trials of a search, as Optuna writes them.
-        self.best = top / "best.yaml"  # The best config.
-
-    def _set_model_paths(self, model: Path, is_flat: bool) -> None:
-        """Set the paths of what forecasting reads, besides the config."""
-        self.network = model / "network.json"  # The description that rebuilds the network.
-        self.weights = model / "weights.safetensors"
-        self.intervals = model / "intervals.safetensors"  # Offsets from the forecasts of the network to their quantiles.
-        rest = model.parent if is_flat else model
-        self.scaler = rest / "scaler.json"
-        self.contract = rest / "contract.json"  # Facts about the data.
-        self.recent = rest / "recent.csv"  # The last rows of the data, so that a run forecasts without it.
-        self.checksums = rest / ("sha256sums.txt" if is_flat else "SHA256SUMS")  # For `sha256sum --check`.
-
-    def _set_evaluation_paths(self, evaluation: Path, is_flat: bool) -> None:
-        """Set the paths of what explains the errors on the test set."""
-        self.per_series = evaluation / "series.csv"  # A row per series.
-        self.cutoffs = evaluation / ("losses.csv" if is_flat else "cutoffs.csv")  # A row per cutoff.
-        self.folds = evaluation / "folds.csv"  # A row per fold of a backtest.
-        self.steps = evaluation / "steps.csv"  # A row per horizon step of a backtest.
-        self.importance = evaluation / "importance.json"
-        self.leakage = evaluation / "leakage.json"  # The leak certificate.
-        self.diagnosis = evaluation / "diagnosis.json"
-
-    def _set_training_paths(self, training: Path) -> None:
-        """Set the paths of the record of the training."""
-        self.status = training / "status.json"
-        self.log = training / "log.txt"
-        self.history = training / "history.csv"  # A row per epoch.
-        self.environment = training / "environment.json"
-        self.fingerprints = training / "fingerprints.json"  # The start of the training, for `reproduce`.
-        self.gradients = training / "gradients.json"  # How far back the network learns, beside a simple RNN.
-        self.checkpoint = training / "checkpoint.safetensors"  # The state of a training that is not finished.
-        self.parent = training / "parent.json"  # The run that an update continues.
+        self.directory = Path(directory)
+        self.is_flat = os.path.lexists(self.directory / "status.json")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.directory)!r})"
@@ -142,37 +155,26 @@ class RunDirectory:
         self.write_text(self.checksums, "".join(digests))
 
     def verify(self, path: Path, max_bytes: int = MAX_BYTES) -> None:
-        """Check that a file is a plain file within this directory, not too large, and as training left it.
-
-        Raises:
-            RunError: naming what is wrong.
-        """
-        try:
-            if not self._contains(path) or not path.is_file():
-                raise RunError("cannot be read (it is no plain file of this run).", DAMAGED, str(path))
+        """Check that a file is a plain file within this directory, not too large, and as training left it."""
+        with explain_damage(path):
+            if Path(os.path.realpath(self.directory)) not in Path(os.path.realpath(path)).parents or not path.is_file():
+                raise ValueError("it is no plain file of this run")
             if path.stat().st_size > max_bytes:
-                raise RunError(f"cannot be read (it holds more than the {max_bytes} bytes that it can need).", DAMAGED, str(path))
+                raise ValueError(f"it holds more than the {max_bytes} bytes that it can need")
             if path in self.sealed and self.checksums.exists():
                 self.verify(self.checksums, MAX_CHECKSUMS)
                 if f"{sha256_of(path)}  {self.sealed[path]}" not in self.checksums.read_text("utf-8", "replace").splitlines():
-                    raise RunError(f"was changed after training: its sha256 is not in {self.checksums.name}.", DAMAGED, str(path))
-        except OSError as error:
-            raise RunError(f"cannot be read ({error}).", DAMAGED, str(path)) from None
+                    problem = f"was changed after training: its sha256 is not in {self.checksums.name}."
+                    raise RunError(problem, DAMAGED, str(path))
 
     def verify_sealed(self) -> None:
-        """Check that no file which forecasting reads was changed after training. Large ones are verified when they are read.
-
-        Raises:
-            RunError: naming the first one that was changed.
-        """
+        """Check that no file which forecasting reads was changed after training. Large ones are verified when they are read."""
         for path in self.sealed:
             if not path.exists() or path.stat().st_size <= MAX_BYTES:
                 self.verify(path)
 
     def check_sealed(self) -> None:
-        """Check that the run has checksums, and that its model folder holds nothing but the model.
-
-        Hidden files, which file managers leave everywhere, may stay; no file is ever read for being there.
+        """Check that the run has checksums, and that its model folder holds nothing but the model and hidden files.
 
         Raises:
             RunError: there are no checksums, or a file is there that another program might take for code.
@@ -183,43 +185,37 @@ class RunDirectory:
             if path not in (*self.sealed, self.checksums) and not path.name.startswith("."):
                 raise RunError("no run holds this file.", "Remove it if you know it; it may hold code.", str(path))
 
-    def _contains(self, path: Path) -> bool:
-        """Return whether a path lies in this directory when all links are followed."""
-        return Path(os.path.realpath(self.directory)) in Path(os.path.realpath(path)).parents
-
     # --- Reading.
 
     def read(self, path: Path, kind: type[DocumentType]) -> DocumentType:
-        """Read one of the JSON documents of this run, such as `run.read(run.metrics, Metrics)`.
-
-        Raises:
-            RunError: it is missing or damaged; the message names the field.
-        """
-        self.verify(path)
-        return parse_document(path, kind)
+        """Read one of the JSON documents of this run, such as `run.read(run.metrics, Metrics)`."""
+        text = self._read_json_text(path)
+        with explain_damage(path):
+            return kind.model_validate_json(text)
 
     def read_json(self, path: Path) -> Any:
-        """Read a JSON file that has no document class.
+        """Read a JSON file that has no document class."""
+        text = self._read_json_text(path)
+        with explain_damage(path):
+            return json.loads(text)
 
-        Raises:
-            RunError: it is missing or damaged.
-        """
+    def _read_json_text(self, path: Path) -> str:
         self.verify(path)
-        return parse_json(path)
+        with explain_damage(path):
+            text = path.read_text(encoding="utf-8")
+            if text.count("[") + text.count("{") > MAX_BRACKETS:
+                raise ValueError("more lists and mappings than it can need")
+            return text
 
     def read_status(self) -> Status:
-        """Read where the run stands.
-
-        Raises:
-            RunError: there is no status, or it is damaged.
-        """
+        """Read where the run stands."""
         return self.read(self.status, Status)
 
     def read_config(self) -> Config:
         """Read the config of this run, in which every default is written out.
 
         Raises:
-            RunError, ConfigError: it is missing or damaged.
+            ConfigError, RunError: it is missing or damaged.
         """
         from forecast.config import load_config
 
@@ -233,21 +229,30 @@ class RunDirectory:
         optional: Mapping[str, type] | None = None,
         select: Callable[[pd.DataFrame], pd.Series[bool]] | None = None,
     ) -> pd.DataFrame:
-        """Read a CSV file of this run, of any size. The arguments are those of `parse_table`.
+        """Read a CSV file of this run, of any size.
 
-        Raises:
-            RunError: it is missing or damaged.
+        columns: those that it must have, and their types; text is kept as it is, even "nan". optional: those that it may have.
+        select: returns the mask of the rows to keep, for a part of the table; None keeps all rows.
         """
-        return parse_table(path, columns, optional, select)
+        import pandas as pd
 
-    def read_arrays(self, path: Path, count: int) -> dict[str, np.ndarray]:
-        """Read named arrays that hold at most `count` float32 numbers.
+        types = {**columns, **(optional or {})}
+        with explain_damage(path):
+            header = list(map(str, pd.read_csv(path, nrows=0).columns))
+            if missing := [f"`{name}`" for name in columns if name not in header]:
+                raise ValueError(f"there is no column {first_few(missing)}")
+            empty = {name: [""] if types.get(name) is str else ["", "nan"] for name in header}
+            chunks = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=empty, chunksize=CHUNK_ROWS)
+            return pd.concat([chunk[select(chunk)] if select else chunk for chunk in chunks], ignore_index=True)
 
-        Raises:
-            RunError: the file is missing or damaged.
-        """
+    def read_arrays(self, path: Path, count: int) -> dict[str, Array]:
+        """Read named arrays that hold at most `count` float32 numbers."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
         self.verify(path, 4 * count + MAX_HEADER)
-        return parse_arrays(path)
+        with explain_damage(path, SafetensorError, KeyError):  # NumPy does not know some types, which is a KeyError.
+            return load(path.read_bytes())
 
     # --- Writing.
 
@@ -264,7 +269,7 @@ class RunDirectory:
         """Write plain JSON values.
 
         Raises:
-            RunError: they are more than `read_json` would read, or cannot be written.
+            RunError: they are more than `read_json` would read.
         """
         text = json.dumps(data, indent=2, allow_nan=False) + "\n"
         if len(text) > MAX_BYTES:
@@ -287,7 +292,7 @@ class RunDirectory:
         with self.replace_file(path) as temporary:
             figure.savefig(temporary, format="png", dpi=120)
 
-    def write_arrays(self, path: Path, arrays: dict[str, np.ndarray]) -> None:
+    def write_arrays(self, path: Path, arrays: dict[str, Array]) -> None:
         """Write named arrays, without code."""
         from safetensors.numpy import save
 
@@ -305,11 +310,11 @@ class RunDirectory:
 
     # --- Recording.
 
-    def write_status(self, state: State, why: str = "") -> Status:
-        """Write and return where the run stands. why: the reason of a failure."""
-        status = make_status(state, self.kind, why)
-        self.write(self.status, status)
-        return status
+    def write_status(self, state: State, why: str = "") -> None:
+        """Write where the run stands, and which process says so. why: the reason of a failure."""
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        host = socket.gethostname()
+        self.write(self.status, Status(state=state, at=now, kind=self.kind, why=why, pid=os.getpid(), host=host))
 
     def log_and_continue(self, step: str) -> contextlib.AbstractContextManager[None]:
         """Log the failure of a step that only explains this run, and go on. Use it while the run is recording."""
@@ -325,5 +330,5 @@ class RunDirectory:
         with lock_directory(self.directory):
             folders = {self.directory, self.weights.parent, self.cutoffs.parent, self.status.parent, self.plots, self.data}
             remove_partial_files(*folders)
-            with record_status(lambda status: self.write(self.status, status), self.kind, self.log):
+            with record_status(self.write_status, self.log):
                 yield

@@ -8,9 +8,9 @@ import shutil
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from forecast.config import ConfigInSteps
 from forecast.data import Panel
@@ -22,10 +22,7 @@ from forecast.runs.loaded import Trained, read_trained
 from forecast.runs.rows import read_rows_to_continue, rename_only_series
 from forecast.runs.run import Run
 from forecast.storage import sha256_of
-from forecast.windows import Scaler, Windows
-
-if TYPE_CHECKING:
-    import pandas as pd
+from forecast.windows import Windows
 
 log = logging.getLogger(__name__)
 
@@ -53,28 +50,22 @@ class Parent:
             even_if_worse=self.even_if_worse,
         )
 
-    @property
-    def scaler(self) -> Scaler:
-        """Return the scaler with which its networks were trained."""
-        return self.trained.scaler
-
     def select_known_series(self, panel: Panel) -> Panel:
         """Return the series of a panel that were in the training data.
 
         Raises:
             DataError: none of them was.
         """
-        panel = rename_only_series(panel, self.trained)
-        trained_ids = set(self.scaler.series_ids)
-        numbers = [number for number, name in enumerate(panel.series_ids) if name in trained_ids]
-        if len(numbers) == len(panel.series_ids):
-            return panel
-        new = first_few([f"'{name}'" for name in panel.series_ids if name not in trained_ids])
-        if not numbers:
+        panel, trained_ids = rename_only_series(panel, self.trained), self.trained.scaler.series_ids
+        is_new = ~pd.Index(panel.series_ids).isin(trained_ids)
+        new = first_few([f"'{name}'" for name in np.array(panel.series_ids)[is_new]])
+        if is_new.all():
             problem = f"no series is one of the run's: {new}."
-            raise DataError(problem, f"It knows {first_few(self.scaler.series_ids)}.", panel.source)
-        log.warning("%s: series that were not in the training data are left out: %s.", panel.source, new)
-        return panel.select(np.array(numbers))
+            raise DataError(problem, f"It knows {first_few(trained_ids)}.", panel.source)
+        if is_new.any():
+            log.warning("%s: series that were not in the training data are left out: %s.", panel.source, new)
+            return panel.select(np.flatnonzero(~is_new))
+        return panel
 
     @cached_property
     def recent_panel(self) -> Panel:
@@ -92,9 +83,11 @@ def prepare_with_parent(parent: Parent | None, config: ConfigInSteps, panel: Pan
     """Prepare what `read_and_resolve` returns, with the series and the scaling of a parent if there is one.
 
     Raises:
-        ConfigError, DataError
+        ConfigError, DataError: the data cannot be used as the config says.
     """
-    return prepare_panel(config, parent.select_known_series(panel), parent.scaler) if parent else prepare_panel(config, panel)
+    if parent is None:
+        return prepare_panel(config, panel)
+    return prepare_panel(config, parent.select_known_series(panel), parent.trained.scaler)
 
 
 def read_parent(run: Run) -> Parent | None:
@@ -133,21 +126,18 @@ def check_not_worse(run: Run, fitted: Fitted, parent: Parent) -> None:
         RunError: the parent forecasts them better, by more than half a percent.
     """
     prepared, windows = fitted.prepared, fitted.prepared.windows["test"]
-    panel, last = prepared.panel, windows.first + windows.horizon - 1
-    last_timestamps = parent.last_timestamps
-    ends = np.array([last_timestamps[name] for name in panel.series_ids])[windows.series]
-    newest = windows.select(np.array(panel.timestamps[last] > ends, dtype=bool))
+    panel, last, ends = prepared.panel, windows.first + windows.horizon - 1, parent.last_timestamps
+    parent_ends = pd.DatetimeIndex([ends[name] for name in panel.series_ids])[windows.series]
+    newest = windows.select(panel.timestamps[last] > parent_ends)
     if not len(newest):
-        log.warning("no window of the test part reaches the newer rows, so it is not compared with %s.", parent.run.name)
+        log.warning("no window of the test set reaches the newer rows, so it is not compared with %s.", parent.run.name)
         return
-    record = parent.to_document()
-    record.windows = len(newest)
-    record.before = _score_newest(replace(fitted, members=[parent.trained.forward("keras")]), newest)
-    record.after = _score_newest(fitted, newest)
-    run.write(run.parent, record)
-    metric, old, new = "mase", record.before.mase, record.after.mase
+    before = _score_newest(replace(fitted, members=[parent.trained.forward("keras")]), newest)
+    after = _score_newest(fitted, newest)
+    run.write(run.parent, parent.to_document().model_copy(update={"windows": len(newest), "before": before, "after": after}))
+    metric, old, new = "mase", before.mase, after.mase
     if old is None or new is None:
-        metric, old, new = "mae", record.before.mae, record.after.mae
+        metric, old, new = "mae", before.mae, after.mae
     if new > old * (1 + EQUAL) and not parent.even_if_worse:
         raise RunError(
             f"its {metric.upper()} on the {len(newest)} newest windows is {format_number(new)}, that of {parent.run.name} is"

@@ -1,4 +1,7 @@
-"""A finished run, read and verified: everything that forecasting, planning, exporting and diagnosing need."""
+"""A finished run, read and verified: everything that forecasting, planning, exporting and diagnosing need.
+
+Functions that read a run raise a `RunError` if it is damaged, and a `ConfigError` if its config is.
+"""
 
 from __future__ import annotations
 
@@ -110,17 +113,13 @@ class Trained:
         steps = horizon if steps is None else steps
         if steps < 1:
             raise RunError(f"{steps} steps are nothing to forecast.", "Ask for 1 or more.")
-        if steps <= horizon:
-            return replace(self, horizon=steps)
         if steps > MAX_HORIZONS * horizon:
             raise RunError(f"{steps} steps are more than {MAX_HORIZONS} horizons of {horizon}.", "Train with a longer horizon.")
-        if self.network.quantiles:
-            problem = f"{steps} steps are more than the {horizon} that this network forecasts quantiles of."
-            raise RunError(problem, f"Forecast at most {horizon} steps, or train without model.quantiles.")
-        if past:
-            problem = f"{steps} steps are more than the {horizon} that this network forecasts at once,"
-            problem += f" and `{past[0]}` is unknown between."
-            raise RunError(problem, f"Forecast at most {horizon} steps, or train without past covariates.")
+        if steps > horizon and (self.network.quantiles or past):
+            problem = f"{steps} steps are more than the {horizon} that this network forecasts "
+            problem += "quantiles of." if self.network.quantiles else f"at once, and `{past[0]}` is unknown between."
+            cause = "model.quantiles" if self.network.quantiles else "past covariates"
+            raise RunError(problem, f"Forecast at most {horizon} steps, or train without {cause}.")
         return replace(self, horizon=steps)
 
     def for_panel(self, panel: Panel, new_series: bool = False) -> Trained:
@@ -131,16 +130,14 @@ class Trained:
         Raises:
             DataError: a series is unknown to the run, and `new_series` does not allow it.
         """
-        numbers = {name: number for number, name in enumerate(self.scaler.series_ids)}
-        new, scaler = [number for number, name in enumerate(panel.series_ids) if name not in numbers], self.scaler
-        if new and not new_series:
-            first = panel.series_ids[new[0]]
-            hint = f"{did_you_mean(first, self.scaler.series_ids)} Or allow it: --new-series."
-            raise DataError(f"series '{first}' was not in the training data.", hint, panel.source)
-        if new:
-            names = first_few([panel.series_ids[number] for number in new])
+        numbers, scaler = {name: number for number, name in enumerate(self.scaler.series_ids)}, self.scaler
+        if new := [number for number, name in enumerate(panel.series_ids) if name not in numbers]:
+            names = [panel.series_ids[number] for number in new]
+            if not new_series:
+                hint = f"{did_you_mean(names[0], numbers)} Or allow it: --new-series."
+                raise DataError(f"series '{names[0]}' was not in the training data.", hint, panel.source)
             message = "%s: %d series were not in the training data: %s; scaled by their own rows."
-            log.warning(message, panel.source, len(new), names)
+            log.warning(message, panel.source, len(names), first_few(names))
             scaler = scaler.extend(panel.select(np.array(new)), self.config.scaling)
         self._warn_of_unusual_series(panel, scaler)
         intervals = self.intervals and self.intervals.select([numbers.get(name) for name in panel.series_ids])
@@ -148,46 +145,37 @@ class Trained:
 
     def _warn_of_unusual_series(self, panel: Panel, scaler: Scaler) -> None:
         """Warn of static numbers far from those of the training series, and of static categories that they lack."""
-        far = np.argwhere(np.abs((panel.static.numbers - scaler.static.offset) / scaler.static.scale) > MAX_DEVIATIONS)
-        if len(far):
-            series, column = far[0]
-            name, value = self.config.data.static_covariates[column], panel.static.numbers[series, column]
-            usual = f"{scaler.static.offset[column]:g}, deviation {scaler.static.scale[column]:g}"
+        data, static = self.config.data, scaler.static
+        far = np.argwhere(np.abs((panel.static.numbers - static.offset) / static.scale) > MAX_DEVIATIONS)
+        for series, column in far[:1]:
+            name, value = data.static_covariates[column], panel.static.numbers[series, column]
+            usual = f"{static.offset[column]:g}, deviation {static.scale[column]:g}"
             log.warning("%s: `%s` is %g, far from all in training (mean %s).", panel.source, name, value, usual)
-        names, vocabularies = self.config.data.static_categories, scaler.static.vocabulary
-        for name, vocabulary, texts in zip(names, vocabularies, panel.static.categories.T, strict=True):
-            if unseen := sorted(set(texts) - set(vocabulary)):
-                unseen_texts = first_few([f"'{text}'" for text in unseen])
+        for name, vocabulary, texts in zip(data.static_categories, static.vocabulary, panel.static.categories.T, strict=True):
+            if unseen := [f"'{text}'" for text in sorted(set(texts) - set(vocabulary))]:
                 message = "%s: `%s` %s was not in the training data; taken as the average of all."
-                log.warning(message, panel.source, name, unseen_texts)
+                log.warning(message, panel.source, name, first_few(unseen))
 
 
 def read_trained(run: Run) -> Trained:
-    """Read the network that a run holds. Nothing in it is executed, and nothing is used unchecked.
-
-    Raises:
-        ConfigError, RunError: the run is damaged, or its files do not belong together.
-    """
+    """Read the network that a run holds. Nothing in it is executed, and nothing is used unchecked."""
     contract = read_contract(run)
-    config = _read_resolved_config(run, contract.freq)
+    config = _read_config_in_steps(run, contract)
     scaler = Scaler.from_json(run.read_json(run.scaler), str(run.scaler))
     document = run.read_json(run.network)
-    network = Network.from_json(document, str(run.network))
+    network, expected = Network.from_json(document, str(run.network)), describe_network(config, scaler)
     version: int = document["version"]
     if version > 1:  # Runs of version 1 have no checksums.
         run.check_sealed()
-    expected = describe_network(config, scaler)
     if network != expected:
         raise RunError("this is not the network that the config describes.", DAMAGED, str(run.network))
     _check_files_belong_together(run, config, contract, scaler)
-    intervals = None
-    quantiles = len(quantiles_of(config))
+    horizon, quantiles, intervals = config.windows.horizon, len(quantiles_of(config)), None
     if quantiles and (run.intervals.exists() or version > 2):  # Runs of earlier versions may have none.
-        shape = len(scaler.series_ids), config.windows.horizon, len(config.data.target)
+        shape = len(scaler.series_ids), horizon, len(config.data.target)
         arrays = run.read_arrays(run.intervals, math.prod(shape) * quantiles)
         intervals = Intervals.from_arrays(arrays, shape, config, str(run.intervals))
-    members = read_members(run, config, expected)
-    return Trained(config, contract, scaler, expected, members, config.windows.horizon, intervals)
+    return Trained(config, contract, scaler, expected, read_members(run, config, expected), horizon, intervals)
 
 
 def _check_files_belong_together(run: Run, config: ConfigInSteps, contract: Contract, scaler: Scaler) -> None:
@@ -203,69 +191,48 @@ def _check_files_belong_together(run: Run, config: ConfigInSteps, contract: Cont
         raise RunError("config, contract and scaler do not belong together.", DAMAGED, str(run.directory))
 
 
-def _read_resolved_config(run: Run, freq: str) -> ConfigInSteps:
-    """Return the config of a run with every duration in steps. Earlier versions wrote `data.max_gap` as it stood.
-
-    Raises:
-        ConfigError, RunError: the config or the freq is damaged.
-    """
+def _read_config_in_steps(run: Run, contract: Contract) -> ConfigInSteps:
+    """Return the config of a run with every duration in steps. Earlier versions wrote `data.max_gap` as it stood."""
     try:
-        return resolve_durations(run.read_config(), freq)
+        return resolve_durations(run.read_config(), contract.freq)
     except ValueError:
-        raise RunError(f"{freq!r} is not a pandas frequency.", DAMAGED, str(run.contract)) from None
+        raise RunError(f"{contract.freq!r} is not a pandas frequency.", DAMAGED, str(run.contract)) from None
 
 
 def read_members(run: Run, config: Config, network: Network) -> list[dict[str, Array]]:
-    """Return the weights of each seed's network, in the order of `Config.seeds`.
-
-    Raises:
-        RunError: the file is damaged, or not of this network and these seeds.
-    """
+    """Return the weights of each seed's network, in the order of `Config.seeds`."""
     weights = run.read_arrays(run.weights, network.parameters * len(config.seeds))
-    members = [weights]
-    if config.training.seeds:
-        prefixes = [make_member_prefix(seed) for seed in config.seeds]
-        members = [
-            {name.removeprefix(prefix): weights.pop(name) for name in list(weights) if name.startswith(prefix)}
-            for prefix in prefixes
-        ]
-        members[0] |= weights  # `check_weights` refuses those that belong to no seed.
+    members = [pop_prefixed(weights, make_member_prefix(config, seed)) for seed in config.seeds]
+    members[0] |= weights  # `check_weights` refuses those that belong to no seed.
     for member in members:
         network.check_weights(member, str(run.weights))
     return members
 
 
-def make_member_prefix(seed: int) -> str:
-    """Return the beginning of the names of a seed's weights in a run with several networks."""
-    return f"seed_{seed}/"
+def pop_prefixed(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:
+    """Remove the arrays whose names begin with a prefix, and return them without it."""
+    return {name.removeprefix(prefix): arrays.pop(name) for name in list(arrays) if name.startswith(prefix)}
+
+
+def make_member_prefix(config: Config, seed: int) -> str:
+    """Return the beginning of the names of a seed's weights, "" in a run with one network."""
+    return f"seed_{seed}/" if config.training.seeds else ""
 
 
 def read_metrics(run: Run) -> Metrics:
-    """Read the metrics of a finished backtest, or of a training, which are `TrainingMetrics`.
-
-    Raises:
-        RunError: the file is damaged.
-    """
+    """Read the metrics of a finished backtest, or of a training, which are `TrainingMetrics`."""
     return run.read(run.metrics, Metrics if run.folds.exists() else TrainingMetrics)
 
 
 def read_contract(run: Run) -> Contract:
-    """Return the contract of a run.
-
-    Raises:
-        RunError: the file is damaged.
-    """
+    """Return the contract of a run."""
     return run.read(run.contract, Contract)
 
 
 def read_evidence(run: Run) -> Evidence:
-    """Read the figures of a finished training for `forecast.evaluation.diagnosis`.
-
-    Raises:
-        RunError: the run is damaged.
-    """
+    """Read the figures of a finished training for `forecast.evaluation.diagnosis`."""
     metrics, contract = run.read(run.metrics, TrainingMetrics), read_contract(run)
-    config = _read_resolved_config(run, contract.freq)
+    config = _read_config_in_steps(run, contract)
     history = read_history(run) if run.history.exists() else None
     if history is not None and not set(history.seed) <= metrics.kept_epochs.keys():
         raise RunError("holds a seed of which metrics.json has no epoch.", DAMAGED, str(run.history))

@@ -5,21 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from forecast.config import MAX_CATEGORY_LENGTH, ConfigInSteps, DataConfig
-from forecast.errors import DAMAGED, DataError, InternalError, RunError
+from forecast.data import Grid, Panel, check_freq, read_panel
+from forecast.errors import DAMAGED, DataError, RunError
 from forecast.forecasters.network.description import Array
 from forecast.runs.loaded import Trained, read_contract
 from forecast.runs.run import Run
 from forecast.windows import Windows, make_imputations, make_last_windows, scale_panel
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from forecast.data import Panel
 
 MAX_NUMBER_BYTES = 32  # Length of a number as text.
 RECENT_WINDOWS = 32  # Windows of each series whose rows a run holds. The last one is continued, and exports are checked on all.
@@ -31,8 +27,6 @@ def read_training_panel(run: Run, config: DataConfig) -> Panel:
     Raises:
         DataError, RunError: the file cannot be read, or the contract is damaged.
     """
-    from forecast.data import Grid, read_panel
-
     return read_panel(config, grid=Grid.from_origin(read_contract(run).resample_origin))
 
 
@@ -45,56 +39,20 @@ def read_rows_to_continue(run: Run, trained: Trained, data: str | Path | None, k
     Raises:
         DataError, RunError: the file cannot be read, is damaged, or of another run.
     """
-    from forecast.data import Grid, check_freq, read_panel
-
     contract, config = trained.contract, trained.config.data
     if not data:
-        _verify_recent_rows(run, trained)
+        run.verify(run.recent, _limit_recent_bytes(trained))
     check_freq(contract.freq, "freq", str(run.contract))
     if data:
         grid = Grid.from_origin(contract.resample_origin)
         grid = replace(grid, keep_partial=grid.keep_partial or keep_partial)
         return rename_only_series(read_panel(config.model_copy(update={"freq": contract.freq}), data, grid), trained)
-    panel = _read_recent_rows(run, config, contract.freq, contract.timezone)
+    names = ("target", "past_covariates", "known_covariates", "static_covariates", "static_categories", "calendar")
+    columns = {name: getattr(config, name) for name in names} | {"timestamp": ["timestamp"], "series_id": ["series_id"]}
+    panel = read_panel(DataConfig(path=str(run.recent), freq=contract.freq, timezone=contract.timezone, **columns))
     if panel.series_ids != trained.scaler.series_ids or str(panel.timestamps.max()) != contract.last_timestamp:
         raise RunError("these are not the rows that the contract and the scaler are of.", DAMAGED, str(run.recent))
     return panel
-
-
-def check_recent_rows(run: Run, panel: Panel, config: DataConfig) -> None:
-    """Read the last rows of a panel back from the run, before a network is trained that could not be used without them.
-
-    Raises:
-        InternalError: they cannot be read, or have other series or timestamps.
-    """
-    zone = str(panel.timestamps.tz) if panel.timestamps.tz else None
-    try:
-        again = _read_recent_rows(run, config, panel.freq, zone)
-    except DataError as error:
-        raise InternalError(f"the last rows of the data cannot be read back: {error}") from error
-    if again.series_ids != panel.series_ids or str(again.timestamps.max()) != str(panel.timestamps.max()):
-        raise InternalError("the last rows of the data have different series or timestamps when they are read back.")
-
-
-def _read_recent_rows(run: Run, config: DataConfig, freq: str, timezone: str | None) -> Panel:
-    """Read the rows that a run holds. config: of the training data."""
-    from forecast.data import read_panel
-
-    return read_panel(
-        DataConfig(
-            path=str(run.recent),
-            timestamp=["timestamp"],
-            target=config.target,
-            past_covariates=config.past_covariates,
-            known_covariates=config.known_covariates,
-            static_covariates=config.static_covariates,
-            static_categories=config.static_categories,
-            calendar=config.calendar,
-            series_id=["series_id"],
-            freq=freq,
-            timezone=timezone,
-        )
-    )
 
 
 def rename_only_series(panel: Panel, trained: Trained) -> Panel:
@@ -103,13 +61,13 @@ def rename_only_series(panel: Panel, trained: Trained) -> Panel:
     return replace(panel, series_ids=names) if not (data.series_id or data.wide) and len(names) == 1 else panel
 
 
-def _verify_recent_rows(run: Run, trained: Trained) -> None:
-    """Check that the rows of the run are as training left them, and not more than it can have written."""
+def _limit_recent_bytes(trained: Trained) -> int:
+    """Return the largest size of the rows that training can have written."""
     ids, config = trained.scaler.series_ids, trained.config.data
     rows = _count_recent_rows(trained.network.lookback, trained.config.windows.horizon, trained.known_channels)
     width = 100 + 8 * max(map(len, [*ids, *config.values])) + 8 * MAX_CATEGORY_LENGTH * len(config.static_categories)
     width += MAX_NUMBER_BYTES * len([*config.values, *config.static_covariates])
-    run.verify(run.recent, (len(ids) * rows + 1) * width)
+    return (len(ids) * rows + 1) * width
 
 
 def _count_recent_rows(lookback: int, horizon: int, known_channels: int) -> int:
@@ -119,8 +77,6 @@ def _count_recent_rows(lookback: int, horizon: int, known_channels: int) -> int:
 
 def make_recent_rows(panel: Panel, config: ConfigInSteps) -> pd.DataFrame:
     """Return the last rows of each series: series_id, timestamp, targets, covariates and static columns."""
-    import pandas as pd
-
     count = _count_recent_rows(config.windows.lookback, config.windows.horizon, panel.known_channels)
     rows = np.concatenate([np.arange(max(first, end - count), end) for first, end in pairwise(panel.offsets)])
     columns = {"series_id": np.array(panel.series_ids)[panel.series[rows]], "timestamp": panel.timestamps[rows]}
@@ -146,9 +102,9 @@ def make_continuing_windows(
         DataError: a series is shorter than the lookback, or a value cannot be scaled.
     """
     scaler, lookback, channels = trained.scaler, trained.network.lookback, panel.known_channels
-    shortest = int(np.argmin(np.diff(panel.offsets)))
-    rows = int(np.diff(panel.offsets)[shortest])
-    if rows < lookback:
+    lengths = np.diff(panel.offsets)
+    shortest = int(lengths.argmin())
+    if (rows := lengths[shortest]) < lookback:
         raise DataError(
             f"series '{panel.series_ids[shortest]}' has {rows} rows, but the network looks back on {lookback}.",
             f"Give at least the last {lookback} rows before the forecast.",

@@ -40,7 +40,7 @@ class Run(RunDirectory):
         Raises:
             RunError: the directory exists (unless `force`, which replaces a run and nothing else) or cannot be written.
         """
-        with _explain_creation_failure(directory):
+        with translate_write_errors(Path(directory or "runs")):
             if directory is None:
                 return cls(_make_next_free(Path("runs"), name))
             _make_directory(Path(directory), force)
@@ -69,7 +69,7 @@ class Run(RunDirectory):
             remedy = f"Its log is {run.log}."
             if status.state in ("running", "interrupted") and status.kind == "training":
                 remedy += f" To go on: forecast train --resume {directory}"
-            raise RunError(f"the training of this run {describe_state(status)}{why}", remedy, str(directory))
+            raise RunError(f"the training of this run {describe_state(status, run.directory)}{why}", remedy, str(directory))
         run.verify_sealed()
         return run
 
@@ -131,29 +131,15 @@ class Run(RunDirectory):
         return self.directory / f"{name}.csv", self.plots / f"{name}.png"
 
 
-@contextlib.contextmanager
-def _explain_creation_failure(directory: str | Path | None) -> Iterator[None]:
-    """Explain why a run directory cannot be created."""
-    try:
-        yield
-    except OSError as error:
-        path = str(error.filename or directory or "runs")
-        problem = f"the run directory cannot be written ({error.strerror})."
-        raise RunError(problem, "Choose another with --run-dir.", path) from None
-
-
 def _make_next_free(root: Path, name: str) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     suffixes = [path.name.removeprefix(f"{name}-") for path in root.iterdir() if path.name.startswith(f"{name}-")]
     number = max((int(text) for text in suffixes if text.isdecimal()), default=0) + 1
     while True:
-        path = root / f"{name}-{number}"
-        try:
-            path.mkdir()
-        except FileExistsError:  # Another process was faster.
-            number += 1
-        else:
+        with contextlib.suppress(FileExistsError):  # Another process was faster.
+            (path := root / f"{name}-{number}").mkdir()
             return path
+        number += 1
 
 
 def _make_directory(directory: Path, force: bool) -> None:
@@ -162,18 +148,12 @@ def _make_directory(directory: Path, force: bool) -> None:
         if not force:
             remedy = "Choose another --run-dir, or replace the run in it with --force."
             raise RunError("this directory exists.", remedy, str(directory))
-        if directory.is_symlink() or not (_is_empty(directory) or RunDirectory(directory).is_run):
+        strangers = [path for path in directory.rglob("*") if not (path.is_dir() or path.name.startswith(PARTIAL_PREFIX))]
+        if directory.is_symlink() or not directory.is_dir() or strangers and not RunDirectory(directory).is_run:
             raise RunError("this is not a run, so --force does not replace it.", "Choose another --run-dir.", str(directory))
         with lock_directory(directory):
             shutil.rmtree(directory)
     directory.mkdir(parents=True, exist_ok=True)
-
-
-def _is_empty(directory: Path) -> bool:
-    """Return whether a directory holds nothing, or half a status, which a training leaves that is killed at once."""
-    status = RunDirectory(directory).status
-    paths = (path for path in directory.rglob("*") if path != status.parent)
-    return directory.is_dir() and all(path.name.startswith(f"{PARTIAL_PREFIX}{status.name}") for path in paths)
 
 
 class RunGroup(RunDirectory):
@@ -188,12 +168,9 @@ class RunGroup(RunDirectory):
         """
         group = cls(directory)
         with translate_write_errors(group.directory):
-            exists = group.is_run and group.read_status().kind == kind
-        if force or not exists:
-            with _explain_creation_failure(directory):
+            if force or not (group.is_run and group.read_status().kind == kind):
                 _make_directory(group.directory, force)
-            group = cls(directory)  # Its layout is the current one.
-            with translate_write_errors(group.runs):
+                group = cls(directory)  # Its layout is the current one.
                 group.runs.mkdir()
         group.kind = kind
         group.write_status("running")

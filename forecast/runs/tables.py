@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forecast.data import Contract
-from forecast.errors import DAMAGED, RunError
 from forecast.evaluation import BASELINES, MODEL, column_of, quantiles_of
+from forecast.runs.layout import explain_damage
 from forecast.runs.run import Run
 
 if TYPE_CHECKING:
@@ -29,28 +29,24 @@ def read_predictions(run: Run, select: Mask) -> pd.DataFrame:
         RunError: the run is damaged. So do all functions of this module.
     """
     columns = {**STEP_COLUMNS, "cutoff": str, "actual": float, **dict.fromkeys(BASELINES, float)}
-    table = run.read_table(run.predictions, columns, _quantile_columns(run), select)
-    return _localize(run, run.predictions, table, ["cutoff", "timestamp"])
+    return _localize(run, run.predictions, run.read_table(run.predictions, columns, _quantile_columns(run), select))
 
 
 def read_forecast(run: Run, select: Mask) -> pd.DataFrame:
     """Read the selected rows of forecast.csv: the steps after the last row of the data."""
-    table = run.read_table(run.forecast, STEP_COLUMNS, _quantile_columns(run), select)
-    return _localize(run, run.forecast, table, ["timestamp"])
+    return _localize(run, run.forecast, run.read_table(run.forecast, STEP_COLUMNS, _quantile_columns(run), select))
 
 
 def read_recent(run: Run, select: Mask) -> pd.DataFrame:
     """Read the selected rows of recent.csv: the last rows of the data."""
     targets = dict.fromkeys(run.read_config().data.target, float)
-    table = run.read_table(run.recent, {"series_id": str, "timestamp": str, **targets}, select=select)
-    return _localize(run, run.recent, table, ["timestamp"])
+    return _localize(run, run.recent, run.read_table(run.recent, {"series_id": str, "timestamp": str, **targets}, select=select))
 
 
 def read_cutoffs(run: Run) -> pd.DataFrame:
     """Read the mean errors of every forecaster after each cutoff of the test set."""
     scaled = {f"mase_{name}": float for name in FORECASTERS}
-    table = run.read_table(run.cutoffs, {"cutoff": str, **ERROR_COLUMNS, **scaled})
-    return _localize(run, run.cutoffs, table, ["cutoff"])
+    return _localize(run, run.cutoffs, run.read_table(run.cutoffs, {"cutoff": str, **ERROR_COLUMNS, **scaled}))
 
 
 def read_per_series(run: Run) -> pd.DataFrame:
@@ -78,15 +74,13 @@ def _quantile_columns(run: Run) -> dict[str, type]:
     return {column_of(quantile): float for quantile in quantiles_of(run.read_config())}
 
 
-def _localize(run: Run, path: Path, table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Return a table with timestamps in the time zone of the data, and without that zone."""
+def _localize(run: Run, path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with timestamps and cutoffs in the time zone of the data, and without that zone."""
     import pandas as pd
 
     zone = run.read(run.contract, Contract).timezone
-    try:
-        for column in columns:
+    with explain_damage(path, KeyError):  # An unknown zone is a KeyError.
+        for column in table.columns.intersection(["cutoff", "timestamp"]):
             stamps = pd.to_datetime(table[column], format="ISO8601", utc=True)
             table[column] = (stamps.dt.tz_convert(zone) if zone else stamps).dt.tz_localize(None)
-    except (ValueError, KeyError) as error:  # An unknown zone is a KeyError.
-        raise RunError(f"cannot be read ({error}).", DAMAGED, str(path)) from None
     return table

@@ -43,9 +43,8 @@ log = logging.getLogger(__name__)
 
 def save_networks(run: Run, prepared: Prepared, members: Members) -> None:
     """Write the description of the network and the weights of each seed."""
-    several = prepared.config.training.seeds
-    prefixes = {seed: make_member_prefix(seed) if several else "" for seed in members}
     run.write_json(run.network, prepared.network.to_json())
+    prefixes = {seed: make_member_prefix(prepared.config, seed) for seed in members}
     arrays = {prefixes[seed] + name: values for seed, (_, weights) in members.items() for name, values in weights.items()}
     run.write_arrays(run.weights, arrays)
 

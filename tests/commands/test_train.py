@@ -23,7 +23,6 @@ from forecast.forecasters.network.fitting import Batches, compute_learning_rate
 from forecast.forecasters.network.numpy_runtime import forward
 from forecast.forecasters.preparation import prepare
 from forecast.runs.loaded import read_metrics, read_trained
-from forecast.runs.rows import make_recent_rows
 from forecast.runs.run import Run
 from forecast.training.results import _reader_difference
 from forecast.windows.windows import Windows
@@ -151,7 +150,6 @@ STEPS = {  # that come after the result is complete, and what they are called
     "write_diagnosis": "diagnosing the training",
     "write_plots": "drawing the plots",
     "report": "writing report.html",
-    "remove_checkpoint": "removing the checkpoint",
 }
 
 
@@ -503,22 +501,6 @@ def test_the_spread_between_seeds_is_shown(ensemble, tmp_path):
     assert "network 3/3  epoch 2/2" in shown.stderr
     lowest, highest = (line.split() for line in shown.stdout.splitlines() if "of 3 seeds" in line)
     assert float(lowest[4]) < float(highest[4])
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda rows: rows.assign(series_id="x"), "have different series or timestamps when they are read back"),
-        (lambda rows: rows[:-1], "have different series or timestamps"),
-        (lambda rows: rows.assign(timestamp="?"), "cannot be read back: .*`timestamp` '.' has no format that is recognized"),
-    ],
-    ids=["series", "timestamps", "unreadable"],
-)
-def test_rows_that_a_run_could_not_read_back_stop_it_before_training(project, tmp_path, monkeypatch, change, message):
-    monkeypatch.setattr("forecast.commands.train.make_recent_rows", lambda panel, config: change(make_recent_rows(panel, config)))
-    with pytest.raises(InternalError, match=f"(?s){message}.*This is a bug in forecast, not in your input"):
-        train(project(), tmp_path / "run")
-    assert not Run(tmp_path / "run").history.exists()
 
 
 @pytest.mark.parametrize(
