@@ -50,19 +50,6 @@ class ResourceError(RunError):
     """The disk is full or cannot be written, or memory ran out. The training can go on when there is more."""
 
 
-class InternalError(Exception):
-    """A bug of this program. It is not a `ForecastError`, which the user can correct.
-
-    >>> print(InternalError("two readers of one network disagree."))
-    two readers of one network disagree.
-      This is a bug in forecast, not in your input. Please report it with the config and the run's log.txt.
-    """
-
-    def __init__(self, problem: str):
-        remedy = "This is a bug in forecast, not in your input. Please report it with the config and the run's log.txt."
-        super().__init__(f"{problem}\n  {remedy}")
-
-
 DAMAGED = "The run is damaged. Train again, or copy an undamaged run."
 BEGIN_ANEW = "Remove it. Then --resume starts at the first epoch."  # The remedy for a damaged checkpoint.
 

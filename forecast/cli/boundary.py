@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from forecast.cli.streams import OutputError, echo
-from forecast.errors import ForecastError, InternalError
+from forecast.errors import ForecastError
 
 MAX_LINES = 100  # Lines of a message that are shown.
 MAX_LINE_LENGTH = 1000
@@ -52,8 +52,6 @@ def _explain(error: Exception) -> str:
     if isinstance(error, MemoryError):  # Training explains it in more detail.
         return "memory ran out.\n  Use less data at once, or a machine with more memory."
     notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", []))
-    if isinstance(error, InternalError):
-        return f"error: {error}{notes}"
     report = f"error: this is a bug in forecast ({type(error).__name__}: {error})."
     return f"{report}{notes}\n  --debug shows the traceback, please report it."
 

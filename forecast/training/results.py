@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 
-from forecast.errors import InternalError
 from forecast.evaluation import (
     Certificate,
     Diagnoses,
@@ -88,7 +87,7 @@ def _reader_difference(network: Network, members: list[Weights], inputs: dict[st
     Rounding explains a difference if float32 is as far from float64 in NumPy alone: a network may amplify rounding errors.
 
     Raises:
-        InternalError: the readers differ by more than rounding.
+        RuntimeError: the readers differ by more than rounding, which is a bug.
     """
     by_numpy = combine_by_median([partial(forward, network, member) for member in members])(inputs)
     difference = relative_difference(by_numpy, by_keras)
@@ -97,7 +96,7 @@ def _reader_difference(network: Network, members: list[Weights], inputs: dict[st
     exact = combine_by_median([partial(forward, network, _in_float64(member)) for member in members])(_in_float64(inputs))
     rounding = relative_difference(by_numpy, exact)
     if not difference <= ROUNDING_MARGIN * rounding:
-        raise InternalError(f"NumPy and Keras forecasts differ by {difference:.1e} of the largest forecast.")
+        raise RuntimeError(f"NumPy and Keras forecasts differ by {difference:.1e} of the largest forecast.")
     log.warning("the network amplifies rounding errors: its forecasts are accurate to %.1e of the largest.", difference)
     return difference
 
