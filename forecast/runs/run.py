@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,16 +111,14 @@ class Run(RunDirectory):
         """
         stage = self.directory.with_name(f"{PARTIAL_PREFIX}{self.directory.name}")
         shutil.rmtree(stage, ignore_errors=True)  # A process that was killed may have left one.
-        with contextlib.ExitStack() as stack:
-            stack.push(lambda _, error, traceback: self._take_stage(stage, error))
+        try:
             yield stage
-
-    def _take_stage(self, stage: Path, error: BaseException | None) -> None:
-        is_interrupted = error is not None and not isinstance(error, Exception)
-        with translate_write_errors(self.directory):
+        finally:
+            is_interrupted = not isinstance(sys.exception() or Exception(), Exception)
             if stage.exists() and not is_interrupted:
-                shutil.rmtree(self.directory, ignore_errors=True)
-                stage.rename(self.directory)
+                with translate_write_errors(self.directory):
+                    shutil.rmtree(self.directory, ignore_errors=True)
+                    stage.rename(self.directory)
 
     def locate_forecast(self, data: Path | None) -> Path:
         """Return where the forecast that continues `data` goes: forecast.csv, or forecast-NAME.csv for newer data."""
