@@ -100,8 +100,10 @@ class Checkpoints:
         if run and run.checkpoint.exists():
             self._read(run)
         if run:
-            last = {self._state.seed: self._state.epoch} if self._state else {}
-            _cut_history(run, dict.fromkeys(self.done, math.inf) | last)
+            last_epochs = dict.fromkeys(self.done, math.inf)
+            if self._state:
+                last_epochs[self._state.seed] = self._state.epoch
+            _cut_history(run, last_epochs)
 
     def _read(self, run: Run) -> None:
         self._arrays = run.read_arrays(run.checkpoint, MAX_NUMBERS)

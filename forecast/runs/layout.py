@@ -43,6 +43,7 @@ def explain_damage(path: Path, *errors: type[Exception]) -> Iterator[None]:
     Raises:
         RunError: naming the first fields that are wrong, or the cause.
     """
+    damage: tuple[type[Exception], ...] = (OSError, ValueError, RecursionError, *errors)
     try:
         yield
     except ValidationError as error:
@@ -51,7 +52,7 @@ def explain_damage(path: Path, *errors: type[Exception]) -> Iterator[None]:
             for problem in error.errors(include_url=False, include_context=False, include_input=False)
         ]
         raise RunError(f"cannot be read ({first_few(problems):.1000}).", DAMAGED, str(path)) from None
-    except (OSError, ValueError, RecursionError, *errors) as error:
+    except damage as error:
         raise RunError(f"cannot be read ({error!s:.1000}).", DAMAGED, str(path)) from None
 
 

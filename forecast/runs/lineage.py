@@ -8,9 +8,9 @@ import shutil
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from forecast.config import ConfigInSteps
 from forecast.data import Panel
@@ -23,6 +23,9 @@ from forecast.runs.rows import read_rows_to_continue, rename_only_series
 from forecast.runs.run import Run
 from forecast.storage import sha256_of
 from forecast.windows import Windows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +60,7 @@ class Parent:
             DataError: none of them was.
         """
         panel, trained_ids = rename_only_series(panel, self.trained), self.trained.scaler.series_ids
-        is_new = ~pd.Index(panel.series_ids).isin(trained_ids)
+        is_new = np.isin(panel.series_ids, trained_ids, invert=True)
         new = first_few([f"'{name}'" for name in np.array(panel.series_ids)[is_new]])
         if is_new.all():
             problem = f"no series is one of the run's: {new}."
@@ -127,8 +130,8 @@ def check_not_worse(run: Run, fitted: Fitted, parent: Parent) -> None:
     """
     prepared, windows = fitted.prepared, fitted.prepared.windows["test"]
     panel, last, ends = prepared.panel, windows.first + windows.horizon - 1, parent.last_timestamps
-    parent_ends = pd.DatetimeIndex([ends[name] for name in panel.series_ids])[windows.series]
-    newest = windows.select(panel.timestamps[last] > parent_ends)
+    parent_ends = np.array([ends[name] for name in panel.series_ids])[windows.series]
+    newest = windows.select(np.array(panel.timestamps[last] > parent_ends, dtype=bool))
     if not len(newest):
         log.warning("no window of the test set reaches the newer rows, so it is not compared with %s.", parent.run.name)
         return

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from forecast.config import MAX_CATEGORY_LENGTH, ConfigInSteps, DataConfig
 from forecast.data import Grid, Panel, check_freq, read_panel
@@ -16,6 +16,9 @@ from forecast.forecasters.network.description import Array
 from forecast.runs.loaded import Trained, read_contract
 from forecast.runs.run import Run
 from forecast.windows import Windows, make_imputations, make_last_windows, scale_panel
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_NUMBER_BYTES = 32  # Length of a number as text.
 RECENT_WINDOWS = 32  # Windows of each series whose rows a run holds. The last one is continued, and exports are checked on all.
@@ -77,6 +80,8 @@ def _count_recent_rows(lookback: int, horizon: int, known_channels: int) -> int:
 
 def make_recent_rows(panel: Panel, config: ConfigInSteps) -> pd.DataFrame:
     """Return the last rows of each series: series_id, timestamp, targets, covariates and static columns."""
+    import pandas as pd
+
     count = _count_recent_rows(config.windows.lookback, config.windows.horizon, panel.known_channels)
     rows = np.concatenate([np.arange(max(first, end - count), end) for first, end in pairwise(panel.offsets)])
     columns = {"series_id": np.array(panel.series_ids)[panel.series[rows]], "timestamp": panel.timestamps[rows]}

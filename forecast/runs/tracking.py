@@ -83,7 +83,7 @@ class _TensorBoard:
         for name, value in _select_measures(row).items():
             self.writers[int(row["seed"])].add_scalar(name, value, int(row["epoch"]))
 
-    def record_results(self, results: Row) -> None:
+    def record_results(self, results: dict[str, float]) -> None:
         for writer in self.writers.values():
             for name, value in results.items():
                 writer.add_scalar(name, value, 0)
@@ -112,7 +112,7 @@ class _MLflow:
         seed = f"seed-{int(row['seed'])}/" if self.config.training.seeds else ""
         self.mlflow.log_metrics({seed + name: value for name, value in _select_measures(row).items()}, step=int(row["epoch"]))
 
-    def record_results(self, results: Row) -> None:
+    def record_results(self, results: dict[str, float]) -> None:
         self.mlflow.log_metrics(results)
         for path in (self.run.config, self.run.metrics, self.run.history):
             self.mlflow.log_artifact(str(path))
