@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from forecast.commands.reproduce import reproduce as reproduce
     from forecast.commands.train import resume_training as resume_training
     from forecast.commands.train import train as train
+    from forecast.commands.update import UpdateOptions as UpdateOptions
     from forecast.commands.update import update as update
     from forecast.commands.validate import validate as validate
     from forecast.config.keys import schema as schema
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Config": "config.schema",
     "Run": "runs.run",
+    "UpdateOptions": "commands.update",
     "check_leaks": "evaluation.leakage",
     "experiment": "search.experiment",
     "load_config": "config.load",

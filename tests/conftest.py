@@ -46,7 +46,7 @@ def _forget_networks() -> Iterator[None]:
 def _without_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let trainings draw no plots, a third of their time, unless the test is marked `pictures`; test_plots.py draws them."""
     if "slow" in request.keywords and "pictures" not in request.keywords:
-        monkeypatch.setattr("forecast.commands.train.write_plots", lambda run: None)
+        monkeypatch.setattr("forecast.commands.train.write_plots", lambda result: None)
 
 
 @pytest.fixture

@@ -340,9 +340,8 @@ def update(
     from forecast.cli.progress import progress
 
     with progress(printing.quiet) as on_progress:
-        updated = forecast.update(
-            run, data, options.run_dir, options.force, intervals_only, even_if_worse, overrides, on_progress
-        )
+        changes = forecast.UpdateOptions(overrides, intervals_only, even_if_worse)
+        updated = forecast.update(run, data, options.run_dir, options.force, changes, on_progress)
     print_scores(updated, describe_training, printing, options.fail_if_worse_than)
 
 

@@ -18,7 +18,7 @@ from forecast.evaluation import (
     describe_coverage,
     format_number,
 )
-from forecast.reports import spread_of
+from forecast.reports import format_timestamp, spread_of
 from forecast.runs import Environment, ParentRecord, Run, RunGroup, read_folds, read_metrics
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def describe_reproduction(stages: Sequence[Stage], verdict: str) -> Iterator[str
     """Yield a line for each stage, and the verdict."""
     marks = {"equal": "✔", "within tolerance": "✔", "differs": "✘", "not recorded": "·"}
     for stage in stages:
-        mark = "⚠" if stage.name == "versions" and stage.found else marks[stage.verdict]
-        yield f"{mark} {stage.name:<16} {stage.verdict:<17} {stage.found}".rstrip()
+        mark = "⚠" if stage.name == "versions" and stage.detail else marks[stage.verdict]
+        yield f"{mark} {stage.name:<16} {stage.verdict:<17} {stage.detail}".rstrip()
     recorded = " that was recorded" if any(stage.verdict == "not recorded" for stage in stages) else ""
     first = next((stage.name for stage in stages if stage.verdict == "differs" and stage.name != "versions"), None)
     yield {
@@ -95,7 +95,7 @@ def describe_backtest(run: Run, metrics: Metrics) -> Iterator[str]:
     dates = f"{'trained until':<20}{'cutoffs from':<20}{'to':<20}"
     rows: list[Row] = [(f"{'fold':>4}  {dates}", "windows", "MAE", "seasonal naive", "linear")]
     for row in folds.to_dict("records"):
-        dates = "".join(f"{row[name]:<20}" for name in ("trained_until", "first_cutoff", "last_cutoff"))
+        dates = "".join(f"{format_timestamp(row[name]):<20}" for name in ("trained_until", "first_cutoff", "last_cutoff"))
         errors = [format_number(row[f"mae_{name}"]) for name in ("forecast", "seasonal_naive", "linear")]
         rows.append((f"{row['fold']:>4}  {dates}", str(row["windows"]), *errors))
     yield ""

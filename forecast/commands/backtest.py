@@ -1,16 +1,17 @@
-"""`backtest`: what the forecasts would have been, had the network been trained at several moments of the past."""
+"""`backtest`: measure how well a network would have forecast, had it been trained at several moments of the past."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from forecast.config import Config, ConfigInSteps, load_config
@@ -21,6 +22,7 @@ from forecast.evaluation import (
     MODEL,
     Calibration,
     Fitted,
+    PredictionTable,
     Scoreboard,
     Scores,
     TrainingMetrics,
@@ -30,7 +32,7 @@ from forecast.evaluation import (
     summarize,
 )
 from forecast.forecasters.preparation import Prepared, prepare_panel, prepare_splits, read_and_resolve
-from forecast.reports import report, write_plots
+from forecast.reports import make_result, remove_time_zones, write_plots, write_report
 from forecast.runs import (
     Run,
     append_history,
@@ -40,13 +42,12 @@ from forecast.runs import (
     read_trained,
     read_training_panel,
 )
-from forecast.training import check_can_train, check_inputs_outside, fit_members, fit_ridges
+from forecast.training import Report, Weights, check_can_train, check_inputs_outside, fit_members, fit_ridges
 from forecast.windows import Fold, Splits, Windows, make_splits
 
 if TYPE_CHECKING:
     from forecast.forecasters.network.callbacks import Progress
 
-Weights = tuple[list[dict[str, np.ndarray]], int]  # of each seed's network, and the latest epoch that was kept
 log = logging.getLogger(__name__)
 
 
@@ -55,15 +56,15 @@ def backtest(
     run_dir: str | Path | None = None,
     force: bool = False,
     overrides: Mapping[str, object] | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Report | None = None,
 ) -> Run:
-    """Train as if it were the past, forecast what came next, move on, and again; `backtest` in the config says how.
+    """Train on the rows before a moment of the past, forecast the rows after it, and repeat this later, in several folds.
 
-    source: a config, its file, or the directory of a run, whose own network is tested where `backtest.refit` is never.
-    run_dir: where to write; None takes the next free `runs/NAME-backtest-N`. force: replace what is there.
+    source: a config, its file, or the directory of a run, whose network is tested if `backtest.refit` is never.
+    run_dir: the directory to write; None takes the next free `runs/NAME-backtest-N`. force: replace the run in it.
     overrides: keys of the config, dotted. on_progress: called after each batch and each epoch.
 
-    Everything that is fitted (scaler, ridge regression, epochs, intervals) is fitted anew on what a fold may know.
+    Scaler, ridge regression, epochs and intervals are fitted in each fold on the rows before its test set.
 
     Raises:
         ConfigError, DataError: nothing is written.
@@ -71,171 +72,196 @@ def backtest(
     """
     check_can_train()
     began = time.perf_counter()
-    own = Run.open(source) if isinstance(source, (str, Path)) and Path(source).is_dir() else None
-    config = source if isinstance(source, Config) else load_config(own.config if own else source, overrides)
-    folds = _plan(config, read_training_panel(own, config.data) if own else None)
-    tested = _weights_of(own, config, folds.first) if own and config.backtest.refit == "never" else None
+    source_run = Run.open(source) if isinstance(source, (str, Path)) and Path(source).is_dir() else None
+    config = source if isinstance(source, Config) else load_config(source_run.config if source_run else source, overrides)
+    folds = _plan(config, read_training_panel(source_run, config.data) if source_run else None)
+    tested = _read_networks(source_run, config, folds.first) if source_run and config.backtest.refit == "never" else None
     config = folds.first.config
-    check_inputs_outside(run_dir, {"the data": config.data.path} | ({"the run to test": own.directory} if own else {}))
+    inputs = {"the data": config.data.path} | ({"the run to test": source_run.directory} if source_run else {})
+    check_inputs_outside(run_dir, inputs)
     run = Run.create(f"{config.name}-backtest", run_dir, force)
     run.kind = "backtest"
     with run.record():
-        run.write_text(run.config, folds.first.config.to_yaml())
-        environment = inspect_environment()
-        run.write(run.environment, environment)
-        for sentence in find_slow_settings(config, environment):
-            log.warning(sentence)
-        run.write(run.contract, make_contract(folds.first.panel))
-        board = Scoreboard(folds.first)
-        calibration_windows = count_independent(folds.first.windows["validation"])
-        table = _through_the_folds(run, folds, tested, board, on_progress)
-        trained = bool(table.kept_epoch.any()) or (tested is not None and own.parent.exists())
-        metrics = summarize(board, trained, calibration_windows)
-        run.write_table(run.cutoffs, board.losses())
-        run.write_table(run.folds, table)
-        run.write_table(run.steps, _per_step(metrics.test))
-        run.write_table(run.per_series, board.per_series())
-        run.write(run.metrics, metrics)
-        with run.log_and_continue("drawing the plots"):
-            write_plots(run)
-        environment.seconds = {"all": round(time.perf_counter() - began, 2)}
-        run.write(run.environment, environment)
-        with run.log_and_continue("writing report.html"):
-            report(run)
+        run.write_text(run.config, config.to_yaml())
+        _score_into(run, folds, tested, on_progress, began)
     return run
 
 
-def _weights_of(run: Run, config: Config, first: Prepared) -> Weights:
-    """The weights of each seed's network of a run, and the latest epoch that was kept; to be tested on its own test part.
+@dataclass(frozen=True)
+class _Networks:
+    """Trained networks: the weights of each seed, the largest best epoch, and whether they continue those of another run."""
+
+    members: list[Weights]
+    best_epoch: int
+    continued: bool = False
+
+
+def _read_networks(run: Run, config: Config, first: Prepared) -> _Networks:
+    """Read the networks of a run, to be tested on its test set.
 
     Raises:
-        ConfigError, RunError: config or data differ from what decided which rows the network was trained on.
+        ConfigError, RunError: config or data differ from those that decided on which rows the networks were trained.
     """
     trained = read_trained(run)
     sections = {name: getattr(trained.config, name) for name in ("data", "splits", "scaling", "windows", "model")}
-    differing = [name for name, section in sections.items() if getattr(first.config, name) != section]
-    if config.backtest.stride or differing:
-        found = "backtest.refit: never tests the network of the run, on the rows that it was not trained on: its test part."
-        raise ConfigError(found, "Leave out backtest.stride and other keys than those of backtest, or refit.", str(run.directory))
+    if config.backtest.stride or any(getattr(first.config, name) != section for name, section in sections.items()):
+        problem = "backtest.refit: never tests the network of the run on its test set, on which it was not trained."
+        raise ConfigError(
+            problem, "Leave out backtest.stride and other keys than those of backtest, or refit.", str(run.directory)
+        )
     if read_contract(run).sha256 != first.panel.sha256:
         raise RunError("the data are no longer those that the run was trained on.", "Backtest its config.", str(run.directory))
-    return trained.members, max(run.read(run.metrics, TrainingMetrics).kept_epochs.values())
+    best_epoch = max(run.read(run.metrics, TrainingMetrics).kept_epochs.values())
+    return _Networks(trained.members, best_epoch, run.parent.exists())
 
 
 @dataclass(frozen=True)
 class _Folds:
-    """The folds of a backtest: fold k's first test cutoff is `k * stride` ticks after that of the first."""
+    """The folds of a backtest. The first test cutoff of fold k comes `k * stride` ticks after that of fold 0.
 
-    first: Prepared  # its test part reaches to the end of the last fold
-    ticks: pd.DatetimeIndex  # of the whole panel
+    first: its test set reaches to the end of the last fold. ticks: of the whole panel.
+    """
+
+    first: Prepared
+    ticks: pd.DatetimeIndex
     stride: int
 
-    def splits(self, fold: int, until: int) -> Splits:
-        """The splits of a fold, with a test part that goes on to the fold `until`, which is not included."""
+    def make_splits(self, fold: int, end: int) -> Splits:
+        """Return the splits of a fold, with a test set that reaches to the fold `end`, exclusive."""
         config = self.first.config
-        last = until >= config.backtest.folds
-        rows = None if last else (until - fold) * self.stride + config.windows.horizon - 1
+        is_last = end >= config.backtest.folds
+        rows = None if is_last else (end - fold) * self.stride + config.windows.horizon - 1
         moved = Fold(fold * self.stride, rows, config.backtest.training_part == "sliding")
         return make_splits(self.first.panel, config.splits, moved, self.ticks)
 
-    def of(self, windows: Windows) -> np.ndarray:
-        """The number of the fold that each window is tested in, from 0."""
-        return np.sum([windows.first >= start[windows.series] for start in self._starts], axis=0) - 1
+    def find_folds(self, windows: Windows) -> npt.NDArray[np.int64]:
+        """Return the number of the fold that tests each window, from 0."""
+        return np.stack([windows.first >= start[windows.series] for start in self._starts]).sum(axis=0, dtype=np.int64) - 1
 
     @cached_property
-    def _starts(self) -> list[np.ndarray]:
-        """The first row of each fold's test part, of every series."""
-        return [self.splits(fold, fold + 1).rows_of("test")[0] for fold in range(self.first.config.backtest.folds)]
+    def _starts(self) -> list[npt.NDArray[np.integer]]:
+        """The first row of the test set of each fold, of every series."""
+        return [self.make_splits(fold, fold + 1).rows_of("test")[0] for fold in range(self.first.config.backtest.folds)]
 
 
 def _plan(config: Config, panel: Panel | None) -> _Folds:
-    """The folds that a config asks for. panel: the data of the config, None to read them.
+    """Return the folds of a config. panel: the data of the config, None to read them.
 
     Raises:
-        ConfigError: the data or the test part hold fewer cutoffs.
+        ConfigError: the data or the test set hold fewer cutoffs.
     """
     in_steps, panel = read_and_resolve(config, panel)
     count, stride = in_steps.backtest.folds, in_steps.backtest.stride
-    first = prepare_panel(in_steps, panel) if stride is None else _stretched(in_steps, panel)
-    test, end = first.splits.rows_of("test")
-    cutoffs = int((end - test).max()) - in_steps.windows.horizon + 1
+    first = _prepare_strided(in_steps, panel, stride) if stride else prepare_panel(in_steps, panel)
+    begin, end = first.splits.rows_of("test")
+    cutoffs = int((end - begin).max()) - in_steps.windows.horizon + 1
     if cutoffs < count:
         raise ConfigError(
-            f"the test part has {cutoffs} cutoffs, too few for {count} folds.",
+            f"the test set has {cutoffs} cutoffs, too few for {count} folds.",
             f"Ask for at most {cutoffs}, or set backtest.stride to the cutoffs of each fold.",
             config.locate("backtest.folds"),
         )
     folds = _Folds(first, panel.ticks, stride or cutoffs // count)
-    empty = np.flatnonzero(np.bincount(folds.of(first.windows["test"]), minlength=count) == 0)
+    empty = np.flatnonzero(np.bincount(folds.find_folds(first.windows["test"]), minlength=count) == 0)
     if len(empty):
-        found = f"fold {empty[0] + 1} of {count} has no window that is free of filled values."
-        raise ConfigError(found, "Ask for fewer folds, or for a longer stride.", config.locate("backtest.folds"))
+        problem = f"fold {empty[0] + 1} of {count} has no window that is free of filled values."
+        raise ConfigError(problem, "Ask for fewer folds, or for a longer stride.", config.locate("backtest.folds"))
     return folds
 
 
-def _stretched(config: ConfigInSteps, panel: Panel) -> Prepared:
-    """What is prepared with a test part as long as the folds need, and a validation part as long as it was.
+def _prepare_strided(config: ConfigInSteps, panel: Panel, stride: int) -> Prepared:
+    """Prepare a panel with a test set that is long enough for all folds, and a validation set as long as before.
 
     Raises:
         ConfigError: the data are too short.
     """
-    count, stride = config.backtest.folds, config.backtest.stride
+    count = config.backtest.folds
     rows = count * stride + config.windows.horizon - 1
     _, validation, test, _ = make_splits(panel, config.splits).borders.T
-    parts = config.splits.model_copy(update={"test": rows, "validation": int((test - validation).max())})
+    splits = config.splits.model_copy(update={"test": rows, "validation": int((test - validation).max())})
     try:
-        return prepare_panel(config.model_copy(update={"splits": parts}), panel)
+        return prepare_panel(config.model_copy(update={"splits": splits}), panel)
     except ConfigError as error:
-        found = f"{count} folds with a stride of {stride} need a test part of {rows} rows: {error.problem}"
-        raise ConfigError(found, "Ask for fewer folds or a shorter stride.", config.locate("backtest.stride")) from None
+        problem = f"{count} folds with a stride of {stride} need a test set of {rows} rows: {error.problem}"
+        raise ConfigError(problem, "Ask for fewer folds or a shorter stride.", config.locate("backtest.stride")) from None
 
 
-def _through_the_folds(
-    run: Run, folds: _Folds, tested: Weights | None, board: Scoreboard, on_progress: Callable[[Progress], None] | None
-) -> pd.DataFrame:
-    """Fit and score fold after fold; writes all forecasts and returns a row per fold. tested: a network to test instead."""
-    config, fitted_for = folds.first.config, []
-    count, refit = config.backtest.folds, config.backtest.refit
-    every = {"never": count, "every": 1}.get(refit, refit)
+def _score_into(run: Run, folds: _Folds, tested: _Networks | None, on_progress: Report | None, began: float) -> None:
+    """Fit and score all folds, and write the results. tested: networks to test instead. began: when the backtest did."""
+    environment, contract = inspect_environment(), make_contract(folds.first.panel)
+    run.write(run.environment, environment)
+    run.write(run.contract, contract)
+    for sentence in find_slow_settings(folds.first.config, environment):
+        log.warning(sentence)
+    board, calibration_windows = Scoreboard(folds.first), count_independent(folds.first.windows["validation"])
     with run.open_table(run.predictions) as append:
-        for fold in range(0, count, every):
-            until = min(fold + every, count)
-            prepared = prepare_splits(config, folds.first.panel, folds.splits(fold, until))
-            fitted, calibration, kept = _fit(run, prepared, fold, tested, on_progress)
-            windows = prepared.windows["test"]
-            score(fitted, windows, board, calibration, append, folds.of(windows))
-            begin, end = prepared.splits.rows_of("train")
-            trained_until = prepared.panel.timestamps[end[end > begin] - 1].max()
-            fitted_for += [{"trained_until": trained_until, "kept_epoch": kept}] * (until - fold)
-            log.info("folds %d to %d: trained until %s, kept epoch %d", fold + 1, until, trained_until, kept)
-    table = pd.concat([pd.DataFrame(fitted_for), board.per_fold()], axis=1)
+        predictions = PredictionTable(folds.first, append)
+        table = _score_folds(run, folds, tested, board, predictions, on_progress)
+    is_trained = bool(table.kept_epoch.any()) or (tested is not None and tested.continued)
+    metrics = summarize(board, is_trained, calibration_windows)
+    run.write_table(run.cutoffs, board.losses())
+    run.write_table(run.folds, table)
+    run.write_table(run.steps, _tabulate_steps(metrics.test))
+    run.write_table(run.per_series, board.per_series())
+    run.write(run.metrics, metrics)
+    result = make_result(run, contract, environment, metrics, board, predictions)
+    result.folds = remove_time_zones(table)
+    with run.log_and_continue("drawing the plots"):
+        write_plots(result)
+    environment.seconds = {"all": round(time.perf_counter() - began, 2)}
+    run.write(run.environment, environment)
+    with run.log_and_continue("writing report.html"):
+        write_report(result)
+
+
+def _score_folds(
+    run: Run,
+    folds: _Folds,
+    tested: _Networks | None,
+    board: Scoreboard,
+    predictions: PredictionTable,
+    on_progress: Report | None,
+) -> pd.DataFrame:
+    """Fit and score fold after fold. Return a row per fold."""
+    config, rows = folds.first.config, []
+    count, refit = config.backtest.folds, config.backtest.refit
+    folds_per_fit = count if refit == "never" else 1 if refit == "every" else int(refit)
+    for fold in range(0, count, folds_per_fit):
+        end = min(fold + folds_per_fit, count)
+        prepared = prepare_splits(config, folds.first.panel, folds.make_splits(fold, end))
+        fitted, calibration, best_epoch = _fit(run, prepared, fold, tested, on_progress)
+        windows = prepared.windows["test"]
+        score(fitted, windows, board, calibration, predictions, folds.find_folds(windows))
+        train_begin, train_end = prepared.splits.rows_of("train")
+        trained_until = prepared.panel.timestamps[train_end[train_end > train_begin] - 1].max()
+        rows += [{"trained_until": trained_until, "kept_epoch": best_epoch}] * (end - fold)
+        log.info("folds %d to %d: trained until %s, best epoch %d", fold + 1, end, trained_until, best_epoch)
+    table = pd.concat([pd.DataFrame(rows), board.per_fold()], axis=1)
     return table.rename_axis("fold").reset_index().assign(fold=lambda rows: rows.fold + 1)
 
 
 def _fit(
-    run: Run, prepared: Prepared, fold: int, tested: Weights | None, on_progress: Callable[[Progress], None] | None
+    run: Run, prepared: Prepared, fold: int, tested: _Networks | None, on_progress: Report | None
 ) -> tuple[Fitted, Calibration | None, int]:
-    """Train on what a fold may know, or take a network that is there, and calibrate its intervals on the validation part; returns
-    the latest epoch that was kept, too.
-    """
+    """Train networks for a fold, unless there are networks to test. Return the forecasters, intervals and the best epoch."""
     from forecast.forecasters.network.backend import keras
     from forecast.forecasters.network.keras_builder import load_keras
 
-    keras.utils.clear_session()  # or the networks of all folds would stay in memory
-    linear, start = fit_ridges(prepared)
-    if tested:
-        weights, kept = tested
-    else:
-        members = fit_members(
-            prepared, start, partial(append_history, run), on_progress, fold=fold + 1, folds=prepared.config.backtest.folds
-        )
-        weights, kept = [trained for _, trained in members.values()], max(epoch for epoch, _ in members.values())
-    fitted = Fitted(prepared, [load_keras(prepared.network, member).predict_on_batch for member in weights], linear)
-    return fitted, score_validation(fitted, Scoreboard(prepared)), kept
+    def report(progress: Progress) -> None:
+        if on_progress:
+            on_progress(replace(progress, fold=fold + 1, folds=prepared.config.backtest.folds))
+
+    keras.utils.clear_session()  # Otherwise the networks of all folds would stay in memory.
+    linear, ridge = fit_ridges(prepared)
+    if not tested:
+        members = fit_members(prepared, ridge, lambda row: append_history(run, {"fold": fold + 1} | row), report)
+        tested = _Networks([weights for _, weights in members.values()], max(epoch for epoch, _ in members.values()))
+    fitted = Fitted(prepared, [load_keras(prepared.network, member).predict_on_batch for member in tested.members], linear)
+    return fitted, score_validation(fitted, Scoreboard(prepared)), tested.best_epoch
 
 
-def _per_step(scores: Scores) -> pd.DataFrame:
-    """A row per horizon step: the MAE of every forecaster, and the coverage of every interval."""
+def _tabulate_steps(scores: Scores) -> pd.DataFrame:
+    """Return a row per horizon step: the MAE of every forecaster, and the coverage of every interval."""
     columns = {f"mae_{name}": scores.of(name).per_step.mae for name in (MODEL, *BASELINES)}
     for method, intervals in scores.intervals.items():
         columns |= {f"{method}_{level}": measured.per_step.coverage for level, measured in intervals.levels.items()}

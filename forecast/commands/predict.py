@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from forecast.data import compare_with_contract
-from forecast.evaluation import Intervals, columns_of, explain_few_windows
+from forecast.evaluation import columns_of, explain_few_windows
 from forecast.runs import Run, make_continuing_windows, read_rows_to_continue, read_trained
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from forecast.data import Panel
+    from forecast.forecasters.network.description import Array
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +34,13 @@ def predict(
 
     run: a finished run or its directory; it needs neither its config file nor its data any more.
     data: newer rows, with the columns of the training data; None continues the training data.
-    runtime: what computes the network, numpy or keras.
-    future: the known covariates of the steps to forecast, where the run has any; `plan` says which rows.
-    new_series: whether `data` may hold series that the run does not know; each is scaled by the rows that are given of it.
-    steps: how many, None for the horizon; those beyond it are rolled out, as forecasts that continue forecasts.
+    runtime: the library that computes the network, numpy or keras.
+    future: the known covariates of the steps to forecast, if the run has any; `plan` names the rows.
+    new_series: allow series in `data` that the run does not know; each is scaled by its rows in `data`.
+    steps: number of steps, None for the horizon; those beyond it are rolled out, as forecasts that continue forecasts.
 
     Returns a row per series, step and target: series_id, timestamp, step, target, forecast (in the units of the file), and the
-    quantiles that the config asks for, `q0.1` being exceeded by nine actual values in ten; empty beyond the horizon.
+    quantiles of the config, empty beyond the horizon. Nine actual values in ten should exceed `q0.1`.
 
     Raises:
         RunError: the run is unfinished or damaged.
@@ -49,7 +51,7 @@ def predict(
     trained = read_trained(run).with_horizon(steps)
     forward = trained.forward(runtime)
     panel = read_rows_to_continue(run, trained, data)
-    from forecast.commands.plan import read_future  # these two load pandas, after the run has been believed
+    from forecast.commands.plan import read_future  # These two load pandas, which a damaged run need not wait for.
     from forecast.data import describe_repairs
 
     if data:
@@ -60,16 +62,19 @@ def predict(
         log.warning("%s: %d series end with a filled value, from which the forecast starts.", data or run.name, int(ends.sum()))
     if trained.intervals and (sentence := explain_few_windows(trained.contract.calibration_windows)):
         log.warning("%s: %s", run.name, sentence)
-    if trained.horizon > (own := trained.config.windows.horizon):
-        log.warning(
-            "steps %d to %d continue the forecast itself: errors add up, and no metric of the run is of them.", own + 1, steps
-        )
+    horizon = trained.config.windows.horizon
+    if trained.horizon > horizon:
+        message = "steps %d to %d continue the forecast itself: errors add up, and the metrics of the run do not cover them."
+        log.warning(message, horizon + 1, steps)
     trained = trained.for_panel(panel, new_series)
     windows = make_continuing_windows(panel, trained, read_future(panel, trained, future))
-    return _table(panel, *trained.forecast(windows, forward), trained.intervals)
+    forecasts, quantiles = trained.forecast(windows, forward)
+    columns = columns_of(trained.intervals.quantiles, quantiles) if trained.intervals and quantiles is not None else {}
+    return _tabulate(panel, forecasts, columns)
 
 
-def _table(panel: Panel, forecasts: np.ndarray, made: np.ndarray | None, intervals: Intervals | None) -> pd.DataFrame:
+def _tabulate(panel: Panel, forecasts: Array, columns: Mapping[str, Array]) -> pd.DataFrame:
+    """Return a table of the forecasts `(series, horizon, targets)`, and of columns that follow."""
     import pandas as pd
 
     series, horizon, targets = forecasts.shape
@@ -80,6 +85,6 @@ def _table(panel: Panel, forecasts: np.ndarray, made: np.ndarray | None, interva
             "step": np.tile(np.repeat(np.arange(1, horizon + 1), targets), series),
             "target": np.tile(panel.targets, series * horizon),
             "forecast": forecasts.ravel(),
-            **(columns_of(intervals.quantiles, made) if intervals else {}),
+            **columns,
         }
     )

@@ -6,17 +6,16 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from forecast.commands.predict import predict
-from forecast.config import Config, DataConfig, change_config, load_config, non_default_values
-from forecast.data import Panel, SubsetFacts, describe_repairs, make_contract
+from forecast.config import Config, change_config, load_config, non_default_values
+from forecast.data import Contract, Panel, SubsetFacts, describe_repairs, make_contract
 from forecast.errors import DataError, ResourceError, RunError, first_few
-from forecast.evaluation import count_independent
-from forecast.forecasters.preparation import Prepared, prepare_panel, read_and_resolve
-from forecast.reports import report, write_plots
+from forecast.evaluation import Fitted, count_independent
+from forecast.forecasters.preparation import Prepared, read_and_resolve
+from forecast.reports import TrainingResult, write_plots, write_report
 from forecast.runs import (
     Fingerprints,
     Parent,
@@ -37,24 +36,21 @@ from forecast.runs import (
 from forecast.storage import PARTIAL_PREFIX
 from forecast.training import (
     Members,
-    advised,
+    Report,
     check_can_train,
     check_inputs_outside,
+    check_memory,
     explain,
+    explain_memory_error,
     fit_members,
     fit_ridges,
-    needs,
-    remedy,
     save_networks,
     score_run,
+    suggest_less_memory,
     write_certificate,
     write_diagnosis,
 )
 
-if TYPE_CHECKING:
-    from forecast.forecasters.network.callbacks import Progress
-
-OnProgress = Callable[["Progress"], None]  # Called after each batch and each epoch.
 RESUMABLE = ("training.epochs", "training.early_stopping.patience", "training.checkpoint_every", "data.path", "tracking")
 AUTO_SETTINGS = ("training.batch_size", "training.jit_compile")
 log = logging.getLogger(__name__)
@@ -64,7 +60,7 @@ def train(
     config: Config | str | Path,
     run_dir: str | Path | None = None,
     force: bool = False,
-    on_progress: OnProgress | None = None,
+    on_progress: Report | None = None,
     panel: Panel | None = None,
 ) -> Run:
     """Train the network that `config` (or the file it names) describes, and write a run directory.
@@ -76,18 +72,15 @@ def train(
         ConfigError, DataError: nothing is written.
         RunError: the directory cannot be used, or training failed. The status of the run names the reason.
     """
-    config = config if isinstance(config, Config) else load_config(config)
+    config = load_config(config) if isinstance(config, (str, Path)) else config
     seconds: dict[str, float] = {}
-    check_can_train()
-    check_trackers(config)
-    with _timed(seconds, "reading"):
-        prepared = prepare_panel(*read_and_resolve(config, panel))
+    prepared = _prepare(config, None, panel, seconds)
     run = _create(prepared, run_dir, force)
     _train_into(run, prepared, seconds, on_progress)
     return run
 
 
-def resume_training(run_dir: str | Path, config: Config | str | Path | None = None, on_progress: OnProgress | None = None) -> Run:
+def resume_training(run_dir: str | Path, config: Config | str | Path | None = None, on_progress: Report | None = None) -> Run:
     """Resume an interrupted training from its last checkpoint: it ends with the weights of an uninterrupted one, to the last bit.
 
     config: a config that differs from that of the run only in `RESUMABLE`; None is that of the run.
@@ -96,17 +89,12 @@ def resume_training(run_dir: str | Path, config: Config | str | Path | None = No
         RunError: there is no interrupted training in this directory, its data changed, or the config differs in other settings.
     """
     run = Run.open_unfinished(run_dir)
-    config = config if config is None or isinstance(config, Config) else load_config(config)
-    config = _config_to_resume(run, config)
-    seconds: dict[str, float] = {}
-    check_can_train()
-    check_trackers(config)
-    parent = read_parent(run)
-    with _timed(seconds, "reading"):
-        prepared = prepare_with_parent(parent, *read_and_resolve(config, read_training_panel(run, config.data)))
+    config = _config_to_resume(run, load_config(config) if isinstance(config, (str, Path)) else config)
+    parent, seconds = read_parent(run), dict[str, float]()
+    prepared = _prepare(config, parent, read_training_panel(run, config.data), seconds)
     if read_contract(run).sha256 != prepared.panel.sha256:
-        found = "the data changed since this training began."
-        raise RunError(found, "Train anew, or bring back the data as they were.", prepared.panel.source)
+        problem = "the data changed since this training began."
+        raise RunError(problem, "Train anew, or bring back the data as they were.", prepared.panel.source)
     _train_into(run, prepared, seconds, on_progress, parent)
     return run
 
@@ -117,7 +105,7 @@ def continue_training(
     panel: Panel,
     run_dir: str | Path | None = None,
     force: bool = False,
-    on_progress: OnProgress | None = None,
+    on_progress: Report | None = None,
 ) -> Run:
     """Train the networks of a parent run further on newer data, in a new run with the parent's scaling.
 
@@ -126,13 +114,17 @@ def continue_training(
         RunError: the directory cannot be used, training failed, or the result is worse than the parent.
     """
     seconds: dict[str, float] = {}
-    check_can_train()
-    check_trackers(config)
-    with _timed(seconds, "reading"):
-        prepared = prepare_with_parent(parent, *read_and_resolve(config, panel))
+    prepared = _prepare(config, parent, panel, seconds)
     run = _create(prepared, run_dir, force)
     _train_into(run, prepared, seconds, on_progress, parent)
     return run
+
+
+def _prepare(config: Config, parent: Parent | None, panel: Panel | None, seconds: dict[str, float]) -> Prepared:
+    check_can_train()
+    check_trackers(config)
+    with _timed(seconds, "reading"):
+        return prepare_with_parent(parent, *read_and_resolve(config, panel))
 
 
 def _create(prepared: Prepared, run_dir: str | Path | None, force: bool) -> Run:
@@ -141,50 +133,58 @@ def _create(prepared: Prepared, run_dir: str | Path | None, force: bool) -> Run:
 
 
 def _train_into(
-    run: Run, prepared: Prepared, seconds: dict[str, float], on_progress: OnProgress | None, parent: Parent | None = None
+    run: Run, prepared: Prepared, seconds: dict[str, float], on_progress: Report | None, parent: Parent | None = None
 ) -> None:
     """Train, score and explain the networks of a run, from prepared data to a finished run. seconds: by stage, added to."""
-    with run.record(), _say_how_to_resume(run), advised(prepared), open_trackers(run, prepared.config) as record:
+    with run.record(), _say_how_to_resume(run), explain_memory_error(prepared), open_trackers(run, prepared.config) as record:
         if parent and parent.rows:
             prepared = copy_rows_into_run(run, prepared, parent.rows)
-        _record_inputs(run, prepared, parent)
+        contract = _record_inputs(run, prepared, parent)
         with _timed(seconds, "ridge"):
-            linear, start = fit_ridges(prepared)
+            linear, ridge = fit_ridges(prepared)
         with _timed(seconds, "training"):
             environment = inspect_environment()  # This loads Keras.
             run.write(run.environment, environment)
-            weights = dict(zip(prepared.config.seeds, parent.trained.members, strict=True)) if parent else None
+            weights = dict(zip(prepared.config.seeds, parent.trained.members, strict=True)) if parent else {}
             if parent and parent.intervals_only:
-                members: Members = {seed: (0, arrays) for seed, arrays in (weights or {}).items()}
+                members: Members = {seed: (0, arrays) for seed, arrays in weights.items()}
             else:
                 for sentence in find_slow_settings(prepared.config, environment):
                     log.warning(sentence)
-                members = fit_members(prepared, start, record, on_progress, run, weights)
+                members = fit_members(prepared, ridge, record, on_progress, run, weights)
             save_networks(run, prepared, members)
         best_epochs = {seed: epoch for seed, (epoch, _) in members.items()}
         log.info("best epochs by seed: %s; %d parameters each", best_epochs, prepared.network.parameters)
         with _timed(seconds, "scoring"):
-            fitted = score_run(run, prepared, linear, best_epochs)
+            fitted, result = score_run(run, prepared, linear, best_epochs, contract, environment)
             if parent:
                 check_not_worse(run, fitted, parent)
+                result.parent = parent.to_document()
         run.seal()  # The result is complete. Nothing below may fail the run.
-        with _timed(seconds, "leaks"), run.log_and_continue("checking for leaks"):
-            write_certificate(run, fitted)
-        with run.log_and_continue("writing forecast.csv"):
-            _write_forecast(run, prepared.config.data, prepared.panel)
-        with _timed(seconds, "explaining"), run.log_and_continue("measuring the importance of the inputs"):
-            explain(run, fitted)
-        with run.log_and_continue("diagnosing the training"):
-            write_diagnosis(run)
-        with _timed(seconds, "plots"), run.log_and_continue("drawing the plots"):
-            write_plots(run)
-        log.info("seconds: %s", seconds)
-        environment.seconds = seconds
-        run.write(run.environment, environment)
-        with run.log_and_continue("writing report.html"):
-            report(run)
+        _explain(result, fitted, seconds)
         with run.log_and_continue("removing the checkpoint"):
             run.checkpoint.unlink(missing_ok=True)
+
+
+def _explain(result: TrainingResult, fitted: Fitted, seconds: dict[str, float]) -> None:
+    """Write the files that explain a complete result. Log the failure of any, and go on."""
+    run, prepared, environment = result.run, fitted.prepared, result.environment
+    with _timed(seconds, "leaks"), run.log_and_continue("checking for leaks"):
+        write_certificate(result, fitted)
+    with run.log_and_continue("writing forecast.csv"):
+        _write_forecast(result, prepared)
+    with _timed(seconds, "explaining"), run.log_and_continue("measuring the importance of the inputs"):
+        explain(result, fitted)
+    with run.log_and_continue("diagnosing the training"):
+        write_diagnosis(result, prepared)
+    with _timed(seconds, "plots"), run.log_and_continue("drawing the plots"):
+        write_plots(result)
+    log.info("seconds: %s", seconds)
+    environment.seconds = seconds
+    run.write(run.environment, environment)
+    with run.log_and_continue("writing report.html"):
+        result.recent = result.select_rows(make_recent_rows(prepared.panel, prepared.config))
+        write_report(result)
 
 
 @contextlib.contextmanager
@@ -205,8 +205,8 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = round(time.perf_counter() - began, 2)
 
 
-def _record_inputs(run: Run, prepared: Prepared, parent: Parent | None) -> None:
-    """Write everything that is known before training starts."""
+def _record_inputs(run: Run, prepared: Prepared, parent: Parent | None) -> Contract:
+    """Write everything that is known before training starts, and return the contract."""
     config, panel = prepared.config, prepared.panel
     contract = make_contract(panel)
     contract.parts = {
@@ -226,24 +226,29 @@ def _record_inputs(run: Run, prepared: Prepared, parent: Parent | None) -> None:
     log.info("%s: %d rows, %d series; windows: %s", panel.source, len(panel.values), len(panel.series_ids), counts)
     for sentence in describe_repairs(panel.record):
         log.warning("%s: %s", panel.source, sentence)
-    memory, too_much = needs(prepared)
-    if too_much:
-        log.warning("memory may run out: %s. %s", memory, remedy(prepared))
+    is_enough, sentence = check_memory(prepared)
+    if not is_enough:
+        log.warning("memory may run out: %s. %s", sentence, suggest_less_memory(prepared))
+    return contract
 
 
-def _write_forecast(run: Run, config: DataConfig, panel: Panel) -> None:
+def _write_forecast(result: TrainingResult, prepared: Prepared) -> None:
     """Write forecast.csv, unless the file lacks the known covariates of the horizon, which `predict` then asks for."""
-    if config.required_known_covariates and panel.future_covariates is None:
-        log.info("no forecast.csv yet: it needs %s over the horizon", ", ".join(config.required_known_covariates))
+    columns = prepared.config.data.required_known_covariates
+    if columns and prepared.panel.future_covariates is None:
+        log.info("no forecast.csv yet: it needs %s over the horizon", ", ".join(columns))
         return
     try:
-        run.write_table(run.forecast, predict(run))
+        forecast = predict(result.run)
     except DataError as error:  # The known covariates end within the horizon.
         log.warning("no forecast.csv yet: %s", error)
+    else:
+        result.run.write_table(result.run.forecast, forecast)
+        result.forecast = result.select_rows(forecast)
 
 
 def _config_to_resume(run: Run, config: Config | None) -> Config:
-    """Return the config of an interrupted training, or a given one that differs from it only in `RESUMABLE`.
+    """Return the config of an interrupted training, or another one that differs from it only in `RESUMABLE`.
 
     Raises:
         RunError: the config differs in other settings.
@@ -258,7 +263,7 @@ def _config_to_resume(run: Run, config: Config | None) -> Config:
     keys = [key for key in dict.fromkeys([*before, *after]) if key not in RESUMABLE]
     changed = [key for key in keys if before.get(key, "(default)") != after.get(key, "(default)")]
     if changed:
-        values = [settings.get(changed[0], "(default)") for settings in (before, after)]
-        found = f"a resumed training cannot change {first_few(changed)}: {values[0]} became {values[1]}."
-        raise RunError(found, f"Only {', '.join(RESUMABLE)} may change; train anew for more.", str(run.directory))
+        old, new = (settings.get(changed[0], "(default)") for settings in (before, after))
+        problem = f"a resumed training cannot change {first_few(changed)}: {old} became {new}."
+        raise RunError(problem, f"Only {', '.join(RESUMABLE)} may change. Train anew to change others.", str(run.directory))
     return config

@@ -17,7 +17,7 @@ from forecast.forecasters.network.description import Network
 from forecast.forecasters.preparation import Prepared, prepare_panel, read_and_resolve
 from forecast.runs import check_trackers
 from forecast.training import check_can_train
-from forecast.training.memory import needs, remedy
+from forecast.training.memory import check_memory, suggest_less_memory
 
 FEW_WINDOWS = 50  # training windows below which a network hardly learns more than its linear skip
 LONG_SEASON = 100  # steps; a season longer than this is not for the lookback to see
@@ -116,8 +116,10 @@ def _about_network(prepared: Prepared, network: Network) -> list[Finding]:
                 "Use fewer model.units.",
             )
         ]
-    told, too_much = needs(prepared)
-    return [*found, Finding("warning", "memory", told, remedy(prepared)) if too_much else Finding("ok", "memory", told)]
+    is_enough, sentence = check_memory(prepared)
+    if not is_enough:
+        return [*found, Finding("warning", "memory", sentence, suggest_less_memory(prepared))]
+    return [*found, Finding("ok", "memory", sentence)]
 
 
 def _about_packages(config: Config) -> list[Finding]:

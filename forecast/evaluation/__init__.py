@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from forecast.evaluation.curves import split_by_seed
 from forecast.evaluation.diagnosis import CROWDED, HEALTHY, Evidence, explain_failure, find_problems, remark
+from forecast.evaluation.forecasts import DRAWN, MAX_ROWS, PredictionTable
 from forecast.evaluation.importance import Importance, Region, measure_importance
 from forecast.evaluation.intervals import (
     Calibration,

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from forecast.data import Panel
 from forecast.errors import RunError
-from forecast.evaluation.intervals import columns_of
+from forecast.evaluation.intervals import columns_of, method_of, quantiles_of
 from forecast.evaluation.metrics import Values
 from forecast.evaluation.scores import MODEL
 from forecast.forecasters import naive
 from forecast.forecasters.preparation import Prepared
 from forecast.windows import Windows, gather
+
+MAX_ROWS = 2 * 10**6  # Rows of predictions.csv, which grows with windows x horizon x targets.
+DRAWN = (MODEL, "seasonal_naive")  # Forecasters in the pictures.
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,8 @@ class Forecasts:
     points: dict[str, Values]
     quantiles: Mapping[str, Values] = field(default_factory=dict)
 
-    def thin(self, first: int, stride: int) -> Forecasts:
-        """Return the forecasts of each `stride`-th window, from the window `first` on."""
-        chosen = slice(first, None, stride)
+    def select(self, chosen: npt.NDArray[np.bool_] | slice) -> Forecasts:
+        """Return the forecasts of some windows."""
         points, quantiles = ({name: values[chosen] for name, values in table.items()} for table in (self.points, self.quantiles))
         return Forecasts(self.windows.select(chosen), self.actual[chosen], points, quantiles)
 
@@ -84,3 +87,37 @@ def tabulate_forecasts(forecasts: Forecasts, panel: Panel, quantiles: Sequence[f
             **(columns_of(quantiles, forecasts.quantiles[method]) if method in forecasts.quantiles else {}),
         }
     )
+
+
+class PredictionTable:
+    """The table of predictions.csv, passed on in parts. What pictures show of it stays in memory.
+
+    A table of more than about `MAX_ROWS` rows is thinned: it holds windows that are evenly spaced.
+    """
+
+    def __init__(self, prepared: Prepared, append: Callable[[pd.DataFrame], None]):
+        """Begin the table of the test set. append: receives the parts."""
+        windows, self.panel, self.append = prepared.windows["test"], prepared.panel, append
+        self.quantiles, self.method = quantiles_of(prepared.config), method_of(prepared.config)
+        rows = len(windows) * windows.horizon * len(self.panel.targets)
+        self.stride, self.skip = -(-rows // MAX_ROWS), 0
+        self.chunks: list[Forecasts] = []
+
+    def add(self, forecasts: Forecasts) -> None:
+        """Add the forecasts of the next windows."""
+        chunk = forecasts.select(slice(self.skip, None, self.stride))
+        self.skip = (self.skip - len(forecasts.windows)) % self.stride
+        self.append(self._tabulate(chunk))
+        points = {name: chunk.points[name].copy() for name in DRAWN}  # Copies, so that the whole chunk can be freed.
+        quantiles = {name: values.copy() for name, values in chunk.quantiles.items() if name == self.method}
+        self.chunks.append(Forecasts(chunk.windows, chunk.actual.copy(), points, quantiles))
+
+    def select_series(self, series_ids: Collection[str]) -> pd.DataFrame:
+        """Return the rows of some series, with the columns that pictures show."""
+        chosen = np.isin(self.panel.series_ids, list(series_ids))
+        chunks = [chunk.select(chosen[chunk.windows.series]) for chunk in self.chunks]
+        chunks = [chunk for chunk in chunks if len(chunk.windows)] or chunks[:1]
+        return pd.concat([self._tabulate(chunk) for chunk in chunks], ignore_index=True)
+
+    def _tabulate(self, forecasts: Forecasts) -> pd.DataFrame:
+        return tabulate_forecasts(forecasts, self.panel, self.quantiles, self.method)

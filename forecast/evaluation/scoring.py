@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import pandas as pd
-
-from forecast.evaluation.forecasts import forecast_all, tabulate_forecasts
+from forecast.evaluation.forecasts import PredictionTable, forecast_all
 from forecast.evaluation.intervals import (
     MAX_TRACKED_VALUES,
     Calibration,
@@ -26,7 +24,6 @@ from forecast.forecasters.preparation import Prepared
 from forecast.windows import Forward, Windows, gather, make_imputations
 
 MAX_VALUES = 10**6  # Values of each forecaster in memory at once.
-MAX_ROWS = 2 * 10**6  # Rows of predictions.csv, which grows with windows x horizon x targets.
 
 
 @dataclass(frozen=True)
@@ -59,20 +56,17 @@ def score(
     windows: Windows,
     board: Scoreboard,
     calibration: Calibration | None = None,
-    append: Callable[[pd.DataFrame], None] = lambda table: None,
+    table: PredictionTable | None = None,
     folds: Indices | None = None,
 ) -> HeldOutErrors:
-    """Add every forecaster's forecasts of some windows to the board, and their table to `append`, chunk by chunk.
+    """Add every forecaster's forecasts of some windows to the board and to the table, chunk by chunk.
 
-    A table of more than about `MAX_ROWS` rows is thinned: it holds windows that are evenly spaced. folds: the number of each
-    window's fold, in a backtest.
+    folds: the number of each window's fold, in a backtest.
     """
-    prepared, network = fitted.prepared, fitted.prepared.network
-    quantiles, method = quantiles_of(prepared.config), method_of(prepared.config)
+    prepared, network, quantiles = fitted.prepared, fitted.prepared.network, quantiles_of(fitted.prepared.config)
     errors = HeldOutErrors(windows, network.quantiles, quantiles)
     members = fitted.members if len(fitted.members) > 1 else []
-    rows = len(windows) * windows.horizon * windows.future.shape[1]
-    stride, skip, done = -(-rows // MAX_ROWS), 0, 0
+    done = 0
     for chunk in split_into_chunks(windows, len(quantiles)):
         output = chunk.forecast_with(fitted.forward, network.horizon)
         chunk_errors = errors.add(chunk.targets(), output)
@@ -81,8 +75,8 @@ def score(
         points = [network.point(chunk.forecast_with(member, network.horizon)) for member in members]
         board.add(forecasts, points, None if folds is None else folds[done : done + len(chunk)])
         done += len(chunk)
-        append(tabulate_forecasts(forecasts.thin(skip, stride), prepared.panel, quantiles, method))
-        skip = (skip - len(chunk)) % stride
+        if table:
+            table.add(forecasts)
     return errors
 
 

@@ -1,4 +1,4 @@
-"""PNG pictures of a run, drawn from its files, and of anomalies."""
+"""PNG pictures of a training or backtest, and of anomalies."""
 
 from __future__ import annotations
 
@@ -8,18 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from forecast.evaluation import BASELINES, LABELS, MODEL, Scores, TrainingMetrics, column_of, split_by_seed
-from forecast.reports.selection import histogram_edges, pairs_of_quantiles, panels_of, select_panel, select_series
-from forecast.runs import (
-    Run,
-    make_series_mask,
-    read_folds,
-    read_forecast,
-    read_history,
-    read_metrics,
-    read_per_series,
-    read_predictions,
-)
+from forecast.evaluation import BASELINES, LABELS, MODEL, Scores, column_of, split_by_seed
+from forecast.reports.result import TrainingResult
+from forecast.reports.selection import histogram_edges, pairs_of_quantiles, panels_of, select_panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,22 +22,20 @@ MAX_TITLE, MAX_SMALL = 85, 120  # Characters that fit into a line of a picture, 
 ACTUAL, FORECAST, OTHER = "#222222", "#d1495b", "#8d99ae"
 
 
-def write_plots(run: Run) -> None:
-    """Draw every plot of a trained run or a backtest into its `plots` folder."""
-    shown = make_series_mask(select_series(read_per_series(run)))
-    metrics, predictions = read_metrics(run), read_predictions(run, shown)
-    future = read_forecast(run, shown) if run.forecast.exists() else predictions[:0]  # Known covariates may be missing.
-    figures = {
-        "forecast.png": _draw_forecast(predictions, future, metrics.verdict),
-        "error_per_step.png": _draw_error_per_step(metrics.test),
-        "residuals.png": _draw_residuals(predictions),
-    }
-    if run.folds.exists():
-        figures["error_per_fold.png"] = _draw_error_per_fold(read_folds(run))
-    if isinstance(metrics, TrainingMetrics) and run.history.exists():  # An update of the intervals alone has no history.
-        figures["learning_curve.png"] = _draw_learning_curve(read_history(run), metrics.kept_epochs)
+def write_plots(result: TrainingResult) -> None:
+    """Draw every plot of a training or a backtest into the `plots` folder of its run."""
+    metrics, predictions, evidence = result.metrics, result.predictions, result.evidence
+    figures = {"error_per_step.png": _draw_error_per_step(metrics.test)}
+    if len(predictions):  # A thinned table of many series may have no window of those that are drawn.
+        future = predictions[:0] if result.forecast is None else result.forecast  # Known covariates may be missing.
+        figures["forecast.png"] = _draw_forecast(predictions, future, metrics.verdict)
+        figures["residuals.png"] = _draw_residuals(predictions)
+    if result.folds is not None:
+        figures["error_per_fold.png"] = _draw_error_per_fold(result.folds)
+    if evidence and evidence.history is not None:  # An update of the intervals alone has no history.
+        figures["learning_curve.png"] = _draw_learning_curve(evidence.history, evidence.metrics.kept_epochs)
     for name, figure in figures.items():
-        run.write_figure(run.plots / name, figure)
+        result.run.write_figure(result.run.plots / name, figure)
 
 
 def draw_anomalies(points: pd.DataFrame, anomalies: pd.DataFrame, level: float) -> Figure:

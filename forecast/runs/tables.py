@@ -55,9 +55,10 @@ def read_per_series(run: Run) -> pd.DataFrame:
 
 
 def read_folds(run: Run) -> pd.DataFrame:
-    """Read the mean errors of every forecaster in each fold of a backtest. Timestamps stay text."""
-    stamps: dict[str, type] = dict.fromkeys(("trained_until", "first_cutoff", "last_cutoff"), str)
-    return run.read_table(run.folds, {"fold": int, **stamps, **ERROR_COLUMNS})
+    """Read the mean errors of every forecaster in each fold of a backtest."""
+    stamps = ["trained_until", "first_cutoff", "last_cutoff"]
+    table = run.read_table(run.folds, {"fold": int, **dict.fromkeys(stamps, str), **ERROR_COLUMNS})
+    return _localize(run, run.folds, table, stamps)
 
 
 def read_history(run: Run) -> pd.DataFrame:

@@ -10,9 +10,9 @@ from forecast.runs import Run
 
 
 def check_inputs_outside(run_dir: str | Path | None, inputs: Mapping[str, str | Path]) -> None:
-    """Refuse to write a run over its own inputs: `--force` would delete them.
+    """Refuse to write a run over the files that it reads: `--force` would delete them.
 
-    inputs: paths by what they hold, such as "the data".
+    inputs: paths by content, such as "the data".
 
     Raises:
         RunError: an input lies in the run directory.
@@ -24,7 +24,7 @@ def check_inputs_outside(run_dir: str | Path | None, inputs: Mapping[str, str | 
 
 
 def check_not_inside(run_dir: str | Path | None, run: Run) -> None:
-    """Refuse to write a run into the directory of another one.
+    """Refuse to write a run into the directory of another run.
 
     Raises:
         RunError: `run_dir` lies in `run`.
@@ -37,7 +37,7 @@ def check_can_train() -> None:
     """Check that the libraries for training are installed, and that the Keras backend can train.
 
     Raises:
-        ForecastError: with the command that installs what is missing.
+        ForecastError: a library is missing. The message has the command that installs it.
     """
     backend = check_backend()
     check_installed("Training", ["keras", backend, "matplotlib", "scipy", "sklearn"], BACKENDS[backend])

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from forecast.forecasters.linear import Linear, fit_linear
-from forecast.forecasters.network.description import Network
+from forecast.forecasters.network.description import Array, Network
 from forecast.forecasters.preparation import Prepared
 from forecast.runs import Checkpoints, Run
 
 if TYPE_CHECKING:
     from forecast.forecasters.network.callbacks import Progress
 
-Weights = dict[str, np.ndarray]  # Arrays by `layer/weight`, as the description of the network names them.
+Weights = dict[str, Array]  # Arrays by `layer/weight`, as the description of the network names them.
 Members = dict[int, tuple[int, Weights]]  # By seed: the best epoch of its network, and the weights of that epoch.
+Report = Callable[["Progress"], None]  # Called after each batch and each epoch.
 NOT_RECORDED = {"epochs", "done", "member", "members", "fold", "folds"}  # Fields of `Progress` that history.csv leaves out.
 
 
@@ -35,30 +36,27 @@ def fit_members(
     prepared: Prepared,
     ridge: Linear,
     record: Callable[[dict[str, float]], object],
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Report | None = None,
     run: Run | None = None,
     initial_weights: Mapping[int, Weights] | None = None,
-    **fold: int,
 ) -> Members:
     """Train a network for each seed, and return the best epoch and weights of each.
 
     record: receives a row for each epoch. run: stores checkpoints, and may hold one to resume from. initial_weights: by seed, of
-    networks that continue others; None draws them. fold: `fold` and `folds` of a backtest, for the rows and for `on_progress`.
+    networks that continue others; None draws them.
     """
-    config, members = prepared.config, {}
+    seeds, members = prepared.config.seeds, {}
     checkpoints = Checkpoints(run)
-    for number, seed in enumerate(config.seeds):
+    for number, seed in enumerate(seeds):
         if seed in checkpoints.done:
             members[seed] = checkpoints.done[seed]
             continue
 
         def report(progress: Progress, number: int = number, seed: int = seed) -> None:
-            progress = replace(progress, member=number + 1, members=len(config.seeds), **fold)
             if progress.done == 1:
-                row = {name: value for name, value in asdict(progress).items() if name not in NOT_RECORDED}
-                record(({"fold": progress.fold} if fold else {}) | {"seed": seed} | row)
+                record({"seed": seed} | {name: value for name, value in asdict(progress).items() if name not in NOT_RECORDED})
             if on_progress:
-                on_progress(progress)
+                on_progress(replace(progress, member=number + 1, members=len(seeds)))
 
         with checkpoints.interrupts if run else contextlib.nullcontext():
             start = initial_weights[seed] if initial_weights else ridge
@@ -68,35 +66,34 @@ def fit_members(
 
 
 def _fit_network(
-    prepared: Prepared, begin: Linear | Weights, seed: int, report: Callable[[Progress], None], checkpoints: Checkpoints
+    prepared: Prepared, start: Linear | Weights, seed: int, report: Report, checkpoints: Checkpoints
 ) -> tuple[int, Weights]:
-    """Build and train the network of one seed; returns the epoch that it keeps, and its weights.
+    """Build and train the network of a seed. Return its best epoch, and the weights of that epoch.
 
-    begin: all its weights, or those of the linear skip alone, and the others are drawn.
+    start: all initial weights, or those of the linear skip alone; then the others are drawn.
     """
     from forecast.forecasters.network.fitting import compile_model, fit
     from forecast.forecasters.network.keras_builder import build_keras, get_weights, set_weights
 
     config, network = prepared.config, prepared.network
     model = build_keras(network, config.model, seed, config.training.mixed_precision)
-    if not isinstance(begin, Linear):
-        set_weights(model, network, begin)
+    if not isinstance(start, Linear):
+        set_weights(model, network, start)
     elif config.model.linear_skip:
-        skip = {"linear_skip/kernel": begin.kernel, "linear_skip/bias": begin.bias}
+        skip = {"linear_skip/kernel": start.kernel, "linear_skip/bias": start.bias}
         skip = {name: values.astype(np.float32) for name, values in skip.items()}
         set_weights(model, network, get_weights(model, network) | skip)
     checkpoints.record_initial_weights(seed, get_weights(model, network))
     windows = {subset: prepared.limit_horizon(windows) for subset, windows in prepared.windows.items()}
     compile_model(model, config.training, network.quantiles)
-    kept = fit(model, windows, config.training, seed, report, checkpoints.open_store(seed))
-    return kept, _with_average_categories(network, get_weights(model, network))
+    best_epoch = fit(model, windows, config.training, seed, report, checkpoints.open_store(seed))
+    return best_epoch, _average_categories(network, get_weights(model, network))
 
 
-def _with_average_categories(network: Network, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The weights with the vector of code 0, an unknown category, at the mean of those that were trained."""
-    averaged = dict(weights)
+def _average_categories(network: Network, weights: Weights) -> Weights:
+    """Replace the embedding of code 0, an unknown category, by the mean of those that were trained."""
     for layer in network.layers:
         if layer.kind == "embedding":
             trained = weights[f"{layer.name}/embeddings"][1:]
-            averaged[f"{layer.name}/embeddings"] = np.concatenate([trained.mean(axis=0, keepdims=True), trained])
-    return averaged
+            weights = weights | {f"{layer.name}/embeddings": np.concatenate([trained.mean(axis=0, keepdims=True), trained])}
+    return weights

@@ -1,4 +1,4 @@
-"""How much memory a training takes, and what is said when it runs out."""
+"""Estimate the memory that a training needs, and explain errors of too little memory."""
 
 from __future__ import annotations
 
@@ -10,74 +10,70 @@ from collections.abc import Iterator
 import numpy as np
 
 from forecast.errors import ResourceError
-from forecast.evaluation import MAX_VALUES
-from forecast.forecasters.network.description import Network
+from forecast.evaluation import DRAWN, MAX_ROWS, MAX_VALUES, quantiles_of
 from forecast.forecasters.preparation import Prepared
+from forecast.windows import SUBSETS
 
-FORECASTERS = 2 * 9  # numbers kept per forecast value: actual, network, baselines, two scaled; as arrays and as a table
-TENSORFLOW = 650e6  # bytes of its import
-WEIGHT = 20 * 4  # bytes for each of the network, measured with 16 and 64 million
+FORECASTERS = 2 * 9  # Numbers per forecast value: actual, network, baselines, two scaled; as arrays and as a table.
+TENSORFLOW = 650e6  # Bytes of its import.
+WEIGHT = 20 * 4  # Bytes for each weight, measured with 16 and 64 million.
 
 
-def memory_estimate(prepared: Prepared, network: Network) -> float:
-    """Bytes of memory that training takes, roughly: the libraries, the data, the weights, and the larger of batch and results.
+def estimate_memory(prepared: Prepared) -> float:
+    """Estimate the bytes of memory of a training: the libraries, the data, the weights, and the larger of batch and results.
 
-    Weights count twenty times: values, gradients, clipped ones, two of Adam, the first and the best ones, and all that
-    is kept of them twice more while a checkpoint is written. A batch counts twelve times the width of every layer at each step.
-    Results are the forecasts of the network and all baselines for a piece of a part, once as numbers and once as a table.
+    Weights count twenty times: values, gradients, clipped gradients, two of Adam, the first and the best ones, and all of them
+    twice more while a checkpoint is written. A batch counts twelve times the width of every layer at each step. Results are
+    the forecasts of the network and all baselines for a chunk of windows, as arrays and as a table, and those to draw.
     """
-    panel, batch = prepared.panel, prepared.config.training.batch_size
-    cells = panel.values.size
-    data = cells * (panel.values.itemsize + 4 + 1) + 8 * len(panel.timestamps)
+    panel, network, config = prepared.panel, prepared.network, prepared.config
+    data = panel.values.size * (panel.values.itemsize + 4 + 1) + 8 * len(panel.timestamps)
     widths = sum(int(np.prod(layer.shape)) for layer in network.layers)
     shapes = network.inputs | {layer.name: layer.shape for layer in network.layers}
     steps = sum(shapes[layer.inputs[0]][0] * layer.options["units"] for layer in network.layers if layer.kind == "recurrent")
-    scored = max(len(windows) for part, windows in prepared.windows.items() if part != "train")
-    forecasts = 8 * min(scored * prepared.config.windows.horizon * network.forecast[1], MAX_VALUES) * FORECASTERS
-    return TENSORFLOW + data + WEIGHT * network.parameters + max(4 * batch * (widths + 12 * steps), forecasts)
+    batch = 4 * config.training.batch_size * (widths + 12 * steps)
+    validation, test = (len(prepared.windows[subset]) * config.windows.horizon * network.forecast[1] for subset in SUBSETS[1:])
+    drawn = min(test, MAX_ROWS) * (1 + len(DRAWN) + len(quantiles_of(config)))
+    results = 8 * (min(max(validation, test), MAX_VALUES) * FORECASTERS + drawn)
+    return TENSORFLOW + data + WEIGHT * network.parameters + max(batch, results)
 
 
-def machine_memory() -> float | None:
-    """Bytes of memory that this machine has, None where it does not say."""
+def get_machine_memory() -> float:
+    """Return the bytes of memory of this machine, infinity where it does not say."""
     if sys.platform == "win32":
-        return None
+        return np.inf
     return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
-def needs(prepared: Prepared) -> tuple[str, bool]:
-    """What training takes, in words, and whether it is more than this machine has."""
-    expected, machine = memory_estimate(prepared, prepared.network), machine_memory()
-    told = f"about {expected / 1e6:.0f} MB in training, {TENSORFLOW / 1e6:.0f} of them TensorFlow"
-    return f"{told}; this machine has {machine / 1e6:.0f} MB" if machine else told, bool(machine) and expected > machine
+def check_memory(prepared: Prepared) -> tuple[bool, str]:
+    """Return whether this machine has the memory that a training needs, and a sentence that names both."""
+    expected, machine = estimate_memory(prepared), get_machine_memory()
+    sentence = f"about {expected / 1e6:.0f} MB in training, {TENSORFLOW / 1e6:.0f} of them TensorFlow"
+    if machine < np.inf:
+        sentence += f"; this machine has {machine / 1e6:.0f} MB"
+    return expected <= machine, sentence
 
 
-def remedy(prepared: Prepared) -> str:
-    """What makes it less."""
-    batch, network = prepared.config.training.batch_size, prepared.network
-    if WEIGHT * network.parameters > memory_estimate(prepared, network) / 2:
+def suggest_less_memory(prepared: Prepared) -> str:
+    """Return the settings that reduce the memory of a training."""
+    batch = prepared.config.training.batch_size
+    if WEIGHT * prepared.network.parameters > estimate_memory(prepared) / 2:
         return f"Lower model.units from {prepared.config.model.units}."
     return f"Lower training.batch_size from {batch}, such as to {max(1, batch // 4)}, or windows.lookback, or model.units."
 
 
 @contextlib.contextmanager
-def advised(prepared: Prepared) -> Iterator[None]:
-    """Where memory runs out, say how much was expected to be needed and what makes it less.
+def explain_memory_error(prepared: Prepared) -> Iterator[None]:
+    """Add the expected memory, and the settings that reduce it, to an error of too little memory.
 
     Raises:
         ResourceError: memory ran out.
     """
     try:
         yield
-    except Exception as error:  # each backend has its own; others pass through
-        if not _is_of_memory(error):
+    except Exception as error:  # Each backend has a class of its own.
+        is_tensorflow, is_jax = type(error).__name__ == "ResourceExhaustedError", str(error).startswith("RESOURCE_EXHAUSTED")
+        if not (isinstance(error, MemoryError) or is_tensorflow or is_jax):
             raise
-        told, _ = needs(prepared)
-        raise ResourceError(f"memory ran out; expected was {told}.", remedy(prepared), "training") from error
-
-
-def _is_of_memory(error: Exception) -> bool:
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "ResourceExhaustedError"  # TensorFlow's
-        or str(error).startswith("RESOURCE_EXHAUSTED")  # JAX's
-    )
+        _, sentence = check_memory(prepared)
+        raise ResourceError(f"memory ran out; expected was {sentence}.", suggest_less_memory(prepared), "training") from error

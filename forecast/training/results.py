@@ -8,10 +8,13 @@ from functools import partial
 
 import numpy as np
 
+from forecast.data import Contract
 from forecast.evaluation import (
     Certificate,
     Diagnoses,
+    Evidence,
     Fitted,
+    PredictionTable,
     Scoreboard,
     TrainingMetrics,
     certify,
@@ -27,10 +30,11 @@ from forecast.evaluation import (
 from forecast.forecasters.combination import combine_by_median
 from forecast.forecasters.linear import Linear
 from forecast.forecasters.network.architectures import describe_network
-from forecast.forecasters.network.description import Network
+from forecast.forecasters.network.description import Array, Network
 from forecast.forecasters.network.numpy_runtime import READER_TOLERANCE, forward, relative_difference
 from forecast.forecasters.preparation import Prepared
-from forecast.runs import Gradients, Run, make_member_prefix, read_evidence, read_members
+from forecast.reports import TrainingResult, make_result
+from forecast.runs import Environment, Gradients, Run, make_member_prefix, read_history, read_members
 from forecast.training.fitting import Members, Weights
 
 MAX_PROBED_WINDOWS = 64  # Windows of the validation set that show how far back a network learns.
@@ -48,8 +52,10 @@ def save_networks(run: Run, prepared: Prepared, members: Members) -> None:
     run.write_arrays(run.weights, arrays)
 
 
-def score_run(run: Run, prepared: Prepared, linear: Linear, best_epochs: dict[int, int]) -> Fitted:
-    """Write the metrics of network and baselines and the forecasts of the test set, and return what was scored.
+def score_run(
+    run: Run, prepared: Prepared, linear: Linear, best_epochs: dict[int, int], contract: Contract, environment: Environment
+) -> tuple[Fitted, TrainingResult]:
+    """Write the metrics of network and baselines and the forecasts of the test set. Return the forecasters and the result.
 
     The network is read back from the run, so that the scores are those of the network that will forecast.
     """
@@ -61,15 +67,14 @@ def score_run(run: Run, prepared: Prepared, linear: Linear, best_epochs: dict[in
     validation, test = Scoreboard(prepared), Scoreboard(prepared)
     calibration = score_validation(fitted, validation)
     with run.open_table(run.predictions) as append:
-        errors = score(fitted, prepared.windows["test"], test, calibration, append)
+        table = PredictionTable(prepared, append)
+        errors = score(fitted, prepared.windows["test"], test, calibration, table)
     if calibration:
         run.write_arrays(run.intervals, calibration.make_final_intervals(method_of(config), errors).to_arrays())
-    run.write_table(run.cutoffs, test.losses())
-    run.write_table(run.per_series, test.per_series())
     inputs = prepared.limit_horizon(prepared.windows["test"]).sample_evenly(MAX_COMPARED_WINDOWS).inputs()
-    trained = any(best_epochs.values()) or run.parent.exists()
+    is_trained = any(best_epochs.values()) or run.parent.exists()
     metrics = TrainingMetrics(
-        **vars(summarize(test, trained, count_independent(prepared.windows["validation"]))),
+        **vars(summarize(test, is_trained, count_independent(prepared.windows["validation"]))),
         missing_known=measure_missing_costs(fitted),
         kept_epochs=best_epochs,
         parameters=network.parameters * len(weights),
@@ -77,11 +82,13 @@ def score_run(run: Run, prepared: Prepared, linear: Linear, best_epochs: dict[in
         linear_strength=dict(zip(prepared.panel.targets, linear.strength, strict=True)),
         validation=validation.scores(),
     )
+    run.write_table(run.cutoffs, test.losses())
+    run.write_table(run.per_series, test.per_series())
     run.write(run.metrics, metrics)
-    return fitted
+    return fitted, make_result(run, contract, environment, metrics, test, table)
 
 
-def _reader_difference(network: Network, members: list[Weights], inputs: dict[str, np.ndarray], by_keras: np.ndarray) -> float:
+def _reader_difference(network: Network, members: list[Weights], inputs: dict[str, Array], by_keras: Array) -> float:
     """Return the `relative_difference` of NumPy's forecasts from Keras' forecasts of the same windows.
 
     Rounding explains a difference if float32 is as far from float64 in NumPy alone: a network may amplify rounding errors.
@@ -101,14 +108,15 @@ def _reader_difference(network: Network, members: list[Weights], inputs: dict[st
     return difference
 
 
-def _in_float64(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _in_float64(arrays: Mapping[str, Array]) -> dict[str, Array]:
     return {name: values.astype(np.float64) if values.dtype == np.float32 else values for name, values in arrays.items()}
 
 
-def write_certificate(run: Run, fitted: Fitted) -> None:
+def write_certificate(result: TrainingResult, fitted: Fitted) -> None:
     """Write the leak certificate, and warn of every leak."""
     checks = certify(fitted.prepared, fitted.forward)
-    run.write(run.leakage, Certificate.of(checks))
+    result.certificate = Certificate.of(checks)
+    result.run.write(result.run.leakage, result.certificate)
     for check in checks:
         if not check.passed:
             log.warning("LEAK: %s %s (cutoff %s); the metrics cannot be believed.", check.subject, check.result, check.cutoff)
@@ -116,14 +124,15 @@ def write_certificate(run: Run, fitted: Fitted) -> None:
             log.warning("%s %s", check.subject, check.result)
 
 
-def explain(run: Run, fitted: Fitted) -> None:
+def explain(result: TrainingResult, fitted: Fitted) -> None:
     """Write the importance of each input, and the gradient norms of the first network and of a simple RNN of the same sizes."""
     from forecast.forecasters.network.gradients import measure_gradient_norms
     from forecast.forecasters.network.keras_builder import build_keras, load_keras
 
-    prepared, config = fitted.prepared, fitted.prepared.config
-    if importance := measure_importance(prepared, fitted.forward):
-        run.write(run.importance, importance)
+    run, prepared, config = result.run, fitted.prepared, fitted.prepared.config
+    result.importance = measure_importance(prepared, fitted.forward)
+    if result.importance:
+        run.write(run.importance, result.importance)
     width = max(config.model.units) * len(prepared.panel.targets) * prepared.network.lookback
     windows = prepared.limit_horizon(prepared.windows["validation"])
     inputs = windows.sample_evenly(max(1, min(MAX_PROBED_WINDOWS, MAX_PROBED_STATES // width))).inputs()
@@ -132,14 +141,25 @@ def explain(run: Run, fitted: Fitted) -> None:
     network = describe_network(simple, prepared.scaler)
     norms = measure_gradient_norms(trained, prepared.network, inputs)
     simple_norms = measure_gradient_norms(build_keras(network, simple.model, config.seed), network, inputs)
-    run.write(run.gradients, Gradients(network=list(map(_finite, norms)), simple_rnn=list(map(_finite, simple_norms))))
+    result.gradients = Gradients(network=_replace_infinite(norms), simple_rnn=_replace_infinite(simple_norms))
+    run.write(run.gradients, result.gradients)
 
 
-def write_diagnosis(run: Run) -> None:
-    """Write what is wrong with the training."""
-    run.write(run.diagnosis, Diagnoses(problems=find_problems(read_evidence(run))))
+def _replace_infinite(norms: Array) -> list[float | None]:
+    """Return numbers that JSON can hold: an exploding gradient becomes None."""
+    return [float(norm) if np.isfinite(norm) else None for norm in norms]
 
 
-def _finite(value: float) -> float | None:
-    """Return a number that JSON can hold: an exploding gradient becomes None."""
-    return float(value) if np.isfinite(value) else None
+def write_diagnosis(result: TrainingResult, prepared: Prepared) -> None:
+    """Write the problems of the training."""
+    run = result.run
+    assert isinstance(result.metrics, TrainingMetrics)
+    result.evidence = Evidence(
+        config=prepared.config,
+        metrics=result.metrics,
+        history=read_history(run) if run.history.exists() else None,  # An interrupted process may have begun it.
+        train_windows=len(prepared.windows["train"]),
+        gradients=result.gradients.network if result.gradients else None,
+        continued=result.parent is not None,
+    )
+    run.write(run.diagnosis, Diagnoses(problems=find_problems(result.evidence)))

@@ -112,13 +112,13 @@ def test_stride_makes_the_test_part_fit(sales, tmp_path):
 
 @pytest.mark.slow
 def test_what_cannot_be_tested_is_refused(sales, tmp_path):
-    with pytest.raises(ConfigError, match="the test part has 25 cutoffs, too few for 26 folds"):
+    with pytest.raises(ConfigError, match="the test set has 25 cutoffs, too few for 26 folds"):
         backtest(sales / "config.yaml", tmp_path / "a", overrides={"backtest.folds": 26})
     with pytest.raises(ConfigError, match="Leave out backtest.stride"):
         backtest(sales / "run", tmp_path / "b", overrides={"backtest.refit": "never", "backtest.stride": 2})
     with pytest.raises(ConfigError, match="Leave out backtest.stride and other keys"):
         backtest(sales / "run", tmp_path / "c", overrides={"backtest.refit": "never", "splits.test": 30})
-    with pytest.raises(ConfigError, match=r"5 folds with a stride of 40 need a test part of 202 rows: .*\n.*Ask for fewer folds"):
+    with pytest.raises(ConfigError, match=r"5 folds with a stride of 40 need a test set of 202 rows: .*\n.*Ask for fewer folds"):
         backtest(sales / "config.yaml", tmp_path / "d", overrides={"backtest.stride": 40})
     with pytest.raises(RunError, match="is a backtest, which keeps no network"):
         predict(sales / "backtest")

@@ -9,7 +9,7 @@ from forecast.commands.validate import validate
 from forecast.config.load import load_config
 from forecast.errors import ResourceError
 from forecast.forecasters.preparation import prepare
-from forecast.training.memory import advised, remedy
+from forecast.training.memory import explain_memory_error, suggest_less_memory
 
 
 class ResourceExhaustedError(Exception):
@@ -24,7 +24,7 @@ OUT_OF_MEMORY = {
 
 
 def raising(prepared, error: Exception) -> None:
-    with advised(prepared):
+    with explain_memory_error(prepared):
         raise error
 
 
@@ -43,7 +43,7 @@ def test_other_errors_pass(project):
 
 
 def test_validation_warns_of_what_the_machine_has_not(project, monkeypatch):
-    monkeypatch.setattr("forecast.training.memory.machine_memory", lambda: 500e6)
+    monkeypatch.setattr("forecast.training.memory.get_machine_memory", lambda: 500e6)
     memory = next(finding for finding in validate(project()) if finding.subject == "memory")
     assert memory.level == "warning"
     assert memory.text.endswith("this machine has 500 MB")
@@ -51,14 +51,14 @@ def test_validation_warns_of_what_the_machine_has_not(project, monkeypatch):
 
 
 def test_units_are_named_where_weights_are_most_of_it(project):
-    assert remedy(prepare(load_config(project(model={"units": [3000]})))) == "Lower model.units from [3000]."
+    assert suggest_less_memory(prepare(load_config(project(model={"units": [3000]})))) == "Lower model.units from [3000]."
 
 
 @pytest.mark.slow
 def test_training_warns_of_it_too(project, tmp_path, monkeypatch, caplog):
     train(project(), tmp_path / "enough")
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
-    monkeypatch.setattr("forecast.training.memory.machine_memory", lambda: 500e6)
+    monkeypatch.setattr("forecast.training.memory.get_machine_memory", lambda: 500e6)
     train(project(), tmp_path / "short")
     (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
     assert warning.startswith("memory may run out: about 6")

@@ -7,7 +7,7 @@ import pytest
 
 from forecast.commands.predict import predict
 from forecast.commands.train import train
-from forecast.commands.update import update
+from forecast.commands.update import UpdateOptions, update
 from forecast.errors import DataError, RunError
 from tests.conftest import seasonal_rows
 
@@ -123,5 +123,7 @@ def test_every_form_and_order_of_a_panel_forecasts_the_same(tmp_path):
                 pd.testing.assert_frame_equal(predict(runs[form], tmp_path / file), expected)
     longer = pd.concat([wide, wide[-12:].shift(3, freq="MS")[-3:]])
     longer.rename(columns=str.strip)[sorted(name.strip() for name in names)].iloc[-10:].to_csv(tmp_path / "newer.csv")
-    updated = predict(update(runs["wide"], tmp_path / "newer.csv", tmp_path / "updated", intervals_only=True))
+    updated = predict(
+        update(runs["wide"], tmp_path / "newer.csv", tmp_path / "updated", options=UpdateOptions(intervals_only=True))
+    )
     assert updated.series_id.tolist() == expected.series_id.tolist()

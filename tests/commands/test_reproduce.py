@@ -71,7 +71,7 @@ def test_changed_data_are_named_and_nothing_is_trained(folder, run, tmp_path):
     edit(data, "2010-03-01,", "2010-03-01,1")
     stages = reproduce(run, data=data, on_progress=lambda progress: pytest.fail("trained"))
     assert differing(stages) == ["data", "windows"]
-    assert stages[1].found == "the file changed: the same rows, with other cells"
+    assert stages[1].detail == "the file changed: the same rows, with other cells"
     result = CliRunner().invoke(app, ["reproduce", str(run.directory), "--data", str(data)])
     assert result.exit_code == 1
     assert "✘ data" in result.output
@@ -101,7 +101,7 @@ def test_other_versions_are_named_but_do_not_matter_by_themselves(run):
     run.write_json(run.environment, environment)
     stages = reproduce(run)
     assert differing(stages) == ["versions"]
-    assert stages[0].found.startswith("keras 3.1.0 became 3.")
+    assert stages[0].detail.startswith("keras 3.1.0 became 3.")
     assert verdict_of(stages) == "equal"
 
 
@@ -113,7 +113,7 @@ def test_an_epoch_is_named(run):
     run.write_table(run.history, history)
     stages = reproduce(run)
     assert differing(stages) == ["epochs"]
-    assert next(stage.found for stage in stages if stage.name == "epochs").startswith("epoch 2: val_loss 0.")
+    assert next(stage.detail for stage in stages if stage.name == "epochs").startswith("epoch 2: val_loss 0.")
 
 
 @pytest.mark.slow
@@ -125,7 +125,7 @@ def test_numbers_within_the_tolerance(run):
     stages = reproduce(run)
     assert [stage.verdict for stage in stages if stage.name in {"windows", "initial weights"}] == ["not recorded"] * 2
     assert stages[-1].verdict == "within tolerance"
-    assert stages[-1].found == "test/forecast/total/mae by 1.0e-04 of its size"
+    assert stages[-1].detail == "test/forecast/total/mae by 1.0e-04 of its size"
     assert verdict_of(stages) == "within tolerance"
 
 

@@ -149,7 +149,7 @@ STEPS = {  # that come after the result is complete, and what they are called
     "explain": "measuring the importance of the inputs",
     "write_diagnosis": "diagnosing the training",
     "write_plots": "drawing the plots",
-    "report": "writing report.html",
+    "write_report": "writing report.html",
 }
 
 

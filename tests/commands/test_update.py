@@ -15,7 +15,7 @@ from forecast.cli.app import app
 from forecast.commands.predict import predict
 from forecast.commands.reproduce import reproduce, verdict_of
 from forecast.commands.train import resume_training, train
-from forecast.commands.update import update
+from forecast.commands.update import UpdateOptions, update
 from forecast.errors import ConfigError, DataError, RunError
 from forecast.runs.loaded import read_trained
 from forecast.runs.run import Run
@@ -24,6 +24,7 @@ from tests.conftest import seasonal_rows
 
 pytestmark = pytest.mark.slow
 KNOWN = 96  # rows that the run was trained on
+EVEN_IF_WORSE = UpdateOptions(even_if_worse=True)
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +79,14 @@ def test_all_rows_do_without_the_old_file(folder, tmp_path):
     try:
         with pytest.raises(DataError, match=r"newer.csv: the data of the run are gone: .*data.csv.\n  Bring them back"):
             update(run, folder / "newer.csv", tmp_path / "part")
-        new = update(run, folder / "all.csv", tmp_path / "new", even_if_worse=True)
+        new = update(run, folder / "all.csv", tmp_path / "new", options=EVEN_IF_WORSE)
     finally:
         (folder / "moved.csv").rename(moved)
     assert (new.data / "data.csv").read_text() == (folder / "all.csv").read_text()
 
 
 def test_only_the_intervals_are_made_anew(folder, run, tmp_path):
-    new = update(run, folder / "newer.csv", tmp_path / "new", intervals_only=True)
+    new = update(run, folder / "newer.csv", tmp_path / "new", options=UpdateOptions(intervals_only=True))
     page = new.report.read_text()
     assert "Settings that differ from that run." in page
     assert f"This run continues {run.directory.resolve()}" in page
@@ -100,10 +101,10 @@ def test_only_the_intervals_are_made_anew(folder, run, tmp_path):
 def test_a_worse_one_is_refused_unless_forced(folder, run, tmp_path):
     worse = {"training.learning_rate": 0.5, "training.early_stopping": None, "training.epochs": 1}
     with pytest.raises(RunError, match=r"its MASE on the 32 newest windows is .*, that of run is .*\n  Keep the old run"):
-        update(run, folder / "newer.csv", tmp_path / "new", overrides=worse)
+        update(run, folder / "newer.csv", tmp_path / "new", options=UpdateOptions(worse))
     with pytest.raises(RunError, match="the training of this run failed: .*its MASE on the 32 newest windows"):
         Run.open(tmp_path / "new")
-    forced = update(run, folder / "newer.csv", tmp_path / "new", force=True, even_if_worse=True, overrides=worse)
+    forced = update(run, folder / "newer.csv", tmp_path / "new", force=True, options=UpdateOptions(worse, even_if_worse=True))
     told = json.loads(forced.parent.read_text())
     assert told["after"]["mase"] > told["before"]["mase"]
     assert Run.open(forced.directory)
@@ -111,14 +112,14 @@ def test_a_worse_one_is_refused_unless_forced(folder, run, tmp_path):
 
 def test_an_update_is_resumed_and_reproduced(folder, run, tmp_path, monkeypatch):
     monkeypatch.setattr("forecast.forecasters.network.callbacks.MIN_SECONDS_BETWEEN_EPOCHS", 0.0)
-    whole = update(run, folder / "newer.csv", tmp_path / "whole", even_if_worse=True)
+    whole = update(run, folder / "newer.csv", tmp_path / "whole", options=EVEN_IF_WORSE)
 
     def interrupt(progress) -> None:
         if progress.epoch == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        update(run, folder / "newer.csv", tmp_path / "cut", even_if_worse=True, on_progress=interrupt)
+        update(run, folder / "newer.csv", tmp_path / "cut", options=EVEN_IF_WORSE, on_progress=interrupt)
     resumed = resume_training(tmp_path / "cut")
     assert sha256_of(resumed.weights) == sha256_of(whole.weights)
     assert {stage.verdict for stage in reproduce(whole)} == {"equal"}
@@ -146,7 +147,7 @@ def test_rows_that_do_not_follow(folder, run, tmp_path):
 def test_what_an_update_cannot_change(folder, run, tmp_path):
     for key, value in {"model.units": [8], "windows.lookback": 6, "training.seeds": [1, 2], "splits.test": 6}.items():
         with pytest.raises(ConfigError, match=rf"an update cannot change {key}.\n  Train anew, or change only training"):
-            update(run, folder / "newer.csv", tmp_path / "new", overrides={key: value})
+            update(run, folder / "newer.csv", tmp_path / "new", options=UpdateOptions({key: value}))
     with pytest.raises(RunError, match="the run directory holds the run to update"):
         update(run, folder / "newer.csv", run.directory, force=True)
 
@@ -164,7 +165,7 @@ def test_what_was_known_of_the_future_is_replaced_by_what_came(tmp_path):
         "windows: {lookback: 12, horizon: 3}\nmodel: {units: 4}\ntraining: {epochs: 2}\n"
     )
     run = train(tmp_path / "config.yaml", tmp_path / "run")
-    new = update(run, tmp_path / "newer.csv", tmp_path / "new", even_if_worse=True)
+    new = update(run, tmp_path / "newer.csv", tmp_path / "new", options=EVEN_IF_WORSE)
     joined = pd.read_csv(new.data / "data.csv", parse_dates=["month"])
     pd.testing.assert_frame_equal(joined, table[: KNOWN + 12], check_dtype=False)
 
@@ -174,14 +175,14 @@ def test_a_series_without_newer_rows_stays(folder, run, tmp_path):
     only = tmp_path / "only.csv"
     for rows in (newer[newer.shop == "north"], whole[whole.shop == "north"]):
         rows.to_csv(only, index=False, sep=";")
-        new = update(run, only, tmp_path / "new", force=True, even_if_worse=True)
+        new = update(run, only, tmp_path / "new", force=True, options=EVEN_IF_WORSE)
         joined = pd.read_csv(new.data / "data.csv")
         assert joined.shop.value_counts().to_dict() == {"north": 120, "south": KNOWN}
 
 
 def test_a_run_and_its_parent_may_move(folder, run, tmp_path):
     shutil.copytree(run.directory, tmp_path / "parent")
-    update(tmp_path / "parent", folder / "newer.csv", tmp_path / "new", even_if_worse=True)
+    update(tmp_path / "parent", folder / "newer.csv", tmp_path / "new", options=EVEN_IF_WORSE)
     (tmp_path / "new").rename(tmp_path / "moved")
     assert verdict_of(reproduce(tmp_path / "moved", data=tmp_path / "moved" / "data" / "data.csv")) == "equal"
     assert verdict_of(reproduce(tmp_path / "moved")) == "equal"
@@ -197,5 +198,5 @@ def test_revised_values_are_told(folder, run, tmp_path, caplog):
     late = rows[rows.month >= "2017-10-01"].copy()
     late.loc[late.month == "2017-11-01", "sales"] += 1
     late.to_csv(tmp_path / "late.csv", index=False)
-    update(run, tmp_path / "late.csv", tmp_path / "new", even_if_worse=True)
-    assert "2 rows that the run knows have other values here, the first at 2017-11-01" in caplog.text
+    update(run, tmp_path / "late.csv", tmp_path / "new", options=EVEN_IF_WORSE)
+    assert "2 rows have other values than in the run, the first at 2017-11-01" in caplog.text

@@ -11,7 +11,7 @@ import pytest
 
 from forecast.commands.predict import predict
 from forecast.commands.train import train
-from forecast.commands.update import update
+from forecast.commands.update import UpdateOptions, update
 from forecast.config.schema import DataConfig
 from forecast.data.panel import read_panel
 from forecast.data.resampling import FIXED_GRID, ORIGIN, Grid
@@ -180,7 +180,7 @@ def test_newer_rows_fall_on_the_grid_of_the_run(folder, tmp_path, caplog):
         pd.testing.assert_frame_equal(predict(run, tmp_path / "newer.csv"), expected)
     for path, rows in {"newer": every[7 * 100 :], "whole": every}.items():
         rows.to_csv(tmp_path / f"{path}.csv", index=False)
-        new = update(run, tmp_path / f"{path}.csv", tmp_path / f"run-{path}", even_if_worse=True)
+        new = update(run, tmp_path / f"{path}.csv", tmp_path / f"run-{path}", options=UpdateOptions(even_if_worse=True))
         told = json.loads(new.contract.read_text())
         assert (told["rows"], told["resample_origin"]) == (contract["rows"] + 20, ORIGIN)
     assert "are missing" not in caplog.text

@@ -10,7 +10,7 @@ import pytest
 
 from forecast.config.load import load_config
 from forecast.evaluation import scoring
-from forecast.evaluation.forecasts import forecast_all
+from forecast.evaluation.forecasts import PredictionTable, forecast_all
 from forecast.evaluation.scoreboard import IntervalPool, Scoreboard
 from forecast.evaluation.scores import BASELINES, MODEL
 from forecast.forecasters.linear import fit_linear
@@ -34,6 +34,19 @@ def test_interval_scores_of_pieces_are_those_of_the_whole():
     assert found.below == pytest.approx(np.mean(actual < low))
     assert found.per_step.width == pytest.approx((high - low).mean(axis=(0, 2)).tolist())
     assert whole.scores({}).crps == pytest.approx(pieces.scores({}).crps)
+
+
+def test_a_large_table_of_predictions_is_thinned_evenly(project, monkeypatch):
+    prepared = prepare(load_config(project(panel_of_all_sizes(), data={"series_id": "shop"})))
+    windows, parts = prepared.windows["test"], []
+    monkeypatch.setattr("forecast.evaluation.forecasts.MAX_ROWS", len(windows))  # A third, since the horizon is 3.
+    table, zeros = PredictionTable(prepared, parts.append), np.zeros((len(windows), 3, 1))
+    forecasts = forecast_all(prepared, windows, zeros, zeros, {})
+    for chosen in (slice(0, 50), slice(50, 70), slice(70, None)):
+        table.add(forecasts.select(chosen))
+    rows = pd.concat(parts)[::3]  # The first step of each window.
+    assert rows.timestamp.tolist() == prepared.panel.timestamps[windows.first[::3]].tolist()
+    assert len(table.select_series(["none"])) == 0
 
 
 SIZES = [2.5e13, 0.02, 1e14, 1e-9, 1.0, 3e6]  # of the series of one panel: large ones before and after small ones
@@ -84,8 +97,12 @@ def test_baselines_and_metrics_of_series_of_any_size(project, monkeypatch, per):
         return np.repeat(inputs["past"][:, -1:] * np.float32(1.01), 3, axis=1)
 
     board, pieces = Scoreboard(prepared), []
-    scoring.score(scoring.Fitted(prepared, [forward], linear), prepared.windows["test"], board, append=pieces.append)
-    found, scores = pd.concat(pieces), board.scores()
+    written = PredictionTable(prepared, pieces.append)
+    scoring.score(scoring.Fitted(prepared, [forward], linear), prepared.windows["test"], board, table=written)
+    found, scores = pd.concat(pieces, ignore_index=True), board.scores()
+    drawn = written.select_series(prepared.panel.series_ids[1:3])
+    rows = found[found.series_id.isin(prepared.panel.series_ids[1:3])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(drawn, rows[drawn.columns])
     scales = {}
     for name, rows in table.groupby("shop"):
         values, test = rows.sales.to_numpy(), found[found.series_id == name]

@@ -69,6 +69,13 @@ def test_the_command_writes_it_anew(sales, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["run", "backtest"])
+def test_a_report_from_files_equals_that_of_the_training(sales, name):
+    before = Run(sales / name).report.read_text()
+    assert report(sales / name).read_text() == before
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["{}", "[]", '{"verdict": 3, "advice": ""}'])
 def test_a_damaged_run_is_told(sales, tmp_path, text):
     shutil.copytree(sales / "run", tmp_path / "run")
