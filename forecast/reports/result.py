@@ -1,0 +1,98 @@
+"""The result of a training or a backtest: everything that pictures, page and diagnosis show, in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from forecast.data import Contract
+from forecast.evaluation import Certificate, Evidence, Importance, Metrics, PredictionTable, Scoreboard
+from forecast.reports.selection import select_series
+from forecast.runs import (
+    Environment,
+    Gradients,
+    ParentRecord,
+    Run,
+    make_series_mask,
+    read_contract,
+    read_cutoffs,
+    read_evidence,
+    read_folds,
+    read_forecast,
+    read_metrics,
+    read_per_series,
+    read_predictions,
+    read_recent,
+)
+
+
+@dataclass
+class TrainingResult:
+    """The result of a training or a backtest. A training that has just ended holds it already; `read_result` reads it from a run.
+
+    predictions, forecast, recent: rows of the series to draw only. Timestamps are local and have no time zone.
+    folds: of a backtest only. The fields from `forecast` on are None if a run lacks them, or if computing them failed.
+    """
+
+    run: Run
+    contract: Contract
+    environment: Environment
+    metrics: Metrics
+    per_series: pd.DataFrame
+    cutoffs: pd.DataFrame
+    predictions: pd.DataFrame
+    folds: pd.DataFrame | None = None
+    forecast: pd.DataFrame | None = None
+    recent: pd.DataFrame | None = None
+    evidence: Evidence | None = None
+    certificate: Certificate | None = None
+    importance: Importance | None = None
+    gradients: Gradients | None = None
+    parent: ParentRecord | None = None
+
+    def select_rows(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of the series to draw, with local timestamps."""
+        return remove_time_zones(table[table.series_id.isin(select_series(self.per_series))])
+
+
+def make_result(
+    run: Run, contract: Contract, environment: Environment, metrics: Metrics, board: Scoreboard, table: PredictionTable
+) -> TrainingResult:
+    """Return what is known after the test set was scored. The other fields are set later."""
+    per_series = board.per_series()
+    predictions = remove_time_zones(table.select_series(select_series(per_series)))
+    return TrainingResult(run, contract, environment, metrics, per_series, remove_time_zones(board.losses()), predictions)
+
+
+def read_result(run: Run) -> TrainingResult:
+    """Read the result of a finished training or backtest.
+
+    Raises:
+        RunError: the run is damaged.
+    """
+    metrics, per_series, is_backtest = read_metrics(run), read_per_series(run), run.folds.exists()
+    drawn = make_series_mask(select_series(per_series))
+    return TrainingResult(
+        run=run,
+        contract=read_contract(run),
+        environment=run.read(run.environment, Environment),
+        metrics=metrics,
+        per_series=per_series,
+        cutoffs=read_cutoffs(run),
+        predictions=read_predictions(run, drawn),
+        folds=read_folds(run) if is_backtest else None,
+        forecast=read_forecast(run, drawn) if run.forecast.exists() else None,
+        recent=read_recent(run, drawn) if run.recent.exists() else None,
+        evidence=None if is_backtest else read_evidence(run),
+        certificate=run.read(run.leakage, Certificate) if run.leakage.exists() else None,
+        importance=run.read(run.importance, Importance) if run.importance.exists() else None,
+        gradients=run.read(run.gradients, Gradients) if run.gradients.exists() else None,
+        parent=run.read(run.parent, ParentRecord) if run.parent.exists() else None,
+    )
+
+
+def remove_time_zones(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with local timestamps instead of those with a time zone."""
+    zoned = table.select_dtypes("datetimetz").columns
+    return table.assign(**{name: table[name].dt.tz_localize(None) for name in zoned})
