@@ -42,7 +42,7 @@ from forecast.runs import (
     read_trained,
     read_training_panel,
 )
-from forecast.training import Report, Weights, check_can_train, check_inputs_outside, fit_members, fit_ridges
+from forecast.training import OnProgress, Weights, check_can_train, check_inputs_outside, fit_members, fit_ridges
 from forecast.windows import Fold, Splits, Windows, make_splits
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def backtest(
     run_dir: str | Path | None = None,
     force: bool = False,
     overrides: Mapping[str, object] | None = None,
-    on_progress: Report | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Run:
     """Train on the rows before a moment of the past, forecast the rows after it, and repeat this later, in several folds.
 
@@ -186,7 +186,7 @@ def _prepare_strided(config: ConfigInSteps, panel: Panel, stride: int) -> Prepar
         raise ConfigError(problem, "Ask for fewer folds or a shorter stride.", config.locate("backtest.stride")) from None
 
 
-def _score_into(run: Run, folds: _Folds, tested: _Networks | None, on_progress: Report | None, began: float) -> None:
+def _score_into(run: Run, folds: _Folds, tested: _Networks | None, on_progress: OnProgress | None, began: float) -> None:
     """Fit and score all folds, and write the results. tested: networks to test instead. began: when the backtest did."""
     environment, contract = inspect_environment(), make_contract(folds.first.panel)
     run.write(run.environment, environment)
@@ -220,10 +220,10 @@ def _score_folds(
     tested: _Networks | None,
     board: Scoreboard,
     predictions: PredictionTable,
-    on_progress: Report | None,
+    on_progress: OnProgress | None,
 ) -> pd.DataFrame:
     """Fit and score fold after fold. Return a row per fold."""
-    config, rows = folds.first.config, []
+    config, rows = folds.first.config, list[dict[str, object]]()
     count, refit = config.backtest.folds, config.backtest.refit
     folds_per_fit = count if refit == "never" else 1 if refit == "every" else int(refit)
     for fold in range(0, count, folds_per_fit):
@@ -241,7 +241,7 @@ def _score_folds(
 
 
 def _fit(
-    run: Run, prepared: Prepared, fold: int, tested: _Networks | None, on_progress: Report | None
+    run: Run, prepared: Prepared, fold: int, tested: _Networks | None, on_progress: OnProgress | None
 ) -> tuple[Fitted, Calibration | None, int]:
     """Train networks for a fold, unless there are networks to test. Return the forecasters, intervals and the best epoch."""
     from forecast.forecasters.network.backend import keras

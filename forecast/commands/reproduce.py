@@ -32,7 +32,7 @@ from forecast.runs import (
     read_training_panel,
 )
 from forecast.storage import PARTIAL_PREFIX, sha256_of
-from forecast.training import Report, check_can_train, check_not_inside
+from forecast.training import OnProgress, check_can_train, check_inputs_outside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +61,7 @@ def reproduce(
     data: str | Path | None = None,
     run_dir: str | Path | None = None,
     tolerance: float = TOLERANCE,
-    on_progress: Report | None = None,
+    on_progress: OnProgress | None = None,
 ) -> list[Stage]:
     """Train again with the config, seed and data of a finished run, and compare stage by stage, in the order of training.
 
@@ -76,7 +76,7 @@ def reproduce(
     """
     check_can_train()
     run = run if isinstance(run, Run) else Run.open(run)
-    check_not_inside(run_dir, run)
+    check_inputs_outside(run_dir, {"the run to reproduce": run.directory})
     if run_dir and Path(run_dir).exists():
         raise RunError("this directory exists.", "Choose another --run-dir.", str(run_dir))
     config, parent = run.read_config(), read_parent(run)
@@ -174,17 +174,17 @@ def _drop_new_keys(before: object, now: object) -> object:
 def _compare_epochs(run: Run, again: Run, config: Config, tolerance: float) -> Stage:
     """Compare the first epoch that differs by more than the tolerance, or else the first that differs at all."""
     before, now = (_read_epochs(side) for side in (run, again))
-    for threshold in (tolerance, 0.0):
-        for seed, epoch in before.index.union(now.index, sort=False):
-            name = f"epoch {epoch}" + (f" of seed {seed}" if config.training.seeds else "")
-            if (seed, epoch) not in before.index or (seed, epoch) not in now.index:
-                return Stage("epochs", "differs", f"{name} is in one of the trainings only")
-            old, new = before.loc[(seed, epoch)].to_dict(), now.loc[(seed, epoch)].to_dict()
-            difference, column = compare_documents(old, new)
-            if difference > threshold:
-                detail = f"{name}: {column} {old[column]:.6g} became {new[column]:.6g}"
-                return _judge("epochs", difference, column, tolerance, detail)
-    return Stage("epochs", "equal", f"{len(before)} of them")
+    if list(before.index) != list(now.index):
+        return Stage("epochs", "differs", f"{len(before)} epochs became {len(now)}")
+    old, new = (table.to_dict("records") for table in (before, now))
+    differences = [compare_documents(*pair) for pair in zip(old, new, strict=True)]
+    rows = (row for threshold in (tolerance, 0.0) for row, (size, _) in enumerate(differences) if size > threshold)
+    if (row := next(rows, None)) is None:
+        return Stage("epochs", "equal", f"{len(before)} of them")
+    (seed, epoch), (difference, column) = before.index[row], differences[row]
+    name = f"epoch {epoch}" + (f" of seed {seed}" if config.training.seeds else "")
+    detail = f"{name}: {column} {old[row][column]:.6g} became {new[row][column]:.6g}"
+    return _judge("epochs", difference, column, tolerance, detail)
 
 
 def _read_epochs(run: Run) -> pd.DataFrame:

@@ -36,7 +36,7 @@ from forecast.runs import (
 from forecast.storage import PARTIAL_PREFIX
 from forecast.training import (
     Members,
-    Report,
+    OnProgress,
     check_can_train,
     check_inputs_outside,
     check_memory,
@@ -60,7 +60,7 @@ def train(
     config: Config | str | Path,
     run_dir: str | Path | None = None,
     force: bool = False,
-    on_progress: Report | None = None,
+    on_progress: OnProgress | None = None,
     panel: Panel | None = None,
 ) -> Run:
     """Train the network that `config` (or the file it names) describes, and write a run directory.
@@ -80,7 +80,7 @@ def train(
     return run
 
 
-def resume_training(run_dir: str | Path, config: Config | str | Path | None = None, on_progress: Report | None = None) -> Run:
+def resume_training(run_dir: str | Path, config: Config | str | Path | None = None, on_progress: OnProgress | None = None) -> Run:
     """Resume an interrupted training from its last checkpoint: it ends with the weights of an uninterrupted one, to the last bit.
 
     config: a config that differs from that of the run only in `RESUMABLE`; None is that of the run.
@@ -90,7 +90,8 @@ def resume_training(run_dir: str | Path, config: Config | str | Path | None = No
     """
     run = Run.open_unfinished(run_dir)
     config = _config_to_resume(run, load_config(config) if isinstance(config, (str, Path)) else config)
-    parent, seconds = read_parent(run), dict[str, float]()
+    seconds: dict[str, float] = {}
+    parent = read_parent(run)
     prepared = _prepare(config, parent, read_training_panel(run, config.data), seconds)
     if read_contract(run).sha256 != prepared.panel.sha256:
         problem = "the data changed since this training began."
@@ -105,7 +106,7 @@ def continue_training(
     panel: Panel,
     run_dir: str | Path | None = None,
     force: bool = False,
-    on_progress: Report | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Run:
     """Train the networks of a parent run further on newer data, in a new run with the parent's scaling.
 
@@ -133,7 +134,7 @@ def _create(prepared: Prepared, run_dir: str | Path | None, force: bool) -> Run:
 
 
 def _train_into(
-    run: Run, prepared: Prepared, seconds: dict[str, float], on_progress: Report | None, parent: Parent | None = None
+    run: Run, prepared: Prepared, seconds: dict[str, float], on_progress: OnProgress | None, parent: Parent | None = None
 ) -> None:
     """Train, score and explain the networks of a run, from prepared data to a finished run. seconds: by stage, added to."""
     with run.record(), _say_how_to_resume(run), explain_memory_error(prepared), open_trackers(run, prepared.config) as record:

@@ -33,7 +33,7 @@ from forecast.errors import ConfigError, DataError, first_few
 from forecast.forecasters.preparation import read_and_resolve
 from forecast.runs import Parent, Run, read_rows_to_continue, read_trained
 from forecast.storage import sha256_of, translate_write_errors
-from forecast.training import Report, check_can_train, check_inputs_outside, check_not_inside
+from forecast.training import OnProgress, check_can_train, check_inputs_outside
 
 CHANGEABLE = ("training.", "intervals.")  # Sections that leave network, scaling and windows as they are.
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def update(
     run_dir: str | Path | None = None,
     force: bool = False,
     options: UpdateOptions | None = None,
-    on_progress: Report | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Run:
     """Append newer rows to the data of a run, train its networks further on all of them, and write a new run.
 
@@ -75,7 +75,6 @@ def update(
     trained = read_trained(run)
     config = _change_config(trained.config, options.overrides)
     check_inputs_outside(run_dir, {"the run to update": run.directory, "its data": config.data.path, "the newer rows": data})
-    check_not_inside(run_dir, run)
     parent = Parent(run, trained, options.intervals_only, options.even_if_worse)
     # The first of the newer rows may complete a step that the data of the run began.
     newer = parent.select_known_series(read_rows_to_continue(run, trained, data, keep_partial=True))

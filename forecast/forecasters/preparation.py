@@ -55,7 +55,7 @@ class Prepared:
 
     @property
     def network(self) -> Network:
-        """The description of the network that the config asks for."""
+        """Return the description of the network that the config asks for."""
         return describe_network(self.config, self.scaler)
 
     def limit_horizon(self, windows: Windows) -> Windows:
@@ -67,7 +67,7 @@ def prepare(config: Config) -> Prepared:
     """Read the data, check that the config fits them, fit the scaler and cut the windows.
 
     Raises:
-        ConfigError, DataError
+        ConfigError, DataError: the data cannot be used, or the config does not fit them.
     """
     return prepare_panel(*read_and_resolve(config))
 
@@ -78,7 +78,7 @@ def read_and_resolve(config: Config, panel: Panel | None = None) -> tuple[Config
     panel: the data that `config.data` describes, if they were read before.
 
     Raises:
-        ConfigError, DataError
+        ConfigError, DataError: the data cannot be used, or the config does not fit them.
     """
     panel = panel or read_panel(config.data)
     check_target_not_constant(panel)
@@ -91,7 +91,7 @@ def prepare_panel(config: ConfigInSteps, panel: Panel, scaler: Scaler | None = N
     """Split what `read_and_resolve` returns, and prepare it. scaler: that of a parent run.
 
     Raises:
-        ConfigError, DataError
+        ConfigError, DataError: the data cannot be used, or the config does not fit them.
     """
     panel, splits = drop_short_series(panel, make_splits(panel, config.splits), config)
     check_subsets(panel, splits, config)
@@ -102,7 +102,7 @@ def prepare_splits(config: ConfigInSteps, panel: Panel, splits: Splits, scaler: 
     """Fit the scaler on the training set, unless there is one, and cut the windows of all three sets.
 
     Raises:
-        ConfigError, DataError
+        ConfigError, DataError: the data cannot be used, or the config does not fit them.
     """
     inherited = scaler.select(panel.series_ids) if scaler else None
     scaler = inherited or fit_scaler(panel, splits, config.scaling, config.windows)

@@ -6,31 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from forecast.errors import BACKENDS, RunError, check_backend, check_installed
-from forecast.runs import Run
 
 
 def check_inputs_outside(run_dir: str | Path | None, inputs: Mapping[str, str | Path]) -> None:
-    """Refuse to write a run over the files that it reads: `--force` would delete them.
+    """Refuse to write a run over the files that it reads, which `--force` would delete, or into a run that it reads.
 
     inputs: paths by content, such as "the data".
 
     Raises:
-        RunError: an input lies in the run directory.
+        RunError: an input lies in the run directory, or the run directory lies in an input.
     """
+    target = Path(run_dir).resolve() if run_dir is not None else None
     for content, path in inputs.items():
         path = Path(path).resolve()
-        if run_dir is not None and Path(run_dir).resolve() in (path, *path.parents):
-            raise RunError(f"the run directory holds {content}.", "Choose another --run-dir.", str(run_dir))
-
-
-def check_not_inside(run_dir: str | Path | None, run: Run) -> None:
-    """Refuse to write a run into the directory of another run.
-
-    Raises:
-        RunError: `run_dir` lies in `run`.
-    """
-    if run_dir is not None and run.directory.resolve() in Path(run_dir).resolve().parents:
-        raise RunError(f"this directory lies in the run {run.name}.", "Choose another --run-dir.", str(run_dir))
+        if target and (target == path or target in path.parents or path in target.parents):
+            verb = "lies in" if path in target.parents else "holds"
+            raise RunError(f"the run directory {verb} {content}.", "Choose another --run-dir.", str(run_dir))
 
 
 def check_can_train() -> None:

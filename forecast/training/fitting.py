@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Weights = dict[str, Array]  # Arrays by `layer/weight`, as the description of the network names them.
 Members = dict[int, tuple[int, Weights]]  # By seed: the best epoch of its network, and the weights of that epoch.
-Report = Callable[["Progress"], None]  # Called after each batch and each epoch.
+OnProgress = Callable[["Progress"], None]  # Called after each batch and each epoch.
 NOT_RECORDED = {"epochs", "done", "member", "members", "fold", "folds"}  # Fields of `Progress` that history.csv leaves out.
 
 
@@ -36,7 +36,7 @@ def fit_members(
     prepared: Prepared,
     ridge: Linear,
     record: Callable[[dict[str, float]], object],
-    on_progress: Report | None = None,
+    on_progress: OnProgress | None = None,
     run: Run | None = None,
     initial_weights: Mapping[int, Weights] | None = None,
 ) -> Members:
@@ -66,7 +66,7 @@ def fit_members(
 
 
 def _fit_network(
-    prepared: Prepared, start: Linear | Weights, seed: int, report: Report, checkpoints: Checkpoints
+    prepared: Prepared, start: Linear | Weights, seed: int, report: OnProgress, checkpoints: Checkpoints
 ) -> tuple[int, Weights]:
     """Build and train the network of a seed. Return its best epoch, and the weights of that epoch.
 

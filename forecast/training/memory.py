@@ -30,7 +30,7 @@ def estimate_memory(prepared: Prepared) -> float:
     data = panel.values.size * (panel.values.itemsize + 4 + 1) + 8 * len(panel.timestamps)
     widths = sum(int(np.prod(layer.shape)) for layer in network.layers)
     shapes = network.inputs | {layer.name: layer.shape for layer in network.layers}
-    steps = sum(shapes[layer.inputs[0]][0] * layer.options["units"] for layer in network.layers if layer.kind == "recurrent")
+    steps: int = sum(shapes[layer.inputs[0]][0] * layer.options["units"] for layer in network.layers if layer.kind == "recurrent")
     batch = 4 * config.training.batch_size * (widths + 12 * steps)
     validation, test = (len(prepared.windows[subset]) * config.windows.horizon * network.forecast[1] for subset in SUBSETS[1:])
     drawn = min(test, MAX_ROWS) * (1 + len(DRAWN) + len(quantiles_of(config)))
