@@ -141,12 +141,12 @@ def _draw_learning_curve(history: pd.DataFrame, kept_epochs: dict[int, int]) -> 
     labels = {
         "loss": "loss (training)",
         "val_loss": "val_loss (validation)",
-        "kept": f"kept: epoch {', '.join(map(str, kept_epochs.values()))}",
+        "saved": f"saved: epoch {', '.join(map(str, kept_epochs.values()))}",
     }
     for seed, curve in split_by_seed(history):
         axis.plot(curve.epoch, curve.loss, color=OTHER, label=labels.pop("loss", None))
         axis.plot(curve.epoch, curve.val_loss, color=FORECAST, label=labels.pop("val_loss", None))
-        axis.axvline(kept_epochs[seed], color=ACTUAL, linewidth=0.8, linestyle="--", label=labels.pop("kept", None))
+        axis.axvline(kept_epochs[seed], color=ACTUAL, linewidth=0.8, linestyle="--", label=labels.pop("saved", None))
     axis.set(xlabel="epoch", ylabel="loss, scaled units")
     axis.legend(frameon=False)
     return figure
