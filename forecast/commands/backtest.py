@@ -136,7 +136,8 @@ class _Folds:
 
     def find_folds(self, windows: Windows) -> npt.NDArray[np.int64]:
         """Return the number of the fold that tests each window, from 0."""
-        return np.stack([windows.first >= start[windows.series] for start in self._starts]).sum(axis=0, dtype=np.int64) - 1
+        numbers: npt.NDArray[np.int64] = np.sum([windows.first >= start[windows.series] for start in self._starts], axis=0) - 1
+        return numbers
 
     @cached_property
     def _starts(self) -> list[npt.NDArray[np.integer]]:

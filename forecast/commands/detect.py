@@ -95,8 +95,8 @@ def _forecast_points(run: Run, trained: Trained, intervals: Intervals, data: str
         problem = f"there is no row after the first {trained.network.lookback}, the lookback of the network."
         raise DataError(problem, "Give more rows.", str(data))
     # A filled row before the point may have been filled with the help of this point.
-    filled = panel.filled[:, : len(panel.targets)].any(axis=1, keepdims=True)
-    windows = windows.select(~(filled[windows.first] | filled[windows.first - 1])[:, 0])
+    filled = np.asarray(panel.filled[:, : len(panel.targets)].any(axis=1))
+    windows = windows.select(~(filled[windows.first] | filled[windows.first - 1]))
     if not len(windows):
         raise DataError("every row to compare was filled, or follows a filled row.", "Give measured rows.", str(data))
     forecasts, quantiles = trained.forecast(windows, forward)

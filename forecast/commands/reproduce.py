@@ -125,8 +125,8 @@ def _compare_data(run: Run, now: Contract) -> Stage:
     if before.sha256 != now.sha256:
         changes = _describe_changes({key: (getattr(before, key), getattr(now, key)) for key in SIZES})
         return Stage("data", "differs", f"the file changed: {first_few(changes, 9) or 'the same rows, with other cells'}")
-    read = (contract.model_dump(include={"rows", "series", "columns", "freq"}) for contract in (before, now))
-    return _judge("data", *compare_documents(*read), tolerance=0.0)
+    old, new = (contract.model_dump(include={"rows", "series", "columns", "freq"}) for contract in (before, now))
+    return _judge("data", *compare_documents(old, new), tolerance=0.0)
 
 
 def _compare_arrays(name: str, before: Fingerprint | None, now: Fingerprint, tolerance: float) -> Stage:

@@ -253,7 +253,7 @@ def _read_cells(config: DataConfig, path: Path) -> pd.DataFrame:
         _, delimiter = read_header(path, config.encoding, config.delimiter, config.columns)
         encoding = codec_name(config.encoding)
         cells = pd.read_csv(path, sep=delimiter, encoding=encoding, dtype=str, keep_default_na=False, skip_blank_lines=False)
-    series = find_value_columns(config, list(cells)) if config.wide else []
+    series = find_value_columns(config, list(cells.columns)) if config.wide else []
     return cells.rename(columns={name: clean_series_id(name) for name in series})
 
 
