@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from forecast.commands.train import continue_training
@@ -130,19 +131,22 @@ def _check_no_gap(newer: Panel, parent: Parent) -> None:
     Raises:
         DataError: they do not, or there are none.
     """
-    gaps, has_rows, ends = [], False, parent.last_timestamps
-    numbers = {name: number for number, name in enumerate(parent.recent_panel.series_ids)}
-    for number, name in enumerate(newer.series_ids):
-        timestamps = newer.timestamps[newer.offsets[number] : newer.offsets[number + 1]]
-        after = timestamps[timestamps > ends[name]]
-        has_rows = has_rows or len(after) > 0
-        if len(after) and after[0] != parent.recent_panel.timestamps_after(numbers[name], 1)[0]:
-            gaps.append(_describe_gap(name, ends[name], after[0]))
+    ends, recent = parent.last_timestamps, parent.recent_panel
+    is_new = _find_new_rows(newer, parent)
+    begins = pd.Series(newer.timestamps[is_new]).groupby(np.array(newer.series_ids)[newer.series[is_new]]).min()
+    if begins.empty:
+        problem = f"no row is newer than the run's data, which end at {max(ends.values())}."
+        raise DataError(problem, "Give newer rows.", newer.source)
+    expected = dict(zip(recent.series_ids, recent.future_timestamps(1), strict=True))
+    gaps = [_describe_gap(str(name), ends[str(name)], begin) for name, begin in begins.items() if begin != expected[str(name)]]
     if gaps:
         raise DataError(f"rows are missing: {first_few(gaps)}.", "Give all rows in between.", newer.source)
-    if not has_rows:
-        last = max(ends.values())
-        raise DataError(f"no row is newer than the run's data, which end at {last}.", "Give newer rows.", newer.source)
+
+
+def _find_new_rows(panel: Panel, parent: Parent) -> npt.NDArray[np.intp]:
+    """Return the numbers of the rows of a panel that come after those of the run."""
+    ends = parent.last_timestamps
+    return np.flatnonzero(panel.timestamps > pd.DatetimeIndex([ends[name] for name in panel.series_ids])[panel.series])
 
 
 def _describe_gap(series_id: str, end: pd.Timestamp, begin: pd.Timestamp) -> str:
@@ -172,13 +176,11 @@ def _select_newest(panel: Panel, parent: Parent) -> Panel:
         DataError: there are none, because the newer rows complete no step.
     """
     panel = parent.select_known_series(panel)
-    last_timestamps = parent.last_timestamps
-    ends = pd.DatetimeIndex([last_timestamps[name] for name in panel.series_ids])
-    chosen = np.flatnonzero(panel.timestamps > ends[panel.series])
+    chosen = _find_new_rows(panel, parent)
     if not len(chosen):
-        problem = f"the newer rows complete no step of {panel.freq} after {ends.max()}."
+        problem = f"the newer rows complete no step of {panel.freq} after {max(parent.last_timestamps.values())}."
         raise DataError(problem, "Give rows up to the end of a step.", panel.source)
-    counts = np.bincount(panel.series[chosen], minlength=len(ends))
+    counts = np.bincount(panel.series[chosen], minlength=len(panel.series_ids))
     columns = {name: getattr(panel, name)[chosen] for name in ("timestamps", "values", "filled")}
     return replace(panel, offsets=np.concatenate([[0], np.cumsum(counts)]), **columns)
 
@@ -191,9 +193,8 @@ def _join_rows(parent: Parent, config: DataConfig, newer: Panel, data: Path, fol
     """
     old = Path(config.path)
     path = folder / f"{old.stem}{data.suffix}"  # A file's name is that of its only series.
-    ends = parent.last_timestamps
-    held = newer.timestamps <= pd.DatetimeIndex([ends[name] for name in newer.series_ids])[newer.series]
-    if set(newer.series_ids) == set(ends) and held.sum() == parent.trained.contract.rows:
+    old_rows = len(newer.values) - len(_find_new_rows(newer, parent))
+    if set(newer.series_ids) == set(parent.last_timestamps) and old_rows == parent.trained.contract.rows:
         with translate_write_errors(path):
             shutil.copyfile(data, path)
         return path
