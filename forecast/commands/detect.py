@@ -1,4 +1,4 @@
-"""`detect`: points that lie outside the interval in which a run expected them, one step ahead."""
+"""`detect`: find points outside the interval in which a run expected them, one step ahead."""
 
 from __future__ import annotations
 

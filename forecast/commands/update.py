@@ -1,4 +1,4 @@
-"""`update`: a run goes on with newer rows, in a new run that names it."""
+"""`update`: continue the training of a run on newer rows, in a new run."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def _read_joined(parent: Parent, config: Config, rows: Path, data: Path) -> tupl
         in_steps, panel = read_and_resolve(config, read_panel(config.data, grid=grid))
     except DataError as error:
         texts = (error.problem, error.remedy, error.location)
-        raise DataError(*(text.replace(str(rows), f"{data} behind the run's rows") for text in texts)) from None
+        raise DataError(*(text.replace(str(rows), f"{data}, joined to the rows of the run") for text in texts)) from None
     return in_steps, replace(panel, source=str(data))
 
 
@@ -186,7 +186,7 @@ def _select_newest(panel: Panel, parent: Parent) -> Panel:
 
 
 def _join_rows(parent: Parent, config: DataConfig, newer: Panel, data: Path, folder: Path) -> Path:
-    """Write all rows to a file in a folder: those of `data` alone if they hold all of the run, else behind those of the run.
+    """Write all rows to a file in a folder: those of `data` alone if they hold all of the run, else after those of the run.
 
     Raises:
         DataError: the data of the run are needed, and gone, changed, or in another format.

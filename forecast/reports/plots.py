@@ -1,4 +1,4 @@
-"""PNG pictures of a training or backtest, and of anomalies."""
+"""Draw PNG pictures of a training or a backtest, and of anomalies."""
 
 from __future__ import annotations
 

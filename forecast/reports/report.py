@@ -1,4 +1,4 @@
-"""`report`: one page that explains a run, works offline and can be mailed."""
+"""`report`: write one page that explains a run, works offline and can be mailed."""
 
 from __future__ import annotations
 
