@@ -32,7 +32,7 @@ from forecast.evaluation import (
     summarize,
 )
 from forecast.forecasters.preparation import Prepared, prepare_panel, prepare_splits, read_and_resolve
-from forecast.reports import make_result, remove_time_zones, write_plots, write_report
+from forecast.reports import remove_time_zones, write_plots, write_report
 from forecast.runs import (
     Run,
     append_history,
@@ -42,7 +42,7 @@ from forecast.runs import (
     read_trained,
     read_training_panel,
 )
-from forecast.training import OnProgress, Weights, check_can_train, check_inputs_outside, fit_members, fit_ridges
+from forecast.training import OnProgress, Weights, check_can_train, check_inputs_outside, fit_members, fit_ridges, write_scores
 from forecast.windows import Fold, Splits, Windows, make_splits
 
 if TYPE_CHECKING:
@@ -200,12 +200,9 @@ def _score_into(run: Run, folds: _Folds, tested: _Networks | None, on_progress: 
         table = _score_folds(run, folds, tested, board, predictions, on_progress)
     is_trained = bool(table.kept_epoch.any()) or (tested is not None and tested.continued)
     metrics = summarize(board, is_trained, calibration_windows)
-    run.write_table(run.cutoffs, board.losses())
-    run.write_table(run.folds, table)
+    result = write_scores(run, contract, environment, metrics, board, predictions)
     run.write_table(run.steps, _tabulate_steps(metrics.test))
-    run.write_table(run.per_series, board.per_series())
-    run.write(run.metrics, metrics)
-    result = make_result(run, contract, environment, metrics, board, predictions)
+    run.write_table(run.folds, table)
     result.folds = remove_time_zones(table)
     with run.log_and_continue("drawing the plots"):
         write_plots(result)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from forecast.data import Contract
-from forecast.evaluation import Certificate, Evidence, Importance, Metrics, PredictionTable, Scoreboard
+from forecast.evaluation import Certificate, Evidence, Importance, Metrics
 from forecast.reports.selection import select_series
 from forecast.runs import (
     Environment,
@@ -54,15 +54,6 @@ class TrainingResult:
     def select_rows(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of the series to draw, with local timestamps."""
         return remove_time_zones(table[table.series_id.isin(select_series(self.per_series))])
-
-
-def make_result(
-    run: Run, contract: Contract, environment: Environment, metrics: Metrics, board: Scoreboard, table: PredictionTable
-) -> TrainingResult:
-    """Return what is known after the test set was scored. The other fields are set later."""
-    per_series = board.per_series()
-    predictions = remove_time_zones(table.select_series(select_series(per_series)))
-    return TrainingResult(run, contract, environment, metrics, per_series, remove_time_zones(board.losses()), predictions)
 
 
 def read_result(run: Run) -> TrainingResult:

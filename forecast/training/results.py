@@ -14,6 +14,7 @@ from forecast.evaluation import (
     Diagnoses,
     Evidence,
     Fitted,
+    Metrics,
     PredictionTable,
     Scoreboard,
     TrainingMetrics,
@@ -33,7 +34,7 @@ from forecast.forecasters.network.architectures import describe_network
 from forecast.forecasters.network.description import Array, Network
 from forecast.forecasters.network.numpy_runtime import READER_TOLERANCE, forward, relative_difference
 from forecast.forecasters.preparation import Prepared
-from forecast.reports import TrainingResult, make_result
+from forecast.reports import TrainingResult, remove_time_zones, select_series
 from forecast.runs import Environment, Gradients, Run, make_member_prefix, read_history, read_members
 from forecast.training.fitting import Members, Weights
 
@@ -82,10 +83,19 @@ def score_run(
         linear_strength=dict(zip(prepared.panel.targets, linear.strength, strict=True)),
         validation=validation.scores(),
     )
-    run.write_table(run.cutoffs, test.losses())
-    run.write_table(run.per_series, test.per_series())
+    return fitted, write_scores(run, contract, environment, metrics, test, table)
+
+
+def write_scores(
+    run: Run, contract: Contract, environment: Environment, metrics: Metrics, board: Scoreboard, table: PredictionTable
+) -> TrainingResult:
+    """Write the metrics, and the errors by series and by cutoff. Return the result, whose other fields are set later."""
+    per_series, cutoffs = board.per_series(), board.losses()
+    run.write_table(run.per_series, per_series)
+    run.write_table(run.cutoffs, cutoffs)
     run.write(run.metrics, metrics)
-    return fitted, make_result(run, contract, environment, metrics, test, table)
+    predictions = remove_time_zones(table.select_series(select_series(per_series)))
+    return TrainingResult(run, contract, environment, metrics, per_series, remove_time_zones(cutoffs), predictions)
 
 
 def _reader_difference(network: Network, members: list[Weights], inputs: dict[str, Array], by_keras: Array) -> float:
