@@ -19,6 +19,7 @@ STEP_COLUMNS: dict[str, type] = {"series_id": str, "timestamp": str, "step": int
 HISTORY_COLUMNS: dict[str, type] = {"seed": int, "epoch": int, "loss": float, "val_loss": float, "learning_rate": float}
 HISTORY_OPTIONAL: dict[str, type] = {"fold": int, "gradient_norm": float, "clipped": float}
 ERROR_COLUMNS: dict[str, type] = {"windows": int, **{f"mae_{name}": float for name in FORECASTERS}}
+STAMPS = ("timestamp", "cutoff", "trained_until", "first_cutoff", "last_cutoff")  # Columns of timestamps; the last three of folds.
 Mask = Callable[["pd.DataFrame"], "pd.Series[bool]"]
 
 
@@ -56,9 +57,8 @@ def read_per_series(run: Run) -> pd.DataFrame:
 
 def read_folds(run: Run) -> pd.DataFrame:
     """Read the mean errors of every forecaster in each fold of a backtest."""
-    stamps = ["trained_until", "first_cutoff", "last_cutoff"]
-    table = run.read_table(run.folds, {"fold": int, **dict.fromkeys(stamps, str), **ERROR_COLUMNS})
-    return _localize(run, run.folds, table, stamps)
+    stamps: dict[str, type] = dict.fromkeys(STAMPS[2:], str)
+    return _localize(run, run.folds, run.read_table(run.folds, {"fold": int, **stamps, **ERROR_COLUMNS}))
 
 
 def read_history(run: Run) -> pd.DataFrame:
@@ -76,12 +76,12 @@ def _quantile_columns(run: Run) -> dict[str, type]:
 
 
 def _localize(run: Run, path: Path, table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with timestamps and cutoffs in the time zone of the data, and without that zone."""
+    """Return a table with its `STAMPS` in the time zone of the data, and without that zone."""
     import pandas as pd
 
     zone = run.read(run.contract, Contract).timezone
     with explain_damage(path, KeyError):  # An unknown zone is a KeyError.
-        for column in table.columns.intersection(["cutoff", "timestamp"]):
+        for column in table.columns.intersection(STAMPS):
             stamps = pd.to_datetime(table[column], format="ISO8601", utc=True)
             table[column] = (stamps.dt.tz_convert(zone) if zone else stamps).dt.tz_localize(None)
     return table
