@@ -24,9 +24,9 @@ def seasonal_rows(rows: int = 120, seed: int = 0) -> np.ndarray:
     return 50 + 0.3 * time + 10 * np.sin(2 * np.pi * time / 12) + np.random.default_rng(seed).normal(0, 0.5, rows)
 
 
-def kill_workers() -> list[int]:
-    """Kill the processes that compute jobs; returns which they were."""
-    killed = [process.pid for process in multiprocessing.active_children()]
+def kill_workers(count: int) -> list[int]:
+    """Kill so many processes that compute jobs; returns which they were."""
+    killed = [process.pid for process in multiprocessing.active_children()][:count]
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
     return killed

@@ -7,11 +7,10 @@ import logging
 import tarfile
 import tempfile
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from forecast.commands.train import train
@@ -23,12 +22,11 @@ from forecast.forecasters.preparation import digest_scored_windows, prepare_pane
 from forecast.reports import write_experiment_page
 from forecast.runs import Run, RunGroup, read_contract
 from forecast.search.grid import Cell, Experiment, read_experiment
-from forecast.search.workers import Finished, Job, LostError, Workers
+from forecast.search.workers import Finished, Workers
 from forecast.training import check_can_train, check_inputs_outside
 
 METRICS, SETS = ("mae", "mase", "rmse"), ("validation", "test")  # Columns of the leaderboard.
-MAX_ATTEMPTS = 2  # Attempts at a run whose process or node is lost.
-Cells = dict[str, object]  # Cells of a row of the leaderboard, by column.
+Scores = dict[str, object]  # State and scores of a run, by column of the leaderboard.
 Panels = dict[str, Panel]  # The key is the data section of a config.
 log = logging.getLogger(__name__)
 
@@ -52,18 +50,18 @@ def experiment(
         RunError: the directory cannot be used, or holds runs of another experiment.
     """
     check_can_train()
-    plan, workers = read_experiment(source, overrides), workers or Workers()
+    plan = read_experiment(source, overrides)
     cells, panels = _check_runs(plan)
     directory = Path(run_dir or Path("runs") / plan.name)
     read = {"the experiment's file": source, "its base": plan.base}
     check_inputs_outside(directory, read | {f"the data {panel.source}": panel.source for panel in panels.values()})
     folder = RunGroup.open_or_create("experiment", directory, force)
     with folder.record():
-        board = _Leaderboard(folder, cells)
-        left = [cell for cell in cells if not _is_finished(folder, cell, panels)]
+        runs = {cell.name: Run(folder.runs / cell.name) for cell in cells}
+        scores = {cell.name: _read_scores(runs[cell.name]) for cell in cells if _is_finished(runs[cell.name], cell, panels)}
         folder.write_text(folder.config, Path(source).read_text(encoding="utf-8-sig"))
-        _train_all(board, left, panels, workers, on_finished)
-        _write_results(board, plan.name)
+        _train_all(folder, cells, panels, scores, workers or Workers(), on_finished)
+        _write_results(folder, plan.name, cells, make_leaderboard(cells, scores))
     return folder
 
 
@@ -86,7 +84,7 @@ def _check_runs(plan: Experiment) -> tuple[list[Cell], Panels]:
             errors.setdefault(str(error), type(error)(f"{cell.name}: {error.problem}", error.remedy, error.location))
             continue
         panels[_key(cell.config)] = panels[_key(config)] = panel  # Durations of the data are steps from here on.
-        cells.append(Cell(cell.name, cell.factors, cell.seed, prepared.config))
+        cells.append(replace(cell, config=prepared.config))
     if errors:
         problems = list(errors.values())
         raise type(problems[0]).combine(problems)
@@ -102,151 +100,121 @@ def _key(config: Config) -> str:
     return config.data.model_dump_json()
 
 
-def _is_finished(folder: RunGroup, cell: Cell, panels: Panels) -> bool:
+def _is_finished(run: Run, cell: Cell, panels: Panels) -> bool:
     """Return whether a run has finished.
 
     Raises:
-        RunError: the directory holds a run of the same name that was trained with another config or on other data.
+        RunError: a run of this name was trained with another config or on other data.
     """
-    run = Run(folder.runs / cell.name)
     if not run.finished:
         return False
-    before, panel = run.read_config(), panels[_key(cell.config)]
-    sections, contract = differing_sections(before, cell.config), read_contract(run)
-    other_data = contract.sha256 != panel.sha256
-    other_grid = contract.resample_origin != panel.resample_origin
-    if sections or other_data or other_grid:
-        problem = "was trained before the data changed." if other_data else f"was trained with another {first_few(sections, 5)}."
-        if other_grid and not (sections or other_data):
-            problem = "was trained by an earlier version, which used another origin for the steps of data.resample."
-        raise RunError(problem, "Begin anew with --force, or choose another --run-dir.", str(run.directory))
-    return True
+    sections, contract, panel = differing_sections(run.read_config(), cell.config), read_contract(run), panels[_key(cell.config)]
+    is_same_data = (contract.sha256, contract.resample_origin) == (panel.sha256, panel.resample_origin)
+    if is_same_data and not sections:
+        return True
+    problem = f"was trained with another {first_few(sections, 5)}." if is_same_data else "was trained before the data changed."
+    raise RunError(problem, "Begin anew with --force, or choose another --run-dir.", str(run.directory))
 
 
 def _train_all(
-    board: _Leaderboard,
-    left: list[Cell],
+    folder: RunGroup,
+    cells: list[Cell],
     panels: Panels,
+    scores: dict[str, Scores],
     workers: Workers,
     on_finished: Callable[[Finished], None] | None,
 ) -> None:
-    """Train the runs that are left, and write the leaderboard after each."""
+    """Train the runs without scores, add their scores, and write the leaderboard after each."""
     is_remote = workers.engine == "ray"  # A node has another disk.
-    queue, attempts = deque(left), Counter[str]()
-    done, began = 0, time.perf_counter()
-
-    def _next_job() -> Job | None:
-        if not queue:
-            return None
-        cell = queue.popleft()
-        attempts[cell.name] += 1
-        panel, directory = panels[_key(cell.config)], board.folder.runs / cell.name
-        return cell.name, (cell.config, panel, cell.name) if is_remote else (cell.config, panel, directory)
-
-    for name, result in workers.compute(_train_remotely if is_remote else train_quietly, _next_job):
-        if isinstance(result, LostError) and attempts[name] < MAX_ATTEMPTS:
-            log.info("%s: %s It is trained once more.", name, result.problem)
-            queue.append(next(cell for cell in left if cell.name == name))
-            continue
+    waiting = [cell for cell in cells if cell.name not in scores]
+    targets = [cell.name if is_remote else folder.runs / cell.name for cell in waiting]
+    jobs = ((cell.name, (cell.config, panels[_key(cell.config)], target)) for cell, target in zip(waiting, targets, strict=True))
+    began = time.perf_counter()
+    for name, result in workers.compute(_train_remotely if is_remote else train_quietly, lambda: next(jobs, None)):
+        run = Run(folder.runs / name)
+        if is_remote and not isinstance(result, ForecastError):
+            with run.stage() as stage, tarfile.open(fileobj=io.BytesIO(result)) as archive:
+                archive.extractall(stage, filter="data")
         if isinstance(result, ForecastError):
-            board.failed[name] = str(result).splitlines()[0]
             log.error("%s failed: %s", name, result)
-        elif is_remote:
-            _unpack(result, board.folder.runs / name)
-        done += 1
-        table = board.table()
-        board.folder.write_table(board.folder.leaderboard, table)
+            scores[name] = _fail(str(result).splitlines()[0])
+        else:
+            scores[name] = _read_scores(run)
+        table = make_leaderboard(cells, scores)
+        folder.write_table(folder.leaderboard, table)
         if on_finished:
-            seconds_left = (time.perf_counter() - began) / done * (len(left) - done)
-            on_finished(_finished(name, len(table) - len(left) + done, table, seconds_left))
+            left = len(cells) - len(scores)
+            seconds_left = (time.perf_counter() - began) / (len(waiting) - left) * left
+            on_finished(_summarize_progress(name, table, seconds_left))
+
+
+def _summarize_progress(name: str, table: pd.DataFrame, seconds_left: float) -> Finished:
+    ended = table[table.state != "waiting"].set_index("run")
+    why = f"failed: {ended.why[name]}" if ended.state[name] == "failed" else ""
+    return Finished.from_errors(name, why, ended[ranking_metric(table)], len(table), ranking_label(table), seconds_left)
 
 
 def train_quietly(config: Config, panel: Panel | None, directory: Path) -> None:
-    """Train, with warnings in the log only. The directory appears at the end. panel: the data, None to read them."""
-    with Run(directory).stage() as stage:
-        _train(config, panel, stage)
+    """Train. Warnings go to the log of the run only, since a hundred runs would repeat them.
 
-
-def _train_remotely(config: Config, panel: Panel, name: str) -> bytes:
-    """Train on a machine without the data file and this disk. Return the run directory as an archive."""
-    with tempfile.TemporaryDirectory() as scratch:
-        directory = Path(scratch) / name
-        _train(config, panel, directory)
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-            archive.add(directory, ".")
-        return packed.getvalue()
-
-
-def _unpack(packed: bytes, directory: Path) -> None:
-    with Run(directory).stage() as stage, tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        archive.extractall(stage, filter="data")
-
-
-def _train(config: Config, panel: Panel | None, directory: Path) -> None:
-    """Train. Warnings go to the log of the run only, since a hundred runs would repeat them."""
+    The directory appears at the end. panel: the data, None to read them.
+    """
     from forecast.forecasters.network.backend import keras
 
     keras.utils.clear_session()  # Otherwise the networks of all runs stay in memory.
     logger = logging.getLogger("forecast")
     handlers, logger.handlers, logger.propagate = logger.handlers, [logging.NullHandler()], False
     try:
-        train(config, directory, panel=panel)
+        with Run(directory).stage() as stage:
+            train(config, stage, panel=panel)
     finally:
         logger.handlers, logger.propagate = handlers, True
 
 
-class _Leaderboard:
-    """The state and the scores of every run of an experiment."""
-
-    def __init__(self, folder: RunGroup, cells: list[Cell]):
-        self.folder, self.cells = folder, cells
-        self.failed: dict[str, str] = {}  # The reason of each failure, by run.
-        self._scores: dict[str, Cells] = {}  # Rows of finished runs.
-
-    def table(self) -> pd.DataFrame:
-        """Return a row for each run, by its error on the validation set, smallest first. Failed and waiting runs come last.
-
-        Columns: run, its factors, seed, state, errors on both sets, skill against seasonal naive on the test set, parameters,
-        epoch, why.
-        """
-        rows = [{"run": cell.name, **cell.factors, "seed": cell.seed, **self._row(cell.name)} for cell in self.cells]
-        scores = [f"{subset}_{name}" for subset in SETS for name in METRICS]
-        rest = ["state", *scores, "skill_seasonal_naive", "parameters", "kept_epoch", "why"]
-        table = pd.DataFrame(rows, dtype=object).reindex(
-            columns=["run", *self.cells[0].factors, "seed", *rest]
-        )  # Values keep their types.
-        table = table.astype(dict.fromkeys([*scores, "skill_seasonal_naive"], float))
-        table = table.astype(dict.fromkeys(["seed", "parameters", "kept_epoch"], "Int64"))
-        errors = table[ranking_metric(table)]
-        return table.iloc[errors.fillna(np.inf).argsort(kind="stable")].reset_index(drop=True)
-
-    def _row(self, name: str) -> Cells:
-        if name in self.failed:
-            return {"state": "failed", "why": self.failed[name]}
-        if name not in self._scores:
-            run = Run(self.folder.runs / name)
-            if not run.finished:
-                return {"state": "waiting"}
-            self._scores[name] = _scores(run)
-        return self._scores[name]
+def _train_remotely(config: Config, panel: Panel, name: str) -> bytes:
+    """Train on a machine without the data file and this disk. Return the run directory as an archive."""
+    with tempfile.TemporaryDirectory() as scratch:
+        train_quietly(config, panel, Path(scratch) / name)
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+            archive.add(Path(scratch) / name, ".")
+        return packed.getvalue()
 
 
-def _scores(run: Run) -> Cells:
-    """Return the row of a finished run. A run that leaks is not ranked."""
+def _read_scores(run: Run) -> Scores:
+    """Return the scores of a finished run. A run that leaks is not ranked."""
     if not run.leakage.exists():
-        return {"state": "failed", "why": f"it could not be checked for leaks: see {run.log}"}
+        return _fail(f"it could not be checked for leaks: see {run.log}")
     if not run.read(run.leakage, Certificate).passed:
-        return {"state": "failed", "why": f"a leak was found: see {run.leakage}"}
+        return _fail(f"a leak was found: see {run.leakage}")
     metrics = run.read(run.metrics, TrainingMetrics)
     totals = {"validation": metrics.validation.forecast.total, "test": metrics.test.forecast.total}
-    errors = {f"{subset}_{name}": getattr(totals[subset], name) for subset in SETS for name in METRICS}
-    return errors | {
+    return {f"{subset}_{name}": getattr(totals[subset], name) for subset in SETS for name in METRICS} | {
         "state": "finished",
         "skill_seasonal_naive": metrics.skill["seasonal_naive"],
         "parameters": metrics.parameters,
         "kept_epoch": max(metrics.kept_epochs.values()),
     }
+
+
+def _fail(why: str) -> Scores:
+    return {"state": "failed", "why": why}
+
+
+def make_leaderboard(cells: list[Cell], scores: Mapping[str, Scores]) -> pd.DataFrame:
+    """Return a row for each run, by its error on the validation set, smallest first. Failed and waiting runs come last.
+
+    Columns: run, its factors, seed, state, errors on both sets, skill against seasonal naive on the test set, parameters,
+    epoch, why. The index is the position of the run in the experiment.
+    """
+    numbers = [*(f"{subset}_{name}" for subset in SETS for name in METRICS), "skill_seasonal_naive"]
+    columns = ["run", *cells[0].factors, "seed", "state", *numbers, "parameters", "kept_epoch", "why"]
+    rows = [
+        {"run": cell.name, **cell.factors, "seed": cell.seed, **scores.get(cell.name, {"state": "waiting"})} for cell in cells
+    ]
+    table = pd.DataFrame(rows, columns=columns, dtype=object)  # Values of factors keep their types.
+    table = table.astype(dict.fromkeys(numbers, float) | dict.fromkeys(["seed", "parameters", "kept_epoch"], "Int64"))
+    return table.sort_values(ranking_metric(table), kind="stable")
 
 
 def ranking_metric(table: pd.DataFrame) -> str:
@@ -272,63 +240,49 @@ def summarize_settings(table: pd.DataFrame, factors: list[str]) -> pd.DataFrame:
     settings = groups.agg(
         mean=(metric, "mean"), low=(metric, "min"), high=(metric, "max"), test=(metric.replace("validation", "test"), "mean")
     )
-    settings["runs"], settings["failed"] = groups.size(), groups[metric].agg(lambda errors: errors.isna().sum())
+    settings["runs"], settings["failed"] = groups.size(), groups.size() - groups[metric].count()
     return settings.reset_index().sort_values(["failed", "mean"], kind="stable", ignore_index=True)
 
 
 def compute_effects(table: pd.DataFrame, factors: list[str]) -> pd.DataFrame:
-    """Return a row for each value of each factor.
+    """Return a row for each value of each factor, in the order of the experiment.
 
     Columns: factor, value, mean error on the validation set over all other factors, seed_spread, runs. seed_spread is the mean
     standard deviation over the seeds of a setting, NaN with one seed.
     """
     metric, rows = ranking_metric(table), []
-    finished = table[table.state == "finished"]
+    finished = table[table.state == "finished"].sort_index()
+    texts = finished[factors].map(format_yaml_line)
     for factor in factors:
-        remaining = [name for name in factors if name != factor]
-        for value, runs in finished.groupby(finished[factor].map(format_yaml_line), sort=False):
-            keys = [runs[name].map(format_yaml_line) for name in remaining] or [pd.Series(0, runs.index)]
-            spread = runs.groupby(keys)[metric].std().mean()
+        for value, runs in finished.groupby(texts[factor], sort=False):
+            spread = runs.groupby([texts[name] for name in factors])[metric].std().mean()
             rows.append({"factor": factor, "value": value, "mean": runs[metric].mean(), "seed_spread": spread, "runs": len(runs)})
     return pd.DataFrame(rows, columns=["factor", "value", "mean", "seed_spread", "runs"])
 
 
-def _write_results(board: _Leaderboard, name: str) -> None:
+def _write_results(folder: RunGroup, name: str, cells: list[Cell], table: pd.DataFrame) -> None:
     """Write the leaderboard, the best config, and the page.
 
     Raises:
         RunError: no run finished.
     """
-    folder, cells, table = board.folder, board.cells, board.table()
-    factors = list(cells[0].factors)
+    factors, label = list(cells[0].factors), ranking_label(table)
     folder.write_table(folder.leaderboard, table)
     settings = summarize_settings(table, factors)
-    as_written = table.set_index("run").loc[[cell.name for cell in cells]].reset_index()  # In the order of the file.
-    seconds = {cell.name: Run(folder.runs / cell.name).seconds for cell in cells}
-    timed = table.assign(seconds=table.run.map(seconds))
+    timed = table.assign(seconds=[Run(folder.runs / run).seconds for run in table.run])
     with folder.log_and_continue("writing the page"):
-        write_experiment_page(folder, name, ranking_label(table), timed, settings, compute_effects(as_written, factors))
+        write_experiment_page(folder, name, label, timed, settings, compute_effects(table, factors))
     if not table.state.eq("finished").any():
-        raise RunError(
-            f"no run finished: {table.why.iloc[0]}",
-            "Correct the config, and run the same command again.",
-            str(folder.leaderboard),
-        )
-    chosen = settings.iloc[0]
-    cell = next(cell for cell in cells if all(format_yaml_line(cell.factors[factor]) == chosen[factor] for factor in factors))
-    spread = f" (its {chosen.runs} seeds {format_number(chosen.low)} to {format_number(chosen.high)})" if chosen.runs > 1 else ""
-    error = f"{ranking_label(table)} {format_number(chosen['mean'])} on the validation set{spread}"
-    write_best(folder, f"experiment {name}: {error}", cell.config)
+        problem = f"no run finished: {table.why.iloc[0]}"
+        raise RunError(problem, "Correct the config, and run the same command again.", str(folder.leaderboard))
+    best = settings.iloc[0]
+    config = next(
+        cell.config for cell in cells if all(format_yaml_line(value) == best[key] for key, value in cell.factors.items())
+    )
+    spread = f" (its {best.runs} seeds {format_number(best.low)} to {format_number(best.high)})" if best.runs > 1 else ""
+    write_best(folder, f"experiment {name}: {label} {format_number(best['mean'])} on the validation set{spread}", config)
 
 
 def write_best(folder: RunGroup, source: str, config: Config) -> None:
     """Write the best config as a file that is ready to train. source: what it is the best of."""
     folder.write_text(folder.best, f"# The best of the {source}.\n# forecast train {folder.best}\n\n{config.to_short_yaml()}")
-
-
-def _finished(name: str, done: int, table: pd.DataFrame, seconds_left: float) -> Finished:
-    """Return the progress after a run."""
-    metric = ranking_metric(table)
-    current, best = (row.where(row.notna(), None) for row in (table[table.run == name].iloc[0], table.iloc[0]))
-    why = f"failed: {current.why}" if current.state == "failed" else ""
-    return Finished(name, done, len(table), current[metric], why, best.run, best[metric], ranking_label(table), seconds_left)

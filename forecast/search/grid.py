@@ -9,7 +9,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,18 +76,19 @@ def read_experiment(path: str | Path, overrides: Mapping[str, object] | None = N
     values, lines, wrong = read_yaml(path)
     values.setdefault("name", name_after_file(path))
     plan = validate_section(ExperimentConfig, values, lines, wrong)
-    _check(plan, lines)
+    _check_factors(plan, lines)
     base = path.parent / os.path.expanduser(plan.base)
     if not base.is_file():
         raise ConfigError(f"there is no file {base}.", "base: the config to start from.", lines["base"])
     cells, errors = [], {}
-    for case, choice, seed in _combinations(plan):
-        settings = plan.cases[case] if case else {}
-        locations = {key: f"{lines[f'cases.{case}.{key}']}: {key}={value}" for key, value in settings.items()}
-        locations |= {key: f"{lines[f'grid.{key}']}: {key}={value}" for key, value in choice.items()}
-        settings = settings | choice | ({} if seed is None else {"seed": seed})
+    for case, choice, seed in _combine(plan):
+        settings = {key: (value, lines[f"cases.{case}.{key}"]) for key, value in plan.cases.get(case or "", {}).items()}
+        settings |= {key: (value, lines[f"grid.{key}"]) for key, value in choice.items()}
+        locations = {key: f"{line}: {key}={value}" for key, (value, line) in settings.items()}
+        varied = {key: _resolve_path(key, value, path.parent) for key, (value, _) in settings.items()}
+        varied |= {} if seed is None else {"seed": seed}
         try:
-            config = load_config(base, {**(overrides or {}), **_resolve_data_path(settings, path.parent)}, locations)
+            config = load_config(base, {**(overrides or {}), **varied}, locations)
         except ConfigError as error:
             errors[str(error)] = error  # A mistake in the base is the same in every cell.
             continue
@@ -95,13 +96,14 @@ def read_experiment(path: str | Path, overrides: Mapping[str, object] | None = N
             problem = "training.seeds already trains several networks in every run."
             raise ConfigError(problem, "Remove it from the base, or remove `seeds` here.", lines["seeds"])
         factors = ({CASE: case} if plan.cases else {}) | choice
-        cells.append(Cell(_name(factors, seed), factors, config.seed, config))
+        cells.append(Cell(_name_cell(factors, seed), factors, config.seed, config))
     if errors:
         raise ConfigError.combine(list(errors.values()))
-    return Experiment(plan.name, base, _with_unique_names(cells))
+    counts = Counter(cell.name for cell in cells)
+    return Experiment(plan.name, base, [_make_unique(cell, counts[cell.name]) for cell in cells])
 
 
-def _check(plan: ExperimentConfig, lines: Mapping[str, str]) -> None:
+def _check_factors(plan: ExperimentConfig, lines: Mapping[str, str]) -> None:
     """Check that grid, cases and seeds vary different keys, and that the combinations are not too many.
 
     Raises:
@@ -111,9 +113,8 @@ def _check(plan: ExperimentConfig, lines: Mapping[str, str]) -> None:
         line = lines[f"grid.{key}"]
         if len({repr(value) for value in values}) < len(values):
             raise ConfigError(f"`{key}` has a value twice.", "Remove one of them.", line)
-        for case, settings in plan.cases.items():
-            if key in settings:
-                raise ConfigError(f"`{key}` is in the grid and in the case {case}.", "Remove it from one of the two.", line)
+        if case := next((name for name, settings in plan.cases.items() if key in settings), None):
+            raise ConfigError(f"`{key}` is in the grid and in the case {case}.", "Remove it from one of the two.", line)
         _check_key(key, values, line)
     for case, settings in plan.cases.items():
         for key, value in settings.items():
@@ -127,14 +128,13 @@ def _check_key(key: str, values: list[Any], line: str) -> None:
     field = find_field(tuple(key.split(".")))
     section = find_section(field.annotation) if field else None
     if section and any(isinstance(value, dict) for value in values):
-        name = next(iter(section.model_fields))
-        remedy = f"Name its keys, such as `{key}.{name}`. A whole section would reset its other keys to the defaults."
+        remedy = f"Name its keys, such as `{key}.{next(iter(section.model_fields))}`, so that its other keys stay as they are."
         raise ConfigError(f"`{key}` is a section.", remedy, line)
     if key in ("seed", "training.seeds"):
         raise ConfigError(f"`{key}` is varied here.", "Use `seeds` for that.", line)
 
 
-def _combinations(plan: ExperimentConfig) -> Iterator[tuple[str | None, dict[str, Any], int | None]]:
+def _combine(plan: ExperimentConfig) -> Iterator[tuple[str | None, dict[str, Any], int | None]]:
     """Yield every case (None without cases), choice of the grid's values, and seed (None without seeds)."""
     choices = (dict(zip(plan.grid, values, strict=True)) for values in itertools.product(*plan.grid.values()))
     cases: Iterable[str | None] = plan.cases or [None]
@@ -142,31 +142,20 @@ def _combinations(plan: ExperimentConfig) -> Iterator[tuple[str | None, dict[str
     return itertools.product(cases, choices, seeds)
 
 
-def _resolve_data_path(settings: Mapping[str, object], folder: Path) -> dict[str, object]:
-    """Return settings in which a relative path to data starts at the folder of the experiment's file."""
-    return {
-        key: os.path.abspath(folder / os.path.expanduser(value)) if key == "data.path" and isinstance(value, str) else value
-        for key, value in settings.items()
-    }
+def _resolve_path(key: str, value: object, folder: Path) -> object:
+    """Return the value of a key. A relative path to data starts at the folder of the experiment's file."""
+    return os.path.abspath(folder / os.path.expanduser(value)) if key == "data.path" and isinstance(value, str) else value
 
 
-def _name(factors: Mapping[str, object], seed: int | None) -> str:
-    parts = [
-        text if key == CASE else f"{key.rpartition('.')[2]}={text}"
-        for key, value in factors.items()
-        for text in [re.sub(r"[^\w.-]+", "-", str(value)).strip("-")]
-    ]
+def _name_cell(factors: Mapping[str, object], seed: int | None) -> str:
+    texts = {key: re.sub(r"[^\w.-]+", "-", str(value)).strip("-") for key, value in factors.items()}
+    parts = [text if key == CASE else f"{key.rpartition('.')[2]}={text}" for key, text in texts.items()]
     return ",".join([*parts, *([] if seed is None else [f"seed={seed}"])]) or "run"
 
 
-def _with_unique_names(cells: list[Cell]) -> list[Cell]:
-    """Return cells whose names end in a digest if they are equal to another or too long for a folder."""
-    ambiguous = {name for name, times in Counter(cell.name for cell in cells).items() if times > 1 or len(name) > MAX_NAME}
-
-    def renamed(cell: Cell) -> str:
-        if cell.name not in ambiguous:
-            return cell.name
-        digest = hashlib.sha256(repr((cell.factors, cell.seed)).encode()).hexdigest()[:8]
-        return f"{cell.name[:MAX_NAME]}-{digest}"
-
-    return [Cell(renamed(cell), cell.factors, cell.seed, cell.config) for cell in cells]
+def _make_unique(cell: Cell, count: int) -> Cell:
+    """Let a name end in a digest if several cells have it or if it is too long for a folder."""
+    if count == 1 and len(cell.name) <= MAX_NAME:
+        return cell
+    digest = hashlib.sha256(repr((cell.factors, cell.seed)).encode()).hexdigest()[:8]
+    return replace(cell, name=f"{cell.name[:MAX_NAME]}-{digest}")

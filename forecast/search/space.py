@@ -75,10 +75,10 @@ class Search:
             ConfigError, DataError: one cannot be trained, or two are scored on different windows.
         """
         self._check_keys()
+        self._check_layers()
+        self._check_executions()
         if self.tuning.sampler == "grid":
             self._combinations()
-        if self.tuning.objective == "backtest":
-            self._check_backtest()
         first_values: dict[str, str] = {}  # The first value that is scored on some windows, by their description.
         lowest = {key: self._ends(key)[0] for key in self.spans}
         for key in self.spans:
@@ -95,29 +95,31 @@ class Search:
             if find_field(tuple(key.split("."))) and (not key.startswith(SEARCHABLE) or key == "training.seeds"):
                 problem = f"`{key}` cannot be searched, because it changes the windows of the validation set."
                 raise ConfigError(problem, f"Search keys that begin with {first_few(SEARCHABLE, 20)}.", self._locate(key))
-        layers = self._ends(LAYERS) if LAYERS in self.spans else []
-        if "float" in self.spans.get(LAYERS, {}) or any(
-            type(count) is not int or not 1 <= count <= MAX_LAYERS for count in layers
-        ):
+
+    def _check_layers(self) -> None:
+        if LAYERS not in self.spans:
+            return
+        is_count = [type(count) is int and 1 <= count <= MAX_LAYERS for count in self._ends(LAYERS)]
+        if "float" in self.spans[LAYERS] or not all(is_count):
             problem = f"{LAYERS} is a number of layers, from 1 to {MAX_LAYERS}."
             raise ConfigError(problem, "Write for example {int: [1, 3]}.", self._locate(LAYERS))
-        if self.tuning.executions_per_trial > 1 and self.config.training.seeds:
-            problem = "tuning.executions_per_trial: every trial trains all training.seeds already."
-            raise ConfigError(problem, "Use one of the two.", self.config.locate("tuning.executions_per_trial"))
-        units = self.spans.get("model.units", {"choice": [self.config.model.units]})
-        if LAYERS in self.spans and any(isinstance(size, list) and len(size) > 1 for size in units.get("choice", [])):
+        sizes = self.spans.get("model.units", {"choice": [self.config.model.units]}).get("choice", [])
+        if any(isinstance(size, list) and len(size) > 1 for size in sizes):
             problem = f"{LAYERS} repeats one size, but model.units has several."
             raise ConfigError(problem, "Use one size, or search model.units too.", self._locate(LAYERS))
 
-    def _check_backtest(self) -> None:
-        for key, required in {"splits.align": "dates", "tuning.executions_per_trial": 1}.items():
-            section, name = key.split(".")
-            if getattr(getattr(self.config, section), name) != required:
-                problem = f"objective: backtest needs {key}: {required}."
-                raise ConfigError(problem, "Set it, or use objective: validation.", self.config.locate("tuning.objective"))
+    def _check_executions(self) -> None:
+        tuning, is_backtest = self.tuning, self.tuning.objective == "backtest"
+        if tuning.executions_per_trial > 1 and (self.config.training.seeds or is_backtest):
+            several = "a backtest trains several networks" if is_backtest else "every trial trains all training.seeds"
+            problem = f"tuning.executions_per_trial is {tuning.executions_per_trial}, but {several} already."
+            raise ConfigError(problem, "Set it to 1.", self.config.locate("tuning.executions_per_trial"))
+        if is_backtest and self.config.splits.align != "dates":
+            remedy = "Set it, or use objective: validation."
+            raise ConfigError("objective: backtest needs splits.align: dates.", remedy, self.config.locate("tuning.objective"))
 
     def _locate(self, key: str) -> str:
-        return self.config.locate(f"tuning.search.{key}".rstrip("."))
+        return self.config.locate(f"tuning.search.{key}")
 
     def _ends(self, key: str) -> list[Any]:
         span = self.spans[key]
@@ -129,14 +131,13 @@ class Search:
 
         distributions: dict[str, kinds.BaseDistribution] = {}
         for key, span in self.spans.items():
-            log_scale, step = span.get("log", False), span.get("step")
-            low, high = self._ends(key)[0], self._ends(key)[-1]
+            log_scale, step, ends = span.get("log", False), span.get("step"), self._ends(key)
             if "choice" in span:
-                distributions[key] = kinds.CategoricalDistribution(self._ends(key))
+                distributions[key] = kinds.CategoricalDistribution(ends)
             elif "int" in span:
-                distributions[key] = kinds.IntDistribution(low, high, log_scale, step or 1)
+                distributions[key] = kinds.IntDistribution(*ends, log_scale, step or 1)
             else:
-                distributions[key] = kinds.FloatDistribution(float(low), float(high), log_scale, step)
+                distributions[key] = kinds.FloatDistribution(*map(float, ends), log_scale, step)
         return distributions
 
     def waiting(self) -> list[dict[str, Any]]:
@@ -144,7 +145,8 @@ class Search:
         if self.tuning.sampler == "grid":
             return self._combinations()
         params = {key: self._param_of_config(key) for key in self.spans}
-        return [params] if all(_lies_within(params[key], span) for key, span in self.spans.items()) else []
+        is_within = all(_contains(distribution, params[key]) for key, distribution in self.distributions().items())
+        return [params] if is_within else []
 
     def _param_of_config(self, key: str) -> object:
         """Return the value of the config as a parameter of a trial."""
@@ -165,16 +167,15 @@ class Search:
         """
         values = []
         for key, span in self.spans.items():
-            step = span.get("step") or ("int" in span and 1)
+            ends, step = self._ends(key), span.get("step") or ("int" in span and 1)
             if "choice" in span:
-                values.append(self._ends(key))
+                values.append(ends)
             elif span.get("log") or not step:
                 problem = f"sampler: grid needs a `choice` or a `step` for {key}."
                 raise ConfigError(problem, "Add `step`, or use another sampler.", self._locate(key))
             else:
-                low, high = self._ends(key)
-                count = int((high - low) / step + 1e-9) + 1
-                values.append([round(low + number * step, 12) for number in range(count)])
+                count = int((ends[1] - ends[0]) / step + 1e-9) + 1
+                values.append([round(ends[0] + number * step, 12) for number in range(count)])
         if math.prod(map(len, values)) > MAX_COMBINATIONS:
             raise ConfigError(f"the grid has more than {MAX_COMBINATIONS} combinations.", "Use sampler: random.", "tuning.search")
         return [dict(zip(self.spans, choice, strict=True)) for choice in itertools.product(*values)]
@@ -210,12 +211,13 @@ class Search:
         """Return the data of a config if it has been read."""
         return self.panel if config.data == self.config.data else None
 
-    def identity(self) -> str:
-        """Return a text that is equal for all processes that may join a study."""
+    def identity(self) -> dict[str, Any]:
+        """Return JSON values that are equal for all processes that may join a study."""
         ignored = tuple(part for part in NOT_TRAINED if part != "backtest." or self.tuning.objective == "validation")
         settings = {key: value for key, value in non_default_values(self.config).items() if not key.startswith(ignored)}
         tuning = {name: getattr(self.tuning, name) for name in ("objective", "executions_per_trial", "pruner", "sampler")}
-        return json.dumps({**settings, **tuning, "search": self.spans, "data": self.panel.sha256}, default=str, sort_keys=True)
+        identity = {**settings, **tuning, "search": self.spans, "data": self.panel.sha256}
+        return dict(json.loads(json.dumps(identity, default=str, sort_keys=True)))
 
 
 def _category(value: object) -> object:
@@ -223,14 +225,8 @@ def _category(value: object) -> object:
     return value if isinstance(value, (bool, int, float)) else format_yaml_line(value)
 
 
-def _lies_within(value: object, span: Mapping[str, Any]) -> bool:
-    if "choice" in span:
-        return value in [_category(choice) for choice in span["choice"]]
-    (kind,) = {"int", "float"} & set(span)
-    low, high = span[kind]
-    is_number = type(value) is int or kind == "float" and type(value) is float
-    return (
-        is_number
-        and low <= value <= high
-        and (not span.get("step") or math.isclose((value - low) / span["step"], round((value - low) / span["step"])))
-    )
+def _contains(distribution: optuna.distributions.BaseDistribution, value: Any) -> bool:
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except ValueError:
+        return False

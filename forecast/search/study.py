@@ -11,11 +11,12 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from forecast.config import TuningConfig
 from forecast.errors import RunError, first_few
 from forecast.search.space import Search
 from forecast.storage import is_process_alive
@@ -23,8 +24,8 @@ from forecast.storage import is_process_alive
 if TYPE_CHECKING:
     import optuna
 
-LOST, SURPLUS, RETRY, DRIVER, IDENTITY = "lost", "surplus", "retry_of", "driver", "identity"  # Attributes of trials and studies.
-WHY, EPOCHS = "why", "epochs"
+# Attributes of trials and studies. A trial with LOST does not count: it was one too many, or never began.
+LOST, DRIVER, IDENTITY, WHY, EPOCHS = "lost", "driver", "identity", "why", "epochs"
 STATES = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
 GRACE_SECONDS = 60.0  # A new trial has its driver by then, and a new study its identity.
 log = logging.getLogger(__name__)
@@ -43,21 +44,12 @@ def open_storage(location: str) -> optuna.storages.BaseStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with storage_errors(location, opening=True):
         if "://" in location:
-            return _database(location)
-        _check_journal(location)
+            return _open_database(location)
+        if os.path.exists(location) and os.path.getsize(location):
+            with open(location, "rb") as file:
+                if not file.readline().startswith(b'{"op_code"'):
+                    raise ValueError("this file is not a journal of a search")
         return optuna.storages.JournalStorage(JournalFileBackend(location))
-
-
-def _check_journal(location: str) -> None:
-    """Check that an existing file is a journal before anything is written into it.
-
-    Raises:
-        ValueError: it is another file.
-    """
-    if os.path.exists(location) and os.path.getsize(location):
-        with open(location, "rb") as file:
-            if not file.readline().startswith(b'{"op_code"'):
-                raise ValueError("this file is not a journal of a search")
 
 
 def repair_journal(location: str) -> None:
@@ -99,16 +91,15 @@ def hide_password(location: str) -> str:
     return re.sub(r"://.*@", "://...@", location)
 
 
-def _database(url: str) -> optuna.storages.RDBStorage:
+def _open_database(url: str) -> optuna.storages.RDBStorage:
     """Open a database, whose tables another process may be creating at the same time."""
     import optuna
-    from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+    from sqlalchemy.exc import DBAPIError
 
-    for wait in (0.5, 1.0, 2.0):
-        try:
+    for seconds in (0.5, 1.0, 2.0):
+        with contextlib.suppress(DBAPIError):
             return optuna.storages.RDBStorage(url)
-        except (IntegrityError, OperationalError, ProgrammingError):
-            time.sleep(wait)
+        time.sleep(seconds)
     return optuna.storages.RDBStorage(url)
 
 
@@ -122,55 +113,59 @@ def open_study(search: Search, location: str, shared: bool) -> optuna.Study:
 
     storage, name = open_storage(location), search.config.name
     seed: int | None = search.config.seed
-    waiting, created = search.waiting(), True
+    waiting, is_new = search.waiting(), True
     try:
         study = optuna.create_study(study_name=name, storage=storage, direction="minimize")
-        study.set_user_attr(IDENTITY, search.identity())
+        study.set_user_attr(IDENTITY, json.dumps(search.identity()))
     except optuna.exceptions.DuplicatedStudyError:
-        created, study = False, optuna.load_study(study_name=name, storage=storage)
-        _check_same(study, search, location, shared)
+        is_new, study = False, optuna.load_study(study_name=name, storage=storage)
+        remedy = "Choose another --storage" if shared else "Begin anew with --force, choose another --run-dir"
+        remedy += ", or change the `name` in the config."
+        check_identity(f"the study {name}", _read_identity(study), search, remedy, hide_password(location))
         seed = None if shared else search.config.seed + len(study.trials)  # Processes must not draw equal trials.
-    if created or not shared:
+    if is_new or not shared:
         for params in waiting:
             study.enqueue_trial(params, skip_if_exists=True)
-    kinds = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler, "grid": optuna.samplers.RandomSampler}
-    study.sampler = kinds[search.tuning.sampler](seed=seed)
+    is_tpe = search.tuning.sampler == "tpe"  # The trials of a grid are enqueued.
+    study.sampler = optuna.samplers.TPESampler(seed=seed) if is_tpe else optuna.samplers.RandomSampler(seed=seed)
     return study
 
 
-def _check_same(study: optuna.Study, search: Search, location: str, shared: bool) -> None:
-    """Check that a study has the config and the data of this search.
-
-    Raises:
-        RunError: it has others.
-    """
+def _read_identity(study: optuna.Study) -> Mapping[str, Any]:
     deadline = time.monotonic() + GRACE_SECONDS
     while IDENTITY not in study.user_attrs and time.monotonic() < deadline:  # Another process has just created it.
         time.sleep(0.5)
-    before, now = json.loads(study.user_attrs.get(IDENTITY, "{}")), json.loads(search.identity())
+    return dict(json.loads(study.user_attrs.get(IDENTITY, "{}")))
+
+
+def check_identity(subject: str, before: Mapping[str, Any], search: Search, remedy: str, location: str) -> None:
+    """Check that a study or a directory was made by this search.
+
+    Raises:
+        RunError: it was made with another config or other data. The message names the settings that differ.
+    """
+    now = search.identity()
     differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if differing:
-        problem = f"the study {search.config.name} has another {first_few(differing, 5)}."
-        remedy = "Choose another --storage" if shared else "Begin anew with --force, choose another --run-dir"
-        raise RunError(problem, f"{remedy}, or change the `name` in the config.", hide_password(location))
+        names = [f"tuning.{key}" if key in TuningConfig.model_fields else key for key in differing]
+        raise RunError(f"{subject} has another {first_few(names, 5)}.", remedy, location)
 
 
-def mark_as_ours(trial: optuna.Trial) -> None:
-    """Record that a trial belongs to this process."""
-    trial.set_user_attr(DRIVER, f"{socket.gethostname()}:{os.getpid()}")
+def take_over(study: optuna.Study) -> list[optuna.Trial]:
+    """Return the trials of processes of this machine that have ended, as ours. Call it before this process has trials."""
+    import optuna
 
-
-def is_ours(trial: optuna.trial.FrozenTrial) -> bool:
-    """Return whether a trial belongs to this process."""
-    return trial.user_attrs.get(DRIVER) == f"{socket.gethostname()}:{os.getpid()}"
-
-
-def take_over(study: optuna.Study) -> None:
-    """Enqueue again the trials of processes of this machine that have ended. Call it before this process has trials."""
-    for trial in study.trials:
-        if trial.state.name == "RUNNING" and _is_orphan(trial):
-            log.info("the process of trial %d has ended", trial.number)
-            mark_lost(study, trial)
+    trials = []
+    for frozen in study.trials:
+        if frozen.state.name == "RUNNING" and _is_orphan(frozen):
+            log.info("the process of trial %d has ended", frozen.number)
+            trial = optuna.Trial(study, frozen._trial_id)
+            if DRIVER in frozen.user_attrs:
+                trial.set_user_attr(DRIVER, _name_process())
+                trials.append(trial)
+            else:  # It may have no parameters yet.
+                _discard(study, trial)
+    return trials
 
 
 def _is_orphan(trial: optuna.trial.FrozenTrial) -> bool:
@@ -181,47 +176,35 @@ def _is_orphan(trial: optuna.trial.FrozenTrial) -> bool:
     return host == socket.gethostname() and (int(pid) == os.getpid() or not is_process_alive(int(pid)))
 
 
-def mark_lost(study: optuna.Study, trial: optuna.trial.FrozenTrial, interrupted: bool = False) -> bool:
-    """Mark a trial as failed whose process ended before it, and enqueue its parameters once more.
+def _name_process() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
 
-    Return whether they are tried again, which is so after the first loss and after every interruption by the user.
-    """
+
+def _discard(study: optuna.Study, trial: optuna.Trial) -> None:
     import optuna
 
-    again = interrupted or RETRY not in trial.user_attrs
-    try:
-        marked = optuna.Trial(study, trial._trial_id)
-        marked.set_user_attr(*((LOST, True) if again else (WHY, "its process was killed twice")))
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-    except (ValueError, optuna.exceptions.UpdateFinishedTrialError):  # Another process was faster.
-        return True
-    if again:
-        study.enqueue_trial(trial.params, user_attrs={} if interrupted else {RETRY: trial.number})
-    return again
+    trial.set_user_attr(LOST, True)
+    study.tell(trial, state=optuna.trial.TrialState.FAIL)
 
 
 def ask_for_trial(study: optuna.Study, search: Search) -> optuna.Trial | None:
     """Return the next trial, or None if there are enough."""
-    import optuna
-
-    started = [trial for trial in counted_trials(study) if trial.state.name != "WAITING"]
-    if len(started) >= search.trials:
+    if sum(trial.state.name != "WAITING" for trial in counted_trials(study)) >= search.trials:
         return None
     if search.tuning.sampler == "grid" and not any(trial.state.name == "WAITING" for trial in study.trials):
         return None
     trial = study.ask(search.distributions())
-    mark_as_ours(trial)
-    # Another process may have asked at the same time. Numbers are unique, so all agree on which trial is surplus.
+    trial.set_user_attr(DRIVER, _name_process())
+    # Another process may have asked at the same time. Numbers are unique, so all agree on which trial is one too many.
     if sum(earlier.number < trial.number for earlier in counted_trials(study)) < search.trials:
         return trial
-    trial.set_user_attr(SURPLUS, True)
-    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    _discard(study, trial)
     return None
 
 
 def counted_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """Return the trials of a study without those that were lost and tried again, and without surplus trials."""
-    return [trial for trial in study.trials if LOST not in trial.user_attrs and SURPLUS not in trial.user_attrs]
+    """Return the trials of a study without those that do not count."""
+    return [trial for trial in study.trials if LOST not in trial.user_attrs]
 
 
 def trials_table(study: optuna.Study) -> pd.DataFrame:
@@ -240,5 +223,4 @@ def trials_table(study: optuna.Study) -> pd.DataFrame:
         if trial.state.name in STATES
     ]
     columns = ["trial", "state", "error", EPOCHS, "seconds", WHY]
-    table = pd.DataFrame(rows, columns=None if rows else columns)
-    return table.astype({EPOCHS: "Int64", "error": float})
+    return pd.DataFrame(rows, columns=None if rows else columns).astype({EPOCHS: "Int64", "error": float})

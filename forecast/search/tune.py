@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from forecast.commands.backtest import backtest
 from forecast.config import Config, differing_sections, load_config, parse_wait
 from forecast.data import Panel
-from forecast.errors import ForecastError, RunError, check_installed, first_few
+from forecast.errors import ForecastError, RunError, check_installed
 from forecast.evaluation import Fitted, Metrics, Scoreboard, Scores, TrainingMetrics, format_number, score_validation
 from forecast.forecasters.preparation import Prepared, prepare_panel, read_and_resolve
 from forecast.reports import draw_study, write_study_page
@@ -30,9 +31,8 @@ from forecast.search.study import (
     EPOCHS,
     WHY,
     ask_for_trial,
+    check_identity,
     counted_trials,
-    is_ours,
-    mark_lost,
     open_storage,
     open_study,
     repair_journal,
@@ -40,12 +40,11 @@ from forecast.search.study import (
     take_over,
     trials_table,
 )
-from forecast.search.workers import Finished, Job, LostError, Result, Workers
+from forecast.search.workers import Finished, Job, Workers
 from forecast.training import check_can_train, check_inputs_outside, fit_members, fit_ridges
 
 if TYPE_CHECKING:
     import optuna
-    from matplotlib.figure import Figure
 
     from forecast.forecasters.network.callbacks import Progress
 
@@ -56,17 +55,10 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Pruned:
-    """A trial that ended early."""
+class _Outcome:
+    """A trial that was trained: its error on the validation set, MASE or MAE, None if it was pruned; and its epochs."""
 
-    epochs: int
-
-
-@dataclass(frozen=True)
-class _Scored:
-    """A finished trial: its error on the validation set, MASE or MAE, and its epochs."""
-
-    error: float
+    error: float | None
     epochs: int
 
 
@@ -108,7 +100,10 @@ def tune(
         open_storage(location)  # Errors come before anything is written.
     folder = RunGroup.open_or_create("search", directory, force)
     with folder.record():
-        _check_same_search(folder, config)
+        if folder.config.exists():
+            before = Search(folder.read_config(), search.panel).identity()
+            remedy = "Begin anew with --force, or choose another --run-dir."
+            check_identity("the search in this directory", before, search, remedy, str(directory))
         if location is None:
             location = os.path.abspath(folder.journal)
             repair_journal(location)
@@ -116,26 +111,10 @@ def tune(
             study = open_study(search, location, storage is not None)
         with storage_errors(location):
             folder.write_text(folder.config, config.to_yaml())
-            take_over(study)
             _run_trials(search, study, location, workers, on_finished)
             _wait_for_others(study)
             _write_results(search, study, folder)
     return folder
-
-
-def _check_same_search(folder: RunGroup, config: Config) -> None:
-    """Check that the directory is empty or holds the same search.
-
-    Raises:
-        RunError: it holds another search. The message names the settings that differ.
-    """
-    if not folder.config.exists():
-        return
-    before = folder.read_config()
-    differing = differing_sections(before, config) + (["tuning.search"] if before.tuning.search != config.tuning.search else [])
-    if differing:
-        problem = f"holds a search with another {first_few(differing, 5)}."
-        raise RunError(problem, "Begin anew with --force, or choose another --run-dir.", str(folder.directory))
 
 
 def _run_trials(
@@ -145,90 +124,62 @@ def _run_trials(
     workers: Workers,
     on_finished: Callable[[Finished], None] | None,
 ) -> None:
-    """Compute trials until there are enough, or the time is up."""
+    """Compute trials until there are enough, or the time is up. Write the result of each into the study, and report it."""
     running: dict[str, optuna.Trial] = {}
-    deadline = time.monotonic() + parse_wait(search.tuning.budget) if search.tuning.budget else math.inf
+    orphans = take_over(study)
+    began = time.monotonic()
+    deadline = began + parse_wait(search.tuning.budget) if search.tuning.budget else math.inf
 
     def _next_job() -> Job | None:
-        trial = ask_for_trial(study, search) if time.monotonic() < deadline else None
+        is_in_time = time.monotonic() < deadline
+        trial = orphans.pop() if orphans else ask_for_trial(study, search) if is_in_time else None
         if trial is None:
             return None
         running[name := f"trial {trial.number}"] = trial
         return name, (search, trial.params, location, trial._trial_id)
 
-    try:
-        results = workers.compute(_run_trial, _next_job)
-        _take_results(search, study, running, results, deadline, on_finished)
-    except KeyboardInterrupt:
-        for trial in running.values():
-            mark_lost(study, study.trials[trial.number], interrupted=True)
-        raise
-
-
-def _take_results(
-    search: Search,
-    study: optuna.Study,
-    running: dict[str, optuna.Trial],
-    results: Iterator[Result],
-    deadline: float,
-    on_finished: Callable[[Finished], None] | None,
-) -> None:
-    """Write the result of each trial into the study, and report it."""
-    began, count = time.monotonic(), 0
-    for name, result in results:
+    for count, (name, result) in enumerate(workers.compute(_run_trial, _next_job), 1):
         trial = running.pop(name)
-        if isinstance(result, LostError) and mark_lost(study, study.trials[trial.number]):
-            log.info("%s: %s It is computed once more.", name, result.problem)
-            continue
-        _write_result(study, trial, result)
-        count += 1
+        _write_outcome(study, trial, result)
         if on_finished:
-            on_finished(_finished(study, trial.number, search.trials, (time.monotonic() - began) / count, deadline))
+            pace = (time.monotonic() - began) / count
+            on_finished(_summarize_progress(study, trial.number, search.trials, pace, deadline))
 
 
-def _write_result(study: optuna.Study, trial: optuna.Trial, result: _Scored | _Pruned | ForecastError) -> None:
-    """Write the result of a trial into the study."""
-    import optuna
+def _write_outcome(study: optuna.Study, trial: optuna.Trial, outcome: _Outcome | ForecastError) -> None:
+    from optuna.exceptions import UpdateFinishedTrialError
+    from optuna.trial import TrialState
 
-    if isinstance(result, LostError):  # `mark_lost` has written it.
-        return
-    if isinstance(result, ForecastError):
-        trial.set_user_attr(WHY, str(result).splitlines()[0])
-        study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        return
-    trial.set_user_attr(EPOCHS, result.epochs)
-    if isinstance(result, _Pruned):
-        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-    else:
-        study.tell(trial, result.error)
+    with contextlib.suppress(UpdateFinishedTrialError):  # Another process took over the same trial.
+        if isinstance(outcome, ForecastError):
+            trial.set_user_attr(WHY, str(outcome).splitlines()[0])
+            study.tell(trial, state=TrialState.FAIL)
+        else:
+            trial.set_user_attr(EPOCHS, outcome.epochs)
+            study.tell(trial, outcome.error, TrialState.PRUNED if outcome.error is None else None)
 
 
-def _finished(study: optuna.Study, number: int, trials: int, pace: float, deadline: float) -> Finished:
+def _summarize_progress(study: optuna.Study, number: int, trials: int, pace: float, deadline: float) -> Finished:
     """Return the progress after a trial. pace: seconds per trial."""
-    table = trials_table(study)
-    current = table[table.trial == number].iloc[0]
-    ended = table[table.state != "running"]
-    scored = ended.dropna(subset="error")
-    best = scored.iloc[int(scored.error.argmin())] if len(scored) else None
+    table = trials_table(study).set_index("trial")
+    ended, trial = table[table.state != "running"], table.loc[number]
+    why = {"pruned": f"pruned after {trial.epochs} epochs", "failed": f"failed: {trial.why}"}.get(trial.state, "")
     left = min(pace * (trials - len(ended)), max(0.0, deadline - time.monotonic()))
-    why = {"pruned": f"pruned after {current.epochs} epochs", "failed": f"failed: {current.why}"}.get(current.state, "")
-    error = None if pd.isna(current.error) else float(current.error)
-    name = "" if best is None else f"trial {best.trial}"
-    return Finished(f"trial {number}", len(ended), trials, error, why, name, None if best is None else best.error, "error", left)
+    return Finished.from_errors(f"trial {number}", why, ended.error.rename("trial {}".format), trials, "error", left)
 
 
 def _wait_for_others(study: optuna.Study) -> None:
     """Wait until the trials of other processes have ended, since one may be the best. Give up if it takes too long."""
     durations = [trial.duration.total_seconds() for trial in study.trials if trial.duration]
     end = time.monotonic() + MAX_WAIT * max(durations, default=0.0)
-    while running := [trial for trial in counted_trials(study) if trial.state.name == "RUNNING" and not is_ours(trial)]:
+    while running := [trial for trial in counted_trials(study) if trial.state.name == "RUNNING"]:
         if time.monotonic() > end:
             log.warning("%d trials of other processes have not ended. Run the same command again when they have.", len(running))
             return
         time.sleep(0.5)
 
 
-def _run_trial(search: Search, params: Mapping[str, object], location: str, trial_id: int) -> _Scored | _Pruned:
+def _run_trial(search: Search, params: Mapping[str, object], location: str, trial_id: int) -> _Outcome:
     """Compute a trial, in any process.
 
     Raises:
@@ -238,27 +189,19 @@ def _run_trial(search: Search, params: Mapping[str, object], location: str, tria
 
     config = search.config_of(params)
     if search.tuning.objective == "backtest":
-        return _backtest_error(config, search.panel_of(config))
-    pruners = {
-        "median": optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_EPOCHS),
-        "halving": optuna.pruners.SuccessiveHalvingPruner(min_resource=1),
-    }
-    pruner = pruners[search.tuning.pruner] if search.prunes else optuna.pruners.NopPruner()
-    with storage_errors(location, opening=True):
-        study = optuna.load_study(
-            study_name=search.config.name, storage=open_storage(location), pruner=pruner, sampler=optuna.samplers.RandomSampler()
-        )
-        trial, epochs = optuna.Trial(study, trial_id), 0
+        return _compute_backtest_error(config, search.panel_of(config))
+    trial, epochs = _load_trial(search, location, trial_id), 0
 
     def _report(progress: Progress, first: bool) -> None:
         nonlocal epochs
         if progress.done == 1 and progress.epoch > 0:
             epochs += 1
             if first and progress.member == 1:
-                with storage_errors(location):
+                with storage_errors(location), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # A trial that is computed again has reported before.
                     trial.report(progress.val_loss, progress.epoch)
-                    worse = trial.should_prune()
-                if worse:
+                    is_worse = trial.should_prune()
+                if is_worse:
                     raise optuna.TrialPruned
 
     prepared = prepare_panel(*read_and_resolve(config, search.panel_of(config)))
@@ -266,13 +209,30 @@ def _run_trial(search: Search, params: Mapping[str, object], location: str, tria
     try:
         for execution in range(config.tuning.executions_per_trial):
             seeded = prepared.config.model_copy(update={"seed": config.seed + execution})
-            errors.append(_validation_error(replace(prepared, config=seeded), partial(_report, first=execution == 0)))
+            on_progress = partial(_report, first=execution == 0)
+            errors.append(_compute_validation_error(replace(prepared, config=seeded), on_progress))
     except optuna.TrialPruned:
-        return _Pruned(epochs)
-    return _Scored(float(np.mean(errors)), epochs)
+        return _Outcome(None, epochs)
+    return _Outcome(float(np.mean(errors)), epochs)
 
 
-def _validation_error(prepared: Prepared, on_progress: Callable[[Progress], None]) -> float:
+def _load_trial(search: Search, location: str, trial_id: int) -> optuna.Trial:
+    """Return a trial of the study, in any process, which knows when to end early."""
+    import optuna
+
+    pruners = {
+        "median": optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_EPOCHS),
+        "halving": optuna.pruners.SuccessiveHalvingPruner(min_resource=1),
+    }
+    pruner = pruners[search.tuning.pruner] if search.prunes else optuna.pruners.NopPruner()
+    sampler = optuna.samplers.RandomSampler()
+    with storage_errors(location, opening=True):
+        storage = open_storage(location)
+        study = optuna.load_study(study_name=search.config.name, storage=storage, pruner=pruner, sampler=sampler)
+        return optuna.Trial(study, trial_id)
+
+
+def _compute_validation_error(prepared: Prepared, on_progress: Callable[[Progress], None]) -> float:
     """Train, and return the error on the validation set."""
     from forecast.forecasters.network.backend import keras
     from forecast.forecasters.network.keras_builder import load_keras
@@ -292,7 +252,7 @@ def _error(scores: Scores) -> float:
     return total.mae if total.mase is None else total.mase
 
 
-def _backtest_error(config: Config, panel: Panel | None) -> _Scored:
+def _compute_backtest_error(config: Config, panel: Panel | None) -> _Outcome:
     """Return the mean error over the folds of a backtest on the rows before the test set."""
     prepared = prepare_panel(*read_and_resolve(config, panel))
     begin, end = prepared.splits.rows_of("validation")
@@ -303,7 +263,7 @@ def _backtest_error(config: Config, panel: Panel | None) -> _Scored:
     with tempfile.TemporaryDirectory() as scratch:
         run = backtest(config.model_copy(update={"splits": before, "tracking": []}), Path(scratch) / "run")
         history = read_history(run)
-        return _Scored(_error(run.read(run.metrics, Metrics).test), int((history.epoch > 0).sum()))
+        return _Outcome(_error(run.read(run.metrics, Metrics).test), int((history.epoch > 0).sum()))
 
 
 def _write_results(search: Search, study: optuna.Study, folder: RunGroup) -> None:
@@ -315,8 +275,7 @@ def _write_results(search: Search, study: optuna.Study, folder: RunGroup) -> Non
     table = trials_table(study)
     folder.write_table(folder.trials, table)
     if not table.state.eq("finished").any():
-        why = table[WHY].dropna()
-        reason = f": {why.iloc[-1]}" if len(why) else "."
+        reason = "".join(f": {why}" for why in table[WHY].dropna().tail(1))
         raise RunError(f"no trial finished{reason}", f"Search other values. See {folder.log}.", str(folder.directory))
     best = study.best_trial
     config = search.config_of(best.params)
@@ -327,11 +286,9 @@ def _write_results(search: Search, study: optuna.Study, folder: RunGroup) -> Non
     if not trained.finished or differing_sections(trained.read_config(), config):
         train_quietly(config, search.panel_of(config), trained.directory)
         trained = Run(trained.directory)  # Its layout is the current one.
-    figures: dict[str, Figure] = {}
-    with folder.log_and_continue("drawing the plots"):
+    with folder.log_and_continue("drawing the plots and writing the page"):
         figures = draw_study(study)
         for name, figure in figures.items():
             folder.write_figure(folder.plots / f"{name}.png", figure)
-    with folder.log_and_continue("writing the page"):
         verdict = trained.read(trained.metrics, TrainingMetrics).verdict
         write_study_page(folder, search.config.name, f"The best of {title}.", verdict, table, figures)

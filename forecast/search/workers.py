@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
-import dataclasses
 import logging
 import multiprocessing
 import os
@@ -13,20 +10,25 @@ import signal
 import socket
 import threading
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from forecast.errors import ForecastError, RunError, check_installed
 from forecast.runs import THREADS
 
+MAX_ATTEMPTS = 2  # Attempts at a job whose process or node is lost.
 CONNECT_TIMEOUT = 10.0  # Seconds to wait for a Ray cluster.
 POLL_SECONDS = 1.0  # Between two checks whether the parent process or the pool is alive.
-SCRIPT_REMEDY = "In a script, call this under `if __name__ == '__main__':`, since each process reads the script first."
 log = logging.getLogger(__name__)
 Job = tuple[str, tuple[Any, ...]]  # The name of the job, and the arguments of the function.
-Result = tuple[str, Any]  # The name of the job, and the result of the function, or a ForecastError.
+NextJob = Callable[[], Job | None]
+Function = Callable[..., Any]
 
 
 class LostError(RunError):
@@ -46,6 +48,14 @@ class Finished:
     best_value: float | None
     metric: str
     seconds_left: float  # An estimate.
+
+    @classmethod
+    def from_errors(cls, name: str, why: str, errors: pd.Series, jobs: int, metric: str, seconds_left: float) -> Finished:
+        """Return the progress after a job. errors: of the jobs that ended, by name, NaN for those without one."""
+        scored = errors.dropna()
+        best = str(scored.idxmin()) if len(scored) else ""
+        value = float(scored[name]) if name in scored else None
+        return cls(name, len(errors), jobs, value, why, best, float(scored[best]) if best else None, metric, seconds_left)
 
 
 @dataclass(frozen=True)
@@ -70,70 +80,63 @@ class Workers:
         if self.count > 1:
             check_installed("--workers", ["pebble"])
 
-    def compute(self, function: Callable[..., Any], next_job: Callable[[], Job | None]) -> Iterator[Result]:
+    def compute(self, function: Function, next_job: NextJob) -> Iterator[tuple[str, Any]]:
         """Compute `function(*arguments)` for every job, and yield the name and the result of each when it ends.
 
         next_job: called whenever a worker is free. None means that there is no job, at least until another ends.
-        A ForecastError, such as LostError, is a result. Any other error ends the computation.
+        A ForecastError is a result; it is a LostError if every attempt was lost. Any other error ends the computation.
         """
+        lost, attempts = deque[Job](), Counter[str]()
+        for job, result in self._attempt(function, lambda: lost.popleft() if lost else next_job()):
+            attempts[job[0]] += 1
+            if isinstance(result, LostError) and attempts[job[0]] < MAX_ATTEMPTS:
+                log.info("%s: %s It is computed once more.", job[0], result.problem)
+                lost.append(job)
+            else:
+                yield job[0], result
+
+    def _attempt(self, function: Function, next_job: NextJob) -> Iterator[tuple[Job, Any]]:
         if self.engine == "ray":
-            return _on_ray(function, next_job, self.address)
-        return _in_this_process(function, next_job) if self.count == 1 else _in_processes(function, next_job, self.count)
+            return _compute_on_ray(function, next_job, self.address)
+        return _compute_in_processes(function, next_job, self.count) if self.count > 1 else _compute_here(function, next_job)
 
 
-def _in_this_process(function: Callable[..., Any], next_job: Callable[[], Job | None]) -> Iterator[Result]:
+def _compute_here(function: Function, next_job: NextJob) -> Iterator[tuple[Job, Any]]:
     while job := next_job():
-        yield job[0], _catch_forecast_error(function, *job[1])
+        yield job, _return_forecast_error(function, *job[1])
 
 
-def _catch_forecast_error(function: Callable[..., Any], *arguments: Any) -> Any:
+def _return_forecast_error(function: Function, *arguments: Any) -> Any:
     try:
         return function(*arguments)
     except ForecastError as error:
         return error
 
 
-def _new_pool(count: int) -> Any:
-    from pebble import ProcessPool
+def _compute_in_processes(function: Function, next_job: NextJob, count: int) -> Iterator[tuple[Job, Any]]:
+    from pebble import ProcessExpired, ProcessPool
 
     threads = max(1, (os.cpu_count() or 1) // count)
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork.
-    return ProcessPool(count, initializer=_begin_worker, initargs=(threads, os.getpid()), context=context)
-
-
-def _in_processes(function: Callable[..., Any], next_job: Callable[[], Job | None], count: int) -> Iterator[Result]:
-    from pebble import ProcessExpired
-
-    pool, has_worked = _new_pool(count), False
-    waiting: list[Job] = []
-    pending: dict[concurrent.futures.Future[Any], Job] = {}
+    pool = ProcessPool(count, initializer=_begin_worker, initargs=(threads, os.getpid()), context=context)
+    pending: dict[Future[Any], Job] = {}
     try:
-        while True:
-            while len(waiting) + len(pending) < count and (job := next_job()):
-                waiting.append(job)
-            if not (waiting or pending):
+        while pool.active:
+            while len(pending) < count and (job := next_job()):
+                pending[pool.schedule(_return_forecast_error, (function, *job[1]))] = job
+            if not pending:
                 return
-            with contextlib.suppress(RuntimeError):  # The pool may have ended.
-                while waiting:
-                    pending[pool.schedule(_catch_forecast_error, (function, *waiting[0][1]))] = waiting[0]
-                    del waiting[0]
-            done = concurrent.futures.wait(pending, POLL_SECONDS, concurrent.futures.FIRST_COMPLETED).done
-            ended = not pool.active
-            for future in list(pending) if ended else done:
-                job, error = pending.pop(future), future.exception() if future.done() else BrokenProcessPool()
-                has_worked = has_worked or not isinstance(error, BrokenProcessPool)
-                if isinstance(error, BrokenProcessPool):  # The job may not have begun.
-                    waiting.append(job)
-                elif isinstance(error, ProcessExpired):
-                    yield job[0], LostError("its process was killed.", "Memory may be short: use fewer --workers.")
-                else:
-                    yield job[0], future.result()
-            if ended:  # All of its processes were killed at once.
-                if not has_worked:
-                    raise RunError("no process could begin.", SCRIPT_REMEDY, "workers")
-                pool.stop()
-                pool.join()
-                pool, has_worked = _new_pool(count), False
+            for future in wait(pending, POLL_SECONDS, FIRST_COMPLETED).done:
+                job = pending.pop(future)
+                is_lost = isinstance(future.exception(), ProcessExpired)
+                remedy = "Memory may be short: use fewer --workers."
+                yield job, LostError("its process was killed.", remedy) if is_lost else future.result()
+        raise BrokenProcessPool
+    except RuntimeError:  # All processes have ended, or the function has a bug.
+        if pool.active:
+            raise
+        remedy = "Run the same command again. In a script, call this under `if __name__ == '__main__':`."
+        raise RunError("no process could begin, or all were killed.", remedy, "workers") from None
     finally:
         pool.stop()
         pool.join()
@@ -155,6 +158,35 @@ def _watch(parent: int) -> None:
     os._exit(1)
 
 
+def _compute_on_ray(function: Function, next_job: NextJob, address: str | None) -> Iterator[tuple[Job, Any]]:
+    import ray
+
+    get_resources: Callable[[], dict[str, float]] = ray.cluster_resources
+    is_ours = not ray.is_initialized()
+    if is_ours:
+        _connect(address)
+    remote = ray.remote(num_cpus=1, max_retries=0)(_compute_on_node)
+    pending: dict[Any, Job] = {}
+    try:
+        while True:
+            cores = int(get_resources().get("CPU", 1))  # Nodes may come and go.
+            while len(pending) < max(1, cores) and (job := next_job()):
+                pending[remote.remote(function, *job[1])] = job
+            if not pending:
+                return
+            (done, *_), _ = ray.wait(list(pending))
+            job = pending.pop(done)
+            try:
+                yield job, ray.get(done)
+            except ray.exceptions.RayTaskError:  # A bug of the function.
+                raise
+            except ray.exceptions.RayError as error:
+                yield job, LostError(f"its node was lost ({type(error).__name__}).", "The logs of the cluster say more.")
+    finally:
+        if is_ours:
+            ray.shutdown()
+
+
 def _connect(address: str | None) -> None:
     """Join the cluster at an address, or start one on this machine.
 
@@ -168,51 +200,11 @@ def _connect(address: str | None) -> None:
             socket.create_connection((match[1], int(match[2])), timeout=CONNECT_TIMEOUT).close()
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:
-        raise RunError(
-            f"no Ray cluster answers ({error}).", "Start one with `ray start --head`.", f"--address {address}"
-        ) from None
+        problem = f"no Ray cluster answers ({error})."
+        raise RunError(problem, "Start one with `ray start --head`.", f"--address {address}") from None
 
 
-def _on_ray(function: Callable[..., Any], next_job: Callable[[], Job | None], address: str | None) -> Iterator[Result]:
-    import ray
-
-    resources: Callable[[], dict[str, float]] = ray.cluster_resources
-    started = not ray.is_initialized()
-    if started:
-        _connect(address)
-    try:
-        remote = ray.remote(num_cpus=1, max_retries=0)(_on_node)
-        # Large arguments go to each node once. Each is stored beside its reference, so that its id stays unique.
-        stored: dict[int, tuple[Any, Any]] = {}
-
-        def _store(argument: Any) -> Any:
-            if not dataclasses.is_dataclass(argument):
-                return argument
-            if id(argument) not in stored:
-                stored[id(argument)] = ray.put(argument), argument
-            return stored[id(argument)][0]
-
-        pending: dict[Any, str] = {}
-        while True:
-            cores = int(resources().get("CPU", 1))  # Nodes may come and go.
-            while len(pending) < max(1, cores) and (job := next_job()):
-                pending[remote.remote(function, *map(_store, job[1]))] = job[0]
-            if not pending:
-                return
-            (done, *_), _ = ray.wait(list(pending))
-            name = pending.pop(done)
-            try:
-                yield name, ray.get(done)
-            except ray.exceptions.RayTaskError:  # A bug of the function.
-                raise
-            except ray.exceptions.RayError as error:
-                yield name, LostError(f"its node was lost ({type(error).__name__}).", "The logs of the cluster say more.")
-    finally:
-        if started:
-            ray.shutdown()
-
-
-def _on_node(function: Callable[..., Any], *arguments: Any) -> Any:
+def _compute_on_node(function: Function, *arguments: Any) -> Any:
     """Compute a job on one core of a node."""
     os.environ.update(dict.fromkeys(THREADS, "1"))
-    return _catch_forecast_error(function, *arguments)
+    return _return_forecast_error(function, *arguments)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-import shutil
+import pickle
 import subprocess
-import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -23,8 +20,8 @@ from forecast.forecasters.preparation import read_and_resolve
 from forecast.runs.run import Run
 from forecast.search.space import DEFAULT_SPANS, Search
 from forecast.search.tune import tune
-from forecast.search.workers import Workers
-from tests.conftest import kill_workers
+from forecast.search.workers import LostError, Workers
+from tests.search.fakes import error_of
 
 RATE = {"training.learning_rate": {"float": [1e-6, 1e-2], "log": True}}
 QUICK = {"tuning.search": RATE, "training.epochs": 2, "tuning.sampler": "random"}
@@ -70,7 +67,10 @@ def test_lists_are_choices_too(project):
         ({"search": {"model.layers": {"int": [1, 2]}, "model.units": {"choice": [[8, 4]]}}}, "model.layers repeats one size"),
         ({"search": {"model.layers": {"float": [1, 3]}}}, "model.layers is a number of layers, from 1 to 100"),
         ({"search": {"model.layers": {"int": [1, 10**9]}}}, "model.layers is a number of layers, from 1 to 100"),
-        ({"search": RATE, "objective": "backtest", "executions_per_trial": 2}, "backtest needs tuning.executions_per_trial: 1"),
+        (
+            {"search": RATE, "objective": "backtest", "executions_per_trial": 2},
+            "executions_per_trial is 2, but a backtest trains several",
+        ),
         ({"search": {"model.dropout": {"float": [0.0, 1.0]}}}, "`model.dropout` is 1.0. It should be less than 1"),
         ({"search": RATE, "sampler": "grid"}, "sampler: grid needs a `choice` or a `step` for training.learning_rate"),
         ({"search": {"model.units": {"int": [4, 4000]}}, "sampler": "grid"}, "more than 1000 combinations"),
@@ -137,43 +137,30 @@ def test_values_that_change_what_is_scored_are_refused(project):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A small series on which a learning rate of 1e-6 learns nothing."""
-    from tests.conftest import seasonal_rows
-
-    folder = tmp_path_factory.mktemp("tuning")
-    months = pd.date_range("2010-01-01", periods=120, freq="MS")
-    pd.DataFrame({"month": months, "sales": seasonal_rows()}).to_csv(folder / "data.csv", index=False)
-    (folder / "config.yaml").write_text(
-        "data: {path: data.csv, timestamp: month, target: sales}\nsplits: {validation: 18, test: 18}\n"
-        "windows: {lookback: 12, horizon: 3}\nmodel: {units: 8, linear_skip: false}\n"
-    )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def study(folder):
-    told = []
+def study(folder, fake_training):
+    """Twelve trials, of which the first is the config as it stands."""
+    reports = []
     overrides = QUICK | {"training.epochs": 12, "tuning.trials": 12}
-    return tune(folder / "config.yaml", folder / "study", overrides=overrides, on_finished=told.append), told
+    return tune(folder / "config.yaml", folder / "study", overrides=overrides, on_finished=reports.append), reports
 
 
 @pytest.mark.slow
 def test_the_best_trial_is_trained_and_its_config_is_written(study):
-    run, told = study
+    run, reports = study
     table = pd.read_csv(run.trials)
     assert table.trial.tolist() == list(range(12))
+    assert table["training.learning_rate"][0] == 1e-3, "the config as it stands"
     best = table.loc[table.error.idxmin()]
     config = load_config(run.best)
-    assert config.training.learning_rate == best["training.learning_rate"] > 1e-4
+    assert config.training.learning_rate == best["training.learning_rate"] != 1e-3
+    assert best.error == error_of(config)
     trained = Run.open(run.runs / "best")
-    metrics = trained.read_json(trained.metrics)
-    assert metrics["validation"]["forecast"]["total"]["mase"] == pytest.approx(best.error, rel=1e-5)
     assert trained.read_config().training == config.training
-    assert [finished.done for finished in told] == list(range(1, 13))
-    assert told[-1].best_value == best.error
+    assert [finished.done for finished in reports] == list(range(1, 13))
+    assert reports[-1].best_value == best.error
+    assert reports[-1].best == f"trial {best.trial}"
     assert {path.name for path in run.plots.iterdir()} == {"history.png", "importance.png", "slice.png"}
-    assert metrics["verdict"][:20] in run.report.read_text()
+    assert trained.read_json(trained.metrics)["verdict"][:20] in run.report.read_text()
 
 
 @pytest.mark.slow
@@ -190,60 +177,37 @@ def test_a_study_goes_on_where_it_was(folder, study):
     run, _ = study
     before = pd.read_csv(run.trials)
     overrides = QUICK | {"training.epochs": 12, "tuning.trials": 14}
-    told = []
-    tune(folder / "config.yaml", folder / "study", overrides=overrides, on_finished=told.append)
+    reports = []
+    tune(folder / "config.yaml", folder / "study", overrides=overrides, on_finished=reports.append)
     after = pd.read_csv(run.trials)
-    assert len(told) == 2
+    assert len(reports) == 2
     pd.testing.assert_frame_equal(after.head(12), before, check_dtype=False)
     assert not set(after["training.learning_rate"].tail(2)) & set(before["training.learning_rate"])
-    with pytest.raises(RunError, match=r"holds a search with another training, tuning.search.\s+Begin anew"):
+    with pytest.raises(RunError, match=r"the search in this directory has another .*training.epochs, tuning.search.\s+Begin"):
         tune(folder / "config.yaml", folder / "study", overrides={"training.epochs": 3})
 
 
 @pytest.mark.slow
-def test_the_test_part_chooses_nothing(folder, tmp_path):
-    other = tmp_path / "other"
-    shutil.copytree(folder, other, ignore=shutil.ignore_patterns("study*"))
-    table = pd.read_csv(other / "data.csv")
-    table.loc[len(table) - 18 :, "sales"] *= -3
-    table.to_csv(other / "data.csv", index=False)
-    for objective in ("validation", "backtest"):
-        overrides = QUICK | {"tuning.trials": 1, "tuning.objective": objective, "backtest.folds": 2}
-        runs = [
-            tune(side / "config.yaml", tmp_path / f"{side.name}-{objective}", overrides=overrides) for side in (folder, other)
-        ]
-        first, second = (pd.read_csv(run.trials).error[0] for run in runs)
-        assert first == second > 0
-
-
-@pytest.mark.slow
-def test_executions_are_averaged(folder, tmp_path):
+def test_executions_are_averaged(folder, tmp_path, fake_training):
     overrides = QUICK | {"tuning.trials": 1, "tuning.executions_per_trial": 2}
-    both = pd.read_csv(tune(folder / "config.yaml", tmp_path / "both", overrides=overrides).trials)
-    single = []
-    for seed in (1, 2):
-        own = QUICK | {"tuning.trials": 1, "seed": seed}
-        single.append(pd.read_csv(tune(folder / "config.yaml", tmp_path / str(seed), overrides=own).trials).error[0])
-    assert both.error[0] == pytest.approx(sum(single) / 2)
-    assert both.epochs[0] == 4
+    table = pd.read_csv(tune(folder / "config.yaml", tmp_path / "both", overrides=overrides).trials)
+    config = load_config(folder / "config.yaml")
+    single = [error_of(config.model_copy(update={"seed": seed})) for seed in (1, 2)]
+    assert table.error[0] == pytest.approx(sum(single) / 2)
+    assert table.epochs[0] == 4
 
 
 @pytest.mark.slow
-def test_a_budget_ends_the_search(folder, tmp_path):
-    run = tune(folder / "config.yaml", tmp_path / "run", overrides=QUICK | {"tuning.trials": 10**6, "tuning.budget": "3s"})
+def test_a_budget_ends_the_search(folder, tmp_path, fake_training):
+    run = tune(folder / "config.yaml", tmp_path / "run", overrides=QUICK | {"tuning.trials": 10**6, "tuning.budget": "1s"})
     assert 1 <= len(pd.read_csv(run.trials)) < 1000
 
 
 @pytest.mark.slow
-def test_trials_that_fail_count_and_are_told(folder, tmp_path):
+def test_trials_that_fail_count_and_are_told(folder, tmp_path, fake_training):
     search = {"training.learning_rate": {"choice": [1e-3, 1e6]}}
-    overrides = QUICK | {
-        "tuning.search": search,
-        "tuning.sampler": "grid",
-        "training.optimizer": "sgd",
-        "training.clipnorm": None,
-    }
-    table = pd.read_csv(tune(folder / "config.yaml", tmp_path / "run", overrides=overrides | {"training.epochs": 20}).trials)
+    overrides = QUICK | {"tuning.search": search, "tuning.sampler": "grid"}
+    table = pd.read_csv(tune(folder / "config.yaml", tmp_path / "run", overrides=overrides).trials)
     assert set(table.state) == {"finished", "failed"}
     assert "the loss is no longer a number" in table.why[table.state == "failed"].iloc[0]
     search = {"training.learning_rate": {"choice": [1e6]}}
@@ -251,13 +215,13 @@ def test_trials_that_fail_count_and_are_told(folder, tmp_path):
         tune(folder / "config.yaml", tmp_path / "none", overrides=overrides | {"tuning.search": search})
 
 
-def _command(folder: Path, *options: str) -> list[str]:
+def _arguments(folder: Path, *options: str) -> list[str]:
     sets = [f"--set={key}={json.dumps(value)}" for key, value in QUICK.items()]
-    return [sys.executable, "-m", "forecast", "tune", str(folder / "config.yaml"), *sets, *options]
+    return ["tune", str(folder / "config.yaml"), *sets, *options]
 
 
 @pytest.mark.slow
-def test_a_journal_that_was_cut_goes_on(folder, tmp_path):
+def test_a_journal_that_was_cut_goes_on(folder, tmp_path, fake_training):
     overrides = QUICK | {"tuning.trials": 2}
     run = tune(folder / "config.yaml", tmp_path / "run", overrides=overrides)
     text = run.journal.read_bytes()
@@ -267,24 +231,24 @@ def test_a_journal_that_was_cut_goes_on(folder, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["my notes", '{"a": 1}\n', "month,sales\n1,2\n"])
-def test_a_file_that_is_no_journal_is_left_alone(folder, tmp_path, text):
+def test_a_file_that_is_no_journal_is_left_alone(project, tmp_path, text):
     (tmp_path / "notes.txt").write_text(text)
     with pytest.raises(RunError, match="this file is not a journal of a search"):
-        tune(folder / "config.yaml", tmp_path / "run", overrides=QUICK, storage=tmp_path / "notes.txt")
+        tune(project(), tmp_path / "run", overrides=QUICK, storage=tmp_path / "notes.txt")
     assert (tmp_path / "notes.txt").read_text() == text
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
-def test_an_interrupted_trial_is_tried_again_however_often(folder, tmp_path):
+def test_an_interrupted_trial_is_tried_again_however_often(folder, tmp_path, fake_training):
     overrides = QUICK | {"tuning.trials": 2}
 
-    def interrupt(*given) -> None:
+    def interrupt(prepared, on_progress) -> None:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("forecast.search.tune._validation_error", interrupt)
-        for _ in range(2):
+        patch.setattr("forecast.search.tune._compute_validation_error", interrupt)
+        for _ in range(3):
             with pytest.raises(KeyboardInterrupt):
                 tune(folder / "config.yaml", tmp_path / "run", overrides=overrides)
     table = pd.read_csv(tune(folder / "config.yaml", tmp_path / "run", overrides=overrides).trials)
@@ -293,37 +257,50 @@ def test_an_interrupted_trial_is_tried_again_however_often(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_trial_of_a_killed_search_is_tried_again(folder, tmp_path):
-    command = _command(folder, "--trials", "4", "--run-dir", str(tmp_path / "run"), "--set=training.epochs=30")
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr.readline().startswith("1/4")
-    time.sleep(1)
+def test_the_trial_of_a_killed_search_is_tried_again(folder, tmp_path, start, fake_training):
+    run_dir = tmp_path / "run"
+    process = start(0.2, *_arguments(folder, "--trials", "4", "--run-dir", str(run_dir), "--set=training.epochs=5"))
+    assert process.stderr.readline().startswith("1/4"), "the second trial is under way"
     process.kill()
     process.wait()
-    again = subprocess.run(command, capture_output=True, text=True, check=True)
-    table = pd.read_csv(tmp_path / "run" / "trials.csv")
-    assert len(table) == 4
+    reports = []
+    overrides = QUICK | {"tuning.trials": 4, "training.epochs": 5}
+    tune(folder / "config.yaml", run_dir, overrides=overrides, on_finished=reports.append)
+    table = pd.read_csv(run_dir / "trials.csv")
+    assert table.trial.tolist() == [0, 1, 2, 3]
     assert set(table.state) <= {"finished", "pruned"}
-    assert "4/4" in again.stderr
+    assert [finished.done for finished in reports] == [2, 3, 4]
     assert not table["training.learning_rate"].duplicated().any()
 
 
-def check_joined(folder: Path, tmp_path: Path, storage: str, trials: int) -> None:
+@pytest.mark.slow
+def test_a_trial_whose_process_is_killed_is_computed_again(folder, tmp_path, fake_training):
+    class Losing(Workers):
+        """Loses each job at the first attempt, and every attempt of the third. Arguments and results are sent."""
+
+        def _attempt(self, function, next_job):
+            attempts = Counter()
+            while job := next_job():
+                attempts[job[0]] += 1
+                is_lost = attempts[job[0]] == 1 or job[0] == "trial 2"
+                arguments = pickle.loads(pickle.dumps(job[1]))
+                yield job, LostError("its process was killed.") if is_lost else pickle.loads(pickle.dumps(function(*arguments)))
+
+    overrides = QUICK | {"tuning.trials": 4, "tuning.pruner": "none"}
+    table = pd.read_csv(tune(folder / "config.yaml", tmp_path / "run", overrides=overrides, workers=Losing()).trials)
+    assert table.state.tolist() == ["finished", "finished", "failed", "finished"]
+    assert table.why[2] == "its process was killed."
+
+
+def check_joined(folder: Path, tmp_path: Path, start, storage: str, trials: int) -> None:
     """Two processes that join one study compute each trial once, and all of them."""
-    sides = [
-        subprocess.Popen(
-            _command(folder, "--trials", str(trials), "--storage", storage, "--run-dir", str(tmp_path / side)),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for side in ("a", "b")
-    ]
+    shared = ["--trials", str(trials), "--storage", storage, "--run-dir"]
+    sides = [start(0.1, *_arguments(folder, *shared, str(tmp_path / side))) for side in ("a", "b")]
     lines = [side.communicate(timeout=300)[1].splitlines() for side in sides]
     assert [side.returncode for side in sides] == [0, 0], lines
-    own = [[line.split("  ")[1] for line in side if "/" in line and "trial" in line] for side in lines]
-    assert all(own), "both had something to do"
-    done = Counter(name for side in own for name in side)
+    computed = [[line.split("  ")[1] for line in side if "/" in line and "trial" in line] for side in lines]
+    assert all(computed), "both had something to do"
+    done = Counter(name for side in computed for name in side)
     assert max(done.values()) == 1
     tables = [pd.read_csv(tmp_path / side / "trials.csv") for side in ("a", "b")]
     last = max(tables, key=lambda table: (table.state != "running").sum())
@@ -332,8 +309,8 @@ def check_joined(folder: Path, tmp_path: Path, storage: str, trials: int) -> Non
 
 
 @pytest.mark.slow
-def test_two_processes_join_one_study_through_a_journal(folder, tmp_path):
-    check_joined(folder, tmp_path, str(tmp_path / "study.journal"), 12)
+def test_two_processes_join_one_study_through_a_journal(folder, tmp_path, start):
+    check_joined(folder, tmp_path, start, str(tmp_path / "study.journal"), 30)
 
 
 @pytest.fixture
@@ -364,63 +341,41 @@ def postgres(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_join_one_study_through_postgresql(folder, tmp_path, postgres):
-    check_joined(folder, tmp_path, postgres, 12)
+def test_two_processes_join_one_study_through_postgresql(folder, tmp_path, start, postgres):
+    check_joined(folder, tmp_path, start, postgres, 30)
 
 
-@pytest.mark.slow
-def test_two_workers_search_and_one_that_is_killed_is_replaced(folder, tmp_path):
-    killed = []
-
-    def kill_once(finished) -> None:
-        if not killed:
-            killed.extend(kill_workers())
-
-    overrides = QUICK | {"tuning.trials": 5, "training.epochs": 30, "tuning.pruner": "none"}
-    run = tune(folder / "config.yaml", tmp_path / "run", overrides=overrides, workers=Workers(2), on_finished=kill_once)
-    table = pd.read_csv(run.trials)
-    assert len(table) == 5
-    assert (table.state == "finished").all()
-    assert table.trial.max() > 4, "what was lost was tried again under another number"
-
-
-@pytest.mark.slow
-def test_trials_run_on_ray(folder, tmp_path):
-    workers = Workers(engine="ray")
-    two = QUICK | {"tuning.trials": 2}
-    there = pd.read_csv(tune(folder / "config.yaml", tmp_path / "there", overrides=two, workers=workers).trials)
-    here = pd.read_csv(tune(folder / "config.yaml", tmp_path / "here", overrides=two).trials)
-    assert there.state.tolist() == ["finished", "finished"]
-    assert there.error[0] == pytest.approx(here.error[0], rel=1e-5), "the config as it stands"
+def test_a_cluster_elsewhere_needs_a_storage(project):
     with pytest.raises(RunError, match="the nodes of a cluster need a study that they share.\\s+Add --storage"):
-        tune(folder / "config.yaml", tmp_path / "far", workers=Workers(engine="ray", address="10.0.0.1:6379"))
+        tune(project(), workers=Workers(engine="ray", address="10.0.0.1:6379"))
 
 
-def test_a_storage_that_cannot_be_used_is_told_without_its_password(folder, tmp_path):
-    for url, found in [
+def test_a_storage_that_cannot_be_used_is_told_without_its_password(project, tmp_path, monkeypatch):
+    config = project()
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    for url, message in [
         ("postgresql+psycopg://me:secret@127.0.0.1:1/x", "the storage cannot be used .*refused"),
         ("oracle://me:secret@x/y", "the storage cannot be used"),
         ("rhubarb://x", "the storage cannot be used"),
     ]:
-        with pytest.raises(RunError, match=found) as error:
-            tune(folder / "config.yaml", tmp_path / "run", overrides=QUICK, storage=url)
+        with pytest.raises(RunError, match=message) as error:
+            tune(config, tmp_path / "run", overrides=QUICK, storage=url)
         assert "secret" not in str(error.value)
 
 
-def test_a_missing_package_is_told(folder, monkeypatch):
+def test_a_missing_package_is_told(project, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "optuna" else True)
     with pytest.raises(ForecastError, match=r"Tuning needs `optuna`, which is not installed.\s+.*'.\[tune\]'"):
-        tune(folder / "config.yaml")
+        tune(project())
 
 
 @pytest.mark.slow
-def test_the_command(folder, tmp_path):
-    command = ["tune", str(folder / "config.yaml"), "--trials", "2", "--run-dir", str(tmp_path / "run")]
-    sets = [f"--set={key}={json.dumps(value)}" for key, value in QUICK.items()]
-    result = CliRunner().invoke(app, [*command, *sets])
+def test_the_command(folder, tmp_path, fake_training):
+    command = _arguments(folder, "--trials", "2", "--run-dir", str(tmp_path / "run"))
+    result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
     assert "2 trials: 2 finished" in result.stdout
-    told = json.loads(CliRunner().invoke(app, [*command, *sets, "--json"]).stdout)
-    assert len(told["trials"]) == 2
-    assert math.isfinite(told["trials"][0]["error"])
+    values = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert [trial["state"] for trial in values["trials"]] == ["finished", "finished"]
+    assert values["trials"][0]["error"] == error_of(load_config(folder / "config.yaml"))
     assert "unknown key" in CliRunner().invoke(app, [*command, "--set=tuning.trails=3"]).stderr
