@@ -28,38 +28,35 @@ def write_experiment_page(
     metric: by which runs are ranked. leaderboard: a row per run. settings: a row per setting, best first. effects: a row per
     value of a factor.
     """
-    note = "Ranked by the error on the validation set. The error on the test set did not affect the ranking."
     sections = []
     if len(effects):
         caption = (
-            f"Mean {metric} on the validation set over all other factors and seeds. The seed spread is the distance between the"
-            " seeds of one setting."
+            f"Mean {metric} on the validation set over all other factors and seeds. The seed spread is the standard deviation"
         )
-        picture = Picture.from_figure(_draw_effects(effects, metric))
-        sections.append(Section("Effect of each factor", [picture, Table(effects, caption)]))
+        table = Table(effects, f"{caption} over the seeds of one setting.")
+        sections.append(Section("Effect of each factor", [Picture.from_figure(_draw_effects(effects, metric)), table]))
     caption = f"{metric}: mean, lowest and highest of the seeds on the validation set; mean on the test set."
     sections.append(Section("Settings", [Table(settings, caption)]))
-    runs = leaderboard.dropna(axis="columns", how="all")
     caption = "All runs. `forecast compare` tests whether the difference between two of them is significant."
-    sections.append(Section("Runs", [Table(runs, caption)]))
+    sections.append(Section("Runs", [Table(leaderboard.dropna(axis="columns", how="all"), caption)]))
+    note = "Ranked by the error on the validation set. The error on the test set did not affect the ranking."
     summary = [Text(_describe_best(settings, metric), "verdict"), Text(note, "note")]
     folder.write_text(folder.report, render_page(name, "experiment", summary, sections))
 
 
 def _describe_best(settings: pd.DataFrame, metric: str) -> str:
     """Return the best setting in a sentence, and whether its lead is larger than the spread of its seeds."""
-    best = settings.iloc[0]
+    best, second = settings.iloc[0], settings["mean"].get(1, np.nan)
     if pd.isna(best["mean"]):
         return "No run finished."
-    factors = settings.columns[: settings.columns.get_loc("mean")]
-    setting = ", ".join(f"{factor} {best[factor]}" for factor in factors)
+    setting = ", ".join(f"{factor} {best[factor]}" for factor in settings.columns[: settings.columns.get_loc("mean")])
     sentence = f"Best: {setting}, {metric} {format_number(best['mean'])} on the validation set."
-    if len(settings) == 1 or pd.isna(settings["mean"].iloc[1]):
+    if pd.isna(second):
         return sentence
-    second = settings["mean"].iloc[1]
-    if best.runs > 1 and second - best["mean"] < best.high - best.low:
-        return f"{sentence} The second, {format_number(second)}, lies within the spread of the seeds of the best."
-    return f"{sentence} The second has {format_number(second)}."
+    is_within = best.runs > 1 and second - best["mean"] < best.high - best.low
+    return f"{sentence} The second has {format_number(second)}" + (
+        ", within the spread of the seeds of the best." * is_within or "."
+    )
 
 
 def _draw_effects(effects: pd.DataFrame, metric: str) -> Figure:
@@ -93,15 +90,13 @@ def draw_study(study: optuna.Study) -> dict[str, Figure]:
     import matplotlib as mpl
     from optuna.visualization import matplotlib as plots
 
-    complete = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
     pictures: dict[str, Callable[..., Any]] = {"history": plots.plot_optimization_history, "slice": plots.plot_slice}
-    if len(complete) > 1 and len({trial.value for trial in complete}) > 1:
+    if len({trial.value for trial in study.trials if trial.state.name == "COMPLETE"}) > 1:
         pictures["importance"] = plots.plot_param_importances
     figures = {}
     with warnings.catch_warnings(), mpl.rc_context({"backend": "agg"}):
         warnings.simplefilter("ignore")  # The pictures are experimental, and some axes have no extent.
         for name, draw in pictures.items():
-            axes = np.ravel(draw(study))
-            figures[name] = axes[0].figure
+            figures[name] = np.ravel(draw(study))[0].figure
             mpl.pyplot.close(figures[name])
     return figures

@@ -26,6 +26,7 @@ from forecast.search.workers import Finished, Workers
 from forecast.training import check_can_train, check_inputs_outside
 
 METRICS, SETS = ("mae", "mase", "rmse"), ("validation", "test")  # Columns of the leaderboard.
+LABELS = {"validation_mase": "MASE", "validation_mae": "MAE"}  # Errors by which runs are ranked.
 Scores = dict[str, object]  # State and scores of a run, by column of the leaderboard.
 Panels = dict[str, Panel]  # The key is the data section of a config.
 log = logging.getLogger(__name__)
@@ -149,9 +150,9 @@ def _train_all(
 
 
 def _summarize_progress(name: str, table: pd.DataFrame, seconds_left: float) -> Finished:
-    ended = table[table.state != "waiting"].set_index("run")
+    ended, metric = table[table.state != "waiting"].set_index("run"), ranking_metric(table)
     why = f"failed: {ended.why[name]}" if ended.state[name] == "failed" else ""
-    return Finished.from_errors(name, why, ended[ranking_metric(table)], len(table), ranking_label(table), seconds_left)
+    return Finished.from_errors(name, why, ended[metric], len(table), LABELS[metric], seconds_left)
 
 
 def train_quietly(config: Config, panel: Panel | None, directory: Path) -> None:
@@ -223,11 +224,6 @@ def ranking_metric(table: pd.DataFrame) -> str:
     return "validation_mae" if undefined.any() else "validation_mase"
 
 
-def ranking_label(table: pd.DataFrame) -> str:
-    """Return the name of the error by which runs are ranked."""
-    return ranking_metric(table).rpartition("_")[2].upper()
-
-
 def summarize_settings(table: pd.DataFrame, factors: list[str]) -> pd.DataFrame:
     """Return a row for each setting of the factors, best first. A setting with failed runs comes after those without.
 
@@ -266,7 +262,7 @@ def _write_results(folder: RunGroup, name: str, cells: list[Cell], table: pd.Dat
     Raises:
         RunError: no run finished.
     """
-    factors, label = list(cells[0].factors), ranking_label(table)
+    factors, label = list(cells[0].factors), LABELS[ranking_metric(table)]
     folder.write_table(folder.leaderboard, table)
     settings = summarize_settings(table, factors)
     timed = table.assign(seconds=[Run(folder.runs / run).seconds for run in table.run])

@@ -110,28 +110,26 @@ def _check_factors(plan: ExperimentConfig, lines: Mapping[str, str]) -> None:
         ConfigError: they do not.
     """
     for key, values in plan.grid.items():
-        line = lines[f"grid.{key}"]
         if len({repr(value) for value in values}) < len(values):
-            raise ConfigError(f"`{key}` has a value twice.", "Remove one of them.", line)
-        if case := next((name for name, settings in plan.cases.items() if key in settings), None):
-            raise ConfigError(f"`{key}` is in the grid and in the case {case}.", "Remove it from one of the two.", line)
-        _check_key(key, values, line)
-    for case, settings in plan.cases.items():
-        for key, value in settings.items():
-            _check_key(key, [value], lines[f"cases.{case}.{key}"])
+            raise ConfigError(f"`{key}` has a value twice.", "Remove one of them.", lines[f"grid.{key}"])
+    factors = [(key, values, f"grid.{key}") for key, values in plan.grid.items()]
+    factors += [(key, [value], f"cases.{case}.{key}") for case in plan.cases for key, value in plan.cases[case].items()]
+    for key, values, location in factors:
+        field = find_field(tuple(key.split(".")))
+        section = find_section(field.annotation) if field else None
+        if location.startswith("cases.") and key in plan.grid:
+            problem, remedy = f"`{key}` is in the grid and in a case.", "Remove it from one of the two."
+        elif section and any(isinstance(value, dict) for value in values):
+            name = next(iter(section.model_fields))
+            problem, remedy = f"`{key}` is a section.", f"Name its keys, such as `{key}.{name}`. The others stay as they are."
+        elif key in ("seed", "training.seeds"):
+            problem, remedy = f"`{key}` is varied here.", "Use `seeds` for that."
+        else:
+            continue
+        raise ConfigError(problem, remedy, lines[location])
     count = math.prod(map(len, [*plan.grid.values(), plan.cases or [None], plan.seeds or [None]]))
     if count > MAX_CELLS:
         raise ConfigError(f"these are {count} runs, more than {MAX_CELLS}.", "Vary fewer values.", lines[""])
-
-
-def _check_key(key: str, values: list[Any], line: str) -> None:
-    field = find_field(tuple(key.split(".")))
-    section = find_section(field.annotation) if field else None
-    if section and any(isinstance(value, dict) for value in values):
-        remedy = f"Name its keys, such as `{key}.{next(iter(section.model_fields))}`, so that its other keys stay as they are."
-        raise ConfigError(f"`{key}` is a section.", remedy, line)
-    if key in ("seed", "training.seeds"):
-        raise ConfigError(f"`{key}` is varied here.", "Use `seeds` for that.", line)
 
 
 def _combine(plan: ExperimentConfig) -> Iterator[tuple[str | None, dict[str, Any], int | None]]:

@@ -42,8 +42,7 @@ SEARCHABLE = (
     "data.calendar",
     "data.past_covariates",
     "data.known_covariates",
-    "data.static_covariates",
-    "data.static_categories",
+    "data.static_",
 )
 # Keys that change the unit of the validation loss, which pruning compares.
 OTHER_UNITS = ("data.", "scaling.", "training.loss", "model.quantiles", "model.decoder")
@@ -75,8 +74,6 @@ class Search:
             ConfigError, DataError: one cannot be trained, or two are scored on different windows.
         """
         self._check_keys()
-        self._check_layers()
-        self._check_executions()
         if self.tuning.sampler == "grid":
             self._combinations()
         first_values: dict[str, str] = {}  # The first value that is scored on some windows, by their description.
@@ -95,24 +92,21 @@ class Search:
             if find_field(tuple(key.split("."))) and (not key.startswith(SEARCHABLE) or key == "training.seeds"):
                 problem = f"`{key}` cannot be searched, because it changes the windows of the validation set."
                 raise ConfigError(problem, f"Search keys that begin with {first_few(SEARCHABLE, 20)}.", self._locate(key))
-
-    def _check_layers(self) -> None:
-        if LAYERS not in self.spans:
-            return
-        is_count = [type(count) is int and 1 <= count <= MAX_LAYERS for count in self._ends(LAYERS)]
-        if "float" in self.spans[LAYERS] or not all(is_count):
-            problem = f"{LAYERS} is a number of layers, from 1 to {MAX_LAYERS}."
-            raise ConfigError(problem, "Write for example {int: [1, 3]}.", self._locate(LAYERS))
-        sizes = self.spans.get("model.units", {"choice": [self.config.model.units]}).get("choice", [])
-        if any(isinstance(size, list) and len(size) > 1 for size in sizes):
-            problem = f"{LAYERS} repeats one size, but model.units has several."
-            raise ConfigError(problem, "Use one size, or search model.units too.", self._locate(LAYERS))
-
-    def _check_executions(self) -> None:
-        tuning, is_backtest = self.tuning, self.tuning.objective == "backtest"
-        if tuning.executions_per_trial > 1 and (self.config.training.seeds or is_backtest):
-            several = "a backtest trains several networks" if is_backtest else "every trial trains all training.seeds"
-            problem = f"tuning.executions_per_trial is {tuning.executions_per_trial}, but {several} already."
+        if LAYERS in self.spans:
+            sizes = self.spans.get("model.units", {"choice": [self.config.model.units]}).get("choice", [])
+            is_count = [type(count) is int and 1 <= count <= MAX_LAYERS for count in self._ends(LAYERS)]
+            if "float" in self.spans[LAYERS] or not all(is_count):
+                problem = f"{LAYERS} is a number of layers, from 1 to {MAX_LAYERS}."
+                raise ConfigError(problem, "Write for example {int: [1, 3]}.", self._locate(LAYERS))
+            if any(isinstance(size, list) and len(size) > 1 for size in sizes):
+                problem = f"{LAYERS} repeats one size, but model.units has several."
+                raise ConfigError(problem, "Use one size, or search model.units too.", self._locate(LAYERS))
+        is_backtest = self.tuning.objective == "backtest"
+        if self.tuning.executions_per_trial > 1 and (self.config.training.seeds or is_backtest):
+            several = "a backtest trains" if is_backtest else "training.seeds trains"
+            problem = (
+                f"tuning.executions_per_trial is {self.tuning.executions_per_trial}, but {several} several networks already."
+            )
             raise ConfigError(problem, "Set it to 1.", self.config.locate("tuning.executions_per_trial"))
         if is_backtest and self.config.splits.align != "dates":
             remedy = "Set it, or use objective: validation."

@@ -70,7 +70,7 @@ def test_names_that_would_be_alike_are_told_apart(plan):
         ({"grid": {"model.cell": ["gru", "lstmm"]}}, r"cells.yaml:3:3: model.cell=lstmm: `model.cell` is 'lstmm'"),
         ({"grid": {"model.cell": []}}, r"`grid.model.cell` is \[\]. It should have at least 1 item"),
         ({"grid": {"model.cell": ["gru", "gru"]}}, "`model.cell` has a value twice"),
-        ({"cases": {"a": {"model.cell": "gru"}}}, "is in the grid and in the case a"),
+        ({"cases": {"a": {"model.cell": "gru"}}}, "`model.cell` is in the grid and in a case"),
         ({"cases": {"a/b": {}}}, "It must start with a letter or digit"),
         ({"grid": {"seed": [1, 2]}}, "`seed` is varied here.\\s+Use `seeds`"),
         (
