@@ -54,9 +54,8 @@ def _describe_best(settings: pd.DataFrame, metric: str) -> str:
     if pd.isna(second):
         return sentence
     is_within = best.runs > 1 and second - best["mean"] < best.high - best.low
-    return f"{sentence} The second has {format_number(second)}" + (
-        ", within the spread of the seeds of the best." * is_within or "."
-    )
+    note = ", which lies within the spread of the seeds of the best" if is_within else ""
+    return f"{sentence} The second has {format_number(second)}{note}."
 
 
 def _draw_effects(effects: pd.DataFrame, metric: str) -> Figure:

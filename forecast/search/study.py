@@ -145,9 +145,9 @@ def check_identity(subject: str, before: Mapping[str, Any], search: Search, reme
         RunError: it was made with another config or other data. The message names the settings that differ.
     """
     now = search.identity()
-    differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    differing = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
     if differing:
-        names = [f"tuning.{key}" if key in TuningConfig.model_fields else key for key in differing]
+        names = sorted(f"tuning.{key}" if key in TuningConfig.model_fields else key for key in differing)
         raise RunError(f"{subject} has another {first_few(names, 5)}.", remedy, location)
 
 
