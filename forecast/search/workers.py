@@ -86,12 +86,12 @@ class Workers:
         next_job: called whenever a worker is free. None means that there is no job, at least until another ends.
         A ForecastError is a result; it is a LostError if every attempt was lost. Any other error ends the computation.
         """
-        lost, attempts = deque[Job](), Counter[str]()
-        for job, result in self._attempt(function, lambda: lost.popleft() if lost else next_job()):
+        retries, attempts = deque[Job](), Counter[str]()
+        for job, result in self._attempt(function, lambda: retries.popleft() if retries else next_job()):
             attempts[job[0]] += 1
             if isinstance(result, LostError) and attempts[job[0]] < MAX_ATTEMPTS:
                 log.info("%s: %s It is computed once more.", job[0], result.problem)
-                lost.append(job)
+                retries.append(job)
             else:
                 yield job[0], result
 

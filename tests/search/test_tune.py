@@ -186,7 +186,7 @@ def test_a_study_goes_on_where_it_was(folder, study):
     assert len(reports) == 2
     pd.testing.assert_frame_equal(after.head(12), before, check_dtype=False)
     assert not set(after["training.learning_rate"].tail(2)) & set(before["training.learning_rate"])
-    with pytest.raises(RunError, match=r"the search in this directory has another training.epochs, tuning.sampler, tuning.search.\s+Begin"):
+    with pytest.raises(RunError, match=r"has another training.epochs, tuning.sampler, tuning.search.\s+Begin"):
         tune(folder / "config.yaml", folder / "study", overrides={"training.epochs": 3})
 
 
@@ -247,12 +247,12 @@ def test_an_interrupted_trial_is_tried_again_however_often(folder, tmp_path, fak
     overrides = QUICK | {"tuning.trials": 2}
 
     def interrupt(prepared, on_progress) -> None:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt("Ctrl-C")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("forecast.search.tune._compute_validation_error", interrupt)
         for _ in range(3):
-            with pytest.raises(KeyboardInterrupt):
+            with pytest.raises(KeyboardInterrupt, match="Ctrl-C"):
                 tune(folder / "config.yaml", tmp_path / "run", overrides=overrides)
     table = pd.read_csv(tune(folder / "config.yaml", tmp_path / "run", overrides=overrides).trials)
     assert table.state.tolist() == ["finished", "finished"]
