@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # Attributes of trials and studies. A trial with LOST does not count: it was one too many, or never began.
 LOST, DRIVER, IDENTITY, WHY, EPOCHS = "lost", "driver", "identity", "why", "epochs"
 STATES = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
+# Trials and epochs that the median pruner never prunes, chosen on validation sets by benchmarks/tuning.py.
+STARTUP_TRIALS, WARMUP_EPOCHS = 2, 2
 GRACE_SECONDS = 60.0  # A new trial has its driver by then, and a new study its identity.
 log = logging.getLogger(__name__)
 
@@ -128,6 +130,11 @@ def open_study(search: Search, location: str, shared: bool) -> optuna.Study:
             study.enqueue_trial(params, skip_if_exists=True)
     is_tpe = search.tuning.sampler == "tpe"  # The trials of a grid are enqueued.
     study.sampler = optuna.samplers.TPESampler(seed=seed) if is_tpe else optuna.samplers.RandomSampler(seed=seed)
+    pruners = {
+        "median": optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_EPOCHS),
+        "halving": optuna.pruners.SuccessiveHalvingPruner(min_resource=1),
+    }
+    study.pruner = pruners[search.tuning.pruner] if search.prunes else optuna.pruners.NopPruner()
     return study
 
 

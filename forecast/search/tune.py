@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 
     from forecast.forecasters.network.callbacks import Progress
 
-# Trials and epochs that the median pruner never prunes, chosen on validation sets by benchmarks/tuning.py.
-STARTUP_TRIALS, WARMUP_EPOCHS = 2, 2
 MAX_WAIT = 3  # Wait for trials of other processes, in durations of the longest trial.
 log = logging.getLogger(__name__)
 
@@ -136,7 +134,7 @@ def _run_trials(
         if trial is None:
             return None
         running[name := f"trial {trial.number}"] = trial
-        return name, (search, trial.params, location, trial._trial_id)
+        return name, (search, trial, location)
 
     for count, (name, result) in enumerate(workers.compute(_run_trial, _next_job), 1):
         trial = running.pop(name)
@@ -179,7 +177,7 @@ def _wait_for_others(study: optuna.Study) -> None:
         time.sleep(0.5)
 
 
-def _run_trial(search: Search, params: Mapping[str, object], location: str, trial_id: int) -> _Outcome:
+def _run_trial(search: Search, trial: optuna.Trial, location: str) -> _Outcome:
     """Compute a trial, in any process.
 
     Raises:
@@ -187,10 +185,9 @@ def _run_trial(search: Search, params: Mapping[str, object], location: str, tria
     """
     import optuna
 
-    config = search.config_of(params)
+    config, epochs = search.config_of(trial.params), 0
     if search.tuning.objective == "backtest":
         return _compute_backtest_error(config, search.panel_of(config))
-    trial, epochs = _load_trial(search, location, trial_id), 0
 
     def _report(progress: Progress, first: bool) -> None:
         nonlocal epochs
@@ -214,22 +211,6 @@ def _run_trial(search: Search, params: Mapping[str, object], location: str, tria
     except optuna.TrialPruned:
         return _Outcome(None, epochs)
     return _Outcome(float(np.mean(errors)), epochs)
-
-
-def _load_trial(search: Search, location: str, trial_id: int) -> optuna.Trial:
-    """Return a trial of the study, in any process, which knows when to end early."""
-    import optuna
-
-    pruners = {
-        "median": optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_EPOCHS),
-        "halving": optuna.pruners.SuccessiveHalvingPruner(min_resource=1),
-    }
-    pruner = pruners[search.tuning.pruner] if search.prunes else optuna.pruners.NopPruner()
-    sampler = optuna.samplers.RandomSampler()
-    with storage_errors(location, opening=True):
-        storage = open_storage(location)
-        study = optuna.load_study(study_name=search.config.name, storage=storage, pruner=pruner, sampler=sampler)
-        return optuna.Trial(study, trial_id)
 
 
 def _compute_validation_error(prepared: Prepared, on_progress: Callable[[Progress], None]) -> float:

@@ -295,25 +295,26 @@ def test_a_trial_whose_process_is_killed_is_computed_again(folder, tmp_path, fak
     assert table.why[2] == "its process was killed."
 
 
-def check_joined(folder: Path, tmp_path: Path, start, storage: str, trials: int) -> None:
+def check_joined(folder: Path, tmp_path: Path, start, storage: str) -> None:
     """Two processes that join one study compute each trial once, and all of them."""
-    shared = ["--trials", str(trials), "--storage", storage, "--run-dir"]
-    sides = [start(0.1, *_arguments(folder, *shared, str(tmp_path / side))) for side in ("a", "b")]
-    lines = [side.communicate(timeout=300)[1].splitlines() for side in sides]
-    assert [side.returncode for side in sides] == [0, 0], lines
-    computed = [[line.split("  ")[1] for line in side if "/" in line and "trial" in line] for side in lines]
-    assert all(computed), "both had something to do"
-    done = Counter(name for side in computed for name in side)
-    assert max(done.values()) == 1
-    tables = [pd.read_csv(tmp_path / side / "trials.csv") for side in ("a", "b")]
-    last = max(tables, key=lambda table: (table.state != "running").sum())
-    assert len(last) == len(done) == trials
-    assert not last["training.learning_rate"].duplicated().any()
+    process = start(0.5, *_arguments(folder, "--trials", "12", "--storage", storage, "--run-dir", str(tmp_path / "first")))
+    lines = [process.stderr.readline()]  # The first trial has ended, and the second is under way.
+    reports = []
+    overrides = QUICK | {"tuning.trials": 12}
+    run = tune(folder / "config.yaml", tmp_path / "second", overrides=overrides, storage=storage, on_finished=reports.append)
+    lines += process.communicate(timeout=300)[1].splitlines()
+    assert process.returncode == 0, lines
+    names = [line.split("  ")[1] for line in lines if "/12" in line]
+    assert len(names) >= 2
+    assert sorted(names + [finished.name for finished in reports]) == sorted(f"trial {number}" for number in range(12))
+    table = pd.read_csv(run.trials)
+    assert set(table.state) <= {"finished", "pruned"}, "the second waits for the trials of the first"
+    assert not table["training.learning_rate"].duplicated().any()
 
 
 @pytest.mark.slow
-def test_two_processes_join_one_study_through_a_journal(folder, tmp_path, start):
-    check_joined(folder, tmp_path, start, str(tmp_path / "study.journal"), 30)
+def test_two_processes_join_one_study_through_a_journal(folder, tmp_path, start, fake_training):
+    check_joined(folder, tmp_path, start, str(tmp_path / "study.journal"))
 
 
 @pytest.fixture
@@ -344,8 +345,8 @@ def postgres(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_join_one_study_through_postgresql(folder, tmp_path, start, postgres):
-    check_joined(folder, tmp_path, start, postgres, 30)
+def test_two_processes_join_one_study_through_postgresql(folder, tmp_path, start, postgres, fake_training):
+    check_joined(folder, tmp_path, start, postgres)
 
 
 def test_a_cluster_elsewhere_needs_a_storage(project):
