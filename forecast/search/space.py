@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from forecast.config import (
     Config,
@@ -21,9 +21,6 @@ from forecast.config import (
 from forecast.data import Panel
 from forecast.errors import ConfigError, first_few
 from forecast.forecasters.preparation import digest_scored_windows, prepare_panel, read_and_resolve
-
-if TYPE_CHECKING:
-    import optuna
 
 LAYERS = "model.layers"  # How often `model.units` is repeated.
 DEFAULT_SPANS: dict[str, dict[str, Any]] = {
@@ -94,8 +91,7 @@ class Search:
                 raise ConfigError(problem, f"Search keys that begin with {first_few(SEARCHABLE, 20)}.", self._locate(key))
         if LAYERS in self.spans:
             sizes = self.spans.get("model.units", {"choice": [self.config.model.units]}).get("choice", [])
-            is_count = [type(count) is int and 1 <= count <= MAX_LAYERS for count in self._ends(LAYERS)]
-            if "float" in self.spans[LAYERS] or not all(is_count):
+            if not all(type(count) is int and 1 <= count <= MAX_LAYERS for count in self._ends(LAYERS)):
                 problem = f"{LAYERS} is a number of layers, from 1 to {MAX_LAYERS}."
                 raise ConfigError(problem, "Write for example {int: [1, 3]}.", self._locate(LAYERS))
             if any(isinstance(size, list) and len(size) > 1 for size in sizes):
@@ -104,9 +100,7 @@ class Search:
         is_backtest = self.tuning.objective == "backtest"
         if self.tuning.executions_per_trial > 1 and (self.config.training.seeds or is_backtest):
             several = "a backtest trains" if is_backtest else "training.seeds trains"
-            problem = (
-                f"tuning.executions_per_trial is {self.tuning.executions_per_trial}, but {several} several networks already."
-            )
+            problem = f"tuning.executions_per_trial is above 1, but {several} several networks already."
             raise ConfigError(problem, "Set it to 1.", self.config.locate("tuning.executions_per_trial"))
         if is_backtest and self.config.splits.align != "dates":
             remedy = "Set it, or use objective: validation."
@@ -116,22 +110,22 @@ class Search:
         return self.config.locate(f"tuning.search.{key}")
 
     def _ends(self, key: str) -> list[Any]:
-        span = self.spans[key]
-        return [_category(value) for value in span["choice"]] if "choice" in span else span.get("int") or span["float"]
+        span = self.distributions()[key]
+        return list(span.choices) if "choice" in self.spans[key] else [span.low, span.high]
 
-    def distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
+    def distributions(self) -> dict[str, Any]:
         """Return the spans as distributions of Optuna."""
-        from optuna import distributions as kinds
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-        distributions: dict[str, kinds.BaseDistribution] = {}
+        distributions: dict[str, CategoricalDistribution | FloatDistribution | IntDistribution] = {}
         for key, span in self.spans.items():
-            log_scale, step, ends = span.get("log", False), span.get("step"), self._ends(key)
+            log_scale, step = span.get("log", False), span.get("step")
             if "choice" in span:
-                distributions[key] = kinds.CategoricalDistribution(ends)
+                distributions[key] = CategoricalDistribution([_category(value) for value in span["choice"]])
             elif "int" in span:
-                distributions[key] = kinds.IntDistribution(*ends, log_scale, step or 1)
+                distributions[key] = IntDistribution(*span["int"], log_scale, step or 1)
             else:
-                distributions[key] = kinds.FloatDistribution(*map(float, ends), log_scale, step)
+                distributions[key] = FloatDistribution(*map(float, span["float"]), log_scale, step)
         return distributions
 
     def waiting(self) -> list[dict[str, Any]]:
@@ -160,16 +154,15 @@ class Search:
             ConfigError: a span has no steps, or the combinations are too many.
         """
         values = []
-        for key, span in self.spans.items():
-            ends, step = self._ends(key), span.get("step") or ("int" in span and 1)
-            if "choice" in span:
-                values.append(ends)
-            elif span.get("log") or not step:
+        for key, span in self.distributions().items():
+            if "choice" in self.spans[key]:
+                values.append(self._ends(key))
+            elif span.log or not span.step:
                 problem = f"sampler: grid needs a `choice` or a `step` for {key}."
                 raise ConfigError(problem, "Add `step`, or use another sampler.", self._locate(key))
             else:
-                count = int((ends[1] - ends[0]) / step + 1e-9) + 1
-                values.append([round(ends[0] + number * step, 12) for number in range(count)])
+                count = int((span.high - span.low) / span.step + 1e-9) + 1
+                values.append([round(span.low + number * span.step, 12) for number in range(count)])
         if math.prod(map(len, values)) > MAX_COMBINATIONS:
             raise ConfigError(f"the grid has more than {MAX_COMBINATIONS} combinations.", "Use sampler: random.", "tuning.search")
         return [dict(zip(self.spans, choice, strict=True)) for choice in itertools.product(*values)]
@@ -219,8 +212,8 @@ def _category(value: object) -> object:
     return value if isinstance(value, (bool, int, float)) else format_yaml_line(value)
 
 
-def _contains(distribution: optuna.distributions.BaseDistribution, value: Any) -> bool:
+def _contains(distribution: Any, value: object) -> bool:
     try:
-        return distribution._contains(distribution.to_internal_repr(value))
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
     except ValueError:
         return False

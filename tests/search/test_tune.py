@@ -70,7 +70,7 @@ def test_lists_are_choices_too(project):
         ({"search": {"model.layers": {"int": [1, 10**9]}}}, "model.layers is a number of layers, from 1 to 100"),
         (
             {"search": RATE, "objective": "backtest", "executions_per_trial": 2},
-            "executions_per_trial is 2, but a backtest trains",
+            "executions_per_trial is above 1, but a backtest trains",
         ),
         ({"search": {"model.dropout": {"float": [0.0, 1.0]}}}, "`model.dropout` is 1.0. It should be less than 1"),
         ({"search": RATE, "sampler": "grid"}, "sampler: grid needs a `choice` or a `step` for training.learning_rate"),
