@@ -265,7 +265,7 @@ def _write_results(folder: RunGroup, name: str, cells: list[Cell], table: pd.Dat
     factors, label = list(cells[0].factors), LABELS[ranking_metric(table)]
     folder.write_table(folder.leaderboard, table)
     settings = summarize_settings(table, factors)
-    timed = table.assign(seconds=[Run(folder.runs / run).seconds for run in table.run])
+    timed = table.assign(seconds=table.run.map(lambda run: Run(folder.runs / run).seconds))
     with folder.log_and_continue("writing the page"):
         write_experiment_page(folder, name, label, timed, settings, compute_effects(table, factors))
     if not table.state.eq("finished").any():

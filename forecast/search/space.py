@@ -120,12 +120,13 @@ class Search:
         distributions: dict[str, CategoricalDistribution | FloatDistribution | IntDistribution] = {}
         for key, span in self.spans.items():
             log_scale, step = span.get("log", False), span.get("step")
+            low, high = span.get("int") or span.get("float") or (0, 0)
             if "choice" in span:
                 distributions[key] = CategoricalDistribution([_category(value) for value in span["choice"]])
             elif "int" in span:
-                distributions[key] = IntDistribution(*span["int"], log_scale, step or 1)
+                distributions[key] = IntDistribution(low, high, log_scale, step or 1)
             else:
-                distributions[key] = FloatDistribution(*map(float, span["float"]), log_scale, step)
+                distributions[key] = FloatDistribution(float(low), float(high), log_scale, step)
         return distributions
 
     def waiting(self) -> list[dict[str, Any]]:
@@ -207,7 +208,7 @@ class Search:
         return dict(json.loads(json.dumps(identity, default=str, sort_keys=True)))
 
 
-def _category(value: object) -> object:
+def _category(value: object) -> bool | float | str:
     """Return a choice as Optuna takes it: numbers and truth values as they are, other values as YAML."""
     return value if isinstance(value, (bool, int, float)) else format_yaml_line(value)
 

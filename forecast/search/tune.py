@@ -161,7 +161,7 @@ def _summarize_progress(study: optuna.Study, number: int, trials: int, pace: flo
     """Return the progress after a trial. pace: seconds per trial."""
     table = trials_table(study).set_index("trial")
     ended, trial = table[table.state != "running"], table.loc[number]
-    why = {"pruned": f"pruned after {trial.epochs} epochs", "failed": f"failed: {trial.why}"}.get(trial.state, "")
+    why = {"pruned": f"pruned after {trial.epochs} epochs", "failed": f"failed: {trial.why}"}.get(str(trial.state), "")
     left = min(pace * (trials - len(ended)), max(0.0, deadline - time.monotonic()))
     return Finished.from_errors(f"trial {number}", why, ended.error.rename("trial {}".format), trials, "error", left)
 

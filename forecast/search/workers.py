@@ -118,7 +118,7 @@ def _compute_in_processes(function: Function, next_job: NextJob, count: int) -> 
 
     threads = max(1, (os.cpu_count() or 1) // count)
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork.
-    pool = ProcessPool(count, initializer=_begin_worker, initargs=(threads, os.getpid()), context=context)
+    pool: Any = ProcessPool(count, initializer=_begin_worker, initargs=(threads, os.getpid()), context=context)
     pending: dict[Future[Any], Job] = {}
     try:
         while pool.active:
