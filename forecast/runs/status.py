@@ -17,7 +17,7 @@ log = logging.getLogger("forecast")
 def describe_state(status: Status, directory: Path) -> str:
     """Return what happened to a run that has not finished, as the end of a sentence. The process of a running one has a lock."""
     if status.state != "running":
-        return {"failed": "failed", "interrupted": "was interrupted"}.get(status.state, status.state)
+        return "was interrupted" if status.state == "interrupted" else status.state
     process = f"process {status.pid} on {status.host!s:.100}"
     try:
         with lock_directory(directory) as is_locked:
