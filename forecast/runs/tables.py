@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,8 @@ STEP_COLUMNS: dict[str, type] = {"series_id": str, "timestamp": str, "step": int
 HISTORY_COLUMNS: dict[str, type] = {"seed": int, "epoch": int, "loss": float, "val_loss": float, "learning_rate": float}
 HISTORY_OPTIONAL: dict[str, type] = {"fold": int, "gradient_norm": float, "clipped": float}
 ERROR_COLUMNS: dict[str, type] = {"windows": int, **{f"mae_{name}": float for name in FORECASTERS}}
-STAMPS = ("timestamp", "cutoff", "trained_until", "first_cutoff", "last_cutoff")  # Columns of timestamps, the last three in folds.csv.
+STAMPS = ("timestamp", "cutoff", "trained_until", "first_cutoff", "last_cutoff")  # The last three are in folds.csv.
+Types = Mapping[str, type]
 Mask = Callable[["pd.DataFrame"], "pd.Series[bool]"]
 
 
@@ -30,24 +31,24 @@ def read_predictions(run: Run, select: Mask) -> pd.DataFrame:
         RunError: the run is damaged. So do all functions of this module.
     """
     columns = {**STEP_COLUMNS, "cutoff": str, "actual": float, **dict.fromkeys(BASELINES, float)}
-    return _localize(run, run.predictions, run.read_table(run.predictions, columns, _quantile_columns(run), select))
+    return _read_local(run, run.predictions, columns, _quantile_columns(run), select)
 
 
 def read_forecast(run: Run, select: Mask) -> pd.DataFrame:
     """Read the selected rows of forecast.csv: the steps after the last row of the data."""
-    return _localize(run, run.forecast, run.read_table(run.forecast, STEP_COLUMNS, _quantile_columns(run), select))
+    return _read_local(run, run.forecast, STEP_COLUMNS, _quantile_columns(run), select)
 
 
 def read_recent(run: Run, select: Mask) -> pd.DataFrame:
     """Read the selected rows of recent.csv: the last rows of the data."""
     targets = dict.fromkeys(run.read_config().data.target, float)
-    return _localize(run, run.recent, run.read_table(run.recent, {"series_id": str, "timestamp": str, **targets}, select=select))
+    return _read_local(run, run.recent, {"series_id": str, "timestamp": str, **targets}, select=select)
 
 
 def read_cutoffs(run: Run) -> pd.DataFrame:
     """Read the mean errors of every forecaster after each cutoff of the test set."""
     scaled = {f"mase_{name}": float for name in FORECASTERS}
-    return _localize(run, run.cutoffs, run.read_table(run.cutoffs, {"cutoff": str, **ERROR_COLUMNS, **scaled}))
+    return _read_local(run, run.cutoffs, {"cutoff": str, **ERROR_COLUMNS, **scaled})
 
 
 def read_per_series(run: Run) -> pd.DataFrame:
@@ -58,7 +59,7 @@ def read_per_series(run: Run) -> pd.DataFrame:
 def read_folds(run: Run) -> pd.DataFrame:
     """Read the mean errors of every forecaster in each fold of a backtest."""
     stamps: dict[str, type] = dict.fromkeys(STAMPS[2:], str)
-    return _localize(run, run.folds, run.read_table(run.folds, {"fold": int, **stamps, **ERROR_COLUMNS}))
+    return _read_local(run, run.folds, {"fold": int, **stamps, **ERROR_COLUMNS})
 
 
 def read_history(run: Run) -> pd.DataFrame:
@@ -75,10 +76,11 @@ def _quantile_columns(run: Run) -> dict[str, type]:
     return {column_of(quantile): float for quantile in quantiles_of(run.read_config())}
 
 
-def _localize(run: Run, path: Path, table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with its `STAMPS` in the time zone of the data, and without that zone."""
+def _read_local(run: Run, path: Path, columns: Types, optional: Types | None = None, select: Mask | None = None) -> pd.DataFrame:
+    """Read a table with its `STAMPS` in the time zone of the data, and without that zone."""
     import pandas as pd
 
+    table = run.read_table(path, columns, optional, select)
     zone = run.read(run.contract, Contract).timezone
     with explain_damage(path, KeyError):  # An unknown zone is a KeyError.
         for column in table.columns.intersection(STAMPS):
