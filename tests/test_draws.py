@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from forecast import Run, detect, diagnose, plan, predict, report, train
-from forecast.commands.export import EXPORT_TOLERANCE, _examples, _graph
+from forecast.commands.export import EXPORT_TOLERANCE, build_graph, make_examples
 from forecast.errors import ForecastError
 from forecast.evaluation.scores import BASELINES, MODEL
 from forecast.forecasters.network.numpy_runtime import READER_TOLERANCE, relative_difference
@@ -100,8 +100,8 @@ def check_export(run):
     It scales in float32, so that large values with small changes are off; `export` compares them with the run and refuses.
     """
     trained = read_trained(run)
-    windows, example, expected = _examples(run, trained)
-    model = _graph(trained, windows.static)
+    windows, example, expected = make_examples(run, trained)
+    model = build_graph(trained, windows.static)
     whole = model.predict_on_batch(example)
     assert whole.shape == expected.shape
     for batch in {min(len(expected), size) for size in (1, trained.horizon)}:

@@ -56,7 +56,7 @@ def test_init_and_validate(packages, tmp_path):
     assert drafted.returncode == 0, drafted.stderr
     checked = forecast(packages, "validate", "sales.yaml", folder=tmp_path)
     assert checked.returncode == 0, checked.stdout
-    assert f"⚠ training {MISSING}" in checked.stdout
+    assert f"⚠ training  {MISSING}" in checked.stdout
 
 
 def test_training_names_what_to_install(packages, tmp_path):
@@ -64,7 +64,7 @@ def test_training_names_what_to_install(packages, tmp_path):
     done = forecast(packages, "train", "sales.yaml", folder=tmp_path)
     assert done.returncode == 1
     found, remedy = done.stderr.splitlines()
-    assert found == MISSING
+    assert found == f"error: {MISSING}"
     assert remedy == "  In the source folder, run: pip install -c constraints.txt ."
     assert not (tmp_path / "runs").exists()
 

@@ -20,12 +20,10 @@ if TYPE_CHECKING:
 
 def expand_groups(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command with --debug and, for each parameter whose type is a group below, the options of that group."""
-    parameters = list(inspect.signature(command, eval_str=True).parameters.values())
-    groups: dict[str, Any] = {
-        parameter.name: parameter.annotation for parameter in parameters if dataclasses.is_dataclass(parameter.annotation)
-    }
+    signature = inspect.signature(command, eval_str=True).parameters
+    groups: dict[str, Any] = {name: p.annotation for name, p in signature.items() if dataclasses.is_dataclass(p.annotation)}
     options = {name: inspect.signature(group).parameters for name, group in groups.items()}
-    parameters = [parameter for parameter in parameters if parameter.name not in groups]
+    parameters = [parameter for name, parameter in signature.items() if name not in groups]
     parameters += [option for group in options.values() for option in group.values()]
     parameters.append(inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug))
     parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
@@ -67,70 +65,72 @@ def _check_baseline(name: str | None) -> str | None:
 
 
 # Arguments.
-ConfigFile = Annotated[Path, typer.Argument(help="YAML file, such as configs/airline.yaml.")]
-OptionalConfigFile = Annotated[Path | None, typer.Argument(help="YAML file, such as configs/airline.yaml. Not with --resume.")]
-ConfigOrRun = Annotated[Path, typer.Argument(metavar="CONFIG|RUN", help="YAML file or run directory.")]
-ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="YAML file with base, grid, cases, seeds.")]
+ConfigFile = Annotated[Path, typer.Argument(help="Config file, such as configs/airline.yaml.")]
+OptionalConfigFile = Annotated[Path | None, typer.Argument(help="Config file, such as configs/airline.yaml. Not with --resume.")]
+ConfigOrRun = Annotated[Path, typer.Argument(metavar="CONFIG|RUN", help="Config file or run directory.")]
+ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="YAML file with base, grid, cases and seeds.")]
 DataFile = Annotated[Path, typer.Argument(help="CSV or Parquet file.")]
-UpdateFile = Annotated[Path, typer.Argument(help="New rows, or all rows.")]
+UpdateFile = Annotated[Path, typer.Argument(help="CSV or Parquet file with the new rows, or with all rows.")]
 RunFolder = Annotated[Path, typer.Argument(help="Run directory, such as runs/airline-1.")]
-RunFolders = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs or backtests.")]
+RunFolders = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories, of trainings or backtests.")]
 
 # Options of every command.
 Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")]
 Debug = Annotated[bool, typer.Option("--debug", callback=set_debug, help="Show the traceback of an error.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_silence_reading, help="Print no progress and no tables.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the result of an earlier call.")]
-Override = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_silence_reading, help="Hide progress and tables.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing result.")]
+Override = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a config key. Repeatable.")]
 
-# Places to write to.
+# Output paths.
 RunDir = Annotated[
-    Path | None, typer.Option("--run-dir", "-o", help="Run directory to write. [default: the next free folder of runs/]")
+    Path | None, typer.Option("--run-dir", "-o", help="Run directory to create. [default: the next free folder in runs/]")
 ]
 GroupDir = Annotated[
     Path | None,
-    typer.Option("--run-dir", "-o", help="Directory to write or to continue. [default: runs/, named after the file]"),
+    typer.Option("--run-dir", "-o", help="Directory to create or continue. [default: a folder in runs/, named after the file]"),
 ]
-SecondRunDir = Annotated[Path | None, typer.Option("--run-dir", "-o", help="Keep the second training here. [default: remove it]")]
-ConfigOutput = Annotated[Path | None, typer.Option("--output", "-o", help="YAML file to write. [default: DATA.yaml]")]
+SecondRunDir = Annotated[
+    Path | None, typer.Option("--run-dir", "-o", help="Directory for the second training. [default: do not keep it]")
+]
+ConfigOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Config file to write. [default: DATA.yaml]")]
 ForecastOutput = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="CSV file to write. [default: forecast.csv or forecast-DATA.csv in the run]"),
 ]
 PlanOutput = Annotated[Path, typer.Option("--output", "-o", help="CSV file to write, with empty cells to fill in.")]
 ExportOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write. [default: exports/TO in the run]")]
-Plot = Annotated[Path | None, typer.Option(help="PNG file to draw.")]
+Plot = Annotated[Path | None, typer.Option(help="PNG file for a bar chart of the metric.")]
 
 # Options of single commands.
 Target = Annotated[str | None, typer.Option(help="Column to forecast. [default: the first numeric column]")]
-Horizon = Annotated[int | None, typer.Option(min=1, help="Steps to forecast. [default: a season]")]
-Resume = Annotated[Path | None, typer.Option(metavar="RUN", help="Continue an interrupted training.")]
-Diff = Annotated[bool, typer.Option("--diff", help="Print only what differs from the defaults.")]
+Horizon = Annotated[int | None, typer.Option(min=1, help="Number of steps to forecast. [default: one season]")]
+Resume = Annotated[Path | None, typer.Option(metavar="RUN", help="Resume an interrupted training.")]
+Diff = Annotated[bool, typer.Option("--diff", help="Print only the values that differ from the defaults.")]
 Folds = Annotated[int | None, typer.Option(min=1, help="Number of folds. [config: 5]")]
-Stride = Annotated[str | None, typer.Option(help="Cutoffs in each fold. [config: the test set, divided by the folds]")]
-Refit = Annotated[str | None, typer.Option(help="When to train anew: never, every, or a number of folds. [config: every]")]
+Stride = Annotated[str | None, typer.Option(help="Number of cutoffs per fold. [config: those of the test set, divided by folds]")]
+Refit = Annotated[str | None, typer.Option(help="Retrain in every fold, never after the first, or every N-th. [config: every]")]
 Sort = Annotated[str, typer.Option(help="Metric to rank by.")]
-Runtime = Annotated[str, typer.Option(help="What computes the network: numpy, or keras, which takes seconds to start.")]
-Future = Annotated[Path | None, typer.Option(help="Known covariates of the steps to forecast. See forecast plan.")]
-NewSeries = Annotated[bool, typer.Option("--new-series", help="Also forecast series of --data that the run has not seen.")]
-Trials = Annotated[int | None, typer.Option(min=1, help="Trials of the whole study. [config: 30]")]
-Budget = Annotated[str | None, typer.Option(metavar="TIME", help="Time after which no trial starts, such as 90s, 10m or 2h.")]
+Runtime = Annotated[str, typer.Option(help="Library that computes the network: numpy, or keras, which starts more slowly.")]
+Future = Annotated[Path | None, typer.Option(help="CSV file with the known covariates of the forecast steps. See forecast plan.")]
+NewSeries = Annotated[bool, typer.Option("--new-series", help="Also forecast series that the run was not trained on.")]
+Trials = Annotated[int | None, typer.Option(min=1, help="Number of trials in the study. [config: 30]")]
+Budget = Annotated[str | None, typer.Option(metavar="TIME", help="Start no more trials after this time, such as 90s, 10m or 2h.")]
 Storage = Annotated[str | None, typer.Option(metavar="FILE|URL", help="Journal file or database that several processes share.")]
-IntervalsOnly = Annotated[bool, typer.Option("--intervals-only", help="Do not train the network.")]
+IntervalsOnly = Annotated[bool, typer.Option("--intervals-only", help="Update the prediction intervals without any training.")]
 EvenIfWorse = Annotated[
-    bool, typer.Option("--even-if-worse", help="Accept the new run even if the old one forecasts the newest rows better.")
+    bool, typer.Option("--even-if-worse", help="Keep the new run even if the old one forecasts the newest rows better.")
 ]
-OriginalData = Annotated[Path | None, typer.Option(help="Data of the run, if it moved. [default: the path in its config]")]
+OriginalData = Annotated[Path | None, typer.Option(help="Training data, if it has moved. [default: the path in the config]")]
 Tolerance = Annotated[float, typer.Option(min=0, help="Relative difference up to which numbers count as equal.")]
-TestedData = Annotated[Path | None, typer.Option(help="Newer rows. [default: the test set]")]
-Level = Annotated[float | None, typer.Option(help="Prediction interval, in percent. [default: the widest]")]
+TestedData = Annotated[Path | None, typer.Option(help="CSV or Parquet file to search. [default: the test set of the run]")]
+Level = Annotated[float | None, typer.Option(help="Level of the prediction interval, in percent. [default: the widest]")]
 Format = Annotated[str, typer.Option(metavar="onnx|keras|saved_model|litert", help="Format to write.")]
 
 
 @dataclass(frozen=True)
 class PrintOptions:
-    """Choice of what a command prints."""
+    """Amount and format of the printed output."""
 
     quiet: Quiet = False
     as_json: Json = False
@@ -138,53 +138,54 @@ class PrintOptions:
 
 @dataclass(frozen=True)
 class ForecastOptions:
-    """The rows to forecast from, and the steps to forecast."""
+    """Rows to forecast from, and number of steps to forecast."""
 
     data: Annotated[Path | None, typer.Option(help="Newer rows, with the columns of the training data.")] = None
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps to forecast. [default: the horizon of the run]")] = None
+    steps: Annotated[int | None, typer.Option(min=1, help="Number of steps to forecast. [default: that of the training]")] = None
 
 
 @dataclass(frozen=True)
-class TrainingOptions:
+class ChangeOptions:
+    """Permission to replace results, and changes of the config."""
+
+    force: Force = False
+    override: Override = None
+
+    @property
+    def overrides(self) -> dict[str, object]:
+        """Return the overridden keys of the config."""
+        return parse_overrides(self.override)
+
+
+@dataclass(frozen=True)
+class TrainingOptions(ChangeOptions):
     """Settings of one training or backtest."""
 
     run_dir: RunDir = None
-    force: Force = False
-    override: Override = None
     fail_if_worse_than: Annotated[
         str | None,
         typer.Option(
             metavar="BASELINE",
             callback=_check_baseline,
-            help="Exit with 3 if the network is worse than this baseline, such as seasonal_naive.",
+            help="Exit with code 3 if the network is worse than this baseline, such as seasonal_naive.",
         ),
     ] = None
 
-    @property
-    def overrides(self) -> dict[str, object]:
-        """Return the overridden keys of the config."""
-        return parse_overrides(self.override)
-
 
 @dataclass(frozen=True)
-class SearchOptions:
+class SearchOptions(ChangeOptions):
     """Settings of an experiment or a search."""
 
-    count: Annotated[int, typer.Option("--workers", min=1, help="Processes that share the cores. On Ray, all cores work.")] = 1
-    engine: Annotated[str, typer.Option(metavar="local|ray", help="Where runs are computed.")] = "local"
-    address: Annotated[str | None, typer.Option(help="Address of a Ray cluster, such as 10.0.0.1:6379 or auto.")] = None
     run_dir: GroupDir = None
-    force: Force = False
-    override: Override = None
-
-    @property
-    def overrides(self) -> dict[str, object]:
-        """Return the overridden keys of the config."""
-        return parse_overrides(self.override)
+    count: Annotated[
+        int, typer.Option("--workers", min=1, help="Number of processes, which share the cores. Ray uses all cores.")
+    ] = 1
+    engine: Annotated[str, typer.Option(metavar="local|ray", help="Where to train the networks.")] = "local"
+    address: Annotated[str | None, typer.Option(help="Address of a Ray cluster, such as 10.0.0.1:6379 or auto.")] = None
 
     @property
     def workers(self) -> "Workers":
-        """Return the processes or the cluster that compute the runs."""
+        """Return the processes, or the Ray cluster, that train the networks."""
         from forecast.search.workers import Workers
 
         return Workers(self.count, self.engine, self.address)

@@ -3,57 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from forecast.commands.diagnose import diagnose
 from forecast.errors import log_and_continue
 from forecast.evaluation import (
     ALPHA,
+    HEALTHY,
     LABELS,
+    UNSEEN,
+    Certificate,
     Diagnosis,
     Errors,
     Metrics,
-    Scores,
     TrainingMetrics,
     describe_coverage,
     format_number,
+    remark,
 )
 from forecast.reports import format_timestamp, spread_of
-from forecast.runs import Environment, ParentRecord, Run, RunGroup, read_folds, read_metrics
+from forecast.runs import Environment, ParentRecord, Run, RunGroup, read_evidence, read_folds, read_metrics
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from forecast.commands.detect import Detected
+    from forecast.commands.export import Export
+    from forecast.commands.plan import Need
     from forecast.commands.reproduce import Stage
+    from forecast.commands.validate import Finding
 
+MAX_FORECAST_ROWS = 12  # Rows of a forecast that are shown.
+MAX_ANOMALIES = 12  # Anomalies that are shown, the largest.
 MAX_RUNS = 10  # Runs of an experiment, or trials of a search, that are shown.
-METRICS = {"mae": 10, "rmse": 10, "mase": 8, "wape": 8, "bias": 10}  # Columns of a table of errors, and their widths.
-Row = tuple[str, ...]
+METRICS = ("mae", "rmse", "mase", "wape", "bias")
+STYLES = {
+    "mase": "{:.3f}",
+    "wape": "{:.1%}",
+    "worse_by": "{:z.1%}",
+    "p_value": "{:.2g}",
+    "parameters": "{:.0f}",
+    "seconds": "{:.1f}",
+}
+STYLES |= {"validation_mase": "{:.3f}", "test_mase": "{:.3f}", "skill_seasonal_naive": "{:z.0%}"}
+MARKS = {"ok": "✔", "warning": "⚠", "error": "✘"}
+Row = Sequence[str]
 
 
 def describe_training(run: Run, metrics: TrainingMetrics) -> Iterator[str]:
     """Yield the verdict, the errors of network and baselines on the test set, problems, and the next command."""
     yield f"\n{run.name}: {metrics.verdict}"
-    yield from _scores(metrics, "test set")
-    if len(metrics.test.forecast.per_target) > 1:
-        yield from _targets(metrics.test)
-    yield from _intervals(metrics)
+    yield from _describe_scores(metrics, "test set")
     for name, cost in metrics.missing_known.items():
         errors = f"MAE is {format_number(cost.mae)} instead of {format_number(metrics.test.forecast.total.mae)}"
         yield f"Where `{name}` is missing over the horizon ({cost.policy}), {errors}."
-    yield from _advice(metrics)
     problems: list[Diagnosis] = []
-    traceback = f"Please report it; forecast diagnose {run.directory} --debug shows the traceback."
+    traceback = f"Please report it with the traceback, which forecast diagnose {run.directory} --debug shows."
     with log_and_continue("diagnosing the training", traceback):
         problems = diagnose(run)
     yield from describe_problems(problems)
-    yield from _parent(run)
+    record = run.read(run.parent, ParentRecord) if run.parent.exists() else None
+    if record and record.before and record.after:  # Scored on windows on which neither run was trained.
+        change = f"was {format_number(record.before.mae)} and is now {format_number(record.after.mae)}"
+        yield f"Continues {record.run}: MAE on the {record.windows} newest windows {change}."
     stages = run.read(run.environment, Environment).seconds
     yield "\nSeconds: " + ", ".join(f"{stage} {spent:.1f}" for stage, spent in stages.items())
     epochs = ", ".join(map(str, metrics.kept_epochs.values()))
     yield f"Kept the weights of epoch {epochs}. Predictions, metrics and plots: {run.directory}/"
     if run.report.exists():
-        yield f"All on one page, for a browser: {run.report}"
+        yield f"Report for a browser: {run.report}"
     command = "predict" if run.forecast.exists() else "plan"  # Known covariates over the horizon are missing.
     yield f"Next: forecast {command} {run.directory}"
 
@@ -64,12 +83,75 @@ def describe_problems(problems: Sequence[Diagnosis]) -> Iterator[str]:
         yield f"⚠ {problem.name}: {problem.evidence}\n  {problem.remedy}"
 
 
-def _parent(run: Run) -> Iterator[str]:
-    """Compare a run with the one that it continues, on windows that neither was trained on."""
-    record = run.read(run.parent, ParentRecord) if run.parent.exists() else None
-    if record and record.before and record.after:
-        change = f"was {format_number(record.before.mae)} and is now {format_number(record.after.mae)}"
-        yield f"Continues {record.run}: MAE on the {record.windows} newest windows {change}."
+def describe_diagnosis(directory: Path, problems: Sequence[Diagnosis]) -> Iterator[str]:
+    """Yield the problems of a training, or that there are none, and a remark."""
+    yield from describe_problems(problems) if problems else [f"✔ {HEALTHY}"]
+    if (run := Run(directory)).finished and (sentence := remark(read_evidence(run))):
+        yield f"· {sentence}"
+
+
+def describe_backtest(run: Run, metrics: Metrics) -> Iterator[str]:
+    """Yield the verdict, a row for each fold, and the errors of network and baselines over all folds."""
+    yield f"\n{run.name}: {metrics.verdict}\n"
+    errors = [f"mae_{name}" for name in ("forecast", "seasonal_naive", "linear")]
+    folds = read_folds(run)[["fold", "trained_until", "first_cutoff", "last_cutoff", "windows", *errors]]
+    titles = ["fold", "trained until", "cutoffs from", "to", "windows", "MAE", "seasonal naive", "linear"]
+    yield from _align([titles, *([_format_cell("mae", value) for value in row] for row in folds.to_numpy())], left=4)
+    yield from _describe_scores(metrics, "all folds")
+    yield f"\n{run.seconds:.1f} seconds. Folds, steps, series, predictions and plots: {run.directory}/"
+
+
+def _describe_scores(metrics: Metrics, title: str) -> Iterator[str]:
+    """Yield the errors of network and baselines, the coverage of the intervals, and advice."""
+    scores = metrics.test
+    rows: list[Row] = [(f"{title}, {scores.windows} windows", "MAE", "RMSE", "MASE", "WAPE", "bias")]
+    for name, label in LABELS.items():
+        label += f" ({metrics.season_length})" if name == "seasonal_naive" else ""
+        rows.append((label, *_format_errors(scores.of(name).total)))
+        if name == "forecast" and scores.members:
+            rows += _describe_members(scores.members)
+    yield from ["", *_align(rows)]
+    if len(scores.forecast.per_target) > 1:
+        rows = [("MAE by target", *LABELS.values())]
+        for target in scores.forecast.per_target:
+            rows.append((target, *(format_number(scores.of(name).per_target[target].mae) for name in LABELS)))
+        yield from ["", *_align(rows)]
+    if sentences := describe_coverage(metrics):
+        yield from ["", *sentences]
+    if metrics.advice:
+        yield f"\n{metrics.advice}"
+
+
+def _describe_members(members: list[Errors]) -> Iterator[Row]:
+    """Yield the lowest and the highest errors of the networks of different seeds."""
+    columns = {name: [value for member in members if (value := getattr(member, name)) is not None] for name in METRICS}
+    for label, select in (("lowest", min), ("highest", max)):
+        extremes = {name: select(values, default=None) for name, values in columns.items()}
+        yield f"  {label} of {len(members)} seeds", *_format_errors(members[0].model_copy(update=extremes))
+
+
+def _format_errors(errors: Errors) -> list[str]:
+    return [_format_cell(name, getattr(errors, name)) for name in METRICS]
+
+
+def _format_cell(name: str, value: Any, spread: float = 0.0) -> str:
+    """Format a value of a column, with a dash for one that is undefined."""
+    if value is None or value != value:
+        return "-"
+    if not isinstance(value, float):
+        return format_timestamp(value)  # Or a text or a count, which stay as they are.
+    if name == "bias":
+        text = format_number(value, digits=3)
+        return text if text.startswith("-") else f"+{text}"
+    return STYLES[name].format(value) if name in STYLES else format_number(value, spread)
+
+
+def _align(rows: Sequence[Row], left: int = 1) -> Iterator[str]:
+    """Align the first `left` columns left and the others right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [f"{cell:{'<' if number < left else '>'}{widths[number]}}" for number, cell in enumerate(row)]
+        yield "  ".join(cells).rstrip()
 
 
 def describe_reproduction(stages: Sequence[Stage], verdict: str) -> Iterator[str]:
@@ -81,81 +163,86 @@ def describe_reproduction(stages: Sequence[Stage], verdict: str) -> Iterator[str
     recorded = " that was recorded" if any(stage.verdict == "not recorded" for stage in stages) else ""
     first = next((stage.name for stage in stages if stage.verdict == "differs" and stage.name != "versions"), None)
     yield {
-        "equal": f"\nReproduced: everything{recorded} is equal to the last bit.",
+        "equal": f"\nReproduced: everything{recorded} is bitwise equal.",
         "within tolerance": "\nReproduced within the tolerance.",
         "differs": f"\nNot reproduced: the first stage that differs is {first}.",
-        "not recorded": "\nThis run recorded too little to compare.",
+        "not recorded": "\nNot compared: this run recorded too little.",
     }[verdict]
 
 
-def describe_backtest(run: Run, metrics: Metrics) -> Iterator[str]:
-    """Yield the verdict, a row for each fold, and the errors of network and baselines over all folds."""
-    folds = read_folds(run)
-    yield f"\n{run.name}: {metrics.verdict}"
-    dates = f"{'trained until':<20}{'cutoffs from':<20}{'to':<20}"
-    rows: list[Row] = [(f"{'fold':>4}  {dates}", "windows", "MAE", "seasonal naive", "linear")]
-    for row in folds.to_dict("records"):
-        dates = "".join(f"{format_timestamp(row[name]):<20}" for name in ("trained_until", "first_cutoff", "last_cutoff"))
-        errors = [format_number(row[f"mae_{name}"]) for name in ("forecast", "seasonal_naive", "linear")]
-        rows.append((f"{row['fold']:>4}  {dates}", str(row["windows"]), *errors))
-    yield ""
-    yield from _aligned(rows, [0, 8, 10, 16, 10])
-    yield from _scores(metrics, "all folds")
-    yield from _intervals(metrics)
-    yield from _advice(metrics)
-    yield f"\n{run.seconds:.1f} seconds. Folds, steps, series, predictions and plots: {run.directory}/"
+def describe_experiment(group: RunGroup) -> Iterator[str]:
+    """Yield the best runs, those that failed, and the next command."""
+    table = group.read_table(group.leaderboard, {"run": str, "state": str})
+    finished, failed = (table[table.state == state] for state in ("finished", "failed"))
+    titles = ["", "run", "validation MAE", "MASE", "test MAE", "MASE", "beats seasonal naive by"]
+    columns = ["run", "validation_mae", "validation_mase", "test_mae", "test_mase", "skill_seasonal_naive"]
+    best = finished[columns].head(MAX_RUNS).to_dict("records")
+    rows = [[str(rank), *(_format_cell(name, row[name]) for name in columns)] for rank, row in enumerate(best, 1)]
+    yield from ["", *_align([titles, *rows], left=2)]
+    if len(finished) > MAX_RUNS:
+        yield f"... {len(finished) - MAX_RUNS} more runs"
+    for run, why in zip(failed.run, failed.why, strict=True):
+        yield f"✘ {run} failed: {why}"
+    yield f"\nRanked by the error on the validation set. Leaderboard and page: {group.leaderboard}, {group.report}"
+    if len(finished):
+        yield f"Next: forecast train {group.best}"
 
 
-def _scores(metrics: Metrics, title: str) -> Iterator[str]:
-    scores = metrics.test
-    rows: list[Row] = [(f"{title}, {scores.windows} windows", "MAE", "RMSE", "MASE", "WAPE", "bias")]
-    for name, label in LABELS.items():
-        label += f" ({metrics.season_length})" if name == "seasonal_naive" else ""
-        rows.append((label, *_cells(scores.of(name).total)))
-        if name == "forecast" and scores.members:
-            rows += _spread(scores.members)
-    yield ""
-    yield from _aligned(rows, [28, *METRICS.values()])
+def describe_search(group: RunGroup) -> Iterator[str]:
+    """Yield the best trials, the verdict of the best on the test set, and the next command."""
+    table = group.read_table(group.trials, {"state": str, "error": float})
+    best_trials = table.dropna(subset="error").sort_values("error", kind="stable").head(MAX_RUNS)
+    yield "\n" + best_trials.drop(columns=["state", "why"]).to_string(index=False, float_format=format_number)
+    states = table.state.value_counts()
+    yield f"\n{len(table)} trials: " + ", ".join(f"{count} {state}" for state, count in states.items())
+    best = Run(group.runs / "best")
+    yield f"{best.directory}: {read_metrics(best).verdict}"
+    yield f"\nRanked by the error on the validation set. Trials, page and plots: {group.directory}/"
+    yield f"Next: forecast predict {best.directory}, or forecast train {group.best}"
 
 
-def _aligned(rows: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterator[str]:
-    """Align rows of equal length: the first column left, the rest right, each at least as wide as its entry in `widths`."""
-    longest = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    label_width, *cell_widths = map(max, widths, [longest[0], *(1 + length for length in longest[1:])])
-    for label, *cells in rows:
-        yield f"{label:<{label_width}}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, cell_widths, strict=True))
+def describe_comparison(table: pd.DataFrame) -> Iterator[str]:
+    """Yield the leaderboard, and the keys in which the configs of the runs differ."""
+    columns = list(table.columns)
+    keys = columns[columns.index("seconds") + 1 : columns.index("worse_by")]
+    spreads = {"mae": spread_of(table.mae), "rmse": spread_of(table.rmse)}
+    shown = ["run", "mae", "rmse", "mase", "worse_by", "p_value", "parameters", "seconds"]
+    rows: list[Row] = [["", "run", "MAE", "RMSE", "MASE", "error above the first", "p", "parameters", "seconds"]]
+    details = [""]
+    for rank, row in enumerate(table.to_dict("records"), 1):
+        cells = {name: _format_cell(name, row[name], spreads.get(name, 0.0)) for name in shown}
+        if row["low"] == row["low"] and row["low"] is not None:
+            cells["worse_by"] += f" ({100 * row['low']:z.0f}..{100 * row['high']:z.0f})"
+        rows.append([str(rank), *(cells[name] for name in shown)])
+        details.append(", ".join(f"{key}: {row[key]}" for key in keys))
+    for line, detail in zip(_align(rows, left=2), details, strict=True):
+        yield line + (f"\n   {detail}" if detail else "")
+    p_values = table.p_value.iloc[1:].dropna()
+    if len(p_values) and p_values.iloc[0] >= ALPHA:
+        yield f"\nThe first two runs are not distinguishable: p is {ALPHA:g} or more."
+    elif len(table) > 1 and not len(p_values):
+        yield "\nThere are too few cutoffs for a significance test. A run of forecast backtest has more."
 
 
-def _cells(errors: Errors) -> list[str]:
-    """Format the metrics of a row, with a dash for one that is undefined."""
-    styles = {"mase": "{:.3f}".format, "wape": "{:.1%}".format, "bias": _signed}
-    values = {name: getattr(errors, name) for name in METRICS}
-    return ["-" if value is None else styles.get(name, format_number)(value) for name, value in values.items()]
+def describe_forecast(table: pd.DataFrame, path: Path) -> Iterator[str]:
+    """Yield the first rows of a forecast, and its file."""
+    yield _format_forecast(table.head(MAX_FORECAST_ROWS))
+    if len(table) > MAX_FORECAST_ROWS:
+        yield f"... {len(table) - MAX_FORECAST_ROWS} more rows"
+    yield f"\nWrote {path}"
 
 
-def _signed(value: float) -> str:
-    text = format_number(value, digits=3)
-    return text if text.startswith("-") else f"+{text}"
+def describe_anomalies(result: Detected) -> Iterator[str]:
+    """Yield the largest anomalies, their share, and the files."""
+    count = len(result.anomalies)
+    if count:
+        yield _format_forecast(result.anomalies.nlargest(MAX_ANOMALIES, "score").sort_values("timestamp")) + "\n"
+    share = count / max(1, result.points)
+    yield f"{count} of {result.points} points ({share:.1%}) are outside the interval. {result.expected:.0%} are expected."
+    yield f"Wrote {result.file} and {result.plot}"
 
 
-def _spread(members: list[Errors]) -> Iterator[Row]:
-    """Yield the lowest and the highest errors of the networks of different seeds."""
-    columns = {name: [value for member in members if (value := getattr(member, name)) is not None] for name in METRICS}
-    for label, select in (("lowest", min), ("highest", max)):
-        extremes = {name: select(values, default=None) for name, values in columns.items()}
-        yield f"  {label} of {len(members)} seeds", *_cells(members[0].model_copy(update=extremes))
-
-
-def _targets(scores: Scores) -> Iterator[str]:
-    """Yield the MAE of each target in its own units."""
-    rows: list[Row] = [("MAE by target", *LABELS.values())]
-    for target in scores.forecast.per_target:
-        rows.append((target, *(format_number(scores.of(name).per_target[target].mae) for name in LABELS)))
-    yield ""
-    yield from _aligned(rows, [16] * len(rows[0]))
-
-
-def format_forecast(table: pd.DataFrame) -> str:
+def _format_forecast(table: pd.DataFrame) -> str:
     """Format rows of forecasts with enough digits that different values of a series look different."""
     shown, groups = table.copy(), [table[name] for name in ("series_id", "target")]
     for name in table.select_dtypes("float"):
@@ -164,86 +251,39 @@ def format_forecast(table: pd.DataFrame) -> str:
     return shown.to_string(index=False)
 
 
-def _intervals(metrics: Metrics) -> Iterator[str]:
-    """Yield the coverage of the prediction intervals, below an empty line."""
-    sentences = describe_coverage(metrics)
-    yield from ["", *sentences] if sentences else []
+def describe_needs(needs: Sequence[Need], template: Path, next_command: str) -> Iterator[str]:
+    """Yield the rows of each column that a forecast needs, and the next command."""
+    for need in needs:
+        missing = f" (may be missing: {need.missing})" if need.missing else ""
+        yield f"{need.column:<24} {need.role:<16} {need.first} to {need.last}{missing}"
+    if any(need.role == "known covariate" for need in needs):
+        yield f"\nWrote {template}. Fill in its empty cells. Next: {next_command} --future {template}"
+    else:
+        yield f"\nNo future values are needed. Next: {next_command}"
 
 
-def _advice(metrics: Metrics) -> Iterator[str]:
-    if metrics.advice:
-        yield f"\n{metrics.advice}"
+def describe_findings(findings: Sequence[Finding], config: Path) -> Iterator[str]:
+    """Yield each finding with its remedy, and the next command if there is no error."""
+    for finding in findings:
+        remedy = f"\n      {finding.remedy}" if finding.remedy else ""
+        yield f"{MARKS[finding.level]} {finding.subject:<9} {finding.text}{remedy}"
+    if not any(finding.level == "error" or finding.subject == "training" for finding in findings):
+        yield f"\nNext: forecast train {config}"
 
 
-def describe_experiment(folder: RunGroup) -> Iterator[str]:
-    """Yield the best runs, those that failed, and the next command."""
-    import pandas as pd
-
-    table = folder.read_table(folder.leaderboard, {"run": str, "state": str})
-    finished, failed = (table[table.state == state] for state in ("finished", "failed"))
-    width = max(map(len, table.run)) + 2
-    rows: list[Row] = [(f"{'':<4}{'run':<{width}}", "validation MAE", "MASE", "test MAE", "MASE", "beats seasonal naive by")]
-    cells = {
-        "validation_mae": format_number,
-        "validation_mase": "{:.3f}".format,
-        "test_mae": format_number,
-        "test_mase": "{:.3f}".format,
-        "skill_seasonal_naive": "{:z.0%}".format,
-    }
-    for rank, row in enumerate(finished.head(MAX_RUNS).to_dict("records"), 1):
-        texts = ("-" if pd.isna(row[name]) else style(row[name]) for name, style in cells.items())
-        rows.append((f"{rank:<4}{row['run']:<{width}}", *texts))
-    yield ""
-    yield from _aligned(rows, [0, 15, 8, 11, 8, 25])
-    if len(finished) > MAX_RUNS:
-        yield f"... {len(finished) - MAX_RUNS} more runs"
-    for row in failed.to_dict("records"):
-        yield f"{'-':<4}{row['run']:<{width}}  failed: {row['why']}"
-    yield f"\nRanked by the error on the validation set. Leaderboard and page: {folder.leaderboard}, {folder.report}"
-    if len(finished):
-        yield f"Next: forecast train {folder.best}"
+def describe_leak_checks(certificate: Certificate, config: Path) -> Iterator[str]:
+    """Yield the result of each check, and the next command if all passed."""
+    for check in certificate.checks:
+        mark = MARKS["warning" if check.doubtful else "ok" if check.passed else "error"]
+        yield f"{mark} {check.cutoff:<26} {check.subject} {check.result}"
+    if any(check.subject.startswith("covariate") for check in certificate.checks):
+        yield f"\n{UNSEEN}"
+    if all(check.passed for check in certificate.checks):
+        yield f"\nNo leak found. Next: forecast train {config}"
 
 
-def describe_search(folder: RunGroup) -> Iterator[str]:
-    """Yield the best trials, the verdict of the best on the test set, and the next command."""
-    table = folder.read_table(folder.trials, {"state": str, "error": float})
-    best_trials = table.dropna(subset="error").sort_values("error", kind="stable").head(MAX_RUNS)
-    yield "\n" + best_trials.drop(columns=["state", "why"]).to_string(index=False, float_format=format_number)
-    states = table.state.value_counts()
-    yield f"\n{len(table)} trials: " + ", ".join(f"{count} {state}" for state, count in states.items())
-    best = Run(folder.runs / "best")
-    yield f"{best.directory}: {read_metrics(best).verdict}"
-    yield f"\nChosen by the error on the validation set. Trials, page and plots: {folder.directory}/"
-    yield f"Next: forecast predict {best.directory}, or forecast train {folder.best}"
-
-
-def describe_comparison(table: pd.DataFrame) -> Iterator[str]:
-    """Yield the leaderboard, and the keys in which the configs of the runs differ."""
-    width = max(map(len, table.run)) + 2
-    titles = (f"{'':<4}{'run':<{width}}", "MAE", "RMSE", "MASE", "error above the first", "p", "parameters", "seconds")
-    columns = list(table.columns)
-    keys = columns[columns.index("seconds") + 1 : columns.index("worse_by")]
-    rows: list[Row] = [titles]
-    details = [""]
-    for rank, row in enumerate(table.astype(object).where(table.notna(), None).to_dict("records"), 1):
-        interval = "" if row["low"] is None else f" ({100 * row['low']:z.0f}..{100 * row['high']:z.0f})"
-        cells = [
-            "" if row["mae"] is None else format_number(row["mae"], spread_of(table.mae)),
-            "" if row["rmse"] is None else format_number(row["rmse"], spread_of(table.rmse)),
-            "" if row["mase"] is None else f"{row['mase']:.3f}",
-            "" if rank == 1 or row["worse_by"] is None else f"{row['worse_by']:z.1%}{interval}",
-            "" if row["p_value"] is None else f"{row['p_value']:.2g}",
-            "" if row["parameters"] is None else f"{row['parameters']:.0f}",
-            "" if row["seconds"] is None else f"{row['seconds']:.1f}",
-        ]
-        rows.append((f"{rank:<4}{row['run']:<{width}}", *cells))
-        details.append(f"{'':<4}{'':<{width}}" + ", ".join(f"{key}: {row[key]}" for key in keys) if keys else "")
-    for line, detail in zip(_aligned(rows, [0, 10, 10, 8, 26, 8, 12, 9]), details, strict=True):
-        yield line
-        if detail:
-            yield detail
-    p_values = table.p_value.iloc[1:].dropna()
-    if len(p_values) and p_values.iloc[0] >= ALPHA:
-        yield f"\nThe first two are not distinguishable: p is {ALPHA:g} or more."
-    elif len(table) > 1 and not len(p_values):
-        yield "\nThe cutoffs are too few to tell luck from skill. A run of forecast backtest has more."
+def describe_export(result: Export) -> Iterator[str]:
+    """Yield the folder of an export, and how far its forecasts are from those of the run."""
+    yield f"Wrote {result.directory}/. Its README.md explains how to run it."
+    differences = f"at most {result.difference:.2g}, {result.difference_scaled:.0e} of the largest forecast"
+    yield f"Checked on {result.windows} windows: its forecasts differ from those of the run by {differences}."

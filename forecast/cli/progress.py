@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import typer
 
 from forecast.cli.streams import echo
 from forecast.storage import watch_reading
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.progress import Progress as Bar
+    from rich.progress import TaskID
 
     from forecast.forecasters.network.callbacks import Progress
     from forecast.search.workers import Finished
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def reading() -> Iterator[None]:
-    """Show on a terminal how far a file is read that takes a while."""
+    """Show a progress bar on a terminal while a large file is read."""
     with contextlib.ExitStack() as shown:
         bars: list[Bar] = []
 
@@ -82,15 +85,23 @@ def _member(progress: Progress) -> str:
     return fold + (f"network {progress.member}/{progress.members}  " if progress.members > 1 else "")
 
 
-def _update_bar(bar: Bar, task: Any, progress: Progress) -> None:
-    text = (
-        f"{_member(progress)}epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.5f}  val_loss {progress.val_loss:.5f}"
-    )
+def _update_bar(bar: Bar, task: TaskID, progress: Progress) -> None:
+    epoch = f"{_member(progress)}epoch {progress.epoch}/{progress.epochs}"
+    text = f"{epoch}  loss {progress.loss:.5f}  val_loss {progress.val_loss:.5f}"
     bar.update(task, description=text, total=progress.epochs, completed=max(0.0, progress.epoch - 1 + progress.done))
 
 
-def print_finished(finished: Finished) -> None:
-    """Print a line for a run or a trial that ended."""
+@contextlib.contextmanager
+def search_progress(quiet: bool) -> Iterator[Callable[[Finished], None] | None]:
+    """Yield a callback that prints each run or trial that ended. On Ctrl-C, explain how to continue."""
+    try:
+        yield None if quiet else _print_finished
+    except KeyboardInterrupt:
+        echo("Interrupted. Progress is saved; resume with the same command.", err=True)
+        raise typer.Exit(130) from None
+
+
+def _print_finished(finished: Finished) -> None:
     from forecast.evaluation import format_number
 
     outcome = finished.why if finished.value is None else f"{finished.metric} {format_number(finished.value)}"

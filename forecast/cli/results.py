@@ -1,71 +1,63 @@
-"""Print the result of a command: one JSON document, the directory alone, or lines for people."""
+"""Print the result of a command, as one JSON document or as lines for people."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, cast
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from forecast.cli.options import PrintOptions
 from forecast.cli.streams import echo
-from forecast.errors import log_and_continue
+from forecast.errors import RunError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pandas as pd
-
-    from forecast.runs import Run, RunDirectory, RunGroup
-
-Record = dict[str, Any]  # A JSON object.
+    from forecast.runs import Run
 
 
-def print_json(document: object) -> None:
-    """Print one JSON document."""
-    echo(json.dumps(document))
-
-
-def print_lines(lines: Iterable[str]) -> None:
-    """Print lines of text."""
-    for line in lines:
+def print_result(as_json: bool, document: object, lines: Iterable[str]) -> None:
+    """Print a document of JSON values, dataclasses, tables and paths; or the lines that describe it."""
+    for line in [json.dumps(document, default=_to_json)] if as_json else lines:
         echo(line)
 
 
-def print_scores(
-    run: Run, describe: Callable[[Run, Any], Iterable[str]], printing: PrintOptions, fail_if_worse_than: str | None
-) -> None:
+def _to_json(value: Any) -> object:
+    if dataclasses.is_dataclass(value):
+        return vars(value)
+    if hasattr(value, "columns"):  # A table. Its rows become objects.
+        return json.loads(value.to_json(orient="records", date_format="iso", double_precision=15))
+    return str(value)  # A path or a timestamp.
+
+
+def print_scores(run: Run, printing: PrintOptions, fail_if_worse_than: str | None) -> None:
     """Print the metrics of a run, and exit with 3 if the network is worse than the baseline `fail_if_worse_than`."""
-    from forecast.evaluation import is_worse_than
+    from forecast.cli.output import describe_backtest, describe_training
+    from forecast.evaluation import TrainingMetrics, is_worse_than
     from forecast.runs import read_metrics
 
     metrics = read_metrics(run)
-    print_result(run, metrics.to_json, describe(run, metrics), printing)
+    lines = describe_training(run, metrics) if isinstance(metrics, TrainingMetrics) else describe_backtest(run, metrics)
+    document = {"run": run.directory, **metrics.to_json()}
+    print_result(printing.as_json, document, [str(run.directory)] if printing.quiet else lines)
     if fail_if_worse_than and is_worse_than(metrics, fail_if_worse_than):
         echo(f"The network is worse than {fail_if_worse_than} (--fail-if-worse-than).", err=True)
         raise typer.Exit(3)
 
 
-def print_result(run: RunDirectory, document: Callable[[], Record], lines: Iterable[str], printing: PrintOptions) -> None:
-    """Print the directory that a command has written, and what is in it."""
-    if printing.as_json:
-        print_json({"run": str(run.directory), **document()})
-    elif printing.quiet:
-        echo(str(run.directory))
-    else:
-        shown: list[str] = []
-        with log_and_continue("showing the result", "Please report it."):  # The result itself is on disk.
-            shown.extend(lines)
-        print_lines(shown)
+def check_output(path: Path, run: Run, data: Path | None) -> None:
+    """Refuse to replace the data, a file of the run other than a forecast, or something that is not a file.
 
-
-def to_records(table: pd.DataFrame) -> list[Record]:
-    """Return the rows of a table as JSON objects."""
-    text = table.to_json(orient="records", date_format="iso", double_precision=15)
-    return cast("list[Record]", json.loads(text))
-
-
-def read_records(group: RunGroup, path: Path) -> list[Record]:
-    """Return the rows of a table that a group of runs holds, as JSON objects."""
-    return to_records(group.read_table(path, {}, optional={"run": str}))
+    Raises:
+        RunError: the forecast would do so.
+    """
+    target = Path(os.path.realpath(path))
+    if data and target == Path(os.path.realpath(data)):
+        raise RunError("--output would replace --data.", "Choose another file.", str(path))
+    if target.parent == Path(os.path.realpath(run.directory)) and path != run.locate_forecast(data):
+        raise RunError("--output is among the files of the run.", "Choose another folder.", str(path))
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise RunError("--output is not a regular file.", "Choose another name.", str(path))

@@ -1,4 +1,4 @@
-"""`diagnose`: name what is wrong with a training, with the evidence and the setting to change."""
+"""`diagnose`: find the problems of a training, with the evidence and the setting to change."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from forecast.runs import Run, read_evidence
 
 
 def diagnose(run: Run | str | Path) -> list[Diagnosis]:
-    """Return what is wrong with the training of a run, the gravest problem first; an empty list for a healthy one.
+    """Return the problems of a training, the most serious first. A healthy training has none.
 
     Raises:
-        RunError: there is no run here, it is damaged, or it was interrupted for a reason that `explain_failure` does not know.
+        RunError: there is no run, it is damaged, or it stopped for a reason that `explain_failure` cannot explain.
     """
     if not isinstance(run, Run):
         if problems := explain_failure(Run(run).why_failed):

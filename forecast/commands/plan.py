@@ -1,4 +1,4 @@
-"""What must be known of the future: `plan` says which rows of which column, `read_future` reads them."""
+"""`plan`: list the rows that a forecast needs, and write and read the known covariates of the steps to forecast."""
 
 from __future__ import annotations
 
@@ -22,16 +22,18 @@ from forecast.data import (
     read_rows,
 )
 from forecast.errors import DataError, RunError, first_few
+from forecast.forecasters.network.description import Array
 from forecast.runs import Run, Trained, read_rows_to_continue, read_trained
+from forecast.storage import translate_write_errors
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Need:
-    """A column, and the first and last timestamp (both inclusive) at which a forecast needs it, over all series.
+    """A column, and the first and last timestamp, both inclusive, at which a forecast needs it, over all series.
 
-    missing: what stands in where it is missing over the horizon; None where it must be given.
+    missing: the policy for missing values over the horizon. None means that the values are required.
     """
 
     column: str
@@ -44,13 +46,14 @@ class Need:
 def plan(
     run: Run | str | Path, data: str | Path | None = None, output: str | Path | None = None, steps: int | None = None
 ) -> list[Need]:
-    """What a run needs to forecast the steps after its data, or after newer rows; `steps` of them, or its horizon.
+    """Return what a run needs to forecast the steps after its own data, or after the newer rows in `data`.
 
-    output: a CSV to write, with a row for every step and series, whose known covariates are to be filled in; it is only written
-    where there are such columns.
+    output: CSV to write, with a row for each series and step, whose known covariates are to be filled in. It is only written if
+    the run has known covariates.
+    steps: number of steps to forecast. None means the horizon.
 
     Raises:
-        RunError: the run is unfinished or damaged, or `output` exists.
+        RunError: the run is unfinished or damaged, or `output` exists or cannot be written.
         DataError: `data` cannot be read.
     """
     run = run if isinstance(run, Run) else Run.open(run)
@@ -60,85 +63,76 @@ def plan(
     ends = panel.offsets[1:] - 1
     starts = np.maximum(panel.offsets[:-1], ends + 1 - trained.network.lookback)
     stamps = panel.future_timestamps(trained.known_steps)
-    first, last, furthest = panel.timestamps[starts].min(), panel.timestamps[ends].max(), stamps.max()
-    roles = [("target", config.target, last), ("past covariate", config.past_covariates, last)]
-    roles.append(("known covariate", config.known_covariates, furthest))
+    first, last = panel.timestamps[starts].min(), panel.timestamps[ends].max()
     if output and config.known_covariates:
-        _write_template(Path(output), panel, stamps, trained)
-    return [Need(name, role, first, end, config.missing_known.get(name)) for role, names, end in roles for name in names]
+        _write_template(Path(output), panel, stamps, config)
+    needs = [Need(name, "target", first, last) for name in config.target]
+    needs += [Need(name, "past covariate", first, last) for name in config.past_covariates]
+    policies = {name: config.missing_known.get(name) for name in config.known_covariates}
+    return needs + [Need(name, "known covariate", first, stamps.max(), policy) for name, policy in policies.items()]
 
 
-def _write_template(path: Path, panel: Panel, stamps: pd.DatetimeIndex, trained: Trained) -> None:
+def _write_template(path: Path, panel: Panel, stamps: pd.DatetimeIndex, config: DataConfig) -> None:
     if path.exists():
         raise RunError("this file exists.", "Choose another --output, or remove it.", str(path))
-    config = trained.config.data
+    steps, names = _index_steps(panel, stamps), config.series_id or []
     table = format_timestamps(stamps, config.timestamp, config.date_format)
-    ids = np.repeat(panel.series_ids, trained.known_steps)
-    several = len(config.series_id or []) > 1
-    for place, name in enumerate(config.series_id or []):
-        table[name] = [text.split("/")[place] if several else text for text in ids]
-    try:
-        told = panel.future_covariates if panel.future_covariates is not None else pd.DataFrame(columns=config.known_covariates)
-        known = told.reindex(_wanted(panel, stamps)).reset_index(drop=True)  # what the data tells already
-        options = {"sep": config.delimiter or ",", "encoding": config.encoding, "decimal": config.decimal}
-        pd.concat([table, known], axis=1).to_csv(path, index=False, **options)
-    except OSError as error:
-        raise RunError(f"cannot be written ({error.strerror}).", "Check the folder.", str(path)) from None
+    for number, name in enumerate(names):
+        table[name] = [series_id.split("/")[number] if len(names) > 1 else series_id for series_id, _ in steps]
+    if panel.future_covariates is None:
+        table[config.known_covariates] = np.nan
+    else:
+        table[config.known_covariates] = panel.future_covariates.reindex(steps)[config.known_covariates].to_numpy()
+    with translate_write_errors(path):
+        table.to_csv(path, index=False, sep=config.delimiter or ",", encoding=config.encoding, decimal=config.decimal)
 
 
-def read_future(panel: Panel, trained: Trained, path: str | Path | None) -> np.ndarray | None:
-    """Return the known covariates of the steps after each series' end, `(series, known_steps, known)` in units of the file.
+def _index_steps(panel: Panel, stamps: pd.DatetimeIndex) -> pd.MultiIndex:
+    """Return the series and timestamp of every step of `Panel.future_timestamps`."""
+    return pd.MultiIndex.from_arrays([np.repeat(panel.series_ids, len(stamps) // len(panel.series_ids)), stamps])
 
-    None where the run has none.
 
-    Cells that `data.missing_known` lets be missing are NaN.
-    path: a file with a row for each of these steps; the calendar needs none. None takes what the file of `panel` tells.
+def read_future(panel: Panel, trained: Trained, path: str | Path | None) -> Array | None:
+    """Return the known covariates of the steps after the end of each series, `(series, known_steps, known)`, in original units.
+
+    They are None if the run has none. Cells are NaN where `data.missing_known` allows missing values.
+    path: file with a row for each of these steps. The calendar needs none. None means the future rows in the file of `panel`.
 
     Raises:
-        DataError: a cell is missing, with its series and timestamp.
-        RunError: the run needs a file and none is given, or one is given that it has no use for.
+        DataError: a cell is missing; the error names its series and timestamp.
+        RunError: the run needs a file and `path` is None, or the run does not need one.
     """
-    config, steps = trained.config.data, trained.known_steps
-    names = config.known_covariates
-    if not names and path:
+    config = trained.config.data
+    if not config.known_covariates and path:
         raise RunError("this run has no known covariates.", "Leave out --future.", str(path))
     if not trained.known_channels:
         return None
     grid = Grid.from_origin(trained.contract.resample_origin)
-    told = _read(config, Path(path), panel.series_ids[0], grid) if path else panel.future_covariates
-    if config.required_known_covariates and told is None:
+    rows = _read_file(config, Path(path), panel.series_ids[0], grid) if path else panel.future_covariates
+    reason = ""
+    if trained.known_steps > trained.horizon:
+        reason = f" (the network computes whole segments of {trained.config.model.segment} steps)"
+    if config.required_known_covariates and rows is None:
         needed = first_few([f"`{name}`" for name in config.required_known_covariates])
-        found = f"this forecast needs {needed} over {steps} steps{_why_more(trained)}."
-        raise RunError(found, "Write a file to fill: forecast plan RUN. Then give it: --future future.csv")
-    every = panel.future_timestamps(steps)
-    wanted = _wanted(panel, every)
-    told = pd.DataFrame(index=wanted[:0]) if told is None else told
-    if path and len(told) and not told.index.isin(wanted).any():
-        found, first = ("series '{}' at {}".format(*index[0]) for index in (told.index, wanted))
-        raise DataError(f"no row is of a step to forecast: the first is of {found}.", f"Give rows such as of {first}.", str(path))
-    given = told.reindex(wanted).reindex(columns=names)
-    place = str(path or panel.source)
-    _check_given(given, config, place, _why_more(trained))
-    for sentence in compare_values_with_contract(given, trained.contract, place):
-        log.warning("%s: %s", place, sentence)
-    calendar = make_calendar_features(every, config.calendar)
-    return np.column_stack([given.to_numpy(float), *calendar.values()]).reshape(-1, steps, trained.known_channels)
+        problem = f"this forecast needs {needed} over {trained.known_steps} steps{reason}."
+        raise RunError(problem, "Write a template with: forecast plan RUN. Fill it in, and add: --future future.csv")
+    stamps = panel.future_timestamps(trained.known_steps)
+    steps = _index_steps(panel, stamps)
+    rows = pd.DataFrame(index=steps[:0]) if rows is None else rows
+    if path and len(rows) and not rows.index.isin(steps).any():
+        first_row, first_step = ("series '{}' at {}".format(*index[0]) for index in (rows.index, steps))
+        problem = f"no row is a step to forecast. The first row is {first_row}."
+        raise DataError(problem, f"The first step to forecast is {first_step}.", str(path))
+    cells, source = rows.reindex(steps).reindex(columns=config.known_covariates), str(path or panel.source)
+    _check_cells(cells, config, source, reason)
+    for sentence in compare_values_with_contract({name: cells[name] for name in cells}, trained.contract, source):
+        log.warning("%s: %s", source, sentence)
+    calendar = make_calendar_features(stamps, config.calendar)
+    return np.column_stack([cells.to_numpy(float), *calendar.values()]).reshape(-1, trained.known_steps, trained.known_channels)
 
 
-def _why_more(trained: Trained) -> str:
-    """Return why known covariates are needed beyond the steps to forecast, where they are."""
-    if trained.known_steps == trained.horizon:
-        return ""
-    return f" (the network computes whole segments of {trained.config.model.segment} steps)"
-
-
-def _wanted(panel: Panel, stamps: pd.DatetimeIndex) -> pd.MultiIndex:
-    """Series and timestamp of every step of `Panel.future_timestamps`."""
-    return pd.MultiIndex.from_arrays([np.repeat(panel.series_ids, len(stamps) // len(panel.series_ids)), stamps])
-
-
-def _read(config: DataConfig, path: Path, only_series: str, grid: Grid) -> pd.DataFrame:
-    """The known covariates of a file, by series and timestamp; a column that may be missing is left out where it is."""
+def _read_file(config: DataConfig, path: Path, only_series: str, grid: Grid) -> pd.DataFrame:
+    """Return the known covariates of a file by series and timestamp, without the columns that may be missing and are."""
     header = read_column_names(config, path)
     present = [name for name in config.known_covariates if name in header or name not in config.missing_known]
     config = config.model_copy(update={"known_covariates": present, "missing_known": {}})
@@ -148,18 +142,17 @@ def _read(config: DataConfig, path: Path, only_series: str, grid: Grid) -> pd.Da
     return clean_future_covariates(rows if config.series_id else replace(rows, series_ids=[only_series]), config, str(path), grid)
 
 
-def _check_given(given: pd.DataFrame, config: DataConfig, place: str, why_more: str) -> None:
+def _check_cells(cells: pd.DataFrame, config: DataConfig, source: str, reason: str) -> None:
     """Refuse missing cells, except those for which `data.missing_known` has a policy."""
-    empty = given.isna()
-    needed = config.required_known_covariates
-    missing = np.argwhere(empty[needed].to_numpy())
+    required = config.required_known_covariates
+    missing = np.argwhere(cells[required].isna().to_numpy())
     if len(missing):
-        cells = [f"`{needed[column]}` of '{given.index[row][0]}' at {given.index[row][1]}" for row, column in missing[:3]]
+        places = [f"`{required[column]}` of '{cells.index[row][0]}' at {cells.index[row][1]}" for row, column in missing[:3]]
         raise DataError(
-            f"{len(missing)} cells of the horizon are missing: {first_few(cells, total=len(missing))}.",
-            f"Give each known covariate for every step of the forecast{why_more}; `forecast plan` writes the rows.",
-            place,
+            f"{len(missing)} cells of the horizon are missing: {first_few(places, total=len(missing))}.",
+            f"Every known covariate needs a value for each step of the forecast{reason}. `forecast plan` writes the rows.",
+            source,
         )
     for name, policy in config.missing_known.items():
-        if count := int(empty[name].sum()):
+        if count := int(cells[name].isna().sum()):
             log.warning("`%s` is missing in %d cells of the horizon: %s.", name, count, policy)

@@ -65,11 +65,11 @@ def test_export(tmp_path):
     run = OLD_RUNS / "version-2"
     done = call("export", run, "--to", "onnx", "-o", tmp_path / "made")
     first, second = done.stdout.splitlines()
-    assert first == f"Wrote {tmp_path / 'made'}/. Its README.md says how to run it."
-    assert second.startswith("Checked on 32 windows: its forecasts differ from the run's by at most ")
-    assert done.stderr.splitlines() == ["writing model.onnx ...", "running it in a fresh process ..."]
+    assert first == f"Wrote {tmp_path / 'made'}/. Its README.md explains how to run it."
+    assert second.startswith("Checked on 32 windows: its forecasts differ from those of the run by at most ")
+    assert done.stderr.splitlines() == ["writing model.onnx ...", "checking it in a new process ..."]
     taken = call("export", run, "--to", "onnx", "-o", Path(__file__).parent)
-    assert "is there, which no export wrote.\n  Choose another --output.\n" in taken.stderr
+    assert "is not a file of an export.\n  Choose another --output.\n" in taken.stderr
     as_json = call("export", run, "--to", "onnx", "-o", tmp_path / "made", "--json")
     assert json.loads(as_json.stdout)["windows"] == 32
     assert as_json.stderr == ""
@@ -87,7 +87,7 @@ def test_a_users_mistake_is_a_message_and_exit_code_1(project):
     assert done.stdout == ""
     line = config.read_text().splitlines().index("  cell: lstmm") + 1
     assert done.stderr == (
-        f"{config}:{line}:3: `model.cell` is 'lstmm'. It should be 'lstm', 'gru', 'simple_rnn' or 'peephole_lstm'.\n"
+        f"error: {config}:{line}:3: `model.cell` is 'lstmm'. It should be 'lstm', 'gru', 'simple_rnn' or 'peephole_lstm'.\n"
         "  cell: recurrent cell. In peephole_lstm, the gates also see the cell state.\n"
     )
 
@@ -116,7 +116,7 @@ def test_a_bug_is_reported_as_one_and_names_the_log(project, monkeypatch, tmp_pa
     done = call("diagnose", run)
     assert done.exit_code == 1
     assert done.stderr == (
-        "error: this is a bug in forecast (TypeError: no list).\n  --debug shows the traceback, please report it.\n"
+        "error: this is a bug in forecast (TypeError: no list).\n  Please report it. --debug shows the traceback.\n"
     )
     assert isinstance(call("diagnose", run, "--debug").exception, TypeError)
     monkeypatch.setattr("forecast.commands.train.fit_ridges", fail)
@@ -147,7 +147,7 @@ def test_init_then_validate(project, tmp_path, monkeypatch):
     assert checked.exit_code == 0
     subjects = [line.split()[1] for line in checked.stdout.splitlines() if line.startswith(("✔", "⚠"))]
     assert subjects == ["config", "data", "windows", "windows", "intervals", "network", "memory"]  # 120 rows make few windows
-    assert call("init", "data.csv", "-o", "mine.yaml").stderr.startswith("mine.yaml: this file exists.\n")
+    assert call("init", "data.csv", "-o", "mine.yaml").stderr.startswith("error: mine.yaml: this file exists.\n")
 
 
 def test_validate_fails_with_a_cross(project):
@@ -219,7 +219,7 @@ def test_train_then_predict(project, tmp_path, monkeypatch):
     names = ["this network", "naive", "seasonal naive (12)", "drift", "mean", "linear"]
     assert [line.split("  ")[0] for line in lines[3:9]] == names
     assert "Kept the weights of epoch" in lines[-3]
-    assert lines[-2] == "All on one page, for a browser: runs/shop-1/report.html"
+    assert lines[-2] == "Report for a browser: runs/shop-1/report.html"
     assert lines[-1] == "Next: forecast predict runs/shop-1"
     assert [line.split()[1] for line in trained.stderr.strip().splitlines()] == ["0/1", "1/1"]
 
@@ -232,7 +232,7 @@ def test_train_then_predict(project, tmp_path, monkeypatch):
     for output, told in {
         newer: "replace --data",
         "runs/shop-1/metrics.json": "among the files",
-        tmp_path: "is not a file",
+        tmp_path: "is not a regular file",
     }.items():
         refused = call("predict", "runs/shop-1", "--data", newer, "-o", output)
         assert refused.exit_code == 1
@@ -252,10 +252,8 @@ def test_train_json_and_quiet(project, tmp_path):
     assert set(document["skill"]) == {"naive", "seasonal_naive", "drift", "mean", "linear"}
     again = call("train", project(), "--run-dir", tmp_path / "x")
     assert again.exit_code == 1
-    assert (
-        again.stderr
-        == f"{tmp_path / 'x'}: this directory exists.\n  Choose another --run-dir, or replace the run in it with --force.\n"
-    )
+    remedy = "Choose another --run-dir, or replace the run in it with --force."
+    assert again.stderr == f"error: {tmp_path / 'x'}: this directory exists.\n  {remedy}\n"
     forced = call("train", project(), "--run-dir", tmp_path / "x", "--force", "--quiet")
     assert (forced.stdout, forced.stderr) == (f"{tmp_path / 'x'}\n", "")
 

@@ -79,7 +79,7 @@ def test_other_cutoffs_are_refused(sales, overrides, tmp_path):
 
 def test_other_data_is_refused(sales, tmp_path):
     table = pd.read_csv(sales / "data.csv")
-    table.loc[170, "sales"] += 0.001  # in the test part
+    table.loc[170, "sales"] += 0.001  # In the test set.
     table.to_csv(tmp_path / "data.csv", index=False)
     (tmp_path / "config.yaml").write_text((sales / "config.yaml").read_text())
     with pytest.raises(RunError, match="was scored on other data or cutoffs"):
@@ -105,8 +105,9 @@ def test_damaged_runs_are_refused(sales, damage, tmp_path):
 
 def test_a_plot_replaces_nothing_but_a_plot(sales, tmp_path):
     (tmp_path / "other.png").write_text("not a picture")
-    for name, told in (("data.csv", "no name of a PNG file"), ("other.png", "would replace a file that is no picture")):
-        with pytest.raises(RunError, match=told):
+    messages = {"data.csv": "not the name of a PNG file", "other.png": "would replace a file that is not a PNG picture"}
+    for name, message in messages.items():
+        with pytest.raises(RunError, match=message):
             compare([sales / "run"], plot=tmp_path / name)
 
 
@@ -114,7 +115,7 @@ def test_the_command(sales, worse):
     runs = [str(sales / "run"), str(worse.directory)]
     shown = CliRunner().invoke(app, ["compare", *runs])
     assert shown.exit_code == 0, shown.output
-    assert shown.stdout.splitlines()[1].startswith(f"1   {runs[0]}")
+    assert shown.stdout.splitlines()[1].startswith(f"1  {runs[0]}")
     assert "training.epochs: 1" in shown.stdout
     rows = json.loads(CliRunner().invoke(app, ["compare", *runs, "--json", "--sort", "mase"]).stdout)
     assert [row["run"] for row in rows] == runs

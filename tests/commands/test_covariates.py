@@ -96,7 +96,7 @@ def test_plan_writes_what_predict_asks_for(priced_run, tmp_path):
 @pytest.mark.slow
 def test_a_future_that_is_missing_or_of_no_use(priced_run, project, tmp_path):
     assert not priced_run.forecast.exists()
-    with pytest.raises(RunError, match=r"this forecast needs `price` over 3 steps.\n  Write a file to fill: forecast plan RUN"):
+    with pytest.raises(RunError, match=r"this forecast needs `price` over 3 steps.\n  Write a template with: forecast plan RUN"):
         predict(priced_run)
     with pytest.raises(DataError, match="4 repeated timestamps"):
         predict(priced_run, future=future(priced_run, day="2021-02-04"))

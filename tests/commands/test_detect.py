@@ -75,7 +75,7 @@ def test_the_command(sales):
     shown = CliRunner().invoke(app, ["detect", str(sales / "run")])
     assert shown.exit_code == 0, shown.output
     assert "of 25 points" in shown.stdout
-    assert "The interval should miss 5%." in shown.stdout
+    assert "5% are expected." in shown.stdout
     told = json.loads(CliRunner().invoke(app, ["detect", str(sales / "run"), "--json"]).stdout)
     assert told["points"] == 25
     assert told["file"] == str(Run(sales / "run").directory / "anomalies.csv")

@@ -53,7 +53,7 @@ def test_what_was_chosen_is_said(tmp_path):
     table = pd.DataFrame({"row": range(120), "month": MONTHS, "sales": seasonal_rows(), "visits": seasonal_rows(seed=2)})
     text = write(tmp_path, table).read_text()
     assert "target: sales # the first numeric column; others: visits" in text
-    assert "horizon: 12 # steps to forecast; chosen from the season, set what you need" in text
+    assert "horizon: 12 # steps to forecast; chosen from the season, change it as needed" in text
     assert "path: data.csv" in text
     assert "confirmed by autocorrelation" in text
 
@@ -157,7 +157,7 @@ def test_numbers_that_count_time(tmp_path, stamps, date_format):
 def test_several_keys_of_series_are_not_merged(tmp_path):
     keys = [(store, item) for store in "ab" for item in "xy"]
     tables = [pd.DataFrame({"month": MONTHS, "store": s, "item": i, "sales": seasonal_rows()}) for s, i in keys]
-    with pytest.raises(DataError, match="360 of 480 timestamps repeat, and no single column tells series apart"):
+    with pytest.raises(DataError, match="360 of 480 timestamps repeat, and no single column separates the series"):
         write(tmp_path, pd.concat(tables))
 
 
@@ -205,7 +205,7 @@ def test_options(tmp_path):
     ("text", "message"),
     [
         ("", "the file is empty"),
-        ("a,b\n1,2\n", "no column holds timestamps in a known form; the columns are a, b"),
+        ("a,b\n1,2\n", "no column holds timestamps in a known format. The columns are a, b"),
         ("t,b\n2020-01-01,x\n2020-01-02,y\n", "no column holds numbers"),
         ("t,y\n2020-01-01,1\n2020-01-02,2\n2020-01-03,3\n", "the shortest series has 3 rows"),
     ],

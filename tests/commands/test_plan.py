@@ -294,7 +294,7 @@ def test_a_future_file_is_compared_with_the_training_data(priced_run, tmp_path, 
         predict(priced_run, future=path)
     assert "`price` ranges from 1.6 to 2.4, but from " in caplog.text
     table.assign(shop=table.shop.str.upper()).to_csv(path, index=False)
-    with pytest.raises(DataError, match="no row is of a step to forecast: the first is of series 'NORTH' at 2021-02-04"):
+    with pytest.raises(DataError, match="no row is a step to forecast. The first row is series 'NORTH' at 2021-02-04"):
         predict(priced_run, future=path)
 
 

@@ -50,7 +50,7 @@ def test_errors(project, sections, subject, told):
     ("sections", "subject", "told"),
     [
         ({"windows": {"lookback": 60}}, "windows", "only 22 training windows"),
-        ({"windows": {"lookback": 6}}, "windows", "a lookback of 6 sees no whole season of 12 steps"),
+        ({"windows": {"lookback": 6}}, "windows", "the lookback of 6 steps is shorter than the season of 12 steps"),
         ({"model": {"units": [200]}}, "network", "parameters learn from 210 target values"),
     ],
     ids=["few windows", "short lookback", "large network"],
@@ -65,9 +65,9 @@ def test_warnings(project, sections, subject, told):
 def test_a_large_text_file_would_better_be_parquet(project, monkeypatch):
     path = project()
     assert not [finding for finding in validate(path) if "Parquet" in finding.text]
-    monkeypatch.setattr("forecast.commands.validate.LARGE_TEXT", 100)
+    monkeypatch.setattr("forecast.commands.validate.MAX_TEXT_BYTES", 100)
     (told,) = [finding for finding in validate(path) if "Parquet" in finding.text]
-    assert told.remedy == "Convert it once, with numbers and names as they are, and set data.path."
+    assert told.remedy == "Convert it to Parquet, with numbers and names unchanged, and set data.path."
 
 
 @pytest.mark.parametrize("keys", [{"cell": "gru", "bidirectional": True}, {"units": [5, 3], "normalization": "revin"}], ids=str)
