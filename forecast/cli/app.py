@@ -14,7 +14,7 @@ import forecast
 from forecast.cli import options as opt
 from forecast.cli.boundary import ErrorBoundary, WarningHandler
 from forecast.cli.progress import progress, reading, search_progress
-from forecast.cli.results import check_output, print_result, print_scores
+from forecast.cli.results import locate_output, print_result, print_scores
 from forecast.cli.streams import OutputError, echo, prepare_streams
 
 app = typer.Typer(
@@ -49,7 +49,7 @@ def init(
     horizon: opt.Horizon = None,
     force: opt.Force = False,
 ) -> None:
-    """Inspect a data file and write a commented config that is ready to train.
+    """Write a commented config for a data file. It is ready to train.
 
     Example:  forecast init sales.csv -o sales.yaml --target revenue --horizon 14
     """
@@ -58,14 +58,14 @@ def init(
 
 
 @command
-def validate(config: opt.ConfigFile, override: opt.Override = None, as_json: opt.Json = False) -> None:
+def validate(config: opt.ConfigFile, options: opt.ConfigOptions, as_json: opt.Json = False) -> None:
     """Check a config and its data without training.
 
     Example:  forecast validate configs/airline.yaml
     """
     from forecast.cli.output import describe_findings
 
-    findings = forecast.validate(config, opt.parse_overrides(override))
+    findings = forecast.validate(config, options.overrides)
     failed = any(finding.level == "error" for finding in findings)
     print_result(as_json, {"valid": not failed, "findings": findings}, describe_findings(findings, config))
     if failed:
@@ -76,7 +76,7 @@ def validate(config: opt.ConfigFile, override: opt.Override = None, as_json: opt
 def train(
     options: opt.TrainingOptions, printing: opt.PrintOptions, config: opt.OptionalConfigFile = None, resume: opt.Resume = None
 ) -> None:
-    """Train the network of a config and compare it with the baselines.
+    """Train the network of a config. Its forecasts are compared with those of simple baselines.
 
     Example:  forecast train configs/airline.yaml --set training.epochs=20
     """
@@ -98,7 +98,7 @@ def train(
 
 @command
 def report(run: opt.RunFolder, quiet: opt.Quiet = False) -> None:
-    """Write an HTML report of a run: forecasts, errors, training, data and problems.
+    """Write an HTML report of a run. It shows forecasts, errors, training, data and problems.
 
     Example:  forecast report runs/airline-1
     """
@@ -108,7 +108,7 @@ def report(run: opt.RunFolder, quiet: opt.Quiet = False) -> None:
 
 @command
 def diagnose(run: opt.RunFolder, as_json: opt.Json = False) -> None:
-    """Find problems in the training of a run, with evidence and a remedy for each.
+    """Find problems in the training of a run. Each comes with evidence and a remedy.
 
     Example:  forecast diagnose runs/airline-1
     """
@@ -128,7 +128,7 @@ def predict(
     output: opt.ForecastOutput = None,
     runtime: opt.Runtime = "numpy",
 ) -> None:
-    """Forecast the steps after the last row of the data.
+    """Forecast the steps after the end of the data.
 
     Example:  forecast predict runs/airline-1 --data new.csv
     """
@@ -136,8 +136,7 @@ def predict(
     from forecast.runs import Run
 
     opened = Run.open(run)
-    path = output or opened.locate_forecast(source.data)
-    check_output(path, opened, source.data)
+    path = locate_output(opened, output, source.data)
     table = forecast.predict(opened, source.data, runtime, new_series, future, source.steps)
     opened.write_table(path, table)
     lines = [str(path)] if printing.quiet else describe_forecast(table, path)
@@ -148,7 +147,7 @@ def predict(
 def plan(
     run: opt.RunFolder, source: opt.ForecastOptions, output: opt.PlanOutput = Path("future.csv"), as_json: opt.Json = False
 ) -> None:
-    """List the rows of each column that a forecast needs, and write the future rows to fill in.
+    """List the data that a forecast needs. Future rows to fill in are written to a file.
 
     Example:  forecast plan runs/sales-1 -o future.csv
     """
@@ -169,12 +168,12 @@ def backtest(
     stride: opt.Stride = None,
     refit: opt.Refit = None,
 ) -> None:
-    """Train and forecast at several points in the past, and compare the forecasts with the actual values.
+    """Forecast from several points in the past. Each fold trains a network and scores its forecasts.
 
     Example:  forecast backtest configs/airline.yaml --folds 5 --stride 12
     """
     settings = [f"backtest.{key}={value}" for key, value in {"folds": folds, "stride": stride, "refit": refit}.items() if value]
-    overrides = opt.parse_overrides(settings) | options.overrides
+    overrides = opt.ConfigOptions(settings).overrides | options.overrides
     with progress(printing.quiet) as on_progress:
         run = forecast.backtest(source, options.run_dir, options.force, overrides, on_progress)
     print_scores(run, printing, options.fail_if_worse_than)
@@ -182,7 +181,7 @@ def backtest(
 
 @command
 def compare(runs: opt.RunFolders, sort: opt.Sort = "mae", plot: opt.Plot = None, as_json: opt.Json = False) -> None:
-    """Rank runs that were scored on the same windows, and test whether the lead of the best is statistically significant.
+    """Rank runs scored on the same windows. A test shows whether the lead of the best is statistically significant.
 
     Example:  forecast compare runs/airline-1 runs/airline-2 --sort rmse
     """
@@ -194,7 +193,7 @@ def compare(runs: opt.RunFolders, sort: opt.Sort = "mae", plot: opt.Plot = None,
 
 @command
 def experiment(source: opt.ExperimentFile, options: opt.SearchOptions, printing: opt.PrintOptions) -> None:
-    """Train every combination of an experiment and rank the runs. Repeat the command to resume after an interruption.
+    """Train every combination of an experiment. The runs are ranked. To resume, repeat the command.
 
     Example:  forecast experiment configs/experiments/cells.yaml --workers 2
     """
@@ -215,7 +214,7 @@ def tune(
     budget: opt.Budget = None,
     storage: opt.Storage = None,
 ) -> None:
-    """Search for better settings of a config and train the best. Repeat the command to resume after an interruption.
+    """Search for better settings of a config. The best settings are trained as a run. To resume, repeat the command.
 
     Example:  forecast tune configs/airline.yaml --budget 10m --workers 2
     """
@@ -238,7 +237,7 @@ def update(
     intervals_only: opt.IntervalsOnly = False,
     even_if_worse: opt.EvenIfWorse = False,
 ) -> None:
-    """Continue the training of a run on newer rows. Writes a new run, unless it forecasts worse than the old one.
+    """Continue the training of a run on newer rows. The result is a new run, unless it forecasts worse than the old one.
 
     Example:  forecast update runs/airline-1 new.csv
     """
@@ -256,7 +255,7 @@ def reproduce(
     run_dir: opt.SecondRunDir = None,
     tolerance: opt.Tolerance = 1e-3,
 ) -> None:
-    """Train a run again and compare data, windows, initial weights, epochs and metrics. Exits with code 1 if they differ.
+    """Train a run again and compare the results. Exits with code 1 if they differ.
 
     Example:  forecast reproduce runs/airline-1
     """
@@ -274,7 +273,7 @@ def reproduce(
 
 @command
 def detect(run: opt.RunFolder, data: opt.TestedData = None, level: opt.Level = None, as_json: opt.Json = False) -> None:
-    """Find anomalies: values outside the prediction interval one step ahead.
+    """Find values outside the prediction interval. Each value is forecast one step ahead.
 
     Example:  forecast detect runs/airline-1 --data new.csv
     """
@@ -286,8 +285,8 @@ def detect(run: opt.RunFolder, data: opt.TestedData = None, level: opt.Level = N
 
 
 @command
-def check_leaks(config: opt.ConfigOrRun, override: opt.Override = None, as_json: opt.Json = False) -> None:
-    """Check for data leaks: change the data after several cutoffs and verify that nothing before them changes.
+def check_leaks(config: opt.ConfigOrRun, options: opt.ConfigOptions, as_json: opt.Json = False) -> None:
+    """Check a config for data leaks. Changes of the data after a cutoff must change nothing before it.
 
     Example:  forecast check-leaks configs/airline.yaml
     """
@@ -297,7 +296,7 @@ def check_leaks(config: opt.ConfigOrRun, override: opt.Override = None, as_json:
     from forecast.runs import Run
 
     path = Run(config).config if config.is_dir() else config
-    checks = forecast.check_leaks(load_config(path, opt.parse_overrides(override)))
+    checks = forecast.check_leaks(load_config(path, options.overrides))
     certificate = Certificate.of(checks)
     print_result(as_json, certificate.to_json(), describe_leak_checks(certificate, config))
     if not all(check.passed for check in checks):
@@ -306,7 +305,7 @@ def check_leaks(config: opt.ConfigOrRun, override: opt.Override = None, as_json:
 
 @command
 def export(run: opt.RunFolder, printing: opt.PrintOptions, to: opt.Format, output: opt.ExportOutput = None) -> None:
-    """Write the network of a run in another format, with scaling included, and verify that its forecasts are the same.
+    """Write the network of a run in another format. The export includes the scaling and is checked against the run.
 
     Example:  forecast export runs/airline-1 --to onnx
     """
@@ -318,21 +317,21 @@ def export(run: opt.RunFolder, printing: opt.PrintOptions, to: opt.Format, outpu
 
 
 @command
-def config(config: opt.ConfigFile, diff: opt.Diff = False, override: opt.Override = None) -> None:
+def config(config: opt.ConfigFile, options: opt.ConfigOptions, diff: opt.Diff = False) -> None:
     """Print a config with all its defaults.
 
     Example:  forecast config configs/airline.yaml --diff
     """
     from forecast.config import format_yaml_line, load_config, non_default_values
 
-    loaded = load_config(config, opt.parse_overrides(override))
+    loaded = load_config(config, options.overrides)
     changed = (f"{key}: {format_yaml_line(value)}\n" for key, value in non_default_values(loaded).items())
     echo("".join(changed) if diff else loaded.to_yaml(), end="")
 
 
 @command
 def schema() -> None:
-    """Print the JSON Schema of a config, for completion in editors.
+    """Print the JSON Schema of a config. Editors use it to complete keys.
 
     Example:  forecast schema > config.schema.json
     """

@@ -80,7 +80,7 @@ Debug = Annotated[bool, typer.Option("--debug", callback=set_debug, help="Show t
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_silence_reading, help="Hide progress and tables.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing result.")]
-Override = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a config key. Repeatable.")]
+Override = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a config key. Can be repeated.")]
 
 # Output paths.
 RunDir = Annotated[
@@ -109,7 +109,9 @@ Resume = Annotated[Path | None, typer.Option(metavar="RUN", help="Resume an inte
 Diff = Annotated[bool, typer.Option("--diff", help="Print only the values that differ from the defaults.")]
 Folds = Annotated[int | None, typer.Option(min=1, help="Number of folds. [config: 5]")]
 Stride = Annotated[str | None, typer.Option(help="Number of cutoffs per fold. [config: those of the test set, divided by folds]")]
-Refit = Annotated[str | None, typer.Option(help="Retrain in every fold, never after the first, or every N-th. [config: every]")]
+Refit = Annotated[
+    str | None, typer.Option(help="Folds that train: every, only the first (never), or each N-th (a number). [config: every]")
+]
 Sort = Annotated[str, typer.Option(help="Metric to rank by.")]
 Runtime = Annotated[str, typer.Option(help="Library that computes the network: numpy, or keras, which starts more slowly.")]
 Future = Annotated[Path | None, typer.Option(help="CSV file with the known covariates of the forecast steps. See forecast plan.")]
@@ -145,23 +147,29 @@ class ForecastOptions:
 
 
 @dataclass(frozen=True)
-class ChangeOptions:
-    """Permission to replace results, and changes of the config."""
+class ConfigOptions:
+    """Changes of the config."""
 
-    force: Force = False
     override: Override = None
 
     @property
     def overrides(self) -> dict[str, object]:
-        """Return the overridden keys of the config."""
-        return parse_overrides(self.override)
+        """Return the overridden keys of the config.
+
+        Raises:
+            ConfigError: one is not of the form KEY=VALUE, or its value is not YAML.
+        """
+        from forecast.config import parse_overrides
+
+        return parse_overrides(self.override or [])
 
 
 @dataclass(frozen=True)
-class TrainingOptions(ChangeOptions):
+class TrainingOptions(ConfigOptions):
     """Settings of one training or backtest."""
 
     run_dir: RunDir = None
+    force: Force = False
     fail_if_worse_than: Annotated[
         str | None,
         typer.Option(
@@ -173,10 +181,11 @@ class TrainingOptions(ChangeOptions):
 
 
 @dataclass(frozen=True)
-class SearchOptions(ChangeOptions):
+class SearchOptions(ConfigOptions):
     """Settings of an experiment or a search."""
 
     run_dir: GroupDir = None
+    force: Force = False
     count: Annotated[
         int, typer.Option("--workers", min=1, help="Number of processes, which share the cores. Ray uses all cores.")
     ] = 1
@@ -189,14 +198,3 @@ class SearchOptions(ChangeOptions):
         from forecast.search.workers import Workers
 
         return Workers(self.count, self.engine, self.address)
-
-
-def parse_overrides(override: list[str] | None) -> dict[str, object]:
-    """Return the values of --set by key.
-
-    Raises:
-        ConfigError: one is not of the form KEY=VALUE, or its value is not YAML.
-    """
-    from forecast import config
-
-    return config.parse_overrides(override or [])

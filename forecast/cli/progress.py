@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import typer
@@ -25,19 +26,19 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def reading() -> Iterator[None]:
     """Show a progress bar on a terminal while a large file is read."""
-    with contextlib.ExitStack() as shown:
+    with contextlib.ExitStack() as stack:
         bars: list[Bar] = []
 
-        def _show(path: Path, share: float) -> None:
-            if not bars and share < 1:
-                bars.append(shown.enter_context(_bar()))
-            for bar in bars:
-                _update_reading(bar, path, share)
+        def show(path: Path, share: float) -> None:
             if share == 1:
                 bars.clear()
-                shown.close()
+                stack.close()
+                return
+            if not bars:
+                bars.append(stack.enter_context(_bar()))
+            _update_reading(bars[0], path, share)
 
-        with watch_reading(_show if sys.stderr.isatty() else None):
+        with watch_reading(show if sys.stderr.isatty() else None):
             yield
 
 
@@ -106,16 +107,5 @@ def _print_finished(finished: Finished) -> None:
 
     outcome = finished.why if finished.value is None else f"{finished.metric} {format_number(finished.value)}"
     best = "" if finished.best_value is None else f"  best {format_number(finished.best_value)} {finished.best}"
-    left = f"  about {_time(finished.seconds_left)} left" if finished.done < finished.jobs else ""
+    left = f"  about {timedelta(seconds=round(finished.seconds_left))} left" if finished.done < finished.jobs else ""
     echo(f"{finished.done}/{finished.jobs}  {finished.name}  {outcome}{best}{left}", err=True)
-
-
-def _time(seconds: float) -> str:
-    """Format a time in the unit that fits.
-
-    >>> _time(7.2), _time(200), _time(9000)
-    ('7 s', '3 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

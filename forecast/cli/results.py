@@ -48,12 +48,13 @@ def print_scores(run: Run, printing: PrintOptions, fail_if_worse_than: str | Non
         raise typer.Exit(3)
 
 
-def check_output(path: Path, run: Run, data: Path | None) -> None:
-    """Refuse to replace the data, a file of the run other than a forecast, or something that is not a file.
+def locate_output(run: Run, output: Path | None, data: Path | None) -> Path:
+    """Return the file for a forecast, in the run unless `output` names another.
 
     Raises:
-        RunError: the forecast would do so.
+        RunError: it would replace the data, another file of the run, or something that is not a file.
     """
+    path = output or run.locate_forecast(data)
     target = Path(os.path.realpath(path))
     if data and target == Path(os.path.realpath(data)):
         raise RunError("--output would replace --data.", "Choose another file.", str(path))
@@ -61,3 +62,4 @@ def check_output(path: Path, run: Run, data: Path | None) -> None:
         raise RunError("--output is among the files of the run.", "Choose another folder.", str(path))
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise RunError("--output is not a regular file.", "Choose another name.", str(path))
+    return path

@@ -45,7 +45,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Format:
-    """How to write a Keras model to a file, and the Python code that runs the file.
+    """A file format: a function that writes a Keras model to a file, and Python code that runs the file.
 
     imports, lines: code that computes `forecast` from `example`, a mapping of inputs.
     runs_with: packages that the code needs. writes_with: packages that writing needs besides Keras.
@@ -136,8 +136,8 @@ def make_examples(run: Run, trained: Trained) -> tuple[Windows, dict[str, Array]
     before = trained.horizon if trained.known_channels else 0  # These rows hold the known covariates over the horizon.
     windows = make_continuing_windows(panel, trained, max_windows=RECENT_WINDOWS, before=before).sample_evenly(MAX_EXAMPLES)
     expected, _ = trained.forecast(windows, trained.forward("numpy"))
-    known = panel.values[:, len(panel.columns) - panel.known_channels :]
-    unscaled = replace(windows, past=panel.values, known_covariates=known, static={})
+    known_covariates = panel.values[:, len(panel.columns) - panel.known_channels :]
+    unscaled = replace(windows, past=panel.values, known_covariates=known_covariates, static={})
     example: dict[str, Array] = {name: values.astype(np.float32) for name, values in unscaled.inputs().items()}
     if len(trained.scaler.series_ids) > 1:
         example["series"] = windows.series[:, None].astype(np.int32)
@@ -171,9 +171,9 @@ def build_graph(trained: Trained, static: Mapping[str, Array]) -> keras.Model:
     from forecast.forecasters.network.layers.interface import add
 
     scaler, network = trained.scaler, trained.network
-    targets, known, horizon = network.forecast[1], trained.known_channels, trained.horizon
+    targets, horizon, known_channels = network.forecast[1], trained.horizon, trained.known_channels
     values = keras.Input((network.lookback, network.channels), name="past")
-    inputs = {"past": values} | ({"known": keras.Input((horizon, known), name="known")} if known else {})
+    inputs = {"past": values} | ({"known": keras.Input((horizon, known_channels), name="known")} if known_channels else {})
     if len(scaler.series_ids) > 1:
         series = inputs["series"] = keras.Input((1,), dtype="int32", name="series")
     else:
@@ -190,7 +190,7 @@ def build_graph(trained: Trained, static: Mapping[str, Array]) -> keras.Model:
         logs = keras.ops.log(values[..., :targets] + 1)
         values = keras.ops.concatenate([logs, values[..., targets:]], axis=-1) if network.channels > targets else logs
     past = (values - offset) / scale
-    ahead = (inputs["known"] - offset[..., -known:]) / scale[..., -known:] if known else None
+    ahead = (inputs["known"] - offset[..., -known_channels:]) / scale[..., -known_channels:] if known_channels else None
     constants = {
         name: keras.ops.cast(look_up(name, table)[:, 0], "int32" if name == CATEGORIES else "float32")
         for name, table in static.items()
