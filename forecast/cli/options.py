@@ -34,7 +34,7 @@ def expand_groups(command: Callable[..., None]) -> Callable[..., None]:
             values[name] = group(**{option: values.pop(option) for option in options[name]})
         command(**values)
 
-    expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # Typer reads it.
+    expanded.__dict__["__signature__"] = inspect.Signature(parameters)  # Typer reads it.
     expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return expanded
 

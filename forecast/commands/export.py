@@ -296,7 +296,7 @@ FORMATS = {
         "model",
         write=lambda model, path: model.export(path, format="tf_saved_model", verbose=False),
         imports="import tensorflow as tf",
-        lines='forecast = tf.saved_model.load("model").serve(example).numpy()',
+        lines='model = tf.saved_model.load("model")\nforecast = model.serve(example).numpy()',
         runs_with="tensorflow",
     ),
     "litert": Format(
