@@ -536,5 +536,5 @@ def test_a_bug_is_reported_as_one(project, monkeypatch):
     assert done.exit_code == 1
     assert done.stderr == (
         "error: this is a bug in forecast (RuntimeError: NumPy and Keras forecast differently.).\n"
-        "  --debug shows the traceback, please report it.\n"
+        "  Please report it. --debug shows the traceback.\n"
     )
