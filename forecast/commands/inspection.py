@@ -152,7 +152,7 @@ def _find_timestamps(draft: Draft, table: pd.DataFrame, path: Path) -> pd.Series
             draft.set("timestamp", name)
             return stamps
     columns = {str(name).lower(): name for name in table.columns}
-    parts = [columns.get(part) for part in CLOCK]
+    parts: list[Any] = [columns.get(part) for part in CLOCK]
     parts = parts[: parts.index(None)] if None in parts else parts
     if len(parts) >= 2:
         draft.set("timestamp", parts, "the timestamp is spread over these columns")

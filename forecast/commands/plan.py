@@ -76,9 +76,10 @@ def _write_template(path: Path, panel: Panel, stamps: pd.DatetimeIndex, config: 
     if path.exists():
         raise RunError("this file exists.", "Choose another --output, or remove it.", str(path))
     steps, names = _index_steps(panel, stamps), config.series_id or []
+    series_ids = steps.get_level_values(0)
     table = format_timestamps(stamps, config.timestamp, config.date_format)
     for number, name in enumerate(names):
-        table[name] = [series_id.split("/")[number] if len(names) > 1 else series_id for series_id, _ in steps]
+        table[name] = [series_id.split("/")[number] if len(names) > 1 else series_id for series_id in series_ids]
     if panel.future_covariates is None:
         table[config.known_covariates] = np.nan
     else:
@@ -125,7 +126,8 @@ def read_future(panel: Panel, trained: Trained, path: str | Path | None) -> Arra
         raise DataError(problem, f"The first step to forecast is {first_step}.", str(path))
     cells, source = rows.reindex(steps).reindex(columns=config.known_covariates), str(path or panel.source)
     _check_cells(cells, config, source, reason)
-    for sentence in compare_values_with_contract({name: cells[name] for name in cells}, trained.contract, source):
+    columns = {name: cells[name].to_numpy() for name in config.known_covariates}
+    for sentence in compare_values_with_contract(columns, trained.contract, source):
         log.warning("%s: %s", source, sentence)
     calendar = make_calendar_features(stamps, config.calendar)
     return np.column_stack([cells.to_numpy(float), *calendar.values()]).reshape(-1, trained.known_steps, trained.known_channels)
