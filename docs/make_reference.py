@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
 import forecast
-from forecast.config import Config, Section, find_section
+from forecast.config import Config, Section, describe, find_section
 from forecast.search.grid import ExperimentConfig
 
 FOLDER = Path(__file__).parent
@@ -61,17 +61,18 @@ def _section(name: str, section: type[Section]) -> str:
 
 
 def _table(title: str, text: str, fields: dict[str, FieldInfo]) -> str:
+    introduction = f"{text}\n\n" if text else ""
+    rows = "\n".join(_rows("", fields))
+    return f"## {title}\n\n{introduction}| key | default | meaning |\n| --- | --- | --- |\n{rows}\n"
+
+
+def _rows(prefix: str, fields: dict[str, FieldInfo]) -> list[str]:
     rows = []
     for name, field in fields.items():
-        rows.append(_row(name, field))
+        rows.append(f"| `{prefix}{name}` | {_default(field)} | {describe(field)}{_choices(field)} |")
         if inner := find_section(field.annotation):
-            rows += [_row(f"{name}.{key}", sub) for key, sub in inner.model_fields.items()]
-    introduction = f"{text}\n\n" if text else ""
-    return f"## {title}\n\n{introduction}| key | default | meaning |\n| --- | --- | --- |\n" + "\n".join(rows) + "\n"
-
-
-def _row(name: str, field: FieldInfo) -> str:
-    return f"| `{name}` | {_default(field)} | {field.description}{_choices(field)} |"
+            rows += _rows(f"{prefix}{name}.", inner.model_fields)
+    return rows
 
 
 def _default(field: FieldInfo) -> str:
@@ -89,7 +90,7 @@ def _default(field: FieldInfo) -> str:
 def _choices(field: FieldInfo) -> str:
     kinds = [field.annotation, *get_args(field.annotation)]
     choices = next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
-    return f" ({', '.join(f'`{choice}`' for choice in choices)})" if choices else ""
+    return f" One of {', '.join(f'`{choice}`' for choice in choices)}." if len(choices) > 1 else ""
 
 
 if __name__ == "__main__":

@@ -40,7 +40,6 @@ from forecast.runs import (
     inspect_environment,
     read_contract,
     read_trained,
-    read_training_panel,
 )
 from forecast.training import OnProgress, Weights, check_can_train, check_inputs_outside, fit_members, fit_ridges, write_scores
 from forecast.windows import Fold, Splits, Windows, make_splits
@@ -74,7 +73,7 @@ def backtest(
     began = time.perf_counter()
     source_run = Run.open(source) if isinstance(source, (str, Path)) and Path(source).is_dir() else None
     config = source if isinstance(source, Config) else load_config(source_run.config if source_run else source, overrides)
-    folds = _plan(config, read_training_panel(source_run, config.data) if source_run else None)
+    folds = _plan(config)
     tested = _read_networks(source_run, config, folds.first) if source_run and config.backtest.refit == "never" else None
     config = folds.first.config
     inputs = {"the data": config.data.path} | ({"the run to test": source_run.directory} if source_run else {})
@@ -145,13 +144,13 @@ class _Folds:
         return [self.make_splits(fold, fold + 1).rows_of("test")[0] for fold in range(self.first.config.backtest.folds)]
 
 
-def _plan(config: Config, panel: Panel | None) -> _Folds:
-    """Return the folds of a config. panel: the data of the config, None to read them.
+def _plan(config: Config) -> _Folds:
+    """Return the folds of a config.
 
     Raises:
         ConfigError: the data or the test set hold fewer cutoffs.
     """
-    in_steps, panel = read_and_resolve(config, panel)
+    in_steps, panel = read_and_resolve(config)
     count, stride = in_steps.backtest.folds, in_steps.backtest.stride
     first = _prepare_strided(in_steps, panel, stride) if stride else prepare_panel(in_steps, panel)
     begin, end = first.splits.rows_of("test")

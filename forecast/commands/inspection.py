@@ -271,17 +271,17 @@ def _choose_policies(draft: Draft, stamps: pd.Series, path: Path) -> Panel:
 
 
 def _explain_repair(draft: Draft, repair: Repair, policies: dict[str, Any]) -> None:
-    if repair.what == "duplicates":
+    if repair.kind == "duplicates":
         draft.set("duplicates", "first", f"{repair.rows} timestamps repeat; other policies are mean, sum and last")
-    elif repair.what == "missing timestamps":
+    elif repair.kind == "missing timestamps":
         draft.set("missing_timestamps", "fill", f"{repair.rows} are missing, the first at {repair.first[0]}")
-    elif repair.what.startswith("rows before") and "missing_values" not in draft.keys:
+    elif repair.kind.startswith("rows before") and "missing_values" not in draft.keys:
         remark = f"the first {repair.rows} rows have no value and are left out"
         draft.set("missing_values", policies["missing_values"], remark)
-    elif repair.what == "missing values":
+    elif repair.kind == "missing values":
         remark = f"{repair.cells} cells are empty; windows with a filled cutoff or target are left out"
         draft.set("missing_values", policies["missing_values"], remark)
         if (repair.longest or 0) > DataConfig.model_fields["max_gap"].default:
             draft.set("max_gap", repair.longest, "the longest gap; a smaller number refuses it")
-    elif repair.what == "resampled":
+    elif repair.kind == "resampled":
         draft.set("resample", policies["resample"], "the rows are not evenly spaced")

@@ -11,7 +11,6 @@ import pandas as pd
 
 from forecast.config import DataConfig
 from forecast.data import (
-    Grid,
     Panel,
     clean_future_covariates,
     compare_values_with_contract,
@@ -108,8 +107,7 @@ def read_future(panel: Panel, trained: Trained, path: str | Path | None) -> Arra
         raise RunError("this run has no known covariates.", "Leave out --future.", str(path))
     if not trained.known_channels:
         return None
-    grid = Grid.from_origin(trained.contract.resample_origin)
-    rows = _read_file(config, Path(path), panel.series_ids[0], grid) if path else panel.future_covariates
+    rows = _read_file(config, Path(path), panel.series_ids[0]) if path else panel.future_covariates
     reason = ""
     if trained.known_steps > trained.horizon:
         reason = f" (the network computes whole segments of {trained.config.model.segment} steps)"
@@ -133,7 +131,7 @@ def read_future(panel: Panel, trained: Trained, path: str | Path | None) -> Arra
     return np.column_stack([cells.to_numpy(float), *calendar.values()]).reshape(-1, trained.known_steps, trained.known_channels)
 
 
-def _read_file(config: DataConfig, path: Path, only_series: str, grid: Grid) -> pd.DataFrame:
+def _read_file(config: DataConfig, path: Path, only_series: str) -> pd.DataFrame:
     """Return the known covariates of a file by series and timestamp, without the columns that may be missing and are."""
     header = read_column_names(config, path)
     present = [name for name in config.known_covariates if name in header or name not in config.missing_known]
@@ -141,7 +139,7 @@ def _read_file(config: DataConfig, path: Path, only_series: str, grid: Grid) -> 
     if not present:
         return pd.DataFrame()
     rows, _ = read_rows(known_covariates_as_targets(config), path)
-    return clean_future_covariates(rows if config.series_id else replace(rows, series_ids=[only_series]), config, str(path), grid)
+    return clean_future_covariates(rows if config.series_id else replace(rows, series_ids=[only_series]), config, str(path))
 
 
 def _check_cells(cells: pd.DataFrame, config: DataConfig, source: str, reason: str) -> None:

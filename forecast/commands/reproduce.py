@@ -29,7 +29,6 @@ from forecast.runs import (
     read_contract,
     read_history,
     read_parent,
-    read_training_panel,
 )
 from forecast.storage import PARTIAL_PREFIX, sha256_of
 from forecast.training import OnProgress, check_can_train, check_inputs_outside
@@ -82,7 +81,7 @@ def reproduce(
     config, parent = run.read_config(), read_parent(run)
     parent = parent and replace(parent, even_if_worse=True)  # It is compared with itself, not with its parent.
     config = change_config(config, {"tracking": []} | ({"data.path": str(data)} if data else {}))
-    config, panel = read_and_resolve(config, read_training_panel(run, config.data))
+    config, panel = read_and_resolve(config)
     prepared = prepare_with_parent(parent, config, panel)
     recorded = run.read(run.fingerprints, Fingerprints) if run.fingerprints.exists() else Fingerprints()
     stages = [_compare_versions(run), _compare_data(run, make_contract(prepared.panel))]

@@ -31,7 +31,6 @@ from forecast.runs import (
     prepare_with_parent,
     read_contract,
     read_parent,
-    read_training_panel,
 )
 from forecast.storage import PARTIAL_PREFIX
 from forecast.training import (
@@ -92,7 +91,7 @@ def resume_training(run_dir: str | Path, config: Config | str | Path | None = No
     config = _config_to_resume(run, load_config(config) if isinstance(config, (str, Path)) else config)
     seconds: dict[str, float] = {}
     parent = read_parent(run)
-    prepared = _prepare(config, parent, read_training_panel(run, config.data), seconds)
+    prepared = _prepare(config, parent, None, seconds)
     if read_contract(run).sha256 != prepared.panel.sha256:
         problem = "the data changed since this training began."
         raise RunError(problem, "Train anew, or bring back the data as they were.", prepared.panel.source)

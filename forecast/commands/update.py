@@ -18,15 +18,12 @@ from forecast.config import Config, ConfigInSteps, DataConfig, change_config
 from forecast.data import (
     FIRST_DATA_ROW,
     PARQUET,
-    Grid,
     Panel,
     Rows,
-    clean_series_id,
     codec_name,
     compare_with_contract,
     find_value_columns,
     read_header,
-    read_panel,
     read_parquet,
     read_rows,
 )
@@ -86,7 +83,7 @@ def update(
     _check_no_gap(newer, parent)
     with tempfile.TemporaryDirectory() as folder:
         rows = _join_rows(parent, config.data, complete or newer, data, Path(folder))
-        joined_config, panel = _read_joined(parent, config, rows, data)
+        joined_config, panel = _read_joined(config, rows, data)
         if config.data.resample:
             warnings += compare_with_contract(_select_newest(panel, parent), trained.contract)
         for sentence in warnings:
@@ -153,16 +150,15 @@ def _describe_gap(series_id: str, end: pd.Timestamp, begin: pd.Timestamp) -> str
     return f"series '{series_id}' ends at {end} and goes on at {begin}"
 
 
-def _read_joined(parent: Parent, config: Config, rows: Path, data: Path) -> tuple[ConfigInSteps, Panel]:
-    """Read the file of all rows, on the grid on which the run had its rows resampled.
+def _read_joined(config: Config, rows: Path, data: Path) -> tuple[ConfigInSteps, Panel]:
+    """Read the file in which newer rows follow those of the run.
 
     Raises:
         DataError: it cannot be used. The message names `data`, since the file is temporary.
     """
-    grid = Grid.from_origin(parent.trained.contract.resample_origin)
     config = change_config(config, {"data.path": str(rows)})
     try:
-        in_steps, panel = read_and_resolve(config, read_panel(config.data, grid=grid))
+        in_steps, panel = read_and_resolve(config)
     except DataError as error:
         texts = (error.problem, error.remedy, error.location)
         raise DataError(*(text.replace(str(rows), f"{data}, joined to the rows of the run") for text in texts)) from None
@@ -255,7 +251,7 @@ def _read_cells(config: DataConfig, path: Path) -> pd.DataFrame:
         encoding = codec_name(config.encoding)
         cells = pd.read_csv(path, sep=delimiter, encoding=encoding, dtype=str, keep_default_na=False, skip_blank_lines=False)
     series = find_value_columns(config, list(cells.columns)) if config.wide else []
-    return cells.rename(columns={name: clean_series_id(name) for name in series})
+    return cells.rename(columns={name: name.strip() for name in series})
 
 
 def _write_cells(config: DataConfig, cells: pd.DataFrame, path: Path) -> None:

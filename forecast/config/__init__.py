@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from forecast.config.durations import duration_to_steps, fixed_step, infer_season_length, to_offset
-from forecast.config.keys import differing_sections, find_field, find_section, non_default_values
+from forecast.config.durations import duration_to_steps, fixed_step, infer_season_length
+from forecast.config.keys import describe, differing_sections, find_field, find_section, non_default_values
 from forecast.config.load import change_config, load_config, name_after_file, parse_overrides, read_yaml, validate_section
 from forecast.config.resolve import (
     ConfigInSteps,

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 MONTHS = {"MS": 1, "ME": 1, "BMS": 1, "BME": 1, "QS": 3, "QE": 3, "BQS": 3, "BQE": 3, "YS": 12, "YE": 12, "BYS": 12, "BYE": 12}
 
 
-def duration_to_steps(duration: str, freq: str, key: str, location: str) -> int:
-    """Return a duration such as 7d, 90min, 2w, 6mo or 1y in steps of a freq.
+def duration_to_steps(duration: int | str, freq: str, key: str, location: str) -> int:
+    """Return a duration such as 7d, 90min, 2w, 6mo or 1y in steps of a freq; a number is one of steps already.
 
     >>> duration_to_steps("7d", "h", "windows.horizon", "")
     168
@@ -26,7 +26,10 @@ def duration_to_steps(duration: str, freq: str, key: str, location: str) -> int:
         ConfigError: it is not a whole number of steps.
     """
     import pandas as pd
+    from pandas.tseries.frequencies import to_offset
 
+    if isinstance(duration, int):
+        return duration
     match = DURATION.fullmatch(duration)
     assert match, "the schema refuses anything else"
     number, unit, offset = int(match[1]), match[2], to_offset(freq)
@@ -36,8 +39,8 @@ def duration_to_steps(duration: str, freq: str, key: str, location: str) -> int:
         fixed = pd.Timedelta(weeks=offset.n) if _rule(offset) == "W" else fixed_step(offset)
         length, step = number * SECONDS[unit] * 10**9, fixed.as_unit("ns").value if fixed else 0
     if not step or length % step or not 1 <= length // step <= MAX_STEPS:
-        found = f"{key} is {duration}, which is not a whole number of steps of freq {freq}."
-        raise ConfigError(found, "Give a number of steps instead.", location)
+        problem = f"{key} is {duration}, which is not a whole number of steps of freq {freq}."
+        raise ConfigError(problem, "Give a number of steps instead.", location)
     return length // step
 
 
@@ -48,6 +51,7 @@ def infer_season_length(freq: str) -> int:
     [24, 96, 7, 5, 52, 12, 4, 1]
     """
     import pandas as pd
+    from pandas.tseries.frequencies import to_offset
 
     offset = to_offset(freq)
     rule = _rule(offset)
@@ -62,17 +66,6 @@ def infer_season_length(freq: str) -> int:
     return next((int(season // step) for season in seasons if season >= 2 * step and season % step == pd.Timedelta(0)), 1)
 
 
-def to_offset(freq: str | pd.Timedelta) -> BaseOffset:
-    """Return the pandas offset of a freq or of the length of a step.
-
-    Raises:
-        ValueError: pandas does not know the freq.
-    """
-    from pandas.tseries.frequencies import to_offset as parse
-
-    return parse(freq)
-
-
 def fixed_step(offset: BaseOffset) -> pd.Timedelta | None:
     """Return the length of a step of days or less, or None where steps differ in length, as months do."""
     import pandas as pd
@@ -83,9 +76,5 @@ def fixed_step(offset: BaseOffset) -> pd.Timedelta | None:
 
 
 def _rule(offset: BaseOffset) -> str:
-    """Return the name of a freq without its anchor: W for W-SUN.
-
-    >>> _rule(to_offset("W-SUN"))
-    'W'
-    """
+    """Return the name of a freq without its anchor: W for W-SUN."""
     return str(offset.rule_code).partition("-")[0]

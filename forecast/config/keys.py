@@ -37,13 +37,16 @@ def find_field(path: tuple[str | int, ...], root: type[Section] = Config) -> Fie
     section: type[Section] | None = root
     field = None
     for name in path:
-        if isinstance(name, int):
-            continue
-        if section is None or name not in section.model_fields:
-            return None
-        field = section.model_fields[name]
-        section = find_section(field.annotation)
+        if isinstance(name, str):
+            field = section.model_fields.get(name) if section else None
+            section = find_section(field.annotation) if field else None
     return field
+
+
+def describe(field: FieldInfo) -> str:
+    """Return the meaning of a key or section on one line."""
+    section = find_section(field.annotation)
+    return " ".join((field.description or (section.__doc__ if section else None) or "").split())
 
 
 def find_section(annotation: object) -> type[Section] | None:

@@ -6,12 +6,12 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
-from forecast.config.keys import find_field, find_section
+from forecast.config.keys import describe, find_field, find_section
 from forecast.config.schema import Config, Section
 from forecast.config.yaml12 import Loader, parse_yaml_value
 from forecast.errors import ConfigError, did_you_mean, nearest
@@ -74,11 +74,9 @@ def validate_section(kind: type[Kind], values: dict[str, Any], locations: Locati
     try:
         section = kind.model_validate(values)
     except ValidationError as error:
-        items = [item for item in error.errors() if item["type"] != "invalid_key"]  # `read_yaml` found these.
+        items = [item for item in error.errors() if item["type"] != "invalid_key"]  # `read_yaml` reports these.
         unknown = [item["loc"] for item in items if item["type"] == "extra_forbidden"]
-        meant = {(*loc[:-1], nearest(str(loc[-1]), _find_section_of(loc, kind).model_fields)) for loc in unknown}
-        # A key that is misspelt is not missing, too.
-        items = [item for item in items if item["type"] != "missing" or item["loc"] not in meant]
+        items = [item for item in items if item["type"] != "missing" or not _is_misspelt(item["loc"], unknown)]
         errors = errors + [_explain(item, locations, kind) for item in items]
     if errors:
         raise ConfigError.combine(errors)
@@ -91,15 +89,29 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Locations, list[ConfigError]]
     Raises:
         ConfigError: the file cannot be read.
     """
+    locations: Locations = {"": str(path)}
+    errors: list[ConfigError] = []
     try:
         text = path.read_text(encoding="utf-8-sig")
+        loader = Loader(text)
+        _check_plain(text, path)
+        node = loader.get_single_node()
+        if not isinstance(node, yaml.MappingNode) or not node.tag.endswith(":map"):
+            raise ConfigError("the file is not a mapping of keys to values.", "Start from a file in configs/.", str(path))
+        _collect_locations(node, "", str(path), locations, errors)
+        return loader.construct_document(node), locations, errors
     except FileNotFoundError:
         near = nearest(path.name, [sibling.name for sibling in path.parent.glob("*.y*ml")])
         remedy = f"Did you mean `{near}`?" if near else "Check the path."
         raise ConfigError("the config file does not exist.", remedy, str(path)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the file cannot be read ({error}).", "Use a YAML file in UTF-8.", str(path)) from None
-    return _parse(text, path)
+    except yaml.YAMLError as error:
+        location, problem = str(path), str(error)
+        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+            location, problem = _format_location(path, error.problem_mark), error.problem or problem
+        remedy = "Check indentation, colons and quotes near this place."
+        raise ConfigError(f"the file is not valid YAML: {problem}.", remedy, location) from None
 
 
 def _resolve_data_path(values: dict[str, Any], folder: Path) -> None:
@@ -134,42 +146,12 @@ def parse_overrides(options: list[str]) -> dict[str, object]:
     return overrides
 
 
-def _parse(text: str, path: Path) -> tuple[dict[str, Any], Locations, list[ConfigError]]:
-    try:
-        loader = Loader(text)
-        _check_plain(text, path)
-        node = loader.get_single_node()
-        if not isinstance(node, yaml.MappingNode) or not node.tag.endswith(":map"):
-            raise ConfigError("the file is not a mapping of keys to values.", "Start from a file in configs/.", str(path))
-        locations: Locations = {"": str(path)}
-        errors: list[ConfigError] = []
-        _collect_locations(node, "", str(path), locations, errors)
-        return loader.construct_document(node), locations, errors
-    except yaml.YAMLError as error:
-        location, problem = str(path), str(error)
-        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-            location, problem = _format_location(path, error.problem_mark), error.problem or problem
-        remedy = "Check indentation, colons and quotes near this place."
-        raise ConfigError(f"the file is not valid YAML: {problem}.", remedy, location) from None
-
-
-class _Mark(Protocol):
-    """A position in a YAML text, whose lines and columns are counted from 0."""
-
-    line: int
-    column: int
-
-
-def _format_location(path: str | Path, mark: _Mark) -> str:
+def _format_location(path: str | Path, mark: yaml.Mark) -> str:
     return f"{path}:{mark.line + 1}:{mark.column + 1}"
 
 
 def _check_plain(text: str, path: Path) -> None:
-    """Refuse aliases and deep nesting, with which a small text takes hours to read, and tags, which name types.
-
-    Raises:
-        ConfigError: the text has one of these.
-    """
+    """Refuse aliases and deep nesting, with which a small text takes hours to read, and tags, which name types."""
     depth = 0
     for event in yaml.parse(text):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -177,8 +159,10 @@ def _check_plain(text: str, path: Path) -> None:
         problem = f"uses the YAML tag {tag!r:.60}" if tag else None
         problem = "uses a YAML alias" if isinstance(event, yaml.AliasEvent) else problem
         problem = "is nested too deeply for a config" if depth > MAX_DEPTH else problem
-        if problem and event.start_mark:
-            raise ConfigError(f"the file {problem}.", "Write plain keys and values.", _format_location(path, event.start_mark))
+        if problem:
+            mark = event.start_mark
+            location = _format_location(path, mark) if isinstance(mark, yaml.Mark) else str(path)
+            raise ConfigError(f"the file {problem}.", "Write plain keys and values.", location)
 
 
 def _collect_locations(node: yaml.Node, prefix: str, file: str, locations: Locations, errors: list[ConfigError]) -> None:
@@ -187,8 +171,8 @@ def _collect_locations(node: yaml.Node, prefix: str, file: str, locations: Locat
         if not isinstance(key, yaml.ScalarNode) or not key.tag.endswith(":str"):
             errors.append(ConfigError(f"the key `{key.value}` is not text.", "Keys are names such as `windows`.", location))
         if name in locations:
-            found = f"`{name}` is set twice, first at {locations[name]}."
-            errors.append(ConfigError(found, "Remove one of the two.", location))
+            problem = f"`{name}` is set twice, first at {locations[name]}."
+            errors.append(ConfigError(problem, "Remove one of the two.", location))
         locations[name] = location
         _collect_locations(value, name + ".", file, locations, errors)
 
@@ -203,15 +187,15 @@ def _override(values: dict[str, Any], key: str, value: object) -> None:
     values[name] = value
 
 
-def _find_section_of(path: tuple[str | int, ...], root: type[Section]) -> type[Section]:
-    """Return the section that a key is in."""
-    field = find_field(path[:-1], root)
-    return find_section(field.annotation) or root if field else root
+def _is_misspelt(missing: tuple[str | int, ...], unknown: list[tuple[str | int, ...]]) -> bool:
+    """Return whether an unknown key of the same section resembles a missing one, so that one error about them is enough."""
+    return any(key[:-1] == missing[:-1] and nearest(str(key[-1]), [str(missing[-1])]) for key in unknown)
 
 
 def _suggest_key(path: tuple[str | int, ...], root: type[Section]) -> str:
     """Return a hint for an unknown key: a similar name in its section, or the same name in another section."""
-    section, name = _find_section_of(path, root), str(path[-1])
+    field, name = find_field(path[:-1], root), str(path[-1])
+    section = (find_section(field.annotation) if field else None) or root
     sections = {key: find_section(field.annotation) for key, field in root.model_fields.items()}
     elsewhere = [f"{key}.{name}" for key, inner in sections.items() if inner and name in inner.model_fields]
     if elsewhere and not nearest(name, section.model_fields):
@@ -220,22 +204,19 @@ def _suggest_key(path: tuple[str | int, ...], root: type[Section]) -> str:
 
 
 def _explain(item: Mapping[str, Any], locations: Locations, root: type[Section]) -> ConfigError:
-    """Return the error that pydantic found as an error of this program."""
+    """Return an error of pydantic as a `ConfigError`."""
     path, problem = tuple(item["loc"]), _describe_expected(item)
     if not path:  # The error is about several sections.
         return ConfigError(f"{problem}.", "Set one of the two to null, or leave it out.", locations.get("", ""))
     key = ".".join(part for part in path if isinstance(part, str))
-    parent = ".".join(str(part) for part in path[:-1])
-    location = locations.get(key) or locations.get(parent) or locations.get("", "")
+    location = locations.get(key) or locations.get(".".join(str(part) for part in path[:-1])) or locations.get("", "")
     if item["type"] == "extra_forbidden":
         return ConfigError(f"unknown key `{key}`.", _suggest_key(path, root), location)
     field = find_field(path, root)
-    section = find_section(field.annotation) if field else None
-    meaning = (field.description if field else None) or ((section.__doc__ or "").rstrip(".") if section else "")
-    remedy = f"{key.rpartition('.')[2]}: {meaning}." if meaning else ""
+    remedy = f"{key.rpartition('.')[2]}: {describe(field)}" if field else ""
     if item["type"] == "missing":
         return ConfigError(f"`{key}` is missing.", remedy, location)
-    if section and item["type"] == "value_error":  # The message names the keys.
+    if item["type"] == "value_error" and field and find_section(field.annotation):  # The message names the keys.
         return ConfigError(f"`{key}`: {problem}.", f"Change these keys of `{key}`. `forecast schema` lists all keys.", location)
     return ConfigError(f"`{key}` is {item['input']!r}. {problem[:1].upper()}{problem[1:]}.", remedy, location)
 
@@ -245,7 +226,7 @@ def _describe_expected(item: Mapping[str, Any]) -> str:
     kind, message = item["type"], str(item["msg"]).removeprefix("Value error, ")
     if kind == "value_error":
         return message
-    if kind in {"too_short", "too_long", "string_too_short", "string_too_long"}:
+    if kind.endswith(("too_short", "too_long")):
         return f"it should have {message.split(' should have ')[-1].split(' after ')[0]}"
     if kind in {"model_type", "model_attributes_type", "dict_type"}:
         return "it should be a section with keys"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -18,9 +19,33 @@ SECONDS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 604800}  # Le
 MAX_STEPS = 10**9
 
 
+def _check(is_valid: Callable[[Any], object], problem: str) -> AfterValidator:
+    """Return a validator that refuses values, once their type is checked, for which `is_valid` does not hold."""
+
+    def validate(value: Any) -> Any:
+        if not is_valid(value):
+            raise ValueError(problem)
+        return value
+
+    return AfterValidator(validate)
+
+
+def _check_raw(is_valid: Callable[[Any], object], problem: str) -> BeforeValidator:
+    """Return a validator like `_check` that takes the place of pydantic's message about the type."""
+    return BeforeValidator(_check(is_valid, problem).func)
+
+
+def _is_count(value: object, largest: int = 10**9) -> bool:
+    return type(value) is int and 1 <= value <= largest
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, str) and DURATION.fullmatch(value) is not None
+
+
 def _one_or_list(value: object) -> object:
     """Put a single text or number into a list, so that `target: sales` and `units: 50` need no brackets."""
-    return [value] if isinstance(value, (str, int)) else value
+    return [value] if isinstance(value, (str, int, float)) else value
 
 
 def _yes_or_no(value: object) -> object:
@@ -30,23 +55,12 @@ def _yes_or_no(value: object) -> object:
 
 
 def _border(value: object) -> object:
-    """Check the size of a set: a fraction of the rows, a number of steps, a duration, or its first date."""
-    if isinstance(value, float) and 0 < value < 1 or type(value) is int and value >= 1:
-        return value
-    if isinstance(value, str) and DURATION.fullmatch(value):
+    if isinstance(value, float) and 0 < value < 1 or _is_count(value) or _is_duration(value):
         return value
     return _date(
         value,
         "a fraction between 0 and 1, a number of steps (1 or more), a duration such as 30d, or a first date such as 2015-01-31",
     )
-
-
-def _steps(value: object) -> object:
-    """Check a number of steps, or a duration, which becomes one when the freq is known."""
-    is_duration = isinstance(value, str) and DURATION.fullmatch(value)
-    if is_duration or type(value) is int and 1 <= value <= MAX_STEPS:
-        return value
-    raise ValueError("it must be a number of steps (1 or more) or a duration such as 7d, 36h, 6mo or 1y")
 
 
 def _date(value: object, expected: str = "a date such as 2015-01-31 or 2015-01-31 06:00") -> str:
@@ -65,54 +79,6 @@ def _calendar(value: list[str]) -> list[str]:
             names = "hour, day_of_week, day_of_month, month, week or, with the code of a country, holidays(DE)"
             raise ValueError(f"`{name}` is not {names}")
     return value
-
-
-def _distinct(value: list[int]) -> list[int]:
-    if len(set(value)) < len(value):
-        raise ValueError("each value must occur only once")
-    return value
-
-
-def _low_high(value: list[float]) -> list[float]:
-    if not value[0] < value[1]:
-        raise ValueError("the first number must be below the second")
-    return value
-
-
-def _ascending(value: list[float]) -> list[float]:
-    if any(first >= second for first, second in pairwise(value)):
-        raise ValueError("the numbers must ascend")
-    if any(round(number, 6) != number for number in value):  # The names of columns have six decimals.
-        raise ValueError("the numbers must have at most six decimals")
-    return value
-
-
-def _levels(value: list[float]) -> list[float]:
-    if any(round(number, 3) != number for number in value):
-        raise ValueError("the numbers must have at most three decimals")
-    return _ascending(value)
-
-
-def _refit(value: object) -> object:
-    if value in ("never", "every") or (type(value) is int and 1 <= value <= 1000):
-        return value
-    raise ValueError("it must be never, every, or a number of folds (1 to 1000)")
-
-
-def _compiled(value: object) -> object:
-    return value if value == "auto" else _yes_or_no(value)
-
-
-def _batch_size(value: object) -> object:
-    if value == "auto" or (type(value) is int and 1 <= value <= 10**9):
-        return value
-    raise ValueError("it must be a number of windows (1 or more), or auto")
-
-
-def _ascending_with_median(value: list[float]) -> list[float]:
-    if 0.5 not in value:
-        raise ValueError("the numbers must include 0.5, which is the forecast")
-    return _ascending(value)
 
 
 def _span(value: dict[str, Any]) -> dict[str, Any]:
@@ -138,11 +104,6 @@ def _span(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _wait(value: str) -> str:
-    parse_wait(value)
-    return value
-
-
 def parse_wait(text: str) -> int:
     """Return the seconds of a time to wait such as 10m.
 
@@ -150,59 +111,73 @@ def parse_wait(text: str) -> int:
     600
     """
     match = WAIT.fullmatch(text)
-    if not match:
-        raise ValueError("it must be a time to wait such as 90s, 10m, 2h or 1d")
+    assert match, "the schema refuses anything else"
     return int(match[1]) * SECONDS[match[2]]
 
 
-def _name(value: object) -> object:
-    if isinstance(value, str) and not re.fullmatch(r"\w[\w.-]*", value):
-        raise ValueError("it must start with a letter or digit and contain only letters, digits, '.', '_' and '-'")
-    return value
+ASCENDING = _check(lambda value: all(first < second for first, second in pairwise(value)), "the numbers must ascend")
+DISTINCT = _check(lambda value: len(set(value)) == len(value), "each value must occur only once")
 
-
+Text = Annotated[str, Field(min_length=1)]
 Columns = Annotated[list[str], BeforeValidator(_one_or_list, json_schema_input_type=str | list[str])]
+Names = Annotated[list[Text], BeforeValidator(_one_or_list, json_schema_input_type=str | list[str]), Field(min_length=1)]
 Calendar = Annotated[Columns, AfterValidator(_calendar)]
-Names = Annotated[
-    list[Annotated[str, Field(min_length=1)]],
-    BeforeValidator(_one_or_list, json_schema_input_type=str | list[str]),
-    Field(min_length=1),
-]
 YesNo = Annotated[bool, BeforeValidator(_yes_or_no, json_schema_input_type=bool | Literal["yes", "no", "on", "off"])]
 Border = Annotated[float | int | str, BeforeValidator(_border)]
 Date = Annotated[str, BeforeValidator(_date)]
 Width = Annotated[int, Field(ge=1, le=10**5)]
 Units = Annotated[list[Width], BeforeValidator(_one_or_list, json_schema_input_type=Width | list[Width]), Field(min_length=1)]
-Range = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_low_high)]
-Name = Annotated[str, BeforeValidator(_name)]
+Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
+Range = Annotated[Pair, _check(lambda value: value[0] < value[1], "the first number must be below the second")]
+Name = Annotated[
+    str,
+    _check(
+        re.compile(r"\w[\w.-]*").fullmatch,
+        "it must start with a letter or digit and contain only letters, digits, '.', '_' and '-'",
+    ),
+]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-Seeds = Annotated[list[Seed], Field(min_length=1, max_length=100), AfterValidator(_distinct)]
+Seeds = Annotated[list[Seed], Field(min_length=1, max_length=100), DISTINCT]
 Count = Annotated[int, Field(ge=1, le=10**9)]
-Text = Annotated[str, Field(min_length=1)]
-Steps = Annotated[int | str, BeforeValidator(_steps)]
+Steps = Annotated[
+    int | str,
+    _check_raw(
+        lambda value: _is_count(value) or _is_duration(value),
+        "it must be a number of steps (1 or more) or a duration such as 7d, 36h, 6mo or 1y",
+    ),
+]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Quantiles = Annotated[
-    list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=2, max_length=99), AfterValidator(_ascending_with_median)
+    list[Annotated[float, Field(gt=0, lt=1)]],
+    Field(min_length=2, max_length=99),
+    _check(lambda value: 0.5 in value, "the numbers must include 0.5, which is the forecast"),
+    ASCENDING,
+    _check(lambda value: value == [round(number, 6) for number in value], "the numbers must have at most six decimals"),
 ]
 Levels = Annotated[
     list[Annotated[float, Field(ge=1, le=99.9)]],
-    BeforeValidator(
-        lambda value: [value] if isinstance(value, (int, float)) else value, json_schema_input_type=float | list[float]
-    ),
+    BeforeValidator(_one_or_list, json_schema_input_type=float | list[float]),
     Field(min_length=1, max_length=20),
-    AfterValidator(_levels),
+    _check(lambda value: value == [round(number, 3) for number in value], "the numbers must have at most three decimals"),
+    ASCENDING,
 ]
 Spans = Annotated[dict[str, Annotated[dict[str, Any], AfterValidator(_span)]], Field(min_length=1)]
 Tracker = Literal["tensorboard", "mlflow"]
-Trackers = Annotated[
-    list[Tracker],
-    BeforeValidator(_one_or_list, json_schema_input_type=Tracker | list[Tracker]),
-    AfterValidator(_distinct),
-]
-Wait = Annotated[str, AfterValidator(_wait)]
+Trackers = Annotated[list[Tracker], BeforeValidator(_one_or_list, json_schema_input_type=Tracker | list[Tracker]), DISTINCT]
+Wait = Annotated[str, _check(WAIT.fullmatch, "it must be a time to wait such as 90s, 10m, 2h or 1d")]
 Compiled = Annotated[
     bool | Literal["auto"],
-    BeforeValidator(_compiled, json_schema_input_type=bool | Literal["yes", "no", "on", "off", "auto"]),
+    _check_raw(lambda value: isinstance(value, bool) or value == "auto", "it must be true, false or auto"),
+    BeforeValidator(_yes_or_no, json_schema_input_type=bool | Literal["yes", "no", "on", "off", "auto"]),
 ]
-BatchSize = Annotated[int | Literal["auto"], BeforeValidator(_batch_size)]
-Refit = Annotated[int | str, BeforeValidator(_refit)]
+BatchSize = Annotated[
+    int | Literal["auto"],
+    _check_raw(lambda value: value == "auto" or _is_count(value), "it must be a number of windows (1 or more), or auto"),
+]
+Refit = Annotated[
+    int | str,
+    _check_raw(
+        lambda value: value in ("never", "every") or _is_count(value, 1000),
+        "it must be never, every, or a number of folds (1 to 1000)",
+    ),
+]

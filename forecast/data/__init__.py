@@ -15,8 +15,7 @@ from forecast.data.panel import (
     read_panel,
 )
 from forecast.data.readers import build_number_pattern, read_rows
-from forecast.data.resampling import Grid
-from forecast.data.rows import Rows, StaticCovariates, clean_series_id
+from forecast.data.rows import Rows, StaticCovariates
 from forecast.data.tables import (
     DELIMITERS,
     EMPTY,

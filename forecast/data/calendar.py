@@ -15,7 +15,7 @@ def make_calendar_features(stamps: pd.DatetimeIndex, names: list[str]) -> dict[s
     names: keys of `CYCLES`, or `holidays(DE)` with the code of a country.
 
     Raises:
-        ForecastError: the package for holidays is not installed.
+        ForecastError: the package `holidays` is needed and not installed.
     """
     values = []
     for name in names:
@@ -61,11 +61,7 @@ def week(stamps: pd.DatetimeIndex) -> np.ndarray:
 
 
 def is_holiday(stamps: pd.DatetimeIndex, country: str) -> np.ndarray:
-    """Return 1 on the public holidays of a country (ISO code), else 0.
-
-    Raises:
-        ForecastError: the package `holidays` is not installed.
-    """
+    """Return 1 on the public holidays of a country (ISO code), else 0."""
     check_installed(f"data.calendar: holidays({country})", ["holidays"], "holidays")
     import holidays
 

@@ -5,7 +5,6 @@ All functions take and return sorted `Rows` (by series, then time), and add to `
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +17,10 @@ from forecast.data.rows import Rows, join_rows
 from forecast.documents import Document
 from forecast.errors import DataError, first_few, format_count
 
-TRIM_SERIES = "Remove the rows after each series' last measured value. Pass their known covariates with `predict --future`."
+TRIM_SERIES = (
+    "If a series ends before its known covariates, remove the rows after its last measured value, and pass their known covariates"
+    " with `predict --future`."
+)
 MAX_RANGES = 1000  # Filled ranges that a record names; their count is always exact.
 
 
@@ -31,10 +33,10 @@ class FilledRange(Document, validate_by_name=True, serialize_by_alias=True):
     steps: int
 
 
-class Repair(Document):
+class Repair(Document, validate_by_name=True, serialize_by_alias=True):
     """A repair of rows or cells. first: examples. longest: steps of the longest gap. ranges: the first gaps that were filled."""
 
-    what: str
+    kind: str = Field(alias="what")
     policy: str | None = None
     rows: int | None = None
     cells: int | None = None
@@ -49,11 +51,12 @@ Record = list[Repair]
 def describe_repairs(record: Record) -> list[str]:
     """Return a sentence for each repair.
 
-    >>> describe_repairs([Repair(what="missing values", policy="forward", cells=3), Repair(what="sorted", rows=9)])
+    >>> describe_repairs([Repair(kind="missing values", policy="forward", cells=3), Repair(kind="sorted", rows=9)])
     ['missing values: 3 (forward)', 'sorted: 9']
     """
-    policies = [f" ({repair.policy})" if repair.policy else "" for repair in record]
-    return [f"{repair.what}: {repair.cells or repair.rows}{policy}" for repair, policy in zip(record, policies, strict=True)]
+    return [
+        f"{repair.kind}: {repair.cells or repair.rows}" + (f" ({repair.policy})" if repair.policy else "") for repair in record
+    ]
 
 
 def sort_rows(rows: Rows, record: Record) -> Rows:
@@ -64,47 +67,23 @@ def sort_rows(rows: Rows, record: Record) -> Rows:
         return rows
     order = np.lexsort((stamps, series))
     if ((series[order][1:] == series[order][:-1]) & (order[1:] < order[:-1])).any():
-        record.append(Repair(what="sorted", rows=len(rows)))
+        record.append(Repair(kind="sorted", rows=len(rows)))
     return rows[order]
 
 
 def split_off_future(rows: Rows, config: DataConfig, record: Record) -> tuple[Rows, Rows]:
     """Split the rows into those up to the last measured row of all series, and later ones, which hold known covariates only."""
-    no_rows = rows[:0]
     if not config.known_covariates:
-        return rows, no_rows
-    measured = np.isfinite(rows.values[:, : len(config.target) + len(config.past_covariates)]).any(axis=1)
+        return rows, rows[:0]
+    measured = np.isfinite(rows.values[:, : -len(config.known_covariates)]).any(axis=1)
     stamps = rows.timestamps.asi8
     last = stamps[measured].max() if measured.any() else stamps.max()
     future = (stamps > last) & np.isfinite(rows.values).any(axis=1)
     if not future.any():
-        return rows, no_rows
+        return rows, rows[:0]
     examples = _name_rows(rows, np.flatnonzero(future))
-    record.append(Repair(what="future rows with known covariates only", rows=int(future.sum()), first=examples))
+    record.append(Repair(kind="future rows with known covariates only", rows=int(future.sum()), first=examples))
     return rows[~future], rows[future]
-
-
-def check_series_ends(rows: Rows, config: DataConfig, source: str) -> None:
-    """Refuse series that are no longer measured while their known covariates go on, unless a policy can fill the rest.
-
-    Raises:
-        DataError: `data.missing_values` is error or interpolate.
-    """
-    if not config.known_covariates or config.missing_values not in ("error", "interpolate"):
-        return
-    present, unknown = np.isfinite(rows.values), len(config.target) + len(config.past_covariates)
-    has_measured, has_known = present[:, :unknown].any(axis=1), present[:, unknown:].any(axis=1)
-    examples, first_rows, count = [], [], 0
-    for series, span in enumerate(rows.spans()):
-        measured = np.flatnonzero(has_measured[span])
-        if len(measured) and has_known[span.start + measured[-1] + 1 : span.stop].any():
-            last = span.start + int(measured[-1])
-            examples.append(f"'{rows.series_ids[series]}' ends at {rows.timestamps[last]}")
-            first_rows.append(rows.row_numbers[last + 1])
-            count += span.stop - last - 1
-    if examples:
-        found = f"some series have rows after their last measured value ({format_count(count, 'row')}): {first_few(examples)}."
-        raise DataError(found, TRIM_SERIES, f"{source}:{first_rows[0]}")
 
 
 def merge_duplicates(rows: Rows, config: DataConfig, source: str, record: Record) -> Rows:
@@ -118,55 +97,47 @@ def merge_duplicates(rows: Rows, config: DataConfig, source: str, record: Record
     repeats[1:] = (series[1:] == series[:-1]) & (stamps[1:] == stamps[:-1])
     if not repeats.any():
         return rows
-    count = int(repeats.sum())
+    count, policy = int(repeats.sum()), config.duplicates
     examples = _name_rows(rows, np.flatnonzero(repeats))
-    if config.duplicates == "error":
+    if policy == "error":
         several = "" if config.series_id else " If the file holds several series, name the column of their ids in data.series_id."
         raise DataError(
             f"the file has {format_count(count, 'repeated timestamp')}: {first_few(examples, total=count)}.",
             f"Remove these rows, or set data.duplicates to first, last, mean or sum.{several}",
             f"{source}:{rows.row_numbers[np.argmax(repeats)]}",
         )
-    groups = pd.DataFrame(rows.values).groupby(np.cumsum(~repeats) - 1)
-    merge: dict[str, Callable[[], np.ndarray]] = {
-        "first": lambda: rows.values[~repeats],
-        "last": lambda: rows.values[np.append(~repeats[1:], True)],
-        "mean": lambda: np.asarray(groups.mean()),
-        "sum": lambda: np.asarray(groups.sum(min_count=1)),
-    }
-    record.append(Repair(what="duplicates", policy=config.duplicates, rows=count, first=examples))
-    return replace(rows[~repeats], values=merge[config.duplicates]())
+    record.append(Repair(kind="duplicates", policy=policy, rows=count, first=examples))
+    groups = pd.DataFrame(rows.values).groupby(np.cumsum(~repeats))
+    if policy in ("first", "last"):
+        values = groups.nth(0 if policy == "first" else -1)  # With its empty cells, which `groups.first()` would fill.
+    else:
+        values = groups.mean() if policy == "mean" else groups.sum(min_count=1)
+    return replace(rows[~repeats], values=values.to_numpy())
 
 
 def fill_timestamps(rows: Rows, freq: str, config: DataConfig, record: Record) -> Rows:
     """Add a row without values for every tick that is missing between the first and the last row of its series."""
     if config.missing_timestamps == "error":
         return rows
-    pieces, added = [], []
-    for series, span in enumerate(rows.spans()):
+    pieces: list[Rows] = []
+    added: list[str] = []
+    for span in rows.spans():
         piece = rows[span]
-        ticks = _make_ticks_between(piece, freq)
-        positions = ticks.get_indexer(piece.timestamps)
-        if len(ticks) == len(piece) or (positions < 0).any():  # `check_spacing` refuses rows that lie between ticks.
-            pieces.append(piece)
+        first, last = piece.timestamps[0], piece.timestamps[-1]
+        pieces.append(piece)
+        if estimate_steps_between(first, last, freq) > 100 * len(piece) + 100:  # The freq is far too short.
             continue
-        values = np.full((len(ticks), rows.values.shape[1]), np.nan)
-        values[positions] = piece.values
-        previous = np.searchsorted(positions, np.arange(len(ticks)), side="right") - 1  # Lends an added row its number.
-        pieces.append(Rows(piece.row_numbers[previous], np.full(len(ticks), series), rows.series_ids, ticks, values))
-        missing = np.setdiff1d(np.arange(len(ticks)), positions)
-        added += [str(ticks[row]) for row in missing]
+        ticks = make_ticks(first, freq, last)
+        missing = ~ticks.isin(piece.timestamps)
+        if missing.any() and (~missing).sum() == len(piece):  # `check_spacing` refuses rows that lie between ticks.
+            previous = np.cumsum(~missing) - 1  # Lends an added row its number.
+            values = np.where(missing[:, None], np.nan, piece.values[previous])
+            pieces[-1] = replace(piece[previous], timestamps=ticks, values=values)
+            added += [str(tick) for tick in ticks[missing]]
     if added:
         policy = config.missing_timestamps
-        record.append(Repair(what="missing timestamps", policy=policy, rows=len(added), first=added[:3]))
+        record.append(Repair(kind="missing timestamps", policy=policy, rows=len(added), first=added[:3]))
     return join_rows(pieces)
-
-
-def _make_ticks_between(rows: Rows, freq: str) -> pd.DatetimeIndex:
-    """Return every tick from the first to the last row of a series; the rows' own timestamps if the freq is far too short."""
-    if estimate_steps_between(rows.timestamps[0], rows.timestamps[-1], freq) > 100 * len(rows) + 100:
-        return rows.timestamps
-    return make_ticks(rows.timestamps[0], freq, rows.timestamps[-1])
 
 
 def fill_values(
@@ -194,8 +165,8 @@ def fill_values(
         for column in np.flatnonzero(empty[span].any(axis=0)):
             name, measured = config.values[column], np.flatnonzero(~empty[span, column])
             if len(measured) == 0:
-                found = f"`{name}` has no values in series '{rows.series_ids[series]}'."
-                raise DataError(found, "Remove the series.", f"{source}:{rows.row_numbers[span.start]}")
+                problem = f"`{name}` has no values in series '{rows.series_ids[series]}'."
+                raise DataError(problem, "Remove the series.", f"{source}:{rows.row_numbers[span.start]}")
             present = slice(span.start + int(measured[0]), span.stop)
             keep[span.start : present.start] = False
             gaps = _find_gaps(empty[present, column])
@@ -203,17 +174,13 @@ def fill_values(
             values[present, column] = _fill(values[present, column], config.missing_values, season_length)
             stamps = rows.timestamps[present]
             ranges += [FilledRange(column=name, begin=str(stamps[a]), end=str(stamps[b - 1]), steps=b - a) for a, b in gaps]
-    _record_fills(ranges, int((~keep).sum()), config.missing_values, record)
-    return replace(rows[keep], values=values[keep]), empty[keep]
-
-
-def _record_fills(ranges: list[FilledRange], dropped: int, policy: str, record: Record) -> None:
-    if dropped:
-        record.append(Repair(what="rows before the first value left out", rows=dropped))
+    if not keep.all():
+        record.append(Repair(kind="rows before the first value left out", rows=int((~keep).sum())))
     if ranges:
-        steps = [gap.steps for gap in ranges]
-        fills = Repair(what="missing values", policy=policy, cells=sum(steps), longest=max(steps), ranges=ranges[:MAX_RANGES])
-        record.append(fills)
+        steps, policy = [gap.steps for gap in ranges], config.missing_values
+        first = ranges[:MAX_RANGES]
+        record.append(Repair(kind="missing values", policy=policy, cells=sum(steps), longest=max(steps), ranges=first))
+    return replace(rows[keep], values=values[keep]), empty[keep]
 
 
 def _fill(values: np.ndarray, policy: str, season_length: int) -> np.ndarray:
@@ -231,10 +198,11 @@ def refuse_empty_cells(rows: Rows, empty: np.ndarray, config: DataConfig, source
     """Raise a `DataError` that names the first empty cells of a column; empty: `(rows, columns)`."""
     column = int(np.flatnonzero(empty.any(axis=0))[0])
     bad = np.flatnonzero(empty[:, column])
+    remedy = "Fill these cells, or set data.missing_values to interpolate, forward or season."
     examples = first_few(_name_rows(rows, bad), total=len(bad))
     raise DataError(
         f"`{config.values[column]}` is empty in {len(bad)} of {format_count(len(rows), 'row')}: {examples}.",
-        "Fill these cells, or set data.missing_values to interpolate, forward or season.",
+        f"{remedy} {TRIM_SERIES}" if config.known_covariates else remedy,
         f"{source}:{rows.row_numbers[bad[0]]}",
     )
 
@@ -256,20 +224,21 @@ def _find_gaps(empty: np.ndarray) -> list[tuple[int, int]]:
 
 def _check_gaps(gaps: list[tuple[int, int]], rows: Rows, name: str, config: DataConfig, max_gap: int, source: str) -> None:
     """Refuse gaps of a column that are longer than `max_gap`, or that interpolation cannot fill."""
-    long = [(a, b) for a, b in gaps if b - a > max_gap]
-    if long:
-        examples = [f"{rows.timestamps[a]} ({format_count(b - a, 'step')})" for a, b in long]
-        longest = max(b - a for a, b in long)
+    too_long = [(a, b) for a, b in gaps if b - a > max_gap]
+    ends_empty = bool(gaps) and gaps[-1][1] == len(rows)
+    if too_long:
+        examples = [f"{rows.timestamps[a]} ({format_count(b - a, 'step')})" for a, b in too_long]
+        longest, count = max(b - a for a, b in too_long), format_count(len(too_long), "gap")
         remedy = f"Start or end the data elsewhere, or set data.max_gap: {longest} to fill these gaps."
         raise DataError(
-            f"`{name}` has {format_count(len(long), 'gap')} longer than data.max_gap of {max_gap} steps: {first_few(examples)}.",
-            TRIM_SERIES if config.known_covariates and long[-1][1] == len(rows) else remedy,
-            f"{source}:{rows.row_numbers[long[0][0]]}",
+            f"`{name}` has {count} longer than data.max_gap of {max_gap} steps: {first_few(examples)}.",
+            f"{remedy} {TRIM_SERIES}" if config.known_covariates else remedy,
+            f"{source}:{rows.row_numbers[too_long[0][0]]}",
         )
-    if config.missing_values == "interpolate" and gaps and gaps[-1][1] == len(rows):
-        count = format_count(gaps[-1][1] - gaps[-1][0], "empty row")
+    if config.missing_values == "interpolate" and ends_empty:
+        begin, end = gaps[-1]
         raise DataError(
-            f"`{name}` ends with {count}, which cannot be interpolated without a later value.",
-            "Remove these rows, or set data.missing_values to forward or season.",
-            f"{source}:{rows.row_numbers[gaps[-1][0]]}",
+            f"`{name}` ends with {format_count(end - begin, 'empty row')}, which cannot be interpolated without a later value.",
+            TRIM_SERIES if config.known_covariates else "Remove these rows, or set data.missing_values to forward or season.",
+            f"{source}:{rows.row_numbers[begin]}",
         )

@@ -1,35 +1,29 @@
-"""Facts about the data of a run, and what is unusual about newer rows. Reading them needs no pandas."""
+"""Facts about the data of a run, and what is unusual about newer rows."""
 
 from __future__ import annotations
 
 import datetime
-import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
 from pydantic import AfterValidator, Field
 
 from forecast.data.cleaning import Repair
+from forecast.data.freq import estimate_steps_between, make_ticks
+from forecast.data.panel import Panel
 from forecast.documents import Document
 from forecast.errors import DataError
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-    from forecast.data.panel import Panel
-
-MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
-
 
 def _check_timestamp(text: str) -> str:
-    if not MOMENT.match(text):
-        raise ValueError("this is not a timestamp as pandas writes it")
     datetime.datetime.fromisoformat(text)  # Raises a ValueError for a day that does not exist.
     return text
 
 
-Timestamp = Annotated[str, Field(max_length=50), AfterValidator(_check_timestamp)]
+Timestamp = Annotated[str, Field(max_length=50, pattern=r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), AfterValidator(_check_timestamp)]
 
 
 class ColumnFacts(Document):
@@ -57,7 +51,7 @@ class Contract(Document):
     rows: int
     series: int
     freq: str = Field(max_length=50)
-    resample_origin: Annotated[str, Field(max_length=19), AfterValidator(_check_timestamp)] | None = None  # Earlier runs lack it.
+    resample_origin: Timestamp | None = None  # Runs of earlier versions lack it.
     timezone: str | None = Field(max_length=100)
     first_timestamp: Timestamp
     last_timestamp: Timestamp
@@ -120,36 +114,26 @@ def compare_values_with_contract(columns: Mapping[str, ArrayLike], contract: Con
         DataError: they are in other units.
     """
     sentences = []
-    for name, values in columns.items():
-        numbers = np.asarray(values, float)
-        finite = numbers[np.isfinite(numbers)]
-        if len(finite):
-            sentences += _find_unusual_values(name, finite, contract.columns[name], source)
+    for name, cells in columns.items():
+        values = np.asarray(cells, float)
+        values = values[np.isfinite(values)]
+        if len(values) == 0:
+            continue
+        trained, size = contract.columns[name], float(np.median(np.abs(values)))
+        low, high, usual = trained.min, trained.max, trained.median_size
+        power = np.log10(size) - np.log10(usual) if size > 0 and usual > 0 else 0.0
+        unseen = size > max(abs(low), abs(high)) or np.abs(values).max() < low  # The usual value was never seen in training.
+        if unseen and abs(power) > 0.8 and abs(power - round(power)) < 0.2:
+            problem = f"`{name}` is about {size:.3g}, but was about {usual:.3g} in training: off by 10^{round(power)}."
+            raise DataError(problem, "Use the units of the training data.", source)
+        margin = (high - low) / 2
+        if values.min() < low - margin or values.max() > high + margin:
+            new_range = f"ranges from {values.min():g} to {values.max():g}"
+            sentences.append(f"`{name}` {new_range}, but from {low:g} to {high:g} in training.")
     return sentences
 
 
-def _find_unusual_values(name: str, values: np.ndarray, trained: ColumnFacts, source: str) -> list[str]:
-    low, high, usual = trained.min, trained.max, trained.median_size
-    size = float(np.median(np.abs(values)))
-    power = np.log10(size) - np.log10(usual) if size > 0 and usual > 0 else 0.0
-    unseen = size > max(abs(low), abs(high)) or np.abs(values).max() < low  # The usual value was never seen in training.
-    if unseen and abs(power) > 0.8 and abs(power - round(power)) < 0.2:
-        raise DataError(
-            f"`{name}` is about {size:.3g}, but was about {usual:.3g} in training: off by 10^{round(power)}.",
-            "Use the units of the training data.",
-            source,
-        )
-    margin = (high - low) / 2
-    if values.min() < low - margin or values.max() > high + margin:
-        return [f"`{name}` ranges from {values.min():g} to {values.max():g}, but from {low:g} to {high:g} in training."]
-    return []
-
-
 def _find_unusual_times(panel: Panel, contract: Contract) -> list[str]:
-    import pandas as pd
-
-    from forecast.data.freq import estimate_steps_between, make_ticks
-
     trained_until, first, last = pd.Timestamp(contract.last_timestamp), panel.timestamps.min(), panel.timestamps.max()
     if (trained_until.tz is None) != (first.tz is None):
         zone = contract.timezone
@@ -161,8 +145,6 @@ def _find_unusual_times(panel: Panel, contract: Contract) -> list[str]:
     trained_until = trained_until.tz_convert(first.tz) if first.tz else trained_until
     if last < trained_until:
         return [f"the rows end at {last}, before the end of the training data at {trained_until}, so this forecasts the past."]
-    if first <= trained_until:
-        return []
     estimate = estimate_steps_between(trained_until, first, panel.freq) - 1
     gap = len(make_ticks(trained_until, panel.freq, first)) - 2 if estimate < 10**6 else int(estimate)
     if gap <= 0:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from pandas.tseries.frequencies import to_offset
 
-from forecast.config import to_offset
 from forecast.errors import DataError, format_count
 
 if TYPE_CHECKING:
@@ -25,14 +25,15 @@ def infer_freq(stamps: pd.DatetimeIndex) -> str | None:
     clock = to_wall_clock(stamps)
     stamps = clock if are_dates(clock) else stamps
     pieces = [stamps[:5000], *(stamps[start : start + 10] for start in range(0, min(len(stamps) - 9, 1000), 10))]
-    regular = next((freq for piece in pieces if (freq := _infer_regular_freq(piece))), None)
-    if regular:
-        return regular
+    with warnings.catch_warnings(action="ignore"):  # pandas 3.1 warns that pandas 4 will return an offset. Both work here.
+        for piece in pieces:
+            if regular := pd.infer_freq(piece):
+                return str(getattr(regular, "freqstr", regular))
     step = pd.Timedelta(pd.Series(stamps).diff().mode()[0])
     if step >= pd.Timedelta(days=28):
-        calendar = next((freq for freq in ("MS", "ME") if all(to_offset(freq).is_on_offset(stamp) for stamp in stamps)), None)
-        if calendar:
-            return calendar
+        for freq in ("MS", "ME"):
+            if all(to_offset(freq).is_on_offset(stamp) for stamp in stamps):
+                return freq
     whole_days = step % pd.Timedelta(days=1) == pd.Timedelta(0)
     return str(to_offset(f"{step.days}D" if whole_days else step).freqstr)
 
@@ -40,13 +41,6 @@ def infer_freq(stamps: pd.DatetimeIndex) -> str | None:
 def are_dates(clock: pd.DatetimeIndex) -> bool:
     """Return whether all local times are midnights."""
     return bool((clock == clock.normalize()).all())
-
-
-def _infer_regular_freq(stamps: pd.DatetimeIndex) -> str | None:
-    with warnings.catch_warnings():  # pandas 3.1 warns that pandas 4 will return an offset. Both work here.
-        warnings.simplefilter("ignore")
-        freq = pd.infer_freq(stamps)
-    return getattr(freq, "freqstr", freq)
 
 
 def to_wall_clock(stamps: pd.DatetimeIndex) -> pd.DatetimeIndex:
@@ -131,18 +125,13 @@ def check_spacing(
             "Set data.freq to the freq of the timestamps, correct them, or set data.resample.",
             f"{source}:{rows[off_tick[0]]}",
         )
-    wrong = np.flatnonzero(clock[1:] != _add_step(clock[:-1], offset)) + 1
+    with warnings.catch_warnings(action="ignore"):  # pandas warns that it adds some freqs one by one, which is slow.
+        wrong = np.flatnonzero(clock[1:] != clock[:-1] + offset) + 1
     wrong = wrong[~np.isin(wrong, begins)]
     if len(wrong):
         places = [f"row {rows[row]} ({stamps[row - 1]} is followed by {stamps[row]})" for row in wrong[:3]]
         remedy = "Set data.missing_timestamps: fill for missing rows, data.resample for irregular rows, or correct data.freq."
         if resampled:
             remedy = "Some steps have no rows. Set data.missing_timestamps: fill to add them, or a longer data.resample.freq."
-        found = f"the spacing is not one step of freq {freq} in {format_count(len(wrong), 'place')}: {', '.join(places)}."
-        raise DataError(found, remedy, f"{source}:{rows[wrong[0]]}")
-
-
-def _add_step(stamps: pd.DatetimeIndex, offset: BaseOffset) -> pd.DatetimeIndex:
-    with warnings.catch_warnings():  # pandas warns that it adds some freqs one by one, which is slow.
-        warnings.simplefilter("ignore")
-        return stamps + offset
+        problem = f"the spacing is not one step of freq {freq} in {format_count(len(wrong), 'place')}: {', '.join(places)}."
+        raise DataError(problem, remedy, f"{source}:{rows[wrong[0]]}")

@@ -14,7 +14,7 @@ from forecast.data.calendar import make_calendar_features
 from forecast.data.cleaning import Record
 from forecast.data.freq import check_freq, check_spacing, infer_freq, make_ticks
 from forecast.data.readers import read_rows
-from forecast.data.resampling import FIXED_GRID, Grid, resample
+from forecast.data.resampling import ORIGIN, resample
 from forecast.data.rows import Rows, StaticCovariates
 from forecast.errors import DataError, format_count
 from forecast.storage import sha256_of
@@ -31,7 +31,7 @@ class Panel:
     calendar: the names of the last channels, which no file holds. source: the file, for messages.
     record: what was done to the rows of the file. sha256: the checksum of the file as it was read.
     future_covariates: known covariates after the end of each series that the file holds, by series and timestamp.
-    resample_origin: where the steps of `data.resample` begin; see `Grid`.
+    resample_origin: a local time at which a step of `data.resample` begins.
     """
 
     series_ids: list[str]
@@ -96,20 +96,20 @@ class Panel:
         return make_ticks(self.timestamps[self.offsets[series + 1] - 1], self.freq, periods=steps + 1)[1:]
 
 
-def read_panel(config: DataConfig, path: str | Path | None = None, grid: Grid = FIXED_GRID) -> Panel:
+def read_panel(config: DataConfig, path: str | Path | None = None, keep_partial: bool = False) -> Panel:
     """Read, repair and check the file that `config` describes (or another, `path`, with the same columns).
 
-    grid: the steps of `data.resample`.
+    keep_partial: of resampled rows, include a first or last step that they cover in part.
 
     Raises:
         DataError: the file cannot be used as it is, and no policy of the config says how to repair it.
     """
     path = Path(path or config.path)
-    panel = build_panel(*read_rows(config, path), config, str(path), grid)
+    panel = build_panel(*read_rows(config, path), config, str(path), keep_partial)
     return replace(panel, sha256=sha256_of(path))
 
 
-def build_panel(rows: Rows, static: StaticCovariates, config: DataConfig, source: str, grid: Grid = FIXED_GRID) -> Panel:
+def build_panel(rows: Rows, static: StaticCovariates, config: DataConfig, source: str, keep_partial: bool = False) -> Panel:
     """Repair and check the rows of a file by the config's policies, and return their panel.
 
     Raises:
@@ -118,18 +118,15 @@ def build_panel(rows: Rows, static: StaticCovariates, config: DataConfig, source
     record: Record = []
     all_rows = cleaning.sort_rows(rows, record)
     rows, future = cleaning.split_off_future(all_rows, config, record)
-    cleaning.check_series_ends(rows, config, source)
     rows = cleaning.merge_duplicates(rows, config, source, record)
-    rows = resample(rows, config, source, record, grid)
+    rows = resample(rows, config, source, record, keep_partial)
     ends = rows.timestamps[rows.offsets[1:] - 1]
     freq = config.resample.freq if config.resample else config.freq or _infer_freq(rows, source)
     check_freq(freq, "data.freq", source)
     rows = cleaning.fill_timestamps(rows, freq, config, record)
     check_spacing(rows.timestamps, rows.offsets[:-1], freq, rows.row_numbers, source, config.resample is not None)
-    max_gap, season_length = (
-        duration_to_steps(value, freq, f"data.{key}", source) if isinstance(value, str) else value
-        for key, value in (("max_gap", config.max_gap), ("season_length", config.season_length or infer_season_length(freq)))
-    )
+    max_gap = duration_to_steps(config.max_gap, freq, "data.max_gap", source)
+    season_length = duration_to_steps(config.season_length or infer_season_length(freq), freq, "data.season_length", source)
     rows, filled = cleaning.fill_values(rows, config, max_gap, season_length, source, record)
     calendar = make_calendar_features(rows.timestamps, config.calendar)
     # The first step after the end of a series may hold measured rows, too, if rows are resampled.
@@ -139,7 +136,7 @@ def build_panel(rows: Rows, static: StaticCovariates, config: DataConfig, source
         offsets=rows.offsets,
         timestamps=rows.timestamps,
         values=np.column_stack([rows.values, *calendar.values()]) if calendar else rows.values,
-        filled=np.column_stack([filled, np.zeros((len(filled), len(calendar)), dtype=bool)]) if calendar else filled,
+        filled=np.pad(filled, ((0, 0), (0, len(calendar)))) if calendar else filled,
         targets=list(config.target),
         freq=freq,
         columns=config.channels,
@@ -148,40 +145,35 @@ def build_panel(rows: Rows, static: StaticCovariates, config: DataConfig, source
         source=source,
         static=static,
         record=record,
-        future_covariates=_select_future_covariates(later, ends, config, source, grid) if len(future) else None,
-        resample_origin=grid.origin if config.resample else None,
+        future_covariates=_select_future_covariates(later, ends, config, source, keep_partial) if len(future) else None,
+        resample_origin=ORIGIN if config.resample else None,
     )
 
 
-def _select_future_covariates(rows: Rows, ends: pd.DatetimeIndex, config: DataConfig, source: str, grid: Grid) -> pd.DataFrame:
+def _select_future_covariates(
+    rows: Rows, ends: pd.DatetimeIndex, config: DataConfig, source: str, keep_partial: bool
+) -> pd.DataFrame:
     """Return the known covariates after the end of each series, by series and timestamp."""
     rows = replace(rows, values=rows.values[:, len(config.values) - len(config.known_covariates) :])
-    covariates = clean_future_covariates(rows, config, source, grid)
+    covariates = clean_future_covariates(rows, config, source, keep_partial)
     end = ends[pd.Index(rows.series_ids).get_indexer(covariates.index.get_level_values(0))]
     return covariates[covariates.index.get_level_values(1) > end]
 
 
 def known_covariates_as_targets(config: DataConfig) -> DataConfig:
     """Return the config that reads the known covariates of a file as if they were its targets, and nothing else."""
-    return config.model_copy(
-        update={
-            "target": config.known_covariates,
-            "past_covariates": [],
-            "known_covariates": [],
-            "static_covariates": [],
-            "static_categories": [],
-        }
-    )
+    emptied = ("past_covariates", "known_covariates", "static_covariates", "static_categories")
+    return config.model_copy(update={"target": config.known_covariates, **{key: [] for key in emptied}})
 
 
-def clean_future_covariates(rows: Rows, config: DataConfig, source: str, grid: Grid) -> pd.DataFrame:
+def clean_future_covariates(rows: Rows, config: DataConfig, source: str, keep_partial: bool = False) -> pd.DataFrame:
     """Repair rows of known covariates as all rows are, and return them by series and timestamp; empty cells stay NaN."""
     present, series = np.unique(rows.series, return_inverse=True)
     ids = [rows.series_ids[number] for number in present]
     config_of_covariates = known_covariates_as_targets(config)
     rows = cleaning.sort_rows(replace(rows, series=series.astype(np.int32), series_ids=ids), [])
     rows = cleaning.merge_duplicates(rows, config_of_covariates, source, [])
-    rows = resample(rows, config_of_covariates, source, [], grid)
+    rows = resample(rows, config_of_covariates, source, [], keep_partial)
     index = pd.MultiIndex.from_arrays([np.array(ids)[rows.series], rows.timestamps])
     return pd.DataFrame(rows.values, columns=config.known_covariates, index=index)
 
@@ -194,8 +186,8 @@ def check_target_not_constant(panel: Panel) -> None:
     """
     for name, values in zip(panel.targets, panel.target_values.T, strict=True):
         if np.ptp(values) == 0:
-            found = f"`{name}` is {values[0]:g} in every row, so there is nothing to learn."
-            raise DataError(found, "Choose another column for data.target.", panel.source)
+            problem = f"`{name}` is {values[0]:g} in every row, so there is nothing to learn."
+            raise DataError(problem, "Choose another column for data.target.", panel.source)
 
 
 def _infer_freq(rows: Rows, source: str) -> str:
@@ -203,6 +195,6 @@ def _infer_freq(rows: Rows, source: str) -> str:
     stamps = rows.timestamps[rows.series == longest]
     freq = infer_freq(stamps)
     if freq is None:
-        found = f"the freq cannot be inferred from {format_count(len(stamps), 'row')}."
-        raise DataError(found, "Set data.freq, for example D or h, or provide more rows.", source)
+        problem = f"the freq cannot be inferred from {format_count(len(stamps), 'row')}."
+        raise DataError(problem, "Set data.freq, for example D or h, or provide more rows.", source)
     return freq

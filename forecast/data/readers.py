@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.config import MAX_CATEGORY_LENGTH, DataConfig
-from forecast.data.rows import Rows, StaticCovariates, clean_series_id, join_rows, number_series_by_id
+from forecast.data.rows import Rows, StaticCovariates, join_rows, number_series_by_id
 from forecast.data.tables import FIRST_DATA_ROW, UNWRITABLE, find_value_columns, read_tables, translate_read_errors
 from forecast.data.timestamps import choose_date_format, localize, parse_parts, parse_timestamps
 from forecast.errors import DataError, first_few, format_count
@@ -30,7 +30,8 @@ def read_rows(config: DataConfig, path: Path) -> tuple[Rows, StaticCovariates]:
     reader = _Reader(config, path)
     try:
         with translate_read_errors(path, config.encoding):
-            chunks = [reader.read(table) for table in read_tables(config, path)]
+            tables = (table[table.notna().any(axis=1)] for table in read_tables(config, path))
+            chunks = [reader.read(table) for table in tables if len(table)]
     finally:
         report_read(path, 1.0)
     return reader.join(chunks)
@@ -55,14 +56,13 @@ class _Reader:
         self.has_offsets: bool | None = None  # Whether timestamps have UTC offsets; None before the first chunk.
         self.columns: list[str] = []
         self.static: list[pd.DataFrame] = []  # The distinct series and static cells of each chunk, indexed by row.
-        self.file_series_id = clean_series_id(UNWRITABLE.sub(" ", Path(config.path).stem)) or "series"
+        self.file_series_id = UNWRITABLE.sub(" ", Path(config.path).stem).strip() or "series"
 
     def read(self, table: pd.DataFrame) -> _Chunk:
-        """Read the rows of a chunk that are not empty."""
+        """Read the rows of a chunk, one at least."""
         self.columns = find_value_columns(self.config, list(table.columns))
         if not self.columns:
             raise DataError("the only column is the timestamp.", "A wide file needs a column for each series.", str(self.path))
-        table = table[table.notna().any(axis=1)]
         values = np.stack([self._read_numbers(table[name]) for name in self.columns], axis=1)
         ids = self._read_series_ids(table)
         if self.config.static:
@@ -76,20 +76,19 @@ class _Reader:
 
     def join(self, chunks: list[_Chunk]) -> tuple[Rows, StaticCovariates]:
         """Join all chunks, which are released on the way so that memory does not hold them twice."""
-        if sum(len(chunk.row_numbers) for chunk in chunks) == 0:
+        if not chunks:
             raise DataError("the file has a header but no rows.", "Provide a file with rows of data.", str(self.path))
         numbers, ids, stamps, values = (list(column) for column in zip(*chunks, strict=True))
         chunks.clear()
         row_numbers = np.concatenate(numbers)
+        series, names = np.zeros(len(row_numbers), dtype=np.int32), [self.file_series_id]
         if self.config.series_id:
-            series, names = pd.factorize(pd.concat(ids))
-        else:
-            series, names = np.zeros(len(row_numbers), dtype=np.int32), pd.Index([self.file_series_id])
-        series = series.astype(np.int32)
+            codes, unique = pd.factorize(pd.concat(ids))
+            series, names = codes.astype(np.int32), [str(name) for name in unique]
         timestamps = pd.DatetimeIndex(pd.concat(stamps, ignore_index=True))
         stamps.clear()
         timestamps = localize(timestamps, self.offsets, self.config.timezone, series, str(self.path))
-        rows = Rows(row_numbers, series, [str(name) for name in names], timestamps, np.concatenate(values))
+        rows = Rows(row_numbers, series, names, timestamps, np.concatenate(values))
         rows = number_series_by_id(_split_columns(rows, self.columns, str(self.path)) if self.config.wide else rows)
         return rows, self._join_static(rows.series_ids)
 
@@ -97,9 +96,7 @@ class _Reader:
         """Return the distinct series ids and static cells of a chunk, with the row in which each was seen first."""
         cells: dict[str, object] = {"series_id": ids if ids is not None else self.file_series_id}  # A reserved name.
         for name in self.config.static:
-            column, text = table[name], table[name].astype(str).str.strip()
-            self._refuse(column, column.isna() | (text == ""), "is empty", "Repeat the value in every row of the series.")
-            self._refuse_unwritable(column, text)
+            column, text = table[name], self._read_names(table[name], "Repeat the value in every row of the series.")
             too_long = text.str.len() > MAX_CATEGORY_LENGTH
             self._refuse(column, too_long, f"is longer than {MAX_CATEGORY_LENGTH} characters", "Use shorter names.")
             if pd.api.types.is_float_dtype(column) and (column % 1 == 0).all():  # Whole numbers beside an empty cell.
@@ -108,55 +105,51 @@ class _Reader:
         return pd.DataFrame(cells, index=table.index).drop_duplicates()
 
     def _join_static(self, series_ids: list[str]) -> StaticCovariates:
-        """Return the static covariates of each series.
-
-        Raises:
-            DataError: a series has none, or two different ones.
-        """
+        """Return the static covariates of each series; refuse a series that has none, or two different ones."""
         config = self.config
         if not config.static:
             return StaticCovariates.empty(len(series_ids))
         table = pd.concat(self.static).drop_duplicates()
         if lacking := sorted(set(series_ids) - set(table.series_id)):
-            found = f"`{config.static[0]}` of series '{lacking[0]}' is empty in all rows."
-            raise DataError(found, "Static covariates need a value in every row that has a target.", str(self.path))
+            problem = f"`{config.static[0]}` of series '{lacking[0]}' is empty in all rows."
+            raise DataError(problem, "Static covariates need a value in every row that has a target.", str(self.path))
         repeated = table.series_id.duplicated()
         if repeated.any():
-            self._refuse_changing_static(table, table[repeated].iloc[0])
+            second = table[repeated].iloc[0]
+            first = table[table.series_id == second.series_id].iloc[0]
+            name = next(name for name in config.static if first[name] != second[name])
+            shown = "{!r}" if name in config.static_categories else "{:g}"
+            rows = [f"{shown.format(row[name])} in row {int(str(row.name)) + FIRST_DATA_ROW}" for row in (first, second)]
+            raise DataError(
+                f"`{name}` of series '{second.series_id}' is {rows[0]} and {rows[1]}.",
+                "A static covariate has one value per series. Name a column that changes in data.past_covariates or"
+                " data.known_covariates.",
+                f"{self.path}:{int(str(second.name)) + FIRST_DATA_ROW}",
+            )
         table = table.set_index("series_id").loc[series_ids]
         numbers, categories = table[config.static_covariates], table[config.static_categories]
         return StaticCovariates(numbers.to_numpy(np.float64), categories.to_numpy(object))
 
-    def _refuse_changing_static(self, table: pd.DataFrame, second: pd.Series) -> None:
-        """Raise a `DataError` about a series whose static cells differ in two rows, of which `second` is the later one."""
-        first = table[table.series_id == second.series_id].iloc[0]
-        name = next(name for name in self.config.static if first[name] != second[name])
-        shown = "{!r}" if name in self.config.static_categories else "{:g}"
-        rows = [f"{shown.format(row[name])} in row {int(str(row.name)) + FIRST_DATA_ROW}" for row in (first, second)]
-        raise DataError(
-            f"`{name}` of series '{second.series_id}' is {rows[0]} and {rows[1]}.",
-            "A static covariate has one value per series. Name a column that changes in data.past_covariates or"
-            " data.known_covariates.",
-            f"{self.path}:{int(str(second.name)) + FIRST_DATA_ROW}",
-        )
-
     def _read_series_ids(self, table: pd.DataFrame) -> pd.Series | None:
         """Return the id of each row's series; those of several columns are joined by a slash."""
-        if self.config.series_id is None:
+        names = self.config.series_id
+        if names is None:
             return None
-        parts = []
-        for name in self.config.series_id:
-            column, text = table[name], table[name].astype(str).str.strip()
-            self._refuse(column, column.isna() | (text == ""), "is empty", "Every row needs a series id.")
-            self._refuse_unwritable(column, text)
-            if len(self.config.series_id) > 1:
-                remedy = "The slash separates the columns of data.series_id. Rename these series."
-                self._refuse(column, text.str.contains("/"), "contains a slash", remedy)
-            parts.append(text)
-        ids = parts[0]
-        for part in parts[1:]:
-            ids = ids.str.cat(part, sep="/")
-        return ids
+        ids = [self._read_names(table[name], "Every row needs a series id.") for name in names]
+        if len(names) == 1:
+            return ids[0]
+        remedy = "The slash separates the columns of data.series_id. Rename these series."
+        for name, text in zip(names, ids, strict=True):
+            self._refuse(table[name], text.str.contains("/"), "contains a slash", remedy)
+        return ids[0].str.cat(ids[1:], sep="/")
+
+    def _read_names(self, column: pd.Series, remedy_if_empty: str) -> pd.Series:
+        """Return names of series or categories without blanks around them; refuse those that a run cannot write and read."""
+        text = column.astype(str).str.strip()
+        self._refuse(column, column.isna() | (text == ""), "is empty", remedy_if_empty)
+        bad = text.str.contains(UNWRITABLE.pattern)
+        self._refuse(column, bad, "contains a carriage return or a null character", "Write each name on one line.")
+        return text
 
     def _read_timestamps(self, table: pd.DataFrame) -> pd.Series:
         column = table.iloc[:, 0]
@@ -167,14 +160,13 @@ class _Reader:
         else:
             text = column.astype("str").str.strip()
             self._refuse(text, column.isna(), "is empty", "Every row needs a timestamp.")
-            location = f"{self.path}:{table.index[0] + FIRST_DATA_ROW}" if len(text) else str(self.path)
-            if self.date_format is None and len(text):
-                self.date_format = choose_date_format(text, str(column.name), location)
-            stamps, offsets = parse_timestamps(text, self.date_format or "ISO8601")
-            if len(text) and self.has_offsets not in (None, bool(offsets)):
-                found = f"only some timestamps in `{column.name}` have a UTC offset."
-                raise DataError(found, "Write all timestamps in the same format.", location)
-            self.has_offsets = bool(offsets) if len(text) else self.has_offsets
+            location = f"{self.path}:{table.index[0] + FIRST_DATA_ROW}"
+            self.date_format = self.date_format or choose_date_format(text, str(column.name), location)
+            stamps, offsets = parse_timestamps(text, self.date_format)
+            if self.has_offsets not in (None, bool(offsets)):
+                problem = f"only some timestamps in `{column.name}` have a UTC offset."
+                raise DataError(problem, "Write all timestamps in the same format.", location)
+            self.has_offsets = bool(offsets)
             self.offsets |= offsets
         remedy = f"Write all timestamps in the same format, which is {self.date_format or 'year, month, day, ...'} in this file."
         self._refuse(column, stamps.isna(), "is not a timestamp", remedy)
@@ -185,8 +177,8 @@ class _Reader:
             return np.full(len(column), np.nan)
         is_text = pd.api.types.is_string_dtype(column)
         if column.dtype == bool or not (is_text or pd.api.types.is_numeric_dtype(column)):
-            found = f"`{column.name}` contains {column.dtype} values."
-            raise DataError(found, "Choose a column of numbers.", str(self.path))
+            problem = f"`{column.name}` contains {column.dtype} values."
+            raise DataError(problem, "Choose a column of numbers.", str(self.path))
         plain = self._plain_numbers(column.astype("str").str.strip()) if is_text else column
         numbers = pd.to_numeric(plain, errors="coerce").to_numpy(np.float64, na_value=np.nan)
         remedy = "Correct these cells, choose a numeric column, or set data.decimal and data.thousands."
@@ -205,22 +197,17 @@ class _Reader:
             text = text.where(~text.str.contains(".", regex=False, na=False)).str.replace(point, ".", regex=False)
         return text
 
-    def _refuse_unwritable(self, column: pd.Series, text: pd.Series) -> None:
-        """Refuse names of series and categories that would change when a run writes and reads them."""
-        bad = text.str.contains(UNWRITABLE.pattern)
-        self._refuse(column, bad, "contains a carriage return or a null character", "Write each name on one line.")
-
     def _refuse(self, column: pd.Series, bad: pd.Series | np.ndarray, problem: str, remedy: str) -> None:
         """Raise a `DataError` if any cell is bad, naming the first three."""
         rows = np.flatnonzero(bad)
         if len(rows):
             numbers = column.index[rows[:3]] + FIRST_DATA_ROW
-            shown = [
+            cells = [
                 "" if pd.isna(cell) else f" {cell!r}" if isinstance(cell, str) else f" {cell}" for cell in column.iloc[rows[:3]]
             ]
-            cells = [f"row {row}{cell}" for row, cell in zip(numbers, shown, strict=True)]
-            found = f"`{column.name}` {problem} in {format_count(len(rows), 'row')}: {first_few(cells, total=len(rows))}."
-            raise DataError(found, remedy, f"{self.path}:{numbers[0]}")
+            examples = [f"row {row}{cell}" for row, cell in zip(numbers, cells, strict=True)]
+            problem = f"{problem} in {format_count(len(rows), 'row')}: {first_few(examples, total=len(rows))}."
+            raise DataError(f"`{column.name}` {problem}", remedy, f"{self.path}:{numbers[0]}")
 
 
 def build_number_pattern(decimal: str, thousands: str | None) -> str:
@@ -230,11 +217,7 @@ def build_number_pattern(decimal: str, thousands: str | None) -> str:
 
 
 def _split_columns(rows: Rows, names: list[str], source: str) -> Rows:
-    """Return a row for each cell of a wide file, whose series begin and end where their columns hold values.
-
-    Raises:
-        DataError: no column contains a value, or one that does has no name.
-    """
+    """Return a row for each cell of a wide file, whose series begin and end where their columns hold values."""
     pieces: list[Rows] = []
     ids: list[str] = []
     order = np.argsort(rows.timestamps.asi8, kind="stable")
@@ -242,8 +225,8 @@ def _split_columns(rows: Rows, names: list[str], source: str) -> Rows:
         present = np.flatnonzero(~np.isnan(values[order]))
         if len(present):
             if UNNAMED.fullmatch(names[series]):
-                found = f"column `{names[series]}` has no series name in the header."
-                raise DataError(found, "Name the series, or remove the column.", f"{source}:1")
+                problem = f"column `{names[series]}` has no series name in the header."
+                raise DataError(problem, "Name the series, or remove the column.", f"{source}:1")
             chosen = order[present[0] : present[-1] + 1]
             number = np.full(len(chosen), len(pieces), dtype=np.int32)
             pieces.append(replace(rows[chosen], series=number, series_ids=[], values=values[chosen, None]))

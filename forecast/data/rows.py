@@ -70,19 +70,7 @@ def join_rows(pieces: list[Rows]) -> Rows:
     )
 
 
-def clean_series_id(text: str) -> str:
-    """Return the series id in a cell, a header or a file name: the text without the blanks around it.
-
-    >>> clean_series_id(" north ")
-    'north'
-    """
-    return text.strip()
-
-
 def number_series_by_id(rows: Rows) -> Rows:
-    """Number the series in the order of their cleaned ids, whatever form the file has."""
-    cleaned = [clean_series_id(series_id) for series_id in rows.series_ids]
-    ids = sorted(set(cleaned))
-    numbers = {series_id: number for number, series_id in enumerate(ids)}
-    series = np.array([numbers[series_id] for series_id in cleaned], dtype=np.int32)[rows.series]
-    return replace(rows, series=series, series_ids=ids)
+    """Number the series in the order of their ids without the blanks around them, whatever form the file has."""
+    names, numbers = np.unique([series_id.strip() for series_id in rows.series_ids], return_inverse=True)
+    return replace(rows, series=numbers.astype(np.int32)[rows.series], series_ids=names.tolist())

@@ -9,12 +9,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
 
 import pandas as pd
 
 from forecast.config import DataConfig
-from forecast.data.rows import clean_series_id
 from forecast.errors import DataError, did_you_mean
 from forecast.storage import report_read
 
@@ -34,14 +32,14 @@ def translate_read_errors(path: Path, encoding: str = "utf-8") -> Iterator[None]
     except FileNotFoundError:
         raise DataError("the data file does not exist.", "Check the path.", str(path)) from None
     except ImportError:
-        found = "reading Parquet needs the package `pyarrow`, which is not installed."
-        raise DataError(found, "Install it (pip install pyarrow), or use a CSV file.", str(path)) from None
+        problem = "reading Parquet needs the package `pyarrow`, which is not installed."
+        raise DataError(problem, "Install it (pip install pyarrow), or use a CSV file.", str(path)) from None
     except UnicodeDecodeError as error:
         remedy = "Set data.encoding to the encoding of the file, for example latin-1."
         raise DataError(f"the file is not {encoding} text ({error.reason}).", remedy, str(path)) from None
     except (ValueError, LookupError, OSError, csv.Error) as error:  # The errors of pandas and pyarrow are ValueErrors.
-        found = f"the file cannot be read ({str(error).strip().splitlines()[0]})."
-        raise DataError(found, "Use a CSV or Parquet file with one header row.", str(path)) from None
+        problem = f"the file cannot be read ({str(error).strip().splitlines()[0]})."
+        raise DataError(problem, "Use a CSV or Parquet file with one header row.", str(path)) from None
 
 
 def read_tables(config: DataConfig, path: Path) -> Iterator[pd.DataFrame]:
@@ -80,27 +78,21 @@ def read_header(path: Path, encoding: str, delimiter: str | None, wanted: list[s
     Raises:
         DataError: the file is empty.
     """
-    marks = [delimiter] if delimiter else DELIMITERS
+    ranks: dict[str, tuple[bool, bool, int]] = {}
+    headers: dict[str, list[str]] = {}
     with open(path, encoding=codec_name(encoding), newline="") as file:
         if not file.readline().strip():
-            found = "the file is empty or begins with an empty row."
-            raise DataError(found, "The first row must name the columns.", str(path))
-        cells = {mark: _first_two_rows(file, mark) for mark in marks}
-    headers = {  # pandas gives unnamed columns the same names.
-        mark: [name or f"Unnamed: {number}" for number, name in enumerate(first)] for mark, (first, _) in cells.items()
-    }
-    complete = [mark for mark, names in headers.items() if set(wanted) <= set(names)]
-    if complete and wanted:
-        return headers[complete[0]], complete[0]
-    best = max(marks, key=lambda mark: (len(cells[mark][0]) == len(cells[mark][1]) > 1, len(headers[mark])))
+            problem = "the file is empty or begins with an empty row."
+            raise DataError(problem, "The first row must name the columns.", str(path))
+        for mark in [delimiter] if delimiter else DELIMITERS:
+            file.seek(0)
+            rows = csv.reader(file, delimiter=mark)  # A quoted cell may hold a line break.
+            first, second = next(rows, []), next(rows, [])
+            headers[mark] = [name or f"Unnamed: {number}" for number, name in enumerate(first)]  # As pandas names them.
+            is_complete = bool(wanted) and set(wanted) <= set(headers[mark])
+            ranks[mark] = (is_complete, len(first) == len(second) > 1, len(first))
+    best = max(ranks, key=lambda mark: ranks[mark])
     return headers[best], best
-
-
-def _first_two_rows(file: TextIO, delimiter: str) -> tuple[list[str], list[str]]:
-    """Return the cells of the first two rows of a CSV file. A quoted cell may hold a line break."""
-    file.seek(0)
-    reader = csv.reader(file, delimiter=delimiter)
-    return next(reader, []), next(reader, [])
 
 
 def read_column_names(config: DataConfig, path: Path) -> list[str]:
@@ -143,11 +135,7 @@ def check_width(table: pd.DataFrame, path: Path) -> None:
 
 
 def _check_columns(present: list[str], config: DataConfig, path: Path) -> None:
-    """Refuse a file without the columns that the config names, or whose names do not tell columns or series apart.
-
-    Raises:
-        DataError: the error names all of them.
-    """
+    """Refuse a file without the columns that the config names, or whose names do not tell columns or series apart."""
     wanted = config.columns
     errors = [
         DataError(f"the file has no column `{name}`.", did_you_mean(name, present), f"{path}:1")
@@ -157,12 +145,12 @@ def _check_columns(present: list[str], config: DataConfig, path: Path) -> None:
     for name, count in Counter(wanted).items():
         if count > 1:
             errors.append(DataError(f"column `{name}` is used twice.", "Use each column once in `data`.", str(path)))
-    series = [clean_series_id(name) for name in find_value_columns(config, present)] if config.wide else []
+    series = [name.strip() for name in find_value_columns(config, present)] if config.wide else []
     for name, count in Counter([name for name in present if name in wanted] + series).items():
         if count > 1:
             errors.append(DataError(f"the header names `{name}` twice.", "Rename one of the two columns.", f"{path}:1"))
         if UNWRITABLE.search(name):
-            found = f"the name {name!r} contains a carriage return or a null character."
-            errors.append(DataError(found, "Rename the column.", f"{path}:1"))
+            problem = f"the name {name!r} contains a carriage return or a null character."
+            errors.append(DataError(problem, "Rename the column.", f"{path}:1"))
     if errors:
         raise DataError.combine(errors)

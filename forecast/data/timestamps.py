@@ -46,18 +46,15 @@ def find_possible_formats(text: pd.Series) -> list[str]:
     first = str(text.iloc[0])
     if ISO.fullmatch(first):
         return ["ISO8601"]
+    clock = ("", " %H:%M", " %H:%M:%S")[min(2, first.count(":"))]
     if match := YEAR_FIRST.fullmatch(first):
-        return ["%Y{0}%m{0}%d".format(match[1]) + _time_format(first)]
+        return ["%Y{0}%m{0}%d".format(match[1]) + clock]
     if not (match := YEAR_LAST.fullmatch(first)):
         return []
     parts = text.str.extract(r"^(\d{1,2})[/.-](\d{1,2})[/.-]").astype(float)
-    day_first, month_first = (order.format(match[2]) + _time_format(first) for order in ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y"))
+    day_first, month_first = (order.format(match[2]) + clock for order in ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y"))
     # An order is possible where the cells that would be months never exceed 12.
     return [order for order, month in ((day_first, 1), (month_first, 0)) if not (parts[month] > 12).any()]
-
-
-def _time_format(cell: str) -> str:
-    return {0: "", 1: " %H:%M", 2: " %H:%M:%S"}[cell.count(":")]
 
 
 def parse_timestamps(text: pd.Series, date_format: str) -> tuple[pd.Series, set[str]]:
@@ -112,8 +109,8 @@ def localize(stamps: pd.DatetimeIndex, offsets: set[str], zone: str | None, seri
         DataError: there are several offsets and no zone, the zone is unknown, or a local time does not exist or is ambiguous.
     """
     if zone is None and len(offsets) > 1:
-        found = f"the timestamps have several UTC offsets ({', '.join(sorted(offsets))})."
-        raise DataError(found, "Set data.timezone to their time zone, for example Europe/London.", source)
+        problem = f"the timestamps have several UTC offsets ({', '.join(sorted(offsets))})."
+        raise DataError(problem, "Set data.timezone to their time zone, for example Europe/London.", source)
     try:
         if offsets:
             target = zone or _fixed_zone(next(iter(offsets)))

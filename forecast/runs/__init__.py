@@ -22,7 +22,6 @@ from forecast.runs.rows import (
     make_continuing_windows,
     make_recent_rows,
     read_rows_to_continue,
-    read_training_panel,
 )
 from forecast.runs.run import Run, RunGroup
 from forecast.runs.tables import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from forecast.config import MAX_CATEGORY_LENGTH, ConfigInSteps, DataConfig
-from forecast.data import Grid, Panel, check_freq, read_panel
+from forecast.data import Panel, check_freq, read_panel
 from forecast.errors import DAMAGED, DataError, RunError
 from forecast.forecasters.network.description import Array
-from forecast.runs.loaded import Trained, read_contract
+from forecast.runs.loaded import Trained
 from forecast.runs.run import Run
 from forecast.windows import Windows, make_imputations, make_last_windows, scale_panel
 
@@ -22,15 +23,8 @@ if TYPE_CHECKING:
 
 MAX_NUMBER_BYTES = 32  # Length of a number as text.
 RECENT_WINDOWS = 32  # Windows of each series whose rows a run holds. The last one is continued, and exports are checked on all.
-
-
-def read_training_panel(run: Run, config: DataConfig) -> Panel:
-    """Read the training data of a run again, on the grid on which the run had it resampled.
-
-    Raises:
-        DataError, RunError: the file cannot be read, or the contract is damaged.
-    """
-    return read_panel(config, grid=Grid.from_origin(read_contract(run).resample_origin))
+OTHER_STEPS = "an earlier version began the steps of data.resample elsewhere. The timestamps may be shifted. Train again."
+log = logging.getLogger(__name__)
 
 
 def read_rows_to_continue(run: Run, trained: Trained, data: str | Path | None, keep_partial: bool = False) -> Panel:
@@ -47,9 +41,9 @@ def read_rows_to_continue(run: Run, trained: Trained, data: str | Path | None, k
         run.verify(run.recent, _limit_recent_bytes(trained))
     check_freq(contract.freq, "freq", str(run.contract))
     if data:
-        grid = Grid.from_origin(contract.resample_origin)
-        grid = replace(grid, keep_partial=grid.keep_partial or keep_partial)
-        return rename_only_series(read_panel(config.model_copy(update={"freq": contract.freq}), data, grid), trained)
+        if config.resample and not contract.resample_origin:
+            log.warning("%s: %s", run.directory, OTHER_STEPS)
+        return rename_only_series(read_panel(config.model_copy(update={"freq": contract.freq}), data, keep_partial), trained)
     names = ("target", "past_covariates", "known_covariates", "static_covariates", "static_categories", "calendar")
     columns = {name: getattr(config, name) for name in names} | {"timestamp": ["timestamp"], "series_id": ["series_id"]}
     panel = read_panel(DataConfig(path=str(run.recent), freq=contract.freq, timezone=contract.timezone, **columns))

@@ -38,13 +38,16 @@ CASE = "case"  # The factor whose values are the names of `cases`.
 class ExperimentConfig(Section):
     """An experiment: every combination of the grid's values, in every case, with every seed."""
 
-    name: Name = Field("experiment", description="name of its folder in runs/; when not given, the file's name")
-    base: Text = Field(description="config to start from; a relative path starts at this file's folder")
-    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
-        {}, description="keys of the config, such as `model.cell`, each with a list of values"
-    )
-    cases: dict[Name, dict[str, Any]] = Field({}, description="named sets of keys, such as `{small: {model.units: [16]}}`")
-    seeds: Seeds | None = Field(None, description="each combination is trained with each of them; null: with that of the base")
+    name: Name = "experiment"
+    """Name of the experiment's folder in runs/. By default, it is the name of the file."""
+    base: Text
+    """Config to start from. A relative path starts at the folder of the experiment file."""
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    """Keys of the config, such as `model.cell`, each with a list of values."""
+    cases: dict[Name, dict[str, Any]] = {}
+    """Named sets of keys, such as `{small: {model.units: [16]}}`."""
+    seeds: Seeds | None = None
+    """Seeds with which to train each combination. With null, each is trained once, with the seed of the base config."""
 
 
 @dataclass(frozen=True)

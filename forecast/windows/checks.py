@@ -38,7 +38,7 @@ def drop_short_series(panel: Panel, splits: Splits, config: ConfigInSteps) -> tu
     ):
         if chosen.any():
             examples = [panel.series_ids[series] for series in np.flatnonzero(chosen)[:3]]
-            record.append(Repair(what=name, policy="skip", rows=int(chosen.sum()), first=examples))
+            record.append(Repair(kind=name, policy="skip", rows=int(chosen.sum()), first=examples))
     panel = replace(panel, record=record)
     if scored.all():
         return panel, splits

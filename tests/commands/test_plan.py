@@ -272,12 +272,11 @@ def test_covariates_are_repaired_by_their_names(project):
 def test_a_series_that_stops_before_the_others_has_no_future_of_its_own(project):
     table = priced()
     table.loc[(table.shop == "south") & (table.day >= "2020-12-01"), "sales"] = np.nan
-    found = r"some series have rows after their last measured value \(65 rows\): 'south' ends at 2020-11-30 .*\n  Remove the rows"
-    for policy in ({}, {"missing_values": "interpolate"}):
-        with pytest.raises(DataError, match=found):
-            prepare(load_config(config(project, table, known_covariates="price", **policy)))
-    with pytest.raises(DataError, match=r"`sales` has 1 gap longer than data.max_gap of 24 steps: .*\n  Remove the rows after"):
-        prepare(load_config(config(project, table, known_covariates="price", missing_values="forward")))
+    problem = r"`sales` (is empty in 65 of 800 rows|has 1 gap longer than data.max_gap of 24 steps): .*\n"
+    remedy = r".*If a series ends before its known covariates, remove the rows after its last measured value"
+    for policy in ("error", "interpolate", "forward"):
+        with pytest.raises(DataError, match=problem + remedy):
+            prepare(load_config(config(project, table, known_covariates="price", missing_values=policy)))
     panel = prepare(load_config(config(project, table[table.sales.notna()], known_covariates="price"))).panel
     assert np.diff(panel.offsets).tolist() == [400, 335]
 

@@ -99,7 +99,7 @@ PROBLEMS = {
     "unit unknown": ("windows: {lookback: 3q, horizon: 1}", "a duration such as 7d, 36h, 6mo or 1y", None),
     "duration of nothing": ("windows: {lookback: 0d, horizon: 1}", "`windows.lookback` is '0d'", None),
     "half a step": ("windows: {lookback: 3, horizon: 1.5}", "`windows.horizon` is 1.5. It must be a number of steps", None),
-    "no horizon": ("windows: {lookback: 3}", "`windows.horizon` is missing.\n  horizon: steps to predict", None),
+    "no horizon": ("windows: {lookback: 3}", "`windows.horizon` is missing.\n  horizon: Number of steps to forecast", None),
     "null horizon": ("windows: {lookback: 3, horizon: null}", "`windows.horizon` is None", None),
     "stride of text": ("windows: {lookback: 3, horizon: 1, stride: all}", "`windows.stride` is 'all'", None),
     "no path": ("data: {timestamp: t, target: y}", "`data.path` is missing", None),
@@ -190,9 +190,13 @@ PROBLEMS = {
         "unknown key `training.early_stopping.patiense`.\n  Did you mean",
         5,
     ),
-    "seed of text": ("seed: one", "`seed` is 'one'. It should be a valid integer.\n  seed: seed of every random draw", 5),
+    "seed of text": ("seed: one", "`seed` is 'one'. It should be a valid integer.\n  seed: Seed of all random numbers", 5),
     "negative seed": ("seed: -1", "`seed` is -1", 5),
-    "nothing in a section": ("model:", "`model` is None. It should be a section with keys.\n  model: The network.", 5),
+    "nothing in a section": (
+        "model:",
+        "`model` is None. It should be a section with keys.\n  model: Architecture of the network.",
+        5,
+    ),
 }
 
 
@@ -220,7 +224,7 @@ VALUES = {  # a type of `values.py`, what it reads as itself, what it refuses, a
     "seeds": (values.Seeds, [[1, 2]], [[1, 1], [3, 1, 3]], "each value must occur only once"),
     "refit": (values.Refit, ["never", "every", 1, 1000], [0, 1001, True, 1.5, "often"], "a number of folds"),
     "batch size": (values.BatchSize, ["auto", 1, 10**9], [0, 10**9 + 1, True, "many"], "a number of windows"),
-    "compiled": (values.Compiled, ["auto", True, False], ["maybe"], "should be"),
+    "compiled": (values.Compiled, ["auto", True, False], ["maybe"], "must be true, false or auto"),
     "wait": (values.Wait, ["1s", "10m", "10min", "2h", "1d"], ["0s", "10", "1w"], "a time to wait"),
     "calendar": (values.Calendar, [["hour", "holidays(DE)"]], ["minute", ["month", "holidays(de)"]], "is not hour"),
     "span": (

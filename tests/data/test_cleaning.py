@@ -25,7 +25,7 @@ def test_duplicates(tmp_path, policy, value):
     rows = [*days(1, 2, 3), ("2020-01-02", "a", 4), *days(9, 9, series="b")]
     panel = read(tmp_path, rows, duplicates=policy)
     assert panel.values[:, 0].tolist() == [1, value, 3, 9, 9]
-    (note,) = [line for line in panel.record if line.what == "duplicates"]
+    (note,) = [line for line in panel.record if line.kind == "duplicates"]
     assert note.to_json() == {"what": "duplicates", "policy": policy, "rows": 1, "first": ["row 5 (2020-01-02 00:00:00)"]}
 
 
@@ -58,7 +58,7 @@ def test_rows_before_the_first_value_are_left_out(tmp_path):
     panel = read(tmp_path, [*days(None, None, 3, 4), *days(1, 2, series="b")], missing_values="forward")
     assert panel.values[:, 0].tolist() == [3, 4, 1, 2]
     assert panel.offsets.tolist() == [0, 2, 4]
-    assert panel.record == [Repair(what="rows before the first value left out", rows=2)]
+    assert panel.record == [Repair(kind="rows before the first value left out", rows=2)]
 
 
 @pytest.mark.parametrize("policy", ["interpolate", "forward", "season"])
@@ -85,7 +85,7 @@ def test_resample(tmp_path, how, expected):
     panel = read(tmp_path, rows, freq=None, resample={"freq": "D", "how": how})
     assert panel.values[:, 0].tolist() == expected
     assert panel.freq == "D"
-    assert panel.record == [Repair(what="resampled", policy=f"{how} per D", rows=5)]
+    assert panel.record == [Repair(kind="resampled", policy=f"{how} per D", rows=5)]
 
 
 def test_an_empty_step_is_no_zero(tmp_path):
@@ -97,7 +97,7 @@ def test_an_empty_step_is_no_zero(tmp_path):
 
 def test_order_is_told_per_series(tmp_path):
     rows = [(f"2020-01-0{day}", name, day) for day in (1, 2, 4, 3, 5) for name in "ab"]
-    assert read(tmp_path, rows).record == [Repair(what="sorted", rows=10)]
+    assert read(tmp_path, rows).record == [Repair(kind="sorted", rows=10)]
     rows = [(f"2020-01-0{day}", name, day) for day in (1, 2, 3, 4, 5) for name in "ab"]
     assert read(tmp_path, rows).record == []
 

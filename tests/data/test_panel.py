@@ -46,7 +46,7 @@ def test_series_are_kept_apart_and_sorted(tmp_path):
     assert panel.offsets.tolist() == [0, 2, 5]
     assert panel.values[:, 0].tolist() == [0, 1, 100, 101, 102]
     assert panel.series.tolist() == [0, 0, 1, 1, 1]
-    assert panel.record == [Repair(what="sorted", rows=5)]
+    assert panel.record == [Repair(kind="sorted", rows=5)]
 
 
 def test_ids_are_text(tmp_path):

@@ -14,21 +14,19 @@ from forecast.commands.train import train
 from forecast.commands.update import UpdateOptions, update
 from forecast.config.schema import DataConfig
 from forecast.data.panel import read_panel
-from forecast.data.resampling import FIXED_GRID, ORIGIN, Grid
+from forecast.data.resampling import ORIGIN
 from forecast.errors import DataError
 from forecast.runs.run import Run
 
-ALL_STEPS, OLD_GRID = Grid(keep_partial=True), Grid.from_origin(None)
 
-
-def panel_of(folder, stamps, values=None, grid=FIXED_GRID, freq="D", how="sum", **keys):
+def panel_of(folder, stamps, values=None, keep_partial=False, freq="D", how="sum", **keys):
     table = pd.DataFrame({"t": stamps, "y": np.arange(len(stamps)) if values is None else values})
     table.to_csv(folder / "a.csv", index=False)
     config = DataConfig(
         path=str(folder / "a.csv"), timestamp="t", target="y", resample={"freq": freq, "how": how}, missing_timestamps="fill",
         missing_values="forward", max_gap=1000, **keys,
     )  # fmt: skip
-    return read_panel(config, grid=grid)
+    return read_panel(config, keep_partial=keep_partial)
 
 
 def measured(panel) -> pd.Series:
@@ -45,24 +43,23 @@ CALENDAR = ["D", "h", "B", "W", "W-WED", "MS", "ME", "QS", "QE", "YS", "YE", "SM
 MULTIPLES = ["3D", "7h", "36h", "2W", "2MS", "5ME", "2QS", "3QE", "5B", "2YS"]
 
 
-@pytest.mark.parametrize("freq", [*CALENDAR, *MULTIPLES])
+@pytest.mark.parametrize("freq", CALENDAR)
 @pytest.mark.parametrize("zone", [None, "Europe/London"])
 def test_steps_are_those_of_pandas(tmp_path, freq, zone):
     stamps = irregular("2021-10-07 09:13", zone=zone)
     values = pd.Series(np.random.default_rng(1).normal(size=len(stamps)), stamps)
     expected = values.resample(freq).sum(min_count=1).dropna()
-    for grid in [OLD_GRID, *([ALL_STEPS] if freq in CALENDAR else [])]:
-        found = measured(panel_of(tmp_path, stamps, values.to_numpy(), grid, freq, timezone=zone))
-        pd.testing.assert_series_equal(found, expected, check_names=False, check_freq=False, check_index_type=False)
+    steps = measured(panel_of(tmp_path, stamps, values.to_numpy(), True, freq, timezone=zone))
+    pd.testing.assert_series_equal(steps, expected, check_names=False, check_freq=False, check_index_type=False)
 
 
 @pytest.mark.parametrize("freq", MULTIPLES)
 @pytest.mark.parametrize("zone", [None, "America/Santiago"])
 def test_the_grid_does_not_depend_on_the_first_row(tmp_path, freq, zone):
     stamps = irregular("1999-08-03", days=4000, zone=zone)
-    whole = measured(panel_of(tmp_path, stamps, grid=ALL_STEPS, freq=freq, timezone=zone))
+    whole = measured(panel_of(tmp_path, stamps, keep_partial=True, freq=freq, timezone=zone))
     for skipped in (1, 17, 150):
-        late = measured(panel_of(tmp_path, stamps[skipped:], range(skipped, len(stamps)), ALL_STEPS, freq, timezone=zone))
+        late = measured(panel_of(tmp_path, stamps[skipped:], range(skipped, len(stamps)), True, freq, timezone=zone))
         assert late.index.isin(whole.index).all()
         np.testing.assert_array_equal(late[1:], whole[late.index[1:]], "the first step may have lost rows")
 
@@ -114,11 +111,11 @@ PARTIAL = {  # rows, freq, and whether the first and the last step are left out
 
 @pytest.mark.parametrize(("stamps", "freq", "first", "last"), PARTIAL.values(), ids=PARTIAL.keys())
 def test_a_step_that_rows_cover_in_part_is_left_out(tmp_path, stamps, freq, first, last):
-    every, whole = (panel_of(tmp_path, stamps, freq=freq, grid=grid) for grid in (ALL_STEPS, FIXED_GRID))
+    every, whole = (panel_of(tmp_path, stamps, freq=freq, keep_partial=partial) for partial in (True, False))
     expected = every.timestamps[int(first) : len(every.timestamps) - int(last)]
     assert whole.timestamps.equals(expected)
     for panel, ending in ((every, ""), (whole, ", left out")):
-        said = [line.what for line in panel.record if "partial" in line.what]
+        said = [line.kind for line in panel.record if "partial" in line.kind]
         assert said == [f"rows of a partial {edge} step{ending}" for edge, is_so in [("first", first), ("last", last)] if is_so]
 
 
@@ -194,7 +191,7 @@ def test_newer_rows_fall_on_the_grid_of_the_run(folder, tmp_path, caplog):
 
 
 @pytest.mark.slow
-def test_a_run_without_an_origin_goes_on_as_it_was_trained(folder, tmp_path):
+def test_a_run_of_an_earlier_version_warns_of_other_steps(folder, tmp_path, caplog):
     shutil.copytree(folder / "run", tmp_path / "run")
     run = Run(tmp_path / "run")
     contract = json.loads(run.contract.read_text())
@@ -203,5 +200,7 @@ def test_a_run_without_an_origin_goes_on_as_it_was_trained(folder, tmp_path):
     run.seal()
     every = pd.read_csv(folder / "all.csv")
     every[502 : 7 * 100].to_csv(tmp_path / "newer.csv", index=False)
-    steps = every[502 : 7 * 100].assign(t=lambda table: pd.to_datetime(table.t)).set_index("t").y.resample("7h").sum()
-    assert predict(run, tmp_path / "newer.csv").timestamp[0] == steps.index[-1] + pd.Timedelta(hours=7)
+    expected = predict(folder / "run", tmp_path / "newer.csv")
+    assert "began the steps" not in caplog.text
+    pd.testing.assert_frame_equal(predict(run, tmp_path / "newer.csv"), expected)
+    assert "an earlier version began the steps of data.resample elsewhere" in caplog.text
