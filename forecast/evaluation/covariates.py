@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 
 from forecast.evaluation.metrics import Values
 
@@ -22,7 +23,18 @@ OPEN = 1e-6  # Variance that the past leaves open, relative to that of the chang
 RIDGE = 1e-13  # Relative penalty, so that regressions on a target without noise have a solution.
 
 
-def find_copy(pairs_by_target: Mapping[str, Pairs], horizon: int, is_known: bool) -> str:
+def find_leak(pairs_by_target: Mapping[str, Pairs], horizon: int, is_known: bool) -> tuple[str, bool]:
+    """Return how a covariate reveals targets up to `horizon` steps later, "" if it does not, and whether that is certain."""
+    if copy := _find_copy(pairs_by_target, horizon, is_known):
+        return f"is {copy}", True
+    functions = [_find_function(name, pairs, is_known) for name, pairs in pairs_by_target.items()]
+    if certain := [text for text, is_certain in functions if is_certain]:
+        return f"is computed from {certain[0]}", True
+    doubtful = [f"may be computed from {text}. Check that it is known at its timestamp." for text, _ in functions if text]
+    return (doubtful or [""])[0], False
+
+
+def _find_copy(pairs_by_target: Mapping[str, Pairs], horizon: int, is_known: bool) -> str:
     """Return which target up to `horizon` steps later a covariate equals, up to a factor and an offset; "" for none.
 
     A covariate that also equals earlier target values is no leak: it is a straight line or a repeated season.
@@ -40,24 +52,22 @@ def _is_copy(pairs: Pairs, shift: int) -> bool:
 
     A negative shift means earlier.
     """
-    compared = 0
+    compared = False
     for covariate, target in pairs:
-        if len(covariate) <= abs(shift):
-            continue
-        x, y = covariate[max(-shift, 0) : len(covariate) - max(shift, 0)], target[max(shift, 0) : len(target) - max(-shift, 0)]
-        measured = np.isfinite(x) & np.isfinite(y)
-        x, y = x[measured], y[measured]
+        later = pd.Series(target).shift(-shift).to_numpy()
+        measured = np.isfinite(covariate) & np.isfinite(later)
+        x, y = covariate[measured], later[measured]
         moves = np.diff(y) != 0
         if moves.sum() < MIN_MOVES:
             continue
         slope = np.median(np.diff(x)[moves] / np.diff(y)[moves])
         if slope == 0 or np.mean(np.abs(x - slope * y - np.median(x - slope * y)) <= 1e-6 * np.ptp(x)) < MIN_EQUAL:
             return False
-        compared += 1
-    return compared > 0
+        compared = True
+    return compared
 
 
-def find_function(name: str, pairs: Pairs, is_known: bool) -> tuple[str, bool]:
+def _find_function(name: str, pairs: Pairs, is_known: bool) -> tuple[str, bool]:
     """Return which later values of a target a covariate is a linear function of, "" for none, and whether that is certain.
 
     A known covariate may be a function of the target of the same step, too.

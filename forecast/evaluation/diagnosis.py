@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,23 @@ BIASED = 0.1  # Share of the squared bias in the mean squared error.
 FAR_OFF = 0.1  # Distance of a coverage from its level that matters, or half of what may lie outside if that is less.
 LOPSIDED = 1.5  # Multiple of the number of values that should lie on one side of an interval.
 CHANCE = 0.01  # Probability below which chance does not explain a coverage.
+SIMPLEST = {  # Baselines that say why, if the network does not beat them: the problem, the baseline in words, the remedy.
+    "mean": (
+        "no signal",
+        "the mean of all earlier rows",
+        "Check that each row has the right timestamp. If so, the past may not predict the target.",
+    ),
+    "naive": (
+        "no better than persistence",
+        "repeating the last value",
+        "Add covariates that predict the target. If there are none, use the last value as the forecast.",
+    ),
+}
+INTERVAL_REMEDIES = {
+    "intervals too narrow": "A longer validation set or newer rows give a better estimate of the errors.",
+    "intervals too wide": "Errors were larger on the validation set: use a newer or longer one.",
+    "skewed intervals": "Look for a bias or for a trend that the network does not follow.",
+}
 
 
 @dataclass(frozen=True)
@@ -62,17 +79,14 @@ def explain_failure(reason: str) -> list[Diagnosis]:
 
 
 def remark(evidence: Evidence) -> str:
-    """Return a sentence if the network is the linear baseline that it began as, or no better by more than chance; else "".
-
-    That is not a problem of the training, but the network adds nothing.
-    """
+    """Return a sentence if the network is the linear baseline that it began as, or no better by more than chance; else ""."""
     config = evidence.config
     if not config.model.linear_skip or evidence.continued or evidence.history is None:
         return ""
     curves = _curves(evidence)
-    epochs = max(curve.epochs for curve in curves)
     ridge = "a ridge regression" if config.model.decoder == "recursive" else "the linear baseline"
     if not any(evidence.metrics.kept_epochs.values()):
+        epochs = max(curve.epochs for curve in curves)
         return f"The network is {ridge}: epoch 0 was kept, because none of {epochs} epochs had a smaller validation loss."
     if all(curve.epochs >= MIN_EPOCHS and curve.gained_by_chance for curve in curves):
         best = min(float(curve.errors.min() / curve.errors[0]) for curve in curves if curve.errors[0] > 0)
@@ -129,7 +143,7 @@ def _is_exact(scores: Scores) -> bool:
 
 def _check_forecast(config: ConfigInSteps, metrics: TrainingMetrics) -> Iterator[Diagnosis]:
     """Compare the network with every baseline, and the test set with the validation set."""
-    yield from _check_baselines(config, metrics)
+    yield from _check_baselines(config.model.linear_skip, metrics.compared)
     network, linear = (
         _ratio(metrics.test.of(name).total.mase, metrics.validation.of(name).total.mase) for name in (MODEL, "linear")
     )
@@ -147,40 +161,22 @@ def _ratio(error: float | None, reference: float | None) -> float:
     return error / reference if error and reference else 0.0
 
 
-def _check_baselines(config: ConfigInSteps, metrics: Metrics) -> Iterator[Diagnosis]:
-    """Name every baseline that forecasts better than the network, or as well."""
-    compared, skip = metrics.compared, config.model.linear_skip
+def _check_baselines(skip: bool, compared: Mapping[str, Comparison]) -> Iterator[Diagnosis]:
+    """Name every baseline that forecasts better than the network, or as well. skip: the network began as the linear one."""
+    start = "" if skip else "Set model.linear_skip: true, to start from the linear baseline. "
     worse = [name for name, comparison in compared.items() if comparison.outcome == "loses to"]
     equal = [name for name, comparison in compared.items() if comparison.outcome not in ("loses to", "beats")]
-    if skip:  # The network begins as the linear baseline, and may stay near it.
-        equal = [name for name in equal if name != "linear"]
-    simplest = next((name for name in ("mean", "naive") if _is_no_better(compared[name])), None)
-    if simplest == "mean":
-        yield Diagnosis(
-            "no signal",
-            f"the error is {_error_relative_to(compared['mean'])} of that of the mean of all earlier rows.",
-            "Check that each row has the right timestamp. If so, the past may not predict the target.",
-        )
-    elif simplest == "naive":
-        yield Diagnosis(
-            "no better than persistence",
-            f"the error is {_error_relative_to(compared['naive'])} of that of repeating the last value.",
-            f"{'' if skip else 'Set model.linear_skip: true. '}Add covariates that predict the target. If there are none, use the"
-            " last value as the forecast.",
-        )
-    if simplest:
-        worse, equal = [name for name in worse if name != simplest], []
-    if names := worse or equal:
+    for simplest, (problem, baseline, remedy) in SIMPLEST.items():
+        if compared[simplest].skill is not None and simplest in worse + equal:
+            evidence = f"the error is {_error_relative_to(compared[simplest])} of that of {baseline}."
+            yield Diagnosis(problem, evidence, remedy if simplest == "mean" else start + remedy)
+            worse, equal = [name for name in worse if name != simplest], []
+            break
+    if names := worse or [name for name in equal if not (skip and name == "linear")]:
         errors = ", ".join(f"{_error_relative_to(compared[name])} of that of {LABELS.get(name, name)}" for name in names)
-        start = "" if skip or "linear" not in names else "Set model.linear_skip: true, to start from the linear baseline. "
         name, chance = ("worse than a baseline", "") if worse else ("no better than a baseline", " Chance may explain it.")
-        remedy = f"{start}Use the baseline, or give the network covariates, more rows or another windows.lookback."
-        yield Diagnosis(name, f"the error on the test set is {errors}.{chance}", remedy)
-
-
-def _is_no_better(compared: Comparison) -> bool:
-    """Return whether the network is not better than a baseline, which is not exact."""
-    return compared.skill is not None and compared.outcome != "beats"
+        remedy = "Use the baseline, or give the network covariates, more rows or another windows.lookback."
+        yield Diagnosis(name, f"the error on the test set is {errors}.{chance}", start * ("linear" in names) + remedy)
 
 
 def _error_relative_to(compared: Comparison) -> str:
@@ -214,35 +210,29 @@ def _check_bias(config: ConfigInSteps, metrics: Metrics) -> Iterator[Diagnosis]:
 
 def _check_intervals(config: ConfigInSteps, metrics: Metrics) -> Iterator[Diagnosis]:
     """Compare the share of actual values within each interval, and to each side of it, with its level."""
-    scores = metrics.test
+    scores, method = metrics.test, method_of(config)
     if not scores.intervals:
         return
     independent = scores.windows / config.windows.horizon  # Windows that overlap add no information.
-    narrow: list[str] = []
-    wide: list[str] = []
-    skewed: list[str] = []
-    for level, measured in scores.intervals[method_of(config)].levels.items():
-        nominal, coverage = float(level) / 100, measured.coverage
+    texts: dict[str, list[str]] = {problem: [] for problem in INTERVAL_REMEDIES}
+    for level, measured in scores.intervals[method].levels.items():
+        nominal, coverage, outside = float(level) / 100, measured.coverage, 1 - measured.coverage
         low, high = measured.coverage_low, measured.coverage_high
         unlikely = low is None or high is None or not low <= nominal <= high
         far = unlikely and abs(coverage - nominal) > min(FAR_OFF, (1 - nominal) / 2)
         if far and _exceeds_chance(coverage, nominal, independent):
-            text = f"the {level}% interval holds {coverage:.1%} of the actual values of {scores.windows} windows"
-            (narrow if coverage < nominal else wide).append(text)
-        outside = 1 - coverage
+            problem = "intervals too narrow" if coverage < nominal else "intervals too wide"
+            holds = f"the {level}% interval holds {coverage:.1%} of the actual values of {scores.windows} windows"
+            texts[problem].append(holds)
         below = outside / 2 if measured.below is None else min(measured.below, outside)  # Runs of earlier versions lack it.
-        above = outside - below
-        lopsided = max(below, above) > LOPSIDED * (1 - nominal) / 2
+        lopsided = max(below, outside - below) > LOPSIDED * (1 - nominal) / 2
         if lopsided and _exceeds_chance(below / outside, 0.5, independent * outside):
-            skewed.append(f"{below:.1%} of the actual values lie below the {level}% interval, {above:.1%} above it")
-    method = "" if method_of(config) == "adaptive" else "Set intervals.method: adaptive, which follows the errors. "
-    for name, texts, remedy in (
-        ("intervals too narrow", narrow, "A longer validation set or newer rows give a better estimate of the errors."),
-        ("intervals too wide", wide, "Errors were larger on the validation set: use a newer or longer one."),
-        ("skewed intervals", skewed, "Look for a bias or for a trend that the network does not follow."),
-    ):
-        if texts:
-            yield Diagnosis(name, f"{'; '.join(texts)}.", method + remedy)
+            sides = f"{below:.1%} of the actual values lie below the {level}% interval, {outside - below:.1%} above it"
+            texts["skewed intervals"].append(sides)
+    adapt = "" if method == "adaptive" else "Set intervals.method: adaptive, which follows the errors. "
+    for problem, sentences in texts.items():
+        if sentences:
+            yield Diagnosis(problem, f"{'; '.join(sentences)}.", adapt + INTERVAL_REMEDIES[problem])
 
 
 def _exceeds_chance(share: float, expected: float, count: float) -> bool:

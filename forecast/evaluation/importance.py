@@ -10,7 +10,6 @@ import numpy.typing as npt
 from pydantic import Field
 
 from forecast.documents import Document
-from forecast.evaluation.metrics import mae
 from forecast.forecasters.network.description import CATEGORIES, KNOWN, PAST, STATIC
 from forecast.forecasters.preparation import Prepared
 from forecast.windows import Forward, roll_out
@@ -57,14 +56,14 @@ def measure_importance(prepared: Prepared, forward: Forward) -> Importance | Non
     inputs, actual = windows.inputs(), windows.targets()
 
     def measure_error(changed: Inputs) -> float:
-        return float(mae(actual, network.point(roll_out(forward, changed, windows.horizon, network.horizon))))
+        return float(np.abs(network.point(roll_out(forward, changed, windows.horizon, network.horizon)) - actual).mean())
 
     error, rng = measure_error(inputs), np.random.default_rng(0)
     if not error:
         return None
     orders = [rng.permutation(len(windows)) for _ in range(PERMUTATIONS)]
-    errors = {
-        name: float(np.mean([measure_error(_permute(inputs, column, order)) for order in orders]))
+    rises = {
+        name: float(np.mean([measure_error(_permute(inputs, column, order)) for order in orders])) / error - 1
         for name, column in columns.items()
     }
     regions = [
@@ -75,7 +74,6 @@ def measure_importance(prepared: Prepared, forward: Forward) -> Importance | Non
         )
         for begin, end in pairwise(borders.tolist())
     ]
-    rises = {name: permuted / error - 1 for name, permuted in errors.items()}
     return Importance(windows=len(windows), mae_scaled=error, columns=rises, regions=regions)
 
 

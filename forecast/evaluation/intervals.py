@@ -81,13 +81,12 @@ class Intervals:
         They never cross, and every interval contains its forecast: the quantiles below 0.5 are never above it, those above 0.5
         never below it, and the quantile 0.5 is the forecast itself. Steps beyond the horizon that was calibrated are NaN.
         """
-        steps = min(forecast.shape[1], self.offsets.shape[1])
+        steps, levels = min(forecast.shape[1], self.offsets.shape[1]), np.array(self.quantiles)
         offsets = (self.offsets if len(self.offsets) == 1 else self.offsets[series])[:, :steps]
         values = base_of(forecast[:, :steps], self.network_quantiles, self.quantiles) + offsets
         point = base_of(forecast[:, :steps], self.network_quantiles, [0.5])
-        levels = np.array(self.quantiles)
-        values = np.where(levels < 0.5, np.minimum(values, point), np.where(levels > 0.5, np.maximum(values, point), point))
-        values = np.sort(values, axis=-1)
+        low, high = np.where(levels < 0.5, -np.inf, point), np.where(levels > 0.5, np.inf, point)
+        values = np.sort(values.clip(low, high), axis=-1)
         return np.pad(values, [(0, 0), (0, forecast.shape[1] - steps), (0, 0), (0, 0)], constant_values=np.nan)
 
     def select(self, series: list[int | None]) -> Intervals:
@@ -161,14 +160,9 @@ def count_independent(windows: Windows) -> int:
     return int((-(-counts // windows.horizon)).sum())
 
 
-def are_few(independent: int) -> bool:
-    """Return whether so many independent windows are too few to rank their errors."""
-    return independent < MIN_INDEPENDENT_WINDOWS
-
-
 def explain_few_windows(independent: int | None) -> str:
     """Return a sentence that says that intervals are based on few windows, or "" if they are not or the number is unknown."""
-    if independent is None or not are_few(independent):
+    if independent is None or independent >= MIN_INDEPENDENT_WINDOWS:
         return ""
     return (
         f"The intervals rest on {independent} non-overlapping held-out {'window' if independent == 1 else 'windows'} (fewer than"
@@ -194,18 +188,16 @@ def calibrate(errors: Values, quantiles: list[float], network_quantiles: list[fl
     mean squared error of its step.
     """
     offsets = np.zeros((*errors.shape[1:3], len(quantiles)))  # 0 for the quantile 0.5, which is the forecast itself.
-    size = np.sqrt(np.mean(np.square(errors, dtype=np.float64), axis=0))  # (horizon, targets, quantiles or 1)
-    size = np.maximum(size, np.finfo(np.float32).tiny)
     for number, quantile in enumerate(quantiles):
         if quantile == 0.5:
             continue
-        column = number if network_quantiles else 0
-        column_errors = errors[..., column]
+        step_errors = errors[..., number if network_quantiles else 0]  # (windows, horizon, targets)
         if len(errors) * min(quantile, 1 - quantile) >= MIN_TAIL_ERRORS:
-            offsets[..., number] = np.quantile(column_errors, quantile, axis=0, method="weibull")
+            offsets[..., number] = np.quantile(step_errors, quantile, axis=0, method="weibull")
         else:
-            relative = (column_errors / size[..., column]).reshape(-1, errors.shape[2])  # (windows * horizon, targets)
-            offsets[..., number] = size[..., column] * np.quantile(relative, quantile, axis=0, method="weibull")
+            size = np.sqrt(np.square(step_errors, dtype=np.float64).mean(axis=0)).clip(np.finfo(np.float32).tiny)
+            pooled = (step_errors / size).reshape(-1, errors.shape[2])  # (windows * horizon, targets)
+            offsets[..., number] = size * np.quantile(pooled, quantile, axis=0, method="weibull")
     return Intervals(quantiles, network_quantiles, offsets[None])
 
 
@@ -228,13 +220,10 @@ def calibrate_few(
 
 
 def _size_of_few(errors: Values, growth: Values) -> Values:
-    """Return the size of the errors at each step, `(horizon, targets, 1)`.
-
-    It is their root mean square, shaped as `growth`, or that of the step itself if it is larger.
-    """
+    """Return the root mean square of the errors, shaped as `growth`, or that of a step if larger: `(horizon, targets, 1)`."""
     squares = np.square(errors, dtype=np.float64).mean(axis=(0, 3))  # (horizon, targets)
     shaped = growth * np.sqrt(squares.mean(axis=0) / np.square(growth).mean(axis=0))
-    size: Values = np.maximum(shaped, np.sqrt(squares))[..., None]  # A step may be worse than the naive forecast's growth says.
+    size: Values = np.maximum(shaped, np.sqrt(squares))[..., None]
     return size
 
 
@@ -254,15 +243,12 @@ class Tracker:
 
         size: of the errors at each step, to which a move is proportional, `(horizon, targets, quantiles or 1)`.
         """
-        self.start = start
-        self.levels = np.array(start.quantiles)
+        self.start, self.levels = start, np.array(start.quantiles)
         self.move = rate * size * (self.levels != 0.5)  # (horizon, targets, quantiles)
         self.offsets = np.repeat(start.offsets, series, axis=0)  # The current ones of each series.
-        self.series, self.row = -1, 0
-        horizon = start.offsets.shape[1]
-        self.below = np.zeros((horizon, *start.offsets.shape[1:]), dtype=bool)  # Actual <= quantile, by cutoff modulo horizon.
-        self.issued = np.zeros(horizon, dtype=bool)  # A forecast was made, by cutoff modulo horizon.
-        self.steps = np.arange(horizon)
+        self.series, self.row, self.steps = -1, 0, np.arange(len(self.move))
+        # By cutoff modulo horizon: 1 where actual <= quantile, else 0; NaN without a forecast that is still to be judged.
+        self.below = np.full((len(self.move), *self.move.shape), np.nan, dtype=np.float32)
 
     def follow(self, first: Indices, series: Indices, errors: Values) -> Values:
         """Return the offsets `(windows, horizon, targets, quantiles)` at each cutoff, and move by the errors that followed.
@@ -273,32 +259,24 @@ class Tracker:
         offsets = np.empty((*errors.shape[:-1], len(self.levels)))
         for window, (row, number) in enumerate(zip(first, series, strict=True)):
             if number != self.series:
-                self._finish_series()
+                self._move_until(self.row + len(self.steps))
                 self.series, self.row = number, row - 1
             self._move_until(row - 1)
             offsets[window] = self.offsets[number]
-            slot = (row - 1) % len(self.steps)
-            self.below[slot], self.issued[slot] = errors[window] <= offsets[window], True
+            self.below[(row - 1) % len(self.steps)] = errors[window] <= offsets[window]
         return offsets
-
-    def _finish_series(self) -> None:
-        """Move by the errors of all forecasts of the series that are not judged yet."""
-        if self.issued.any():
-            self._move_until(self.row + len(self.steps))
-        self.issued[:] = False
 
     def _move_until(self, cutoff: int) -> None:
         """Move by the errors in the rows after the last cutoff, up to and including `cutoff`."""
         for row in range(self.row + 1, cutoff + 1):
             slots = (row - 1 - self.steps) % len(self.steps)  # The forecast of this row at step h + 1 was made h + 1 rows before.
-            moves = (self.levels - self.below[slots, self.steps]) * self.issued[slots, None, None]
-            self.offsets[self.series] += self.move * moves
-            self.issued[row % len(self.steps)] = False
+            self.offsets[self.series] += self.move * np.nan_to_num(self.levels - self.below[slots, self.steps])
+            self.below[row % len(self.steps)] = np.nan
         self.row = cutoff
 
     def finish(self) -> Intervals:
         """Return the intervals of every series after the last error of every forecast."""
-        self._finish_series()
+        self._move_until(self.row + len(self.steps))
         return replace(self.start, offsets=self.offsets)
 
 
@@ -314,7 +292,7 @@ class Calibration:
     def _calibrate(self, errors: Values, independent: int) -> tuple[Intervals, Values]:
         """Return intervals and the size of the errors at each step, `(horizon, targets, quantiles or 1)`."""
         network_quantiles, quantiles = self.validation.network_quantiles, self.validation.quantiles
-        if not are_few(independent):
+        if independent >= MIN_INDEPENDENT_WINDOWS:
             return calibrate(errors, quantiles, network_quantiles), errors.std(axis=0)
         # 2n + 1 degrees covered best on the training rows of four panels, see benchmarks/few_windows.py.
         intervals = calibrate_few(errors, quantiles, network_quantiles, self.growth, degrees=2 * independent + 1)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
 from forecast.config import Config, load_config
 from forecast.data import Panel, Rows, build_panel, read_rows
 from forecast.documents import Document
-from forecast.evaluation.covariates import MAX_ROWS, MAX_SHIFT, find_copy, find_function
+from forecast.evaluation.covariates import MAX_ROWS, MAX_SHIFT, find_leak
 from forecast.evaluation.intervals import Indices
 from forecast.evaluation.metrics import Values
 from forecast.forecasters.network.numpy_runtime import forward as numpy_forward
@@ -40,13 +39,13 @@ class Check(Document, frozen=True, validate_by_name=True, serialize_by_alias=Tru
     cutoff: str
     passed: bool
     result: str = Field(alias="found")
-    doubtful: bool
+    doubtful: bool = False
 
     @classmethod
     def of(cls, subject: str, cutoff: pd.Timestamp, same: bool) -> Check:
         """Return the check that a value is the same after everything after the cutoff has changed."""
         result = "did not change" if same else "changed with values after the cutoff"
-        return cls(subject=subject, cutoff=str(cutoff), passed=same, result=result, doubtful=False)
+        return cls(subject=subject, cutoff=str(cutoff), passed=same, result=result)
 
 
 class Certificate(Document):
@@ -63,27 +62,25 @@ class Certificate(Document):
 
 def certify(prepared: Prepared, forward: Forward) -> list[Check]:
     """Return the quick certificate of a trained network: scaler, training windows, forecasts and covariates."""
-    panel, splits, config = prepared.panel, prepared.splits, prepared.config
+    panel, test = prepared.panel, prepared.windows["test"]
+
+    def change(first: Indices, channels: int) -> Prepared:
+        changed = _change_panel(panel, first, channels)
+        return prepare_splits(prepared.config, changed, prepared.splits, prepared.inherited)
+
     ends = _scaler_ends(prepared)
-    changed = prepare_splits(config, _change_panel(panel, ends, len(panel.columns)), splits, prepared.inherited)
-    cutoff = panel.timestamps[ends - 1].max()
-    checks = [
-        Check.of("scaler", cutoff, changed.scaler.to_json() == prepared.scaler.to_json()),
-        Check.of("training windows", cutoff, _are_same(prepared.windows["train"], changed.windows["train"])),
-    ]
-    test = prepared.windows["test"]
-    series, indices = np.unique(test.series, return_index=True)  # The first test window of each series.
-    first = np.diff(panel.offsets).cumsum()  # Past the end: nothing changes in a series without a test window.
-    first[series] = test.first[indices]
-    changed_panel = _change_panel(panel, first, len(panel.columns) - panel.known_channels)
-    changed = prepare_splits(config, changed_panel, splits, prepared.inherited)
-    cutoff = panel.timestamps[test.first[indices] - 1].max()
-    same = _are_same(prepared.windows["validation"], changed.windows["validation"])
-    sample = indices[np.linspace(0, len(indices) - 1, min(len(indices), MAX_WINDOWS)).astype(int)]
-    before, after = (version.windows["test"].select(sample) for version in (prepared, changed))
-    checks.append(Check.of("validation windows", cutoff, same))
-    checks.append(Check.of("forecasts", cutoff, _have_same_forecasts(prepared, before, after, forward)))
-    return [*checks, *check_covariates(prepared)]
+    changed, cutoff = change(ends, len(panel.columns)), panel.timestamps[ends - 1].max()
+    scaler = Check.of("scaler", cutoff, changed.scaler.to_json() == prepared.scaler.to_json())
+    training = Check.of("training windows", cutoff, _are_same(prepared.windows["train"], changed.windows["train"]))
+    series, numbers = np.unique(test.series, return_index=True)  # The first test window of each series.
+    first = panel.offsets[1:].copy()  # Nothing changes in a series without a test window.
+    first[series] = test.first[numbers]
+    changed, cutoff = change(first, len(panel.columns) - panel.known_channels), panel.timestamps[first[series] - 1].max()
+    before, after = (version.windows["test"].select(numbers) for version in (prepared, changed))
+    validation = _are_same(prepared.windows["validation"], changed.windows["validation"])
+    forecasts = _are_same(before, after, forward, prepared.network.horizon)
+    checks = [Check.of("validation windows", cutoff, validation), Check.of("forecasts", cutoff, forecasts)]
+    return [scaler, training, *checks, *check_covariates(prepared)]
 
 
 def check_leaks(config: Config | str | Path) -> list[Check]:
@@ -129,52 +126,35 @@ def _compare(prepared: Prepared, changed: Prepared, cutoff: pd.Timestamp, forwar
 
     Only series whose scaler is fitted by then count. A series without training rows is scaled by its first lookback.
     """
-    panel = prepared.panel
-    fitted = panel.timestamps[_scaler_ends(prepared) - 1] <= cutoff
+    fitted = prepared.panel.timestamps[_scaler_ends(prepared) - 1] <= cutoff
     if prepared.config.scaling.per == "all":
         fitted = fitted | (np.diff(prepared.splits.rows_of("train"), axis=0)[0] == 0)  # The common scaler does not see these.
-    if forward:
-        before, after = (_windows_until(version, "test", cutoff, fitted, targets=False) for version in (prepared, changed))
+    if not forward:
+        scalers = prepared.scaler, changed.scaler
+        offsets, scales = [scaler.offset[fitted] for scaler in scalers], [scaler.scale[fitted] for scaler in scalers]
+        yield Check.of("scaler", cutoff, np.array_equal(*offsets) and np.array_equal(*scales))
+    subsets: Sequence[Subset] = ["test"] if forward else SUBSETS
+    for subset in subsets:
+        # Windows whose cutoffs, or without `forward` also their targets, are not after the cutoff.
+        steps = 0 if forward else prepared.windows[subset].horizon
+        before, after = (
+            windows.select((prepared.panel.timestamps[windows.first + steps - 1] <= cutoff) & fitted[windows.series])
+            for windows in (version.windows[subset] for version in (prepared, changed))
+        )
         if len(before):
-            yield Check.of("forecasts", cutoff, _have_same_forecasts(prepared, before, after, forward))
-        return
-    same = all(
-        np.array_equal(getattr(prepared.scaler, name)[fitted], getattr(changed.scaler, name)[fitted])
-        for name in ("offset", "scale")
-    )
-    yield Check.of("scaler", cutoff, same)
-    for subset in SUBSETS:
-        before, after = (_windows_until(version, subset, cutoff, fitted, targets=True) for version in (prepared, changed))
-        if len(before):
-            yield Check.of(f"{subset} windows", cutoff, _are_same(before, after))
+            subject = "forecasts" if forward else f"{subset} windows"
+            yield Check.of(subject, cutoff, _are_same(before, after, forward, prepared.network.horizon))
 
 
-def _windows_until(
-    prepared: Prepared, subset: Subset, cutoff: pd.Timestamp, series: npt.NDArray[np.bool_], targets: bool
-) -> Windows:
-    """Return the windows of some series whose cutoffs, or also their `targets`, are not after a cutoff."""
-    windows = prepared.windows[subset]
-    last = windows.first + (windows.horizon if targets else 0) - 1
-    return windows.select((prepared.panel.timestamps[last] <= cutoff) & series[windows.series])
-
-
-def _have_same_forecasts(prepared: Prepared, before: Windows, after: Windows, forward: Forward) -> bool:
-    """Return whether the forecasts are the same to the bit."""
-    if len(before) != len(after):
-        return False
-    samples = [windows.sample_evenly(MAX_WINDOWS) for windows in (before, after)]
-    forecast, changed = (sample.forecast_with(forward, prepared.network.horizon) for sample in samples)
-    return np.array_equal(forecast, changed)
-
-
-def _are_same(before: Windows, after: Windows) -> bool:
-    """Return whether the windows are the same, with inputs and targets that are the same to the bit."""
+def _are_same(before: Windows, after: Windows, forward: Forward | None = None, block: int | None = None) -> bool:
+    """Return whether windows are the same to the bit: their forecasts with `forward`, else their inputs and targets."""
     if not (np.array_equal(before.first, after.first) and np.array_equal(before.series, after.series)):
         return False
-    before, after = before.sample_evenly(MAX_WINDOWS), after.sample_evenly(MAX_WINDOWS)
-    inputs, changed_inputs = before.inputs(), after.inputs()
-    same = all(np.array_equal(inputs[name], changed_inputs[name], equal_nan=True) for name in inputs)
-    return same and np.array_equal(before.targets(), after.targets(), equal_nan=True)
+    samples = [windows.sample_evenly(MAX_WINDOWS) for windows in (before, after)]
+    values, changed = (
+        [sample.forecast_with(forward, block)] if forward else [*sample.inputs().values(), sample.targets()] for sample in samples
+    )
+    return all(np.array_equal(*pair, equal_nan=True) for pair in zip(values, changed, strict=True))
 
 
 def _randomize_network(prepared: Prepared) -> Forward:
@@ -217,32 +197,18 @@ def check_covariates(prepared: Prepared) -> list[Check]:
     A leak is a covariate that equals the target of a later step, or is a linear function of later ones, such as a moving average
     that looks ahead. Nobody can see in a file when a value became known.
     """
-    panel, begin, end = prepared.panel, *prepared.splits.borders.T[:2]
-    rows = _measured_rows(panel, [slice(begin, min(end, begin + MAX_ROWS)) for begin, end in pairwise(panel.offsets)])
-    training = _measured_rows(panel, [slice(max(first, last - MAX_ROWS), last) for first, last in zip(begin, end, strict=True)])
-    checks = []
-    for column in range(len(panel.targets), len(panel.file_columns)):
+    panel = prepared.panel
+    newest = [slice(max(begin, end - MAX_ROWS), end) for begin, end in pairwise(panel.offsets)][:MAX_WINDOWS]
+    measured = [np.where(panel.filled[span], np.nan, panel.values[span]) for span in newest]
+    cutoff, checks = str(panel.timestamps.max()), []
+    pairs_of = {
+        column: {name: [(rows[:, column], rows[:, target]) for rows in measured] for target, name in enumerate(panel.targets)}
+        for column in range(len(panel.targets), len(panel.file_columns))
+    }
+    for column, pairs in pairs_of.items():
         is_known = column >= len(panel.columns) - panel.known_channels
-        pairs, training_pairs = (
-            {name: [(series[:, column], series[:, target]) for series in part] for target, name in enumerate(panel.targets)}
-            for part in (rows, training)
-        )
-        functions = [find_function(name, series, is_known) for name, series in training_pairs.items()]
-        certain = [text for text, is_certain in functions if is_certain]
-        doubtful = [text for text, _ in functions if text]
-        passed, result = True, "reveals no later target value"
-        if copy := find_copy(pairs, prepared.config.windows.horizon, is_known):
-            passed, result = False, f"is {copy}"
-        elif certain:
-            passed, result = False, f"is computed from {certain[0]}"
-        elif doubtful:
-            result = f"may be computed from {doubtful[0]}. Check that it is known at its timestamp."
-        subject, cutoff = f"covariate `{panel.columns[column]}`", str(panel.timestamps.max())
-        checks.append(Check(subject=subject, cutoff=cutoff, passed=passed, result=result, doubtful=passed and bool(doubtful)))
+        leak, certain = find_leak(pairs, prepared.config.windows.horizon, is_known)
+        subject, result = f"covariate `{panel.columns[column]}`", leak or "reveals no later target value"
+        passed, doubtful = not (leak and certain), bool(leak) and not certain
+        checks.append(Check(subject=subject, cutoff=cutoff, passed=passed, result=result, doubtful=doubtful))
     return checks
-
-
-def _measured_rows(panel: Panel, spans: list[slice]) -> list[Values]:
-    """Return the rows of the file, series by series, with NaN where a value was filled."""
-    columns = len(panel.file_columns)
-    return [np.where(panel.filled[span, :columns], np.nan, panel.values[span, :columns]) for span in spans[:MAX_WINDOWS]]

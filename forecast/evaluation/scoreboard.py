@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,8 +46,8 @@ class IntervalPool:
         """Add actuals `(windows, horizon, targets)` and the quantiles of each. Return the coverage of each window by level."""
         self.windows += len(actual)
         self.crps += len(actual) * metrics.crps(actual, self.quantiles, quantiles)
-        for number, quantile in enumerate(self.quantiles):
-            self.pinballs[number] += len(actual) * metrics.pinball(actual, quantiles[..., number], quantile)
+        losses = [metrics.pinball(actual, quantiles[..., number], quantile) for number, quantile in enumerate(self.quantiles)]
+        self.pinballs += len(actual) * np.array(losses)
         covered = {}
         for level in self.levels:
             low, high = (quantiles[..., self.quantiles.index(bound)] for bound in bounds_of(level))
@@ -64,17 +65,14 @@ class IntervalPool:
         """Return the scores. coverage_intervals: confidence intervals by level, none with few cutoffs."""
         levels = {}
         for level, sums in self.sums.items():
-            means = sums / self.windows
-            low, high = coverage_intervals.get(level, (None, None))
-            levels[f"{level:g}"] = LevelScores(
-                **dict(zip(INTERVAL_METRICS, means.mean(axis=(1, 2)).tolist(), strict=True)),
-                per_step=LevelStepScores(**dict(zip(INTERVAL_METRICS, means.mean(axis=2).tolist(), strict=True))),
-                coverage_low=low,
-                coverage_high=high,
+            total, per_step = (
+                dict(zip(INTERVAL_METRICS, (sums / self.windows).mean(axis=axis).tolist(), strict=True)) for axis in ((1, 2), 2)
             )
-        losses = (self.pinballs / self.windows).tolist()
-        pinball = {column_of(quantile): loss for quantile, loss in zip(self.quantiles, losses, strict=True)}
-        return IntervalScores(levels=levels, pinball=pinball, crps=float(self.crps / self.windows))
+            low, high = coverage_intervals.get(level, (None, None))
+            step_scores = LevelStepScores(**per_step)
+            levels[f"{level:g}"] = LevelScores(**total, per_step=step_scores, coverage_low=low, coverage_high=high)
+        pinball = dict(zip(map(column_of, self.quantiles), (self.pinballs / self.windows).tolist(), strict=True))
+        return IntervalScores(levels=levels, pinball=pinball, crps=self.crps / self.windows)
 
 
 class Scoreboard:
@@ -90,13 +88,9 @@ class Scoreboard:
         self.pools: dict[str, ErrorPool] = {}
         self.members: list[ErrorPool] = []
         self.intervals: dict[str, IntervalPool] = {}  # By method.
-        # Sums over windows:
-        self.windows = np.zeros(len(panel.series_ids), dtype=np.int64)
-        self.cutoff_sums: list[pd.DataFrame] = []  # By fold and cutoff.
+        self.windows = np.zeros(len(panel.series_ids), dtype=np.int64)  # Of each series.
         self.series_sums: dict[str, Values] = {}  # Absolute errors by forecaster, `(series,)`.
-        self.scaled: dict[str, Values] = {}  # Absolute and squared errors after scaling, by forecaster.
-        self.squares = np.zeros(len(panel.targets))  # Squared errors of the network, relative to each series' seasonal MAE.
-        self.moves = np.zeros(2)  # Distances of forecasts, and of actual values, from the last value, relative to the same.
+        self.chunks: list[pd.DataFrame] = []  # Sums over windows by fold and cutoff. Columns that begin with "_" stay internal.
 
     def add(self, forecasts: Forecasts, members: Sequence[Values] = (), folds: npt.NDArray[np.integer] | None = None) -> None:
         """Add the forecasts of some windows. members: scaled forecasts of each, if the forecast is the median of several.
@@ -105,59 +99,74 @@ class Scoreboard:
         """
         series, actual = forecasts.windows.series, forecasts.actual
         count, scales = len(series), self.scales[series]
-        columns: dict[str, Values] = {"windows": np.ones(count)}  # Their sums by cutoff are stored.
+        columns: dict[str, Values] = {"windows": np.ones(count), **self._relative_errors(forecasts, scales[:, 0])}
         actual_scaled = self.scaler.apply(actual, series).astype(np.float64)
         for name, points in forecasts.points.items():
             self.pools.setdefault(name, ErrorPool()).add(actual, points, scales)
-            pair = actual_scaled, self.scaler.apply(points, series).astype(np.float64)
-            sums = count * np.array([metrics.mae(*pair), metrics.mse(*pair)])
-            self.scaled[name] = self.scaled.get(name, 0.0) + sums
-            absolute = metrics.mae(actual, points, (1, 2))  # (windows,)
-            sums = np.bincount(series, absolute, minlength=len(self.windows))
+            absolute, scaled = np.abs(points - actual), self.scaler.apply(points, series) - actual_scaled
+            columns |= {
+                f"mae_{name}": absolute.mean(axis=(1, 2)),  # (windows,)
+                f"mase_{name}": (absolute / scales[:, :1]).mean(axis=(1, 2)),
+                f"_mae_scaled_{name}": np.abs(scaled).mean(axis=(1, 2)),
+                f"_mse_scaled_{name}": np.square(scaled).mean(axis=(1, 2)),
+            }
+            sums = np.bincount(series, columns[f"mae_{name}"], minlength=len(self.windows))
             self.series_sums[name] = self.series_sums.get(name, 0.0) + sums
-            columns |= {f"mae_{name}": absolute, f"mase_{name}": metrics.mase(actual, points, scales[:, :1], (1, 2))}
-        columns |= self._add_relative_errors(forecasts, scales[:, 0])
         for method, quantiles in forecasts.quantiles.items():
             intervals = self.intervals.setdefault(method, IntervalPool(self.quantiles, self.levels))
             columns |= {f"{method}_{level:g}": covered for level, covered in intervals.add(actual, quantiles).items()}
         cutoffs = self.panel.timestamps[forecasts.windows.first - 1]
         keys = [np.zeros(count, dtype=int) if folds is None else folds, cutoffs]
         # An undefined MASE makes that of its cutoff undefined: infinity survives the sum, which NaN does not.
-        self.cutoff_sums.append(pd.DataFrame(columns).fillna(np.inf).groupby(keys).sum())
-        if len(self.cutoff_sums) > MAX_CHUNKS:
-            self._sums_by_cutoff()
+        self.chunks.append(pd.DataFrame(columns).fillna(np.inf).groupby(keys).sum().rename_axis(["fold", "cutoff"]))
+        if len(self.chunks) > MAX_CHUNKS:
+            self._sums()
         self.windows += np.bincount(series, minlength=len(self.windows))
         self.members = self.members or [ErrorPool() for _ in members]
         for pool, member in zip(self.members, members, strict=True):
             pool.add(actual, self.scaler.undo(member, series), scales)
 
-    def _add_relative_errors(self, forecasts: Forecasts, scales: Values) -> dict[str, Values]:
-        """Add errors and moves relative to `scales`, `(windows, targets)`. Return the mean error of each window by target.
+    def _relative_errors(self, forecasts: Forecasts, scales: Values) -> dict[str, Values]:
+        """Return, for each window, errors and moves relative to the seasonal MAE `scales`, `(windows, targets)`.
 
-        A window does not count for a target whose scale is 0 or NaN.
+        A window does not count for a target whose scale is NaN.
         """
-        relative = np.where(scales > 0, 1 / np.where(scales > 0, scales, 1.0), 0.0)[:, None]
-        errors = (forecasts.points[MODEL] - forecasts.actual) * relative  # (windows, horizon, targets)
-        self.squares += np.square(errors).mean(axis=1).sum(axis=0)
-        last, usual = forecasts.points["naive"], np.where(scales > 0, scales, np.inf)[:, None]
-        self.moves += [(np.abs(values - last) / usual).sum() for values in (forecasts.points[MODEL], forecasts.actual)]
-        return {f"bias_{target}": errors[..., target].mean(axis=1) for target in range(errors.shape[2])}
+        network, last, usual = forecasts.points[MODEL], forecasts.points["naive"], np.nan_to_num(scales, nan=np.inf)[:, None]
+        columns = {
+            f"_{name}": (np.abs(values - last) / usual).sum(axis=(1, 2))
+            for name, values in (("forecast_move", network), ("actual_move", forecasts.actual))
+        }
+        errors = (network - forecasts.actual) / usual  # (windows, horizon, targets)
+        for target in range(errors.shape[2]):
+            columns |= {
+                f"_bias_{target}": errors[..., target].mean(axis=1),
+                f"_square_{target}": np.square(errors[..., target]).mean(axis=1),
+            }
+        return columns
+
+    def _sums(self) -> pd.DataFrame:
+        """Add up the sums of all chunks, and return them by fold and cutoff."""
+        if len(self.chunks) > 1:
+            self.chunks = [pd.concat(self.chunks).groupby(["fold", "cutoff"]).sum()]
+        return self.chunks[0]
 
     def scores(self) -> Scores:
         """Return all scores as a document."""
-        forecasters: dict[str, Any] = {name: self._scores_of(name, pool) for name, pool in self.pools.items()}
-        scores = Scores(windows=int(self.windows.sum()), scored_on=self._digest(), bias=self._bias(), **forecasters)
-        if self.members:
-            scores.members = [Errors(**_plain(pool.compute())) for pool in self.members]
-        if self.intervals:
-            scores.intervals = {method: self._interval_scores(method, pool) for method, pool in self.intervals.items()}
-        return scores
+        forecasters: dict[str, Any] = {name: self._forecaster_scores(name, pool) for name, pool in self.pools.items()}
+        return Scores(
+            windows=int(self.windows.sum()),
+            scored_on=self._digest(),
+            bias={target: self._bias(number) for number, target in enumerate(self.panel.targets)},
+            members=[Errors(**_plain(pool.compute())) for pool in self.members],
+            intervals={method: self._interval_scores(method, pool) for method, pool in self.intervals.items()},
+            **forecasters,
+        )
 
-    def _scores_of(self, name: str, pool: ErrorPool) -> ForecasterScores:
-        mae_scaled, mse_scaled = self.scaled[name] / self.windows.sum()
-        per_target = _plain(pool.compute(0))
+    def _forecaster_scores(self, name: str, pool: ErrorPool) -> ForecasterScores:
+        means, per_target = self._sums().sum() / self.windows.sum(), _plain(pool.compute(0))
+        scaled = {metric: means[f"_{metric}_{name}"] for metric in ("mae_scaled", "mse_scaled")}
         return ForecasterScores(
-            total=Errors(**_plain(pool.compute() | {"mae_scaled": mae_scaled, "mse_scaled": mse_scaled})),
+            total=Errors(**_plain(pool.compute() | scaled)),
             per_step=StepErrors(**_plain(pool.compute(1))),
             per_target={
                 target: Errors(**{metric: values[number] for metric, values in per_target.items()})
@@ -165,19 +174,15 @@ class Scoreboard:
             },
         )
 
-    def _bias(self) -> dict[str, Bias]:
-        """Return the bias of the forecasts of each target."""
-        sums, biases = self._sums_by_cutoff().groupby(level=1).sum(), {}
-        for number, target in enumerate(self.panel.targets):
-            errors = sums[f"bias_{number}"].to_numpy()
-            size = float(np.sqrt(self.squares[number] * self.windows.sum()))
-            share = float(errors.sum()) / size if size > 0 else 0.0
-            biases[target] = Bias(share=share, p_value=p_value_of_mean(errors, self.config.windows.horizon))
-        return biases
+    def _bias(self, target: int) -> Bias:
+        sums = self._sums().groupby("cutoff").sum()
+        errors, squares = sums[f"_bias_{target}"].to_numpy(), float(sums[f"_square_{target}"].sum())
+        share = float(errors.sum()) / math.sqrt(squares * self.windows.sum()) if squares > 0 else 0.0
+        return Bias(share=share, p_value=p_value_of_mean(errors, self.config.windows.horizon))
 
     def _interval_scores(self, method: str, pool: IntervalPool) -> IntervalScores:
         """Return the scores of a method's intervals, with confidence intervals of their coverage if there are enough cutoffs."""
-        sums, coverage_intervals = self._sums_by_cutoff().groupby(level=1).sum(), {}
+        sums, coverage_intervals = self._sums().groupby("cutoff").sum(), {}
         for level in pool.sums:
             samples = sums[[f"{method}_{level:g}", "windows"]].to_numpy()
             if interval := ratio_interval(samples, self.config.windows.horizon):
@@ -191,28 +196,19 @@ class Scoreboard:
 
     def losses(self) -> pd.DataFrame:
         """Return a row per cutoff, in time order: the number of windows, and their mean MAE and MASE by forecaster."""
-        sums = self._sums_by_cutoff().groupby(level=1).sum()
-        columns = [name for name in sums.columns if name.startswith(("mae_", "mase_"))]
-        return _means(sums, columns).rename_axis("cutoff").reset_index()
+        means = _means(self._sums().groupby("cutoff").sum())
+        return means.filter(regex="^(windows|mae_|mase_)").reset_index()
 
     def per_fold(self) -> pd.DataFrame:
         """Return a row per fold: first and last cutoff, the number of windows, mean errors and coverage of each interval."""
-        table = self._sums_by_cutoff()
-        folds, cutoffs = table.index.get_level_values(0), table.index.get_level_values(1)
-        spans = pd.Series(cutoffs).groupby(folds.to_numpy()).agg(first_cutoff="min", last_cutoff="max")
-        sums = table.groupby(level=0).sum()
-        columns = [name for name in sums.columns if name != "windows" and not name.startswith("bias_")]
-        return pd.concat([spans, _means(sums, columns)], axis=1)
-
-    def _sums_by_cutoff(self) -> pd.DataFrame:
-        """Add up the sums of all chunks, and return them by fold and cutoff."""
-        if len(self.cutoff_sums) > 1:
-            self.cutoff_sums = [pd.concat(self.cutoff_sums).groupby(level=[0, 1]).sum()]
-        return self.cutoff_sums[0]
+        sums = self._sums()
+        cutoffs = sums.index.to_frame(index=False).groupby("fold").cutoff.agg(first_cutoff="min", last_cutoff="max")
+        return pd.concat([cutoffs, _means(sums.groupby("fold").sum())], axis=1)
 
     def persistence(self) -> float:
         """Return the distance of the forecasts from the last value, as a fraction of that of the actual values."""
-        return float(self.moves[0] / self.moves[1]) if self.moves[1] > 0 else 1.0
+        moves = self._sums().sum()
+        return float(moves["_forecast_move"] / moves["_actual_move"]) if moves["_actual_move"] > 0 else 1.0
 
     def per_series(self) -> pd.DataFrame:
         """Return a row per series with windows: series_id, windows, and the MAE of every forecaster over all targets."""
@@ -221,10 +217,10 @@ class Scoreboard:
         return pd.DataFrame({"series_id": np.array(self.panel.series_ids)[scored], "windows": self.windows[scored], **errors})
 
 
-def _means(sums: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+def _means(sums: pd.DataFrame) -> pd.DataFrame:
     """Return the number of windows and the means over them, NaN where one is undefined."""
-    means = sums[columns].div(sums.windows, axis=0).replace(np.inf, np.nan)
-    return pd.concat([sums.windows.astype(int), means], axis=1)
+    means = sums.filter(regex="^[^_]").div(sums.windows, axis=0).replace(np.inf, np.nan)
+    return means.assign(windows=sums.windows.astype(int))
 
 
 def _plain(values: dict[str, Values]) -> dict[str, Any]:

@@ -57,8 +57,7 @@ def compare_losses(losses: Values, opponent: Values, counts: Values, horizon: in
     interval = ratio_interval(np.column_stack([losses, opponent]) * counts[:, None], horizon)
     if interval is None:
         return Comparison(skill)
-    low, high = interval
-    return Comparison(skill, 1 - high, min(1 - low, 1.0), diebold_mariano((losses - opponent) * counts, horizon))
+    return Comparison(skill, 1 - interval[1], min(1 - interval[0], 1.0), diebold_mariano((losses - opponent) * counts, horizon))
 
 
 def ratio_interval(samples: Values, horizon: int) -> tuple[float, float] | None:
@@ -70,9 +69,10 @@ def ratio_interval(samples: Values, horizon: int) -> tuple[float, float] | None:
     if len(samples) < MIN_HORIZONS * max(horizon, 2):
         return None
     mean, opponent_mean = samples.mean(axis=0)
-    differences = (samples[:, 0] - mean / opponent_mean * samples[:, 1]) / opponent_mean
+    ratio = mean / opponent_mean
+    differences = (samples[:, 0] - ratio * samples[:, 1]) / opponent_mean
     low, high = bootstrap(differences, block_length(len(samples), horizon), np.random.default_rng(0))
-    return mean / opponent_mean + low, mean / opponent_mean + high
+    return ratio + low, ratio + high
 
 
 def block_length(count: int, horizon: int) -> int:
@@ -86,8 +86,8 @@ def block_length(count: int, horizon: int) -> int:
     return min(max(3 * horizon - 2, ceil(round(cbrt(count), 6))), count // MIN_HORIZONS)
 
 
-def bootstrap(samples: Values, block: int, rng: np.random.Generator, level: float = 95) -> tuple[float, float]:
-    """Return a confidence interval of the mean of `samples` `(cutoffs,)` by the moving-block bootstrap (Künsch 1989).
+def bootstrap(samples: Values, block: int, rng: np.random.Generator) -> tuple[float, float]:
+    """Return the 95% confidence interval of the mean of `samples` `(cutoffs,)` by the moving-block bootstrap (Künsch 1989).
 
     Blocks continue from the last cutoff at the first (Politis & Romano 1992), so that all cutoffs are drawn equally often. The
     interval is widened as Student's distribution is for so few blocks: from a dozen, it would be a tenth too narrow.
@@ -97,9 +97,9 @@ def bootstrap(samples: Values, block: int, rng: np.random.Generator, level: floa
     sums = np.concatenate([[0.0], np.cumsum(np.concatenate([samples, samples[: block - 1]]))])
     means = (sums[block:] - sums[:-block]) / block  # One for each start of a block.
     drawn = means[rng.integers(len(means), size=(DRAWS, ceil(len(samples) / block)))].mean(axis=1)
-    tail, blocks, mean = (100 - level) / 200, len(samples) / block, float(samples.mean())
-    spread = np.sqrt(blocks / (blocks - 1)) * stdtrit(blocks - 1, 1 - tail) / stdtrit(np.inf, 1 - tail)
-    low, high = mean + spread * (np.quantile(drawn, [tail, 1 - tail]) - mean)
+    blocks, mean = len(samples) / block, float(samples.mean())
+    spread = np.sqrt(blocks / (blocks - 1)) * stdtrit(blocks - 1, 0.975) / stdtrit(np.inf, 0.975)
+    low, high = mean + spread * (np.quantile(drawn, [0.025, 0.975]) - mean)
     return float(low), float(high)
 
 
