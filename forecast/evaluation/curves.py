@@ -71,8 +71,7 @@ def check_curve(curve: Curve, config: Config) -> Diagnosis | None:
     """Return the gravest problem in a learning curve, or None."""
     if curve.epochs < 1:
         return None
-    checks = (_check_stability, _check_underfitting, _check_overfitting, _check_trend)
-    return next((problem for check in checks if (problem := check(curve, config))), None)
+    return _check_stability(curve, config) or _check_end(curve, config) or _check_trend(curve, config)
 
 
 def _check_stability(curve: Curve, config: Config) -> Diagnosis | None:
@@ -92,38 +91,33 @@ def _check_stability(curve: Curve, config: Config) -> Diagnosis | None:
     return Diagnosis(name, evidence, f"Lower training.learning_rate from {rate:g}, for example to {rate / 10:g}{clip}.")
 
 
-def _check_underfitting(curve: Curve, config: Config) -> Diagnosis | None:
-    quarter = max(1, curve.epochs // 4)
-    before = float(np.mean(curve.errors[-3 - quarter : -quarter]))
-    fell = 1 - curve.end / before if before > 0 else 0.0
-    if curve.epochs != config.training.epochs or curve.best <= curve.epochs - quarter or fell <= STILL_FALLING:
-        return None
-    return Diagnosis(
-        "underfitting",
-        f"over the last {quarter} of {curve.epochs} epochs the validation loss still fell by {fell:.0%}.",
-        f"Set training.epochs to {4 * curve.epochs} or more. Early stopping ends the training in time.",
-    )
-
-
-def _check_overfitting(curve: Curve, config: Config) -> Diagnosis | None:
-    losses, errors, best = curve.losses, curve.errors, curve.best
-    if curve.end <= ROSE * errors[best] or losses[-1] >= LEARNED * losses[best]:
-        return None
-    saved = "The weights of the best epoch were saved." if curve.saved_epoch <= best else "Set training.early_stopping: {}."
-    return Diagnosis(
-        "overfitting",
-        f"after epoch {best} the training loss kept falling, from {losses[best]:.3g} to {losses[-1]:.3g}, while the validation"
-        f" loss rose from {errors[best]:.3g} to {curve.end:.3g}.",
-        f"{saved} Try fewer model.units, model.dropout: 0.2, or more data.",
-    )
+def _check_end(curve: Curve, config: Config) -> Diagnosis | None:
+    """Return whether training ended too early or went on for too long."""
+    losses, errors, epochs, best, end = curve.losses, curve.errors, curve.epochs, curve.best, curve.end
+    quarter = max(1, epochs // 4)
+    before = float(np.mean(errors[-3 - quarter : -quarter]))
+    if epochs == config.training.epochs and best > epochs - quarter and end < (1 - STILL_FALLING) * before:
+        return Diagnosis(
+            "underfitting",
+            f"over the last {quarter} of {epochs} epochs the validation loss still fell by {1 - end / before:.0%}.",
+            f"Set training.epochs to {4 * epochs} or more. Early stopping ends the training in time.",
+        )
+    if end > ROSE * errors[best] and losses[-1] < LEARNED * losses[best]:
+        saved = "The weights of the best epoch were saved." if curve.saved_epoch <= best else "Set training.early_stopping: {}."
+        return Diagnosis(
+            "overfitting",
+            f"after epoch {best} the training loss kept falling, from {losses[best]:.3g} to {losses[-1]:.3g}, while the"
+            f" validation loss rose from {errors[best]:.3g} to {end:.3g}.",
+            f"{saved} Try fewer model.units, model.dropout: 0.2, or more data.",
+        )
+    return None
 
 
 def _check_trend(curve: Curve, config: Config) -> Diagnosis | None:
     """Return whether the validation loss goes up and down without falling."""
-    after = curve.errors[1:]
-    if len(after) < MIN_EPOCHS:
+    after, third = curve.errors[1:], curve.epochs // 3
+    if curve.epochs < MIN_EPOCHS:
         return None
-    third = len(after) // 3
     first, last = float(np.mean(after[:third])), float(np.mean(after[-third:]))
     flat = first - last < 2 * curve.noise * math.sqrt(2 / third)  # Two standard errors of a difference of means.
     idle = curve.gained_by_chance and not config.model.linear_skip  # With the skip, there may be nothing left to gain.
@@ -131,7 +125,7 @@ def _check_trend(curve: Curve, config: Config) -> Diagnosis | None:
         return None
     return Diagnosis(
         "validation loss without a trend",
-        f"it was {curve.errors[0]:.3g} before training, averaged {first:.3g} over the first third of {len(after)} epochs and"
+        f"it was {curve.errors[0]:.3g} before training, averaged {first:.3g} over the first third of {curve.epochs} epochs and"
         f" {last:.3g} over the last, and varies by {curve.noise:.2g} between epochs. Epoch {curve.best} is the best only by"
         " chance.",
         "Use a longer validation set, a lower training.learning_rate or a larger training.batch_size. If the loss stays flat,"

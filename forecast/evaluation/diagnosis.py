@@ -64,12 +64,12 @@ class Evidence:
 
 
 def find_problems(evidence: Evidence) -> list[Diagnosis]:
-    """Return the problems of a training, the gravest first; an empty list for a healthy one."""
+    """Return the problems of a training, causes before effects; an empty list for a healthy one."""
     config, metrics = evidence.config, evidence.metrics
-    problems = [*_check_curves(evidence), *_check_size(evidence)]
+    problems = [*_check_curves(evidence), *_check_network(evidence)]
     if not _is_exact(metrics.test):
         problems += [*_check_forecast(config, metrics), *_check_bias(config, metrics), *_check_intervals(config, metrics)]
-    return [*problems, *_check_lookback(evidence), *_check_gradients(evidence)]
+    return problems
 
 
 def explain_failure(reason: str) -> list[Diagnosis]:
@@ -115,23 +115,40 @@ def _check_curves(evidence: Evidence) -> list[Diagnosis]:
     """Return the problems in the learning curves of all seeds, each once."""
     if evidence.history is None or _is_exact(evidence.metrics.validation):
         return []
-    problems: dict[str, Diagnosis] = {}
-    for curve in _curves(evidence):
-        if problem := check_curve(curve, evidence.config):
-            problems.setdefault(problem.name, problem)
-    return list(problems.values())
+    problems = [problem for curve in _curves(evidence) if (problem := check_curve(curve, evidence.config))]
+    return list({problem.name: problem for problem in problems}.values())
 
 
-def _check_size(evidence: Evidence) -> Iterator[Diagnosis]:
-    """Compare the number of parameters with that of the values to learn from."""
-    config, metrics = evidence.config, evidence.metrics
+def _check_network(evidence: Evidence) -> Iterator[Diagnosis]:
+    """Check that the network is not too large for the data, sees a whole season if seasons repeat, and learns from old steps."""
+    config, metrics, model = evidence.config, evidence.metrics, evidence.config.model
     values = evidence.train_windows * config.windows.horizon * len(metrics.test.forecast.per_target)
     parameters = metrics.parameters // len(config.seeds)
     if parameters > CROWDED * values:
         yield Diagnosis(
             "too little data for this network",
             f"{parameters:,} parameters learn from {values:,} target values.",
-            f"Use fewer model.units than {config.model.units}, or more rows.",
+            f"Use fewer model.units than {model.units}, or more rows.",
+        )
+    lookback, season = config.windows.lookback, metrics.season_length
+    naive, seasonal_naive = metrics.test.naive.total.mae, metrics.test.seasonal_naive.total.mae
+    if lookback < season and seasonal_naive < naive:
+        yield Diagnosis(
+            "lookback too short for the season",
+            f"the network sees {lookback} steps of a season of {season}. The season repeats: the error of seasonal naive is"
+            f" {seasonal_naive / naive:.0%} of that of naive.",
+            f"Set windows.lookback to {2 * season}.",
+        )
+    if not evidence.gradients or model.linear_skip or model.attention or model.bidirectional:
+        return  # Recurrent layers are not the only path to old steps.
+    norms = np.array(evidence.gradients, dtype=float)
+    learned = norms > FADED * np.nanmax(norms)
+    if learned.any() and learned.mean() < FORGOTTEN:
+        yield Diagnosis(
+            "vanishing gradients",
+            f"the network learns from the last {len(norms) - int(np.argmax(learned))} of {len(norms)} recurrent steps. Gradients"
+            f" of older steps are less than {FADED:g} of the largest.",
+            "Use model.cell: lstm or gru, model.segment, model.linear_skip: true, or a shorter windows.lookback.",
         )
 
 
@@ -243,32 +260,3 @@ def _exceeds_chance(share: float, expected: float, count: float) -> bool:
     pairs = [(share, expected), (1 - share, 1 - expected)]
     divergence = sum(observed * math.log(observed / probability) for observed, probability in pairs if observed > 0)
     return count * divergence > -math.log(CHANCE)
-
-
-def _check_lookback(evidence: Evidence) -> Iterator[Diagnosis]:
-    """Check that the network sees a whole season, if seasons repeat."""
-    metrics, lookback = evidence.metrics, evidence.config.windows.lookback
-    season, naive, seasonal_naive = metrics.season_length, metrics.test.naive.total.mae, metrics.test.seasonal_naive.total.mae
-    if lookback < season and seasonal_naive < naive:
-        yield Diagnosis(
-            "lookback too short for the season",
-            f"the network sees {lookback} steps of a season of {season}. The season repeats: the error of seasonal naive is"
-            f" {seasonal_naive / naive:.0%} of that of naive.",
-            f"Set windows.lookback to {2 * season}.",
-        )
-
-
-def _check_gradients(evidence: Evidence) -> Iterator[Diagnosis]:
-    """Check that recurrent layers learn from old steps, if they are the only path to these."""
-    model = evidence.config.model
-    if not evidence.gradients or model.linear_skip or model.attention or model.bidirectional:
-        return
-    norms = np.array(evidence.gradients, dtype=float)
-    learned = norms > FADED * np.nanmax(norms)
-    if learned.any() and learned.mean() < FORGOTTEN:
-        yield Diagnosis(
-            "vanishing gradients",
-            f"the network learns from the last {len(norms) - int(np.argmax(learned))} of {len(norms)} recurrent steps. Gradients"
-            f" of older steps are less than {FADED:g} of the largest.",
-            "Use model.cell: lstm or gru, model.segment, model.linear_skip: true, or a shorter windows.lookback.",
-        )

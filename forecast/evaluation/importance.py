@@ -66,14 +66,10 @@ def measure_importance(prepared: Prepared, forward: Forward) -> Importance | Non
         name: float(np.mean([measure_error(_permute(inputs, column, order)) for order in orders])) / error - 1
         for name, column in columns.items()
     }
-    regions = [
-        Region(
-            begin=network.lookback - begin,
-            end=network.lookback - end + 1,
-            rise=measure_error(_occlude(inputs, begin, end)) / error - 1,
-        )
-        for begin, end in pairwise(borders.tolist())
-    ]
+    regions = []
+    for begin, end in pairwise(borders.tolist()):
+        rise = measure_error(_occlude(inputs, begin, end)) / error - 1
+        regions.append(Region(begin=network.lookback - begin, end=network.lookback - end + 1, rise=rise))
     return Importance(windows=len(windows), mae_scaled=error, columns=rises, regions=regions)
 
 

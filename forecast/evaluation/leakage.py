@@ -39,13 +39,13 @@ class Check(Document, frozen=True, validate_by_name=True, serialize_by_alias=Tru
     cutoff: str
     passed: bool
     result: str = Field(alias="found")
-    doubtful: bool = False
+    doubtful: bool
 
     @classmethod
     def of(cls, subject: str, cutoff: pd.Timestamp, same: bool) -> Check:
         """Return the check that a value is the same after everything after the cutoff has changed."""
         result = "did not change" if same else "changed with values after the cutoff"
-        return cls(subject=subject, cutoff=str(cutoff), passed=same, result=result)
+        return cls(subject=subject, cutoff=str(cutoff), passed=same, result=result, doubtful=False)
 
 
 class Certificate(Document):

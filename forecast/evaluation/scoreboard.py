@@ -26,7 +26,7 @@ from forecast.evaluation.scores import (
     Scores,
     StepErrors,
 )
-from forecast.evaluation.significance import p_value_of_mean, ratio_interval
+from forecast.evaluation.significance import diebold_mariano, ratio_interval
 from forecast.forecasters.preparation import Prepared
 
 MAX_CHUNKS = 50  # Chunks to score before adding up their cutoffs.
@@ -51,14 +51,10 @@ class IntervalPool:
         covered = {}
         for level in self.levels:
             low, high = (quantiles[..., self.quantiles.index(bound)] for bound in bounds_of(level))
-            scores = (
-                metrics.coverage(actual, low, high, 0),
-                (high - low).mean(axis=0),
-                metrics.winkler(actual, low, high, level, 0),
-                (actual < low).mean(axis=0),
-            )
-            self.sums[level] = self.sums.get(level, 0.0) + len(actual) * np.stack(scores)
-            covered[level] = metrics.coverage(actual, low, high, (1, 2))
+            inside = (low <= actual) & (actual <= high)
+            values = inside, high - low, metrics.winkler(actual, low, high, level), actual < low
+            self.sums[level] = self.sums.get(level, 0.0) + np.stack([value.sum(axis=0) for value in values])
+            covered[level] = inside.mean(axis=(1, 2))
         return covered
 
     def scores(self, coverage_intervals: Mapping[float, tuple[float, float]]) -> IntervalScores:
@@ -153,14 +149,13 @@ class Scoreboard:
     def scores(self) -> Scores:
         """Return all scores as a document."""
         forecasters: dict[str, Any] = {name: self._forecaster_scores(name, pool) for name, pool in self.pools.items()}
-        return Scores(
-            windows=int(self.windows.sum()),
-            scored_on=self._digest(),
-            bias={target: self._bias(number) for number, target in enumerate(self.panel.targets)},
-            members=[Errors(**_plain(pool.compute())) for pool in self.members],
-            intervals={method: self._interval_scores(method, pool) for method, pool in self.intervals.items()},
-            **forecasters,
-        )
+        bias = {target: self._bias(number) for number, target in enumerate(self.panel.targets)}
+        scores = Scores(windows=int(self.windows.sum()), scored_on=self._digest(), bias=bias, **forecasters)
+        if self.members:
+            scores.members = [Errors(**_plain(pool.compute())) for pool in self.members]
+        if self.intervals:
+            scores.intervals = {method: self._interval_scores(method, pool) for method, pool in self.intervals.items()}
+        return scores
 
     def _forecaster_scores(self, name: str, pool: ErrorPool) -> ForecasterScores:
         means, per_target = self._sums().sum() / self.windows.sum(), _plain(pool.compute(0))
@@ -178,7 +173,7 @@ class Scoreboard:
         sums = self._sums().groupby("cutoff").sum()
         errors, squares = sums[f"_bias_{target}"].to_numpy(), float(sums[f"_square_{target}"].sum())
         share = float(errors.sum()) / math.sqrt(squares * self.windows.sum()) if squares > 0 else 0.0
-        return Bias(share=share, p_value=p_value_of_mean(errors, self.config.windows.horizon))
+        return Bias(share=share, p_value=diebold_mariano(errors, self.config.windows.horizon))
 
     def _interval_scores(self, method: str, pool: IntervalPool) -> IntervalScores:
         """Return the scores of a method's intervals, with confidence intervals of their coverage if there are enough cutoffs."""

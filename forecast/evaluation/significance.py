@@ -14,7 +14,7 @@ import numpy as np
 from forecast.evaluation.metrics import Values
 
 DRAWS = 2000  # Bootstrap samples.
-MIN_HORIZONS = 5  # Horizons that the cutoffs must span. Fewer say nothing about the spread between cutoffs.
+MIN_HORIZONS = 5  # Horizons that the cutoffs must span.
 ALPHA = 0.05  # Level of significance.
 EQUAL = 0.005  # Skills below this count as equal.
 Outcome = Literal["beats", "equals", "is not distinguishable from", "loses to"]
@@ -60,13 +60,18 @@ def compare_losses(losses: Values, opponent: Values, counts: Values, horizon: in
     return Comparison(skill, 1 - interval[1], min(1 - interval[0], 1.0), diebold_mariano((losses - opponent) * counts, horizon))
 
 
+def are_few(cutoffs: int, horizon: int) -> bool:
+    """Return whether so many successive cutoffs say nothing about the spread between them."""
+    return cutoffs < MIN_HORIZONS * max(horizon, 2)
+
+
 def ratio_interval(samples: Values, horizon: int) -> tuple[float, float] | None:
     """Return the 95% confidence interval of the ratio of the means of two columns, `(cutoffs, 2)`, or None with too few cutoffs.
 
     It is bootstrapped from the difference of the first column and the second times the ratio. A draw in which the second column
     is all zeros then counts as any other.
     """
-    if len(samples) < MIN_HORIZONS * max(horizon, 2):
+    if are_few(len(samples), horizon):
         return None
     mean, opponent_mean = samples.mean(axis=0)
     ratio = mean / opponent_mean
@@ -103,11 +108,6 @@ def bootstrap(samples: Values, block: int, rng: np.random.Generator) -> tuple[fl
     return float(low), float(high)
 
 
-def p_value_of_mean(samples: Values, horizon: int) -> float | None:
-    """Return the p-value that the mean of samples at successive cutoffs is zero, or None with too few cutoffs."""
-    return diebold_mariano(samples, horizon) if len(samples) >= MIN_HORIZONS * max(horizon, 2) else None
-
-
 def ljung_box(residuals: Values, lags: int) -> tuple[Values, float]:
     """Return autocorrelations `(lags,)` of successive residuals, and the p-value that all are zero (Ljung & Box 1978).
 
@@ -124,8 +124,8 @@ def ljung_box(residuals: Values, lags: int) -> tuple[Values, float]:
     return correlations, float(chdtrc(lags, statistic))
 
 
-def diebold_mariano(differences: Values, horizon: int) -> float:
-    """Return the two-sided p-value that the mean of loss differences at successive cutoffs, `(cutoffs,)`, is zero.
+def diebold_mariano(differences: Values, horizon: int) -> float | None:
+    """Return the two-sided p-value that the mean of differences at successive cutoffs, `(cutoffs,)`, is zero; None for few.
 
     Diebold & Mariano 1995, with the correction for small samples and Student's distribution of Harvey, Leybourne & Newbold 1997,
     but with (n + 1) / h - 2 degrees of freedom: the number of forecasts that do not overlap, less two. For a horizon of 1 these
@@ -133,6 +133,8 @@ def diebold_mariano(differences: Values, horizon: int) -> float:
     """
     from scipy.special import stdtr  # Student's distribution, without the import of all of scipy.stats.
 
+    if are_few(len(differences), horizon):
+        return None
     count, mean = len(differences), float(differences.mean())
     centred = differences - mean
     lags = np.array([float(centred[lag:] @ centred[: count - lag]) / count for lag in range(min(horizon, count))])

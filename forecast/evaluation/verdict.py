@@ -79,15 +79,15 @@ def write_advice(compared: Mapping[str, Comparison], persistence: float, trained
 
     persistence: from `Scoreboard`. trained: whether some network differs from its untrained state.
     """
-    untrained = ""
-    if linear_skip and not trained:
-        untrained = (
-            "The recurrent layers added nothing on the validation set: this forecast is the ridge regression they started from."
-        )
     if persistence < PERSISTENT:
         return (
             f"The forecast almost repeats the last value: it moves from it by {persistence:.0%} of what the actual values do."
             " The lines look close in a plot, but so do those of naive."
+        )
+    untrained, linear = "", compared["linear"].outcome
+    if linear_skip and not trained:
+        untrained = (
+            "The recurrent layers added nothing on the validation set: this forecast is the ridge regression they started from."
         )
     rivals = [name for name, comparison in compared.items() if comparison.outcome != "beats" and name != "linear"]
     if rivals:
@@ -95,9 +95,9 @@ def write_advice(compared: Mapping[str, Comparison], persistence: float, trained
         return f"Do not trust this network yet: {LABELS[best]} costs nothing and may be as good. {untrained}".rstrip()
     if untrained:
         return untrained
-    if compared["linear"].outcome == "is not distinguishable from":
+    if linear == "is not distinguishable from":
         return "The recurrent part is not distinguishable from a ridge regression: trust the network as much as that regression."
-    if compared["linear"].outcome == "loses to":
+    if linear == "loses to":
         return "A ridge regression is better" + ("." if linear_skip else ": set model.linear_skip: true to start from it.")
     return ""
 

@@ -105,13 +105,9 @@ def chart_gradients(gradients: Gradients) -> Chart:
         Line("this network, trained", np.where(trained > 0, trained, np.nan), "forecast"),
         Line("a simple RNN, untrained", np.where(untrained > 0, untrained, np.nan), "other"),
     ]
-    description = (
-        "Gradient of the last state with respect to the input at each step. Where it vanishes, the network learns nothing."
-    )
-    x = np.arange(len(trained)) - len(trained) + 1
-    return Chart(
-        "gradients", "Gradient per step", description, x, lines, "steps before the last", "norm of the gradient", log=True
-    )
+    description = "Gradient of the last state with respect to the input at each step. Where it vanishes, nothing is learned."
+    x, y_label = np.arange(len(trained)) - len(trained) + 1, "norm of the gradient"
+    return Chart("gradients", "Gradient per step", description, x, lines, "steps before the last", y_label, log=True)
 
 
 def chart_residuals(predictions: pd.DataFrame) -> Iterator[Chart]:

@@ -45,9 +45,9 @@ class Picture:
     @classmethod
     def from_figure(cls, figure: Figure) -> Picture:
         """Return the picture of a matplotlib figure."""
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None})
-        return cls(text.getvalue()[text.getvalue().index("<svg") :])
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+        return cls(file.getvalue()[file.getvalue().index("<svg") :])
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ class Table:
 
     def cells(self) -> list[list[str]]:
         """Return the cells as text, row by row."""
-        spreads = [spread_of(self.rows.iloc[:, column]) for column in range(self.rows.shape[1])]
+        spreads = [spread_of(column) for _, column in self.rows.items()]
         rows = self.rows.astype(object).to_numpy()
-        return [[_format_cell(value, spread) for value, spread in zip(row, spreads, strict=True)] for row in rows]
+        return [list(map(_format_cell, row, spreads)) for row in rows]
 
 
 @dataclass(frozen=True)
@@ -142,13 +142,9 @@ def render_page(name: str, kind: str, summary: Sequence[Element], sections: Sequ
         kind=kind,
         summary=summary,
         sections=sections,
-        styles=map(_read_asset, styles),
-        scripts=map(_read_asset, scripts),
+        styles=[(ASSETS / style).read_text("utf-8") for style in styles],
+        scripts=[(ASSETS / script).read_text("utf-8") for script in scripts],
     )
-
-
-def _read_asset(name: str) -> str:
-    return (ASSETS / name).read_text(encoding="utf-8")
 
 
 def _round_values(values: np.ndarray, log: bool) -> list[float | int | None]:
@@ -169,9 +165,7 @@ def _round_values(values: np.ndarray, log: bool) -> list[float | int | None]:
 
 def spread_of(values: pd.Series) -> float:
     """Return the distance between the smallest and the largest finite number; 0 for text."""
-    if not pd.api.types.is_float_dtype(values):
-        return 0.0
-    finite = values[np.isfinite(values)]
+    finite = values[np.isfinite(values)] if pd.api.types.is_float_dtype(values) else ()
     return float(np.ptp(finite)) if len(finite) else 0.0
 
 

@@ -45,7 +45,6 @@ def histogram_edges(values: np.ndarray | pd.Series) -> np.ndarray:
     array([ 0.,  2.,  4.,  6.,  8., 10., 12., 14., 16.])
     """
     low, high = float(np.min(values)), float(np.max(values))
-    lacking = max(1e-9 * max(abs(low), abs(high)) - (high - low), 0.0)  # Narrower bins would have equal edges in floats.
-    if low == high == 0:
-        lacking = 1.0
+    narrowest = 1e-9 * max(abs(low), abs(high)) or 1.0  # Narrower bins would have equal edges in floats.
+    lacking = max(narrowest - (high - low), 0.0)
     return np.linspace(low - lacking / 2, high + lacking / 2, 1 + min(40, max(8, len(values) // 10)))
