@@ -9,7 +9,7 @@ from forecast.runs import Run, read_evidence
 
 
 def diagnose(run: Run | str | Path) -> list[Diagnosis]:
-    """Return the problems of a training, the most serious first. A healthy training has none.
+    """Return the problems of a training, causes before effects. A healthy training has none.
 
     Raises:
         RunError: there is no run, it is damaged, or it stopped for a reason that `explain_failure` cannot explain.

@@ -247,8 +247,9 @@ class Tracker:
         self.move = rate * size * (self.levels != 0.5)  # (horizon, targets, quantiles)
         self.offsets = np.repeat(start.offsets, series, axis=0)  # The current ones of each series.
         self.series, self.row, self.steps = -1, 0, np.arange(len(self.move))
-        # By cutoff modulo horizon: 1 where actual <= quantile, else 0; NaN without a forecast that is still to be judged.
-        self.below = np.full((len(self.move), *self.move.shape), np.nan, dtype=np.float32)
+        # By cutoff modulo horizon: actual <= quantile, and whether there is a forecast that is not judged yet.
+        self.below = np.zeros((len(self.move), *self.move.shape), dtype=bool)
+        self.issued = np.zeros(len(self.move), dtype=bool)
 
     def follow(self, first: Indices, series: Indices, errors: Values) -> Values:
         """Return the offsets `(windows, horizon, targets, quantiles)` at each cutoff, and move by the errors that followed.
@@ -263,15 +264,17 @@ class Tracker:
                 self.series, self.row = number, row - 1
             self._move_until(row - 1)
             offsets[window] = self.offsets[number]
-            self.below[(row - 1) % len(self.steps)] = errors[window] <= offsets[window]
+            slot = (row - 1) % len(self.steps)
+            self.below[slot], self.issued[slot] = errors[window] <= offsets[window], True
         return offsets
 
     def _move_until(self, cutoff: int) -> None:
         """Move by the errors in the rows after the last cutoff, up to and including `cutoff`."""
         for row in range(self.row + 1, cutoff + 1):
             slots = (row - 1 - self.steps) % len(self.steps)  # The forecast of this row at step h + 1 was made h + 1 rows before.
-            self.offsets[self.series] += self.move * np.nan_to_num(self.levels - self.below[slots, self.steps])
-            self.below[row % len(self.steps)] = np.nan
+            moves = (self.levels - self.below[slots, self.steps]) * self.issued[slots, None, None]
+            self.offsets[self.series] += self.move * moves
+            self.issued[row % len(self.steps)] = False
         self.row = cutoff
 
     def finish(self) -> Intervals:

@@ -174,6 +174,6 @@ class Diagnosis:
 
 
 class Diagnoses(Document):
-    """The problems of a training, the gravest first (diagnosis.json)."""
+    """The problems of a training, causes before effects (diagnosis.json)."""
 
     problems: list[Diagnosis]
