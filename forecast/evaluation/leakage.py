@@ -130,9 +130,9 @@ def _compare(prepared: Prepared, changed: Prepared, cutoff: pd.Timestamp, forwar
     if prepared.config.scaling.per == "all":
         fitted = fitted | (np.diff(prepared.splits.rows_of("train"), axis=0)[0] == 0)  # The common scaler does not see these.
     if not forward:
-        scalers = prepared.scaler, changed.scaler
-        offsets, scales = [scaler.offset[fitted] for scaler in scalers], [scaler.scale[fitted] for scaler in scalers]
-        yield Check.of("scaler", cutoff, np.array_equal(*offsets) and np.array_equal(*scales))
+        offset, scale, scaler = prepared.scaler.offset[fitted], prepared.scaler.scale[fitted], changed.scaler
+        same = np.array_equal(offset, scaler.offset[fitted]) and np.array_equal(scale, scaler.scale[fitted])
+        yield Check.of("scaler", cutoff, same)
     subsets: Sequence[Subset] = ["test"] if forward else SUBSETS
     for subset in subsets:
         # Windows whose cutoffs, or without `forward` also their targets, are not after the cutoff.
