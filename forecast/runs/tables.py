@@ -19,7 +19,7 @@ STEP_COLUMNS: dict[str, type] = {"series_id": str, "timestamp": str, "step": int
 HISTORY_COLUMNS: dict[str, type] = {"seed": int, "epoch": int, "loss": float, "val_loss": float, "learning_rate": float}
 HISTORY_OPTIONAL: dict[str, type] = {"fold": int, "gradient_norm": float, "clipped": float}
 ERROR_COLUMNS: dict[str, type] = {"windows": int, **{f"mae_{name}": float for name in FORECASTERS}}
-STAMPS = ("timestamp", "cutoff", "trained_until", "first_cutoff", "last_cutoff")  # The last three are in folds.csv.
+STAMPS = ["timestamp", "cutoff", "trained_until", "first_cutoff", "last_cutoff"]  # The last three are in folds.csv.
 Types = Mapping[str, type]
 Mask = Callable[["pd.DataFrame"], "pd.Series[bool]"]
 
