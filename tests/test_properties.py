@@ -1,6 +1,6 @@
 """Mutated configs and files never end in anything but a result or a `ForecastError`, and no unknown key slips through.
 
-FUZZ_EXAMPLES sets how many mutations each test tries (200 unless told).
+FUZZ_EXAMPLES sets how many mutations each test tries (60 by default).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from forecast.data.panel import read_panel
 from forecast.errors import ConfigError, ForecastError
 
 FUZZ = settings(
-    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "200")),
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "60")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

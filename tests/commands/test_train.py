@@ -275,6 +275,7 @@ def test_history_tells_how_long_gradients_are_and_how_many_are_cut(project, tmp_
     assert told == {1e-9: [1, 1], 1e9: [0, 0], None: [0, 0]}
 
 
+@pytest.mark.slow
 def test_best_epoch_is_kept(project, tmp_path):
     keys = {"epochs": 12, "learning_rate": 0.05, "early_stopping": {"patience": 3}}
     run = train(project(model={"linear_skip": False}, training=keys), tmp_path / "run")
@@ -318,6 +319,7 @@ def test_the_plateau_schedule_takes_quantiles(project, tmp_path):
     assert train(config, tmp_path / "run").finished
 
 
+@pytest.mark.slow
 def test_penalties_are_not_counted_as_loss(project, tmp_path):
     plain, penalised = (train(project(model={"l2": l2}), tmp_path / str(l2)) for l2 in (0.0, 10.0))
     first = [pd.read_csv(run.history).val_loss[0] for run in (plain, penalised)]
