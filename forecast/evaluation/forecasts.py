@@ -18,6 +18,7 @@ from forecast.forecasters import naive
 from forecast.forecasters.preparation import Prepared
 from forecast.windows import Windows, gather
 
+MAX_FORECAST = 1e100  # The squares of larger errors are not numbers. The logarithms of `scaling.transform` can grow beyond it.
 MAX_ROWS = 2 * 10**6  # Rows of predictions.csv, which grows with windows x horizon x targets.
 DRAWN = (MODEL, "seasonal_naive")  # Forecasters in the pictures.
 
@@ -46,7 +47,7 @@ def forecast_all(
     """Join the scaled forecasts of the network, its quantiles and the linear baseline with baselines that need no training.
 
     Raises:
-        RunError: the network's forecasts are not finite.
+        RunError: the network's forecasts are not numbers or beyond `MAX_FORECAST`.
     """
     panel, scaler = prepared.panel, prepared.scaler
     rows = (panel.target_values, panel.offsets[windows.series], windows.first, windows.horizon)
@@ -56,9 +57,9 @@ def forecast_all(
         "seasonal_naive": naive.forecast_seasonal_naive(*rows, prepared.season_length),
         "drift": naive.forecast_drift(*rows),
         "mean": naive.forecast_mean(*rows),
-        "linear": scaler.undo(linear, windows.series),
+        "linear": np.clip(scaler.undo(linear, windows.series), -MAX_FORECAST, MAX_FORECAST),
     }
-    if not np.isfinite(points[MODEL]).all():
+    if not (np.abs(points[MODEL]) <= MAX_FORECAST).all():
         raise RunError(
             "the network forecasts values too large to be numbers.",
             "Lower training.learning_rate, or set scaling.transform: none.",

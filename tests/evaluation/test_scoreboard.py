@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from forecast.config.load import load_config
+from forecast.errors import RunError
 from forecast.evaluation import scoring
 from forecast.evaluation.forecasts import PredictionTable, forecast_all
 from forecast.evaluation.scoreboard import IntervalPool, Scoreboard
@@ -47,6 +48,17 @@ def test_a_large_table_of_predictions_is_thinned_evenly(project, monkeypatch):
     rows = pd.concat(parts)[::3]  # The first step of each window.
     assert rows.timestamp.tolist() == prepared.panel.timestamps[windows.first[::3]].tolist()
     assert len(table.select_series(["none"])) == 0
+
+
+def test_forecasts_beyond_all_numbers_have_errors_that_are_numbers_or_are_refused(project):
+    prepared = prepare(load_config(project(scaling={"transform": "log1p", "method": "none"})))
+    windows = prepared.windows["test"]
+    huge, small = np.full((len(windows), 3, 1), 1e4), np.ones((len(windows), 3, 1))  # exp(1e4) is infinite.
+    board = Scoreboard(prepared)
+    board.add(forecast_all(prepared, windows, small, huge, {}))
+    assert board.scores().linear.total.rmse == pytest.approx(1e100)
+    with pytest.raises(RunError, match="the network forecasts values too large to be numbers"):
+        forecast_all(prepared, windows, np.full_like(small, 300), small, {})  # The square of exp(300) overflows in sums.
 
 
 SIZES = [2.5e13, 0.02, 1e14, 1e-9, 1.0, 3e6]  # of the series of one panel: large ones before and after small ones
