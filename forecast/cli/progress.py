@@ -29,7 +29,7 @@ def reading() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         bars: list[Bar] = []
 
-        def show(path: Path, share: float) -> None:
+        def _show(path: Path, share: float) -> None:
             if share == 1:
                 bars.clear()
                 stack.close()
@@ -38,7 +38,7 @@ def reading() -> Iterator[None]:
                 bars.append(stack.enter_context(_bar()))
             _update_reading(bars[0], path, share)
 
-        with watch_reading(show if sys.stderr.isatty() else None):
+        with watch_reading(_show if sys.stderr.isatty() else None):
             yield
 
 
