@@ -35,7 +35,7 @@ PACKAGES = (
 MAX_FILES = 14  # Modules in a package, besides its `__init__`.
 MIN_INSIDE = 0.25  # Share of imports that stay inside their package.
 ALWAYS_INSIDE = {"tensorflow", "jax", "matplotlib", "sklearn", "safetensors", "rich", "pyarrow"}
-KERAS_MODULES = ("backend", "callbacks", "fitting", "gradients", "keras_builder", "keras_layers")
+KERAS_MODULES = ("backend", "batches", "callbacks", "fitting", "gradients", "keras_builder", "keras_layers")
 KERAS_AT_THE_TOP = {f"forecasters.network.{name}" for name in KERAS_MODULES}
 NOT_PATHS = {  # The name of a run's file, but in a message or of another file.
     ("commands.backtest", "report.html"),

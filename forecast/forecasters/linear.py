@@ -12,6 +12,8 @@ from forecast.windows import MAX_BATCH, Windows, compute_window_statistics
 MAX_WINDOWS = 50_000  # More windows change the solution less than they cost.
 PENALTIES = np.logspace(-6, 3, 28)  # Strengths to try, relative to the mean variance of the inputs.
 Floats = npt.NDArray[np.floating]
+# Sums over windows, with x the lookback and a constant 1, and y the horizon: x x' `(l + 1, l + 1)` and x y' `(l + 1, h)`.
+Moments = tuple[Floats, Floats]
 
 
 @dataclass(frozen=True)
@@ -28,15 +30,14 @@ class Linear:
 
     def forecast(self, windows: Windows) -> Floats:
         """Return scaled forecasts `(windows, horizon, targets)`."""
-        return windows.forecast_with(lambda inputs: self._forecast(inputs["past"]))
 
-    def _forecast(self, past: Floats) -> Floats:
-        past = past[..., : self.bias.shape[1]].astype(np.float64)
-        centre, scale = compute_window_statistics(past, self.normalization)
-        past = (past - centre) / scale
-        forecasts = np.einsum("blt,lth->bht", past, self.kernel, optimize=True) + self.bias
-        in_units: Floats = forecasts * scale + centre
-        return in_units
+        def forward(inputs: dict[str, np.ndarray]) -> np.ndarray:
+            past = inputs["past"][..., : self.bias.shape[1]].astype(np.float64)
+            centre, scale = compute_window_statistics(past, self.normalization)
+            forecasts = np.einsum("blt,lth->bht", (past - centre) / scale, self.kernel, optimize=True) + self.bias
+            return np.asarray(forecasts * scale + centre)
+
+        return windows.forecast_with(forward)
 
 
 def fit_linear(train: Windows, validation: Windows, normalization: str) -> Linear:
@@ -52,35 +53,26 @@ def fit_linear(train: Windows, validation: Windows, normalization: str) -> Linea
     return Linear(np.stack(kernels, axis=1), np.stack(biases, axis=1), list(strengths), normalization)
 
 
-@dataclass(frozen=True)
-class _Moments:
-    """Sums over windows, with x the lookback and a constant 1, and y the horizon: xx `(l + 1, l + 1)`, xy `(l + 1, h)`."""
-
-    xx: Floats
-    xy: Floats
-    count: int
-
-
-def _sum_moments(windows: Windows, normalization: str) -> _Moments:
+def _sum_moments(windows: Windows, normalization: str) -> Moments:
     """Return the sums over the windows of a single target, or over `MAX_WINDOWS` evenly spaced ones where there are more."""
-    chosen = windows.sample_evenly(MAX_WINDOWS)
     xx = np.zeros((windows.lookback + 1,) * 2)
     xy = np.zeros((windows.lookback + 1, windows.horizon))
-    for batch in chosen.chunks(MAX_BATCH):
+    for batch in windows.sample_evenly(MAX_WINDOWS).chunks(MAX_BATCH):
         past = batch.past_values().astype(np.float64)
         centre, scale = compute_window_statistics(past, normalization)
         x = np.concatenate([((past - centre) / scale)[..., 0], np.ones((len(batch), 1))], axis=1)  # (batch, lookback + 1)
         y = ((batch.targets() - centre) / scale)[..., 0]  # (batch, horizon)
         xx += x.T @ x
         xy += x.T @ y
-    return _Moments(xx, xy, len(chosen))
+    return xx, xy
 
 
-def _solve_ridge(train: _Moments, validation: _Moments) -> tuple[Floats, Floats, float]:
+def _solve_ridge(train: Moments, validation: Moments) -> tuple[Floats, Floats, float]:
     """Return kernel `(lookback, horizon)`, bias `(horizon,)`, which is not penalized, and the strength that validation chose."""
-    mean_x, mean_y = train.xx[-1, :-1] / train.count, train.xy[-1] / train.count
-    covariance = train.xx[:-1, :-1] / train.count - np.outer(mean_x, mean_x)
-    cross = train.xy[:-1] / train.count - np.outer(mean_x, mean_y)
+    (xx, xy), (validation_xx, validation_xy), count = train, validation, train[0][-1, -1]
+    mean_x, mean_y = xx[-1, :-1] / count, xy[-1] / count
+    covariance = xx[:-1, :-1] / count - np.outer(mean_x, mean_x)
+    cross = xy[:-1] / count - np.outer(mean_x, mean_y)
     eigenvalues, vectors = np.linalg.eigh(covariance)
     eigenvalues = np.maximum(eigenvalues, 0)
     unit = max(eigenvalues.mean(), np.finfo(np.float64).tiny)
@@ -91,7 +83,7 @@ def _solve_ridge(train: _Moments, validation: _Moments) -> tuple[Floats, Floats,
         bias = mean_y - mean_x @ kernel
         solution = np.vstack([kernel, bias])  # (lookback + 1, horizon)
         # The squared error up to a constant: sum |x w - y|^2 = w' xx w - 2 w' xy + y' y
-        error = float(np.sum(solution * (validation.xx @ solution - 2 * validation.xy)))
+        error = float(np.sum(solution * (validation_xx @ solution - 2 * validation_xy)))
         if error < best[0]:
             best = (error, kernel, bias, float(strength))
     return best[1:]

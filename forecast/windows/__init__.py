@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from forecast.windows.checks import check_subsets, check_windows_measured, drop_short_series
-from forecast.windows.imputation import make_imputations
 from forecast.windows.normalization import EPSILON, STATISTICS, compute_window_statistics
-from forecast.windows.rollout import Forward, roll_out
 from forecast.windows.scaling import Scaler, fit_scaler, scale_panel
 from forecast.windows.splits import SUBSETS, Fold, Splits, Subset, make_splits
-from forecast.windows.windows import MAX_BATCH, Windows, gather, make_last_windows, make_windows
+from forecast.windows.windows import (
+    MAX_BATCH,
+    Forward,
+    Windows,
+    gather,
+    make_imputations,
+    make_last_windows,
+    make_windows,
+    roll_out,
+)

@@ -50,22 +50,16 @@ def drop_short_series(panel: Panel, splits: Splits, config: ConfigInSteps) -> tu
 def _describe_short_series(panel: Panel, training_rows: np.ndarray, config: ConfigInSteps) -> ConfigError:
     """Return the error about the series with the fewest training rows, with the largest lookback that would do."""
     lookback, horizon = config.windows.lookback, config.windows.horizon
-    series = int(np.argmin(training_rows))
-    series_id, rows = panel.series_ids[series], int(training_rows[series])
+    series_id, rows = panel.series_ids[int(np.argmin(training_rows))], int(training_rows.min())
     count = int((training_rows < lookback + horizon).sum())
     others = f" ({count} of {len(training_rows)} series have no training window)" if count > 1 else ""
-    skip = ", or set data.short_series: skip" if count < len(training_rows) else ""
+    hint = "Use smaller splits.validation and splits.test, a shorter horizon, or more data"
     if rows > horizon:
-        return ConfigError(
-            f"windows.lookback is {lookback}, but series '{series_id}' has {format_count(rows, 'training row')}{others}.",
-            f"Use at most {rows - horizon} ({rows} - horizon {horizon}), or a longer training set{skip}.",
-            config.locate("windows.lookback"),
-        )
+        hint = f"Use at most {rows - horizon} ({rows} - horizon {horizon}), or a longer training set"
     return ConfigError(
-        f"splits.validation ({config.splits.validation}) and splits.test ({config.splits.test}) leave series '{series_id}'"
-        f" {format_count(rows, 'training row')}, too few for a horizon of {horizon}{others}.",
-        f"Use smaller validation and test sets, a shorter horizon, or more data{skip}.",
-        config.locate("splits.test"),
+        f"windows.lookback is {lookback}, but series '{series_id}' has {format_count(rows, 'training row')}{others}.",
+        f"{hint}{', or set data.short_series: skip' if count < len(training_rows) else ''}.",
+        config.locate("windows.lookback"),
     )
 
 
@@ -75,13 +69,11 @@ def check_subsets(panel: Panel, splits: Splits, config: ConfigInSteps) -> None:
     Raises:
         ConfigError: a set is too small; the remedy names the smallest size that would do.
     """
-    horizon = config.windows.horizon
-    lengths = np.diff(splits.borders, axis=1)
-    for subset in SUBSETS[1:]:
-        column = SUBSETS.index(subset)
+    horizon, lengths = config.windows.horizon, np.diff(splits.borders, axis=1)
+    for column, subset in enumerate(SUBSETS):
         series = int(np.argmax(lengths[:, column]))
         rows = int(lengths[series, column])
-        if rows < horizon:
+        if subset != "train" and rows < horizon:
             raise ConfigError(
                 f"the {subset_name(subset)} of series '{panel.series_ids[series]}' has {format_count(rows, 'row')}, fewer than"
                 f" the horizon of {horizon}, so it has no window. The series ends at"

@@ -4,35 +4,57 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import PlainSerializer, PlainValidator, TypeAdapter
 
 from forecast.config import ResolvedWindowsConfig, ScalingConfig
-from forecast.documents import Document
-from forecast.errors import DataError, RunError
-from forecast.windows.column_scaling import fit_columns
+from forecast.errors import DataError, RunError, check_installed
 from forecast.windows.splits import Splits
-from forecast.windows.static_scaling import Positive, StaticScaler, StaticScalerDocument, fit_static
 
 if TYPE_CHECKING:
-    from forecast.data import Panel
+    from forecast.data import Panel, StaticCovariates
 
 Transform = Literal["none", "log1p"]
 MAX_FITTED_VALUES = 10_000_000  # Values that are copied at once while scalers are fitted.
 
 
-class ScalerDocument(Document):
-    """A `Scaler` as it is stored in scaler.json. Earlier runs lack `targets` and `static`, since they had no covariates."""
+def _read_array(values: Any) -> np.ndarray:
+    try:
+        array = np.array(values, dtype=np.float64)
+    except (OverflowError, TypeError) as error:
+        raise ValueError(str(error)) from None
+    if not np.isfinite(array).all():
+        raise ValueError("a number is not finite")
+    return array
 
-    transform: Transform
-    series_ids: list[str]
-    columns: list[str]
-    targets: int | None = Field(None, ge=1)
-    offset: list[list[float]]
-    scale: list[list[Positive]]
-    static: StaticScalerDocument = StaticScalerDocument()
+
+Array = Annotated[np.ndarray, PlainValidator(_read_array), PlainSerializer(np.ndarray.tolist)]  # A list of numbers in JSON.
+
+
+@dataclass(frozen=True)
+class StaticScaler:
+    """The scaling of static covariates, which makes inputs of a network of them.
+
+    offset, scale: `(static covariates,)`. vocabulary: the texts of each static category, in the order of their codes from 1 on.
+    """
+
+    offset: Array
+    scale: Array
+    vocabulary: list[list[str]]
+
+    def apply(self, static: StaticCovariates) -> dict[str, np.ndarray]:
+        """Return inputs by name: `static` float32 and `categories` int32, 0 for an unknown category; `(series, columns)`."""
+        inputs = {}
+        if len(self.offset):
+            inputs["static"] = ((static.numbers - self.offset) / self.scale).astype(np.float32)
+        if self.vocabulary:
+            inputs["categories"] = np.empty(static.categories.shape, dtype=np.int32)
+            for column, texts in enumerate(self.vocabulary):
+                codes = {text: code for code, text in enumerate(texts, 1)}
+                inputs["categories"][:, column] = [codes.get(text, 0) for text in static.categories[:, column]]
+        return inputs
 
 
 @dataclass(frozen=True)
@@ -45,8 +67,8 @@ class Scaler:
     transform: Transform
     series_ids: list[str]
     columns: list[str]
-    offset: np.ndarray
-    scale: np.ndarray
+    offset: Array
+    scale: Array
     targets: int
     static: StaticScaler
 
@@ -69,8 +91,7 @@ class Scaler:
 
     def undo_quantiles(self, scaled: np.ndarray, series: np.ndarray) -> np.ndarray:
         """Undo the scaling of several values of each target, such as its quantiles: `(n, ..., targets, values)`."""
-        values = range(scaled.shape[-1])
-        return np.stack([self.undo(scaled[..., value], series) for value in values], axis=-1) if values else scaled
+        return self.undo(scaled.swapaxes(-1, -2), series).swapaxes(-1, -2)
 
     def select(self, series_ids: list[str]) -> Scaler:
         """Return the scaler of these series, in this order.
@@ -99,35 +120,28 @@ class Scaler:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, from which the numbers are restored exactly."""
-        document = ScalerDocument(
-            transform=self.transform,
-            series_ids=self.series_ids,
-            columns=self.columns,
-            targets=self.targets,
-            offset=self.offset.tolist(),
-            scale=self.scale.tolist(),
-            static=self.static.to_document(),
-        )
-        return document.to_json()
+        values: dict[str, Any] = TypeAdapter(Scaler).dump_python(self, mode="json")
+        return values
 
     @classmethod
-    def from_json(cls, values: object, location: str = "") -> Scaler:
-        """Return the scaler that `to_json` described.
+    def from_json(cls, values: Any, location: str = "") -> Scaler:
+        """Return the scaler that `to_json` described. Earlier runs lack `targets` and `static`, since they had no covariates.
 
         Raises:
             RunError: the values are something else.
         """
         try:
-            document = ScalerDocument.model_validate(values)
-            offset, scale = np.array(document.offset), np.array(document.scale)
-            targets = document.targets or len(document.columns)
-            static = StaticScaler.from_document(document.static)
-            fits = offset.shape == scale.shape == (len(document.series_ids), len(document.columns))
-            if not fits or targets > len(document.columns) or len(set(document.series_ids)) < len(document.series_ids):
-                raise ValueError("the arrays do not fit the series and columns")
-        except (ValidationError, ValueError):
+            earlier = {"targets": len(values["columns"]), "static": {"offset": [], "scale": [], "vocabulary": []}}
+            scaler = TypeAdapter(Scaler).validate_python(earlier | values)
+        except (KeyError, TypeError, ValueError):
             raise RunError("the scaler is damaged.", "Train again.", location) from None
-        return cls(document.transform, document.series_ids, document.columns, offset, scale, targets, static)
+        series, columns, static = len(scaler.series_ids), len(scaler.columns), scaler.static
+        fits = scaler.offset.shape == scaler.scale.shape == (series, columns) and 1 <= scaler.targets <= columns
+        static_fits = static.offset.shape == static.scale.shape and static.offset.ndim == 1
+        positive = (scaler.scale > 0).all() and (static.scale > 0).all()
+        if not (fits and static_fits and positive and len(set(scaler.series_ids)) == series):
+            raise RunError("the scaler is damaged.", "Train again.", location)
+        return scaler
 
     def _broadcast(self, values: np.ndarray, series: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
         """Return offset and scale in a shape that broadcasts with `values`."""
@@ -184,6 +198,41 @@ def _fit_rows(panel: Panel, rows: np.ndarray, config: ScalingConfig) -> tuple[np
     columns = np.ascontiguousarray(values.transpose(0, 2, 1)).reshape(-1, rows.shape[1])  # (series * channels, rows)
     offset, scale = fit_columns(columns.T, config)
     return offset.reshape(len(rows), -1), scale.reshape(len(rows), -1)
+
+
+def fit_columns(values: np.ndarray, config: ScalingConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Fit offset and scale, `(columns,)`, so that `(values - offset) / scale` is scaled as `config.method` says.
+
+    values: `(rows, columns)`, NaN where there is no value. A constant column gets scale 1; a column without values is left as is.
+
+    Raises:
+        ForecastError: scikit-learn is not installed.
+    """
+    if config.method == "none" or not values.size:
+        return np.zeros(values.shape[1]), np.ones(values.shape[1])
+    check_installed("Fitting the scaling", ["sklearn"])
+    from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
+
+    absent = np.isnan(values).all(axis=0)
+    values = np.where(absent, 0.0, values) if absent.any() else values
+    if config.method == "minmax":
+        low, high = config.range
+        fitted = MinMaxScaler().fit(values)
+        scale = np.where(fitted.data_range_ > 0, fitted.data_range_ / (high - low), 1.0)
+        offset = fitted.data_min_ - low * scale
+    elif config.method == "standard":
+        fitted = StandardScaler().fit(values)
+        offset, scale = fitted.mean_, fitted.scale_
+    else:
+        fitted = RobustScaler().fit(values)
+        offset, scale = fitted.center_, fitted.scale_
+    return np.where(absent, 0.0, offset), scale
+
+
+def fit_static(static: StaticCovariates) -> StaticScaler:
+    """Fit the scaling of static covariates on the series that are trained on; a number that they share gets scale 1."""
+    offset, scale = fit_columns(static.numbers, ScalingConfig(method="standard"))
+    return StaticScaler(offset, scale, [sorted(set(column)) for column in static.categories.T])
 
 
 def _transform(values: np.ndarray, transform: Transform, targets: int) -> np.ndarray:

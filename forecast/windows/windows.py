@@ -1,23 +1,46 @@
-"""Cut windows: what a model gets to see and what it is scored on. Nothing else slices time."""
+"""Cut windows, which hold what a model sees and what it is scored on, and forecast them. Nothing else slices time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast.config import ResolvedWindowsConfig
-from forecast.windows.imputation import Imputation
-from forecast.windows.rollout import Forward, roll_out
+from forecast.config import ResolvedDataConfig, ResolvedWindowsConfig, infer_season_length
 from forecast.windows.splits import Splits, Subset
 
 if TYPE_CHECKING:
     from forecast.data import Panel
 
 MAX_BATCH = 1024  # Windows that are copied at once where no optimizer sets the batch size.
+Forward = Callable[[dict[str, np.ndarray]], np.ndarray]  # A network's scaled inputs -> (windows, steps, targets).
+
+
+@dataclass(frozen=True)
+class Imputation:
+    """Fill in a known covariate where it is missing over the horizon.
+
+    column: its position among the known covariates.
+    policy: hold, the last value of the lookback; seasonal, its last season; drop, its mean.
+    """
+
+    column: int
+    policy: str
+    season_length: int
+
+    def values(self, past: np.ndarray, horizon: int) -> np.ndarray:
+        """Return values over the horizon, `(windows, horizon)`, from those over the lookback, `(windows, lookback)`.
+
+        >>> Imputation(0, "seasonal", 2).values(np.array([[1.0, 2.0, 3.0]]), 3)
+        array([[2., 3., 2.]])
+        """
+        if self.policy == "drop":
+            return np.repeat(past.mean(axis=1, keepdims=True), horizon, axis=1)
+        season = self.season_length if self.policy == "seasonal" else 1
+        return past[:, past.shape[1] - season + np.arange(horizon) % season]
 
 
 @dataclass(frozen=True)
@@ -60,7 +83,7 @@ class Windows:
         return inputs | {name: values[self.series[chosen]] for name, values in self.static.items()}
 
     def _known_values(self, chosen: np.ndarray | slice, past: np.ndarray) -> np.ndarray:
-        """Return known covariates over the horizon, `(windows, horizon, known covariates)`, imputed where they are NaN."""
+        """Return the known covariates over the horizon, imputed where they are NaN."""
         values = gather(self.known_covariates, self.first[chosen], self.horizon)
         for imputation in self.imputations:
             column = values[..., imputation.column]
@@ -77,15 +100,8 @@ class Windows:
         return gather(self.future, self.first[chosen], self.horizon)
 
     def select_target(self, target: int) -> Windows:
-        """Return the same windows with one target only, as input and as truth."""
-        return replace(
-            self,
-            past=self.past[:, [target]],
-            known_covariates=self.known_covariates[:, :0],
-            future=self.future[:, [target]],
-            static={},
-            imputations=(),
-        )
+        """Return the same windows with the past and the truth of one target only."""
+        return replace(self, past=self.past[:, [target]], future=self.future[:, [target]])
 
     def impute(self, imputation: Imputation) -> Windows:
         """Return the same windows without one known covariate over the horizon, which is imputed instead."""
@@ -113,6 +129,26 @@ class Windows:
         """
         steps = block or self.horizon
         return np.concatenate([roll_out(forward, chunk.inputs(), self.horizon, steps) for chunk in self.chunks(MAX_BATCH)])
+
+
+def roll_out(forward: Forward, inputs: dict[str, np.ndarray], horizon: int, block: int) -> np.ndarray:
+    """Forecast `horizon` steps of some windows with a network that forecasts `block` steps at once.
+
+    All channels but the targets must be known over the horizon.
+    """
+    past, lookback, forecasts = inputs["past"], inputs["past"].shape[1], []
+    known_covariates = inputs.get("known", np.zeros((len(past), horizon, 0), np.float32))
+    # The known covariates of steps behind the horizon, which fill the last block, change no forecast that is returned: those
+    # steps lie in segments of their own (`Trained.known_steps`).
+    known_covariates = np.pad(known_covariates, [(0, 0), (0, -horizon % block), (0, 0)], mode="edge")
+    for begin in range(0, horizon, block):
+        ahead = known_covariates[:, begin : begin + block]
+        forecasts.append(forward(inputs | {"past": past} | ({"known": ahead} if ahead.shape[2] else {})))
+        if begin + block < horizon:
+            happened = np.concatenate([forecasts[-1], ahead], axis=2)
+            past = np.concatenate([past, happened], axis=1)[:, -lookback:]
+    steps = np.concatenate(forecasts, axis=1)
+    return steps if steps.shape[1] == horizon else steps[:, :horizon].copy()  # A view would keep what is beyond the horizon.
 
 
 def gather(rows: np.ndarray, first: np.ndarray, steps: int) -> np.ndarray:
@@ -185,3 +221,11 @@ def _are_measured(panel: Panel, first: np.ndarray, horizon: int) -> np.ndarray:
     """
     filled = np.concatenate([[0], np.cumsum(panel.filled.any(axis=1))])
     return np.asarray(filled[first + horizon] == filled[first - 1])
+
+
+def make_imputations(data: ResolvedDataConfig, freq: str) -> list[Imputation]:
+    """Return an imputation for each known covariate that `data.missing_known` names."""
+    if not data.missing_known:
+        return []
+    season_length = data.season_length or infer_season_length(freq)
+    return [Imputation(data.known_covariates.index(name), policy, season_length) for name, policy in data.missing_known.items()]

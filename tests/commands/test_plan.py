@@ -19,8 +19,7 @@ from forecast.data.panel import read_panel
 from forecast.errors import ConfigError, DataError, RunError
 from forecast.forecasters.preparation import prepare
 from forecast.runs.loaded import read_trained
-from forecast.windows.imputation import Imputation
-from forecast.windows.windows import Windows
+from forecast.windows.windows import Imputation, Windows
 from tests.shops import NOISE, config, future, priced, rmse_of
 
 

@@ -350,7 +350,7 @@ def test_loss_that_is_no_number_stops_the_run(project, tmp_path):
             r"config.yaml:\d+:3: windows.lookback is 90, but series 'data' has 84 training",
         ),
         ({"splits": {"test": 2}}, ConfigError, r"config.yaml:\d+:3: the test set of series 'data' has 2 rows"),
-        ({"splits": {"test": 0.5, "validation": 0.5}}, ConfigError, "leave series 'data' 0 training rows"),
+        ({"splits": {"test": 0.5, "validation": 0.5}}, ConfigError, "series 'data' has 0 training rows"),
         ({"data": {"target": "sale"}}, DataError, "no column `sale`"),
     ],
     ids=["lookback", "test part", "no training part", "column"],

@@ -12,10 +12,9 @@ from forecast.config.schema import Config, SplitsConfig
 from forecast.data.panel import Panel
 from forecast.errors import ConfigError
 from forecast.windows.checks import check_subsets, drop_short_series
-from forecast.windows.imputation import Imputation
 from forecast.windows.normalization import compute_window_statistics
 from forecast.windows.splits import SUBSETS, make_splits
-from forecast.windows.windows import Windows, make_last_windows, make_windows
+from forecast.windows.windows import Imputation, Windows, make_last_windows, make_windows
 from tests.panels import coded_panel
 
 
@@ -103,7 +102,7 @@ def test_what_is_assumed_comes_from_the_past_of_its_own_column(column, known):
         ({"lookback": 17}, r"windows.lookback is 17, but series 's1' has 18 training rows.\n  Use at most 16 \(18 - horizon 2\)"),
         (
             {"horizon": 30, "test": 30, "validation": 1},
-            r"splits.validation \(1\) and splits.test \(30\) leave series 's1' 0 training rows, too few for a horizon of 30",
+            "lookback is 4, but series 's1' has 0 training rows.\n  Use smaller splits.validation and splits.test, a shorter",
         ),
         ({"test": 1}, "the test set of series 's0' has 1 row, fewer than the horizon of 2"),
         ({"validation": 1}, "the validation set of series 's0' has 1 row"),
@@ -143,7 +142,7 @@ def test_short_series_are_refused_or_skipped():
     panel, settings = ragged(), config()
     settings = settings.model_copy(update={"splits": SplitsConfig(validation=6, test=6)})
     splits = make_splits(panel, settings.splits)
-    message = r"leave series 's3' 0 training rows.* \(2 of 4 series have no training window\).\n.* or set data.short_series: skip"
+    message = r"series 's3' has 0 training rows \(2 of 4 series have no training window\).\n.* or set data.short_series: skip"
     with pytest.raises(ConfigError, match=message):
         drop_short_series(panel, splits, settings)
     skipping = settings.model_copy(update={"data": settings.data.model_copy(update={"short_series": "skip"})})

@@ -13,6 +13,7 @@ import numpy as np
 from forecast.config import TrainingConfig
 from forecast.errors import BEGIN_ANEW, RunError
 from forecast.forecasters.network.backend import keras
+from forecast.forecasters.network.batches import Batches
 from forecast.forecasters.network.description import Array
 
 MIN_SECONDS_BETWEEN_EPOCHS = 1.0  # Seconds since the last checkpoint, before another one at the end of an epoch.
@@ -81,8 +82,8 @@ class Checkpoint:
 
     def list_arrays(self, kind: str) -> list[Array]:
         """Return the arrays of a kind in order: variable, metric, or best for the weights of the best epoch."""
-        count = sum(name.startswith(f"{kind}/") for name in self.arrays)
-        return [self.arrays[name] for number in range(count) if (name := f"{kind}/{number}") in self.arrays]
+        names = (f"{kind}/{number}" for number in range(len(self.arrays)))
+        return [self.arrays[name] for name in names if name in self.arrays]
 
 
 def _assign(variables: Sequence[keras.Variable], arrays: Sequence[Array]) -> None:
@@ -98,12 +99,12 @@ def _list_variables(model: keras.Model) -> list[keras.Variable]:
     return [variable for variable in model.variables if id(variable) not in metrics] + model.optimizer.variables
 
 
-@dataclass(frozen=True)
+@dataclass
 class CheckpointStore:
     """The destination of the checkpoints of a training, so that another process can continue it.
 
-    save: takes each checkpoint; resumed: the checkpoint to continue from; stop: asked after each step. If the answer is true, a
-    checkpoint is saved and training ends with a KeyboardInterrupt.
+    save: takes each checkpoint; resumed: the checkpoint to continue from, the last one; stop: asked after each step. If the
+    answer is true, a checkpoint is saved and training ends with a KeyboardInterrupt.
     """
 
     save: Callable[[Checkpoint], object]
@@ -127,7 +128,7 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
 class SaveCheckpoints(keras.callbacks.Callback):
     """Save checkpoints, and restore the state of the other callbacks from the checkpoint to continue from.
 
-    untrained: the error of the untrained network; batches: their number in an epoch.
+    untrained: the error of the untrained network.
     interval: batches between checkpoints within an epoch; None goes by `MAX_SECONDS_WITHIN_EPOCH`.
     """
 
@@ -136,45 +137,37 @@ class SaveCheckpoints(keras.callbacks.Callback):
         store: CheckpointStore,
         callbacks: Sequence[keras.callbacks.Callback],
         untrained: float,
-        batches: int,
+        batches: Batches,
         interval: int | None,
     ):
         super().__init__()
         self.store, self.untrained, self.batches, self.interval = store, untrained, batches, interval
         self.stateful = {kind: callback for kind in STATEFUL for callback in callbacks if isinstance(callback, kind)}
         self.stopping = self.stateful.get(keras.callbacks.EarlyStopping)
-        self.saved_at = time.perf_counter()
-        self.epoch, self.skipped = 0, 0
+        self.epoch, self.saved_at = 0, time.perf_counter()
 
     def on_train_begin(self, logs: Logs) -> None:
-        self.restore_callbacks()  # Keras has just reset them.
-
-    def restore_callbacks(self) -> None:
-        """Restore the state of the other callbacks, if there is a checkpoint to continue from."""
-        if self.store.resumed is None:
-            return
-        for kind, callback in self.stateful.items():
-            for attribute, value in self.store.resumed.state[kind.__name__].items():
-                setattr(callback, attribute, value)
-        if self.stopping:
-            self.stopping.best_weights = self.store.resumed.list_arrays("best")
+        """Restore the state of the other callbacks, which Keras has just reset."""
+        if resumed := self.store.resumed:
+            for kind, callback in self.stateful.items():
+                vars(callback).update(resumed.state[kind.__name__])
+            if self.stopping:
+                self.stopping.best_weights = resumed.list_arrays("best")
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
-        resumed = self.store.resumed
-        self.epoch, self.skipped = epoch, 0
-        if resumed and resumed.epoch == epoch and resumed.batch:
-            self.skipped = resumed.batch
-            resumed.restore_metrics(self.model)
+        self.epoch = epoch
+        if self.batches.skipped and self.store.resumed:
+            self.store.resumed.restore_metrics(self.model)
 
     def on_train_batch_end(self, batch: int, logs: Logs) -> None:
         """Save a checkpoint within an epoch, if one is due or training is to stop."""
-        done = self.skipped + batch + 1
-        if done < self.batches:
+        done = self.batches.skipped + batch + 1
+        if done < self.batches.count:
             due = self._seconds() >= MAX_SECONDS_WITHIN_EPOCH if self.interval is None else done % self.interval == 0
             self._save_if(due, self.epoch, done)
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        self._save_if(bool(self.skipped) or self._seconds() >= MIN_SECONDS_BETWEEN_EPOCHS, epoch + 1, 0)
+        self._save_if(self.batches.skipped > 0 or self._seconds() >= MIN_SECONDS_BETWEEN_EPOCHS, epoch + 1, 0)
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.saved_at
@@ -184,50 +177,24 @@ class SaveCheckpoints(keras.callbacks.Callback):
         if due or stop:
             state: dict[str, Any] = {"untrained": float(self.untrained), "stopped": bool(self.model.stop_training)}
             for kind, callback in self.stateful.items():
-                values = {name: getattr(callback, name) for name in STATEFUL[kind]}
-                state[kind.__name__] = {
-                    name: value if value is None else np.asarray(value).item() for name, value in values.items()
-                }
+                state[kind.__name__] = {name: np.asarray(getattr(callback, name)).item() for name in STATEFUL[kind]}
             best = self.stopping.best_weights if self.stopping else []
-            self.store.save(Checkpoint.take(self.model, epoch, batch, state, best))
+            self.store.resumed = Checkpoint.take(self.model, epoch, batch, state, best)
+            self.store.save(self.store.resumed)
             self.saved_at = time.perf_counter()
         if stop:
             raise KeyboardInterrupt
 
 
-class RaiseOnNaN(keras.callbacks.Callback):
-    """Raise an error when the loss is no longer a number."""
-
-    def __init__(self, config: TrainingConfig):
-        super().__init__()
-        self.config, self.epoch = config, 0
-
-    def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
-        self.epoch = epoch
-
-    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
-        """Check the loss."""
-        if not math.isfinite(logs["loss"]):
-            rate = self.config.learning_rate
-            clip = "" if self.config.clipnorm else " and set training.clipnorm: 1.0"
-            raise RunError(
-                f"the loss is no longer a number in epoch {self.epoch + 1}: the gradients exploded.",
-                f"Lower training.learning_rate from {rate:g} to {rate / 10:g}{clip}.",
-                "training",
-            )
-
-
 class ReportProgress(keras.callbacks.Callback):
-    """Report the progress after each batch and each epoch.
+    """Report the progress after each batch and each epoch, and raise an error when the loss is no longer a number.
 
-    batches: their number in an epoch; skipped: batches of the first epoch that were trained before; untrained: the error of the
-    untrained network.
+    untrained: the error of the untrained network.
     """
 
-    def __init__(self, epochs: int, batches: int, skipped: int, untrained: float, on_progress: Callable[[Progress], None]):
+    def __init__(self, config: TrainingConfig, batches: Batches, untrained: float, on_progress: Callable[[Progress], None]):
         super().__init__()
-        self.epochs, self.batches, self.skipped = epochs, batches, skipped
-        self.val_loss, self.on_progress = untrained, on_progress
+        self.config, self.batches, self.val_loss, self.on_progress = config, batches, untrained, on_progress
         self.epoch, self.rate, self.began = 0, 0.0, 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
@@ -235,13 +202,24 @@ class ReportProgress(keras.callbacks.Callback):
         self.rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
     def on_train_batch_end(self, batch: int, logs: Logs) -> None:
-        self._report((self.skipped + batch + 1) / (self.batches + 1), logs)
+        """Report the batch.
+
+        Raises:
+            RunError: the loss is not finite.
+        """
+        if not math.isfinite(logs["loss"]):
+            rate, clip = self.config.learning_rate, "" if self.config.clipnorm else " and set training.clipnorm: 1.0"
+            raise RunError(
+                f"the loss is no longer a number in epoch {self.epoch}: the gradients exploded.",
+                f"Lower training.learning_rate from {rate:g} to {rate / 10:g}{clip}.",
+                "training",
+            )
+        self._report((self.batches.skipped + batch + 1) / (self.batches.count + 1), logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         self.val_loss = float(logs["val_error"])
         self._report(1.0, logs, *self.model.optimizer.pop_gradient_statistics())
 
     def _report(self, done: float, logs: Logs, gradient_norm: float = math.nan, clipped: float = math.nan) -> None:
-        seconds, loss = time.perf_counter() - self.began, float(logs["error"])
-        progress = Progress(self.epoch, self.epochs, done, loss, self.val_loss, self.rate, seconds, gradient_norm, clipped)
-        self.on_progress(progress)
+        seconds, loss, epochs = time.perf_counter() - self.began, float(logs["error"]), self.config.epochs
+        self.on_progress(Progress(self.epoch, epochs, done, loss, self.val_loss, self.rate, seconds, gradient_norm, clipped))

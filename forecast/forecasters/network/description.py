@@ -121,8 +121,7 @@ class Network:
             message = f"the network has version {version!r:.40}, but this program reads versions 1 to {VERSION}."
             raise RunError(message, "Update this program, or train again.", path)
         try:
-            for migrate in MIGRATIONS[version - 1 :]:
-                data = migrate(data)
+            data = _migrate(data) if version < VERSION else data
             return cls(**{**data, "layers": [Layer(**layer) for layer in data["layers"]]})
         except (AttributeError, IndexError, KeyError, TypeError, ValueError):
             raise RunError("the description of the network is damaged.", DAMAGED, path) from None
@@ -134,31 +133,19 @@ def select_weights(layer: Layer, weights: Mapping[str, Array]) -> dict[str, Arra
     return {name.removeprefix(prefix): array for name, array in weights.items() if name.startswith(prefix)}
 
 
-def _from_version_1(data: dict[str, Any]) -> dict[str, Any]:
-    """Version 1 had one input, showed the size of a head in its shape only, and gave `affine_inverse` its partner as an input."""
+def _migrate(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the current description of a network that an earlier version described.
+
+    Version 1 had a single input, the size of a head only in its shape, and the partner of `affine_inverse` as an input. Version 2
+    had no quantiles. Version 3 counted the values of each target in an option of `affine_inverse`.
+    """
     layers = []
     for layer in data["layers"]:
         options, inputs = dict(layer["options"]), layer["inputs"]
-        if layer["kind"] in {"head", "linear_skip"}:
+        if data["version"] == 1 and layer["kind"] in {"head", "linear_skip"}:
             options |= dict(zip(("horizon", "targets"), layer["shape"], strict=True))
         if layer["kind"] == "affine_inverse":
-            inputs, options = inputs[:1], {"of": inputs[1]}
+            inputs, options = inputs[:1], {"of": inputs[1] if data["version"] == 1 else options["of"]}
         layers.append({**layer, "inputs": inputs, "options": options})
-    return {"inputs": {PAST: data["past"]}, "layers": layers, "version": 2}
-
-
-def _from_version_2(data: dict[str, Any]) -> dict[str, Any]:
-    """Version 2 had no quantiles."""
-    return {**data, "version": 3}
-
-
-def _from_version_3(data: dict[str, Any]) -> dict[str, Any]:
-    """Version 3 counted the values of each target in an option of `affine_inverse`, which now follows from the shapes."""
-    layers = [
-        {**layer, "options": {"of": layer["options"]["of"]}} if layer["kind"] == "affine_inverse" else layer
-        for layer in data["layers"]
-    ]
-    return {**data, "layers": layers, "version": 4}
-
-
-MIGRATIONS = [_from_version_1, _from_version_2, _from_version_3]  # From version i + 1 to the next.
+    inputs = {PAST: data["past"]} if data["version"] == 1 else data["inputs"]
+    return {"inputs": inputs, "layers": layers, "version": VERSION}

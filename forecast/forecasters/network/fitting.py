@@ -1,4 +1,4 @@
-"""Train a network with Keras: batches of windows, losses, optimizers and learning rates."""
+"""Train a network with Keras: losses, optimizers and learning rates."""
 
 from __future__ import annotations
 
@@ -6,24 +6,22 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from forecast.config import ResolvedTrainingConfig, TrainingConfig
 from forecast.errors import RunError
 from forecast.forecasters.network.backend import keras
+from forecast.forecasters.network.batches import Batches
 from forecast.forecasters.network.callbacks import (
     Checkpoint,
     CheckpointStore,
     EarlyStopping,
     Progress,
-    RaiseOnNaN,
     ReportProgress,
     SaveCheckpoints,
 )
-from forecast.forecasters.network.description import Array
 from forecast.forecasters.network.layers.interface import Tensor
 from forecast.windows import MAX_BATCH, Subset, Windows
 
@@ -59,53 +57,8 @@ class _GradientStatistics(keras.optimizers.Optimizer):
         return norms / batches, clipped / batches
 
 
-OPTIMIZERS = {
-    name: type(kind.__name__, (_GradientStatistics, kind), {})
-    for name, kind in {
-        "adam": keras.optimizers.Adam,
-        "adamw": keras.optimizers.AdamW,
-        "rmsprop": keras.optimizers.RMSprop,
-        "sgd": keras.optimizers.SGD,
-    }.items()
-}
-
-
-class Batches(keras.utils.PyDataset):
-    """Windows, copied one batch at a time; `rng` draws a new order each epoch, without it they come in time order.
-
-    evenly: an epoch has as many windows of each series, drawn with replacement where a series has too few.
-    """
-
-    def __init__(self, windows: Windows, batch_size: int, rng: np.random.Generator | None = None, evenly: bool = False):
-        super().__init__()
-        self.windows, self.batch_size, self.rng, self.evenly = windows, batch_size, rng, evenly
-        self.order = np.arange(len(windows))
-        self.on_epoch_end()
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.order) / self.batch_size)
-
-    def __getitem__(self, batch: int) -> tuple[dict[str, Array], Array]:
-        chosen = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
-        return self.windows.inputs(chosen), self.windows.targets(chosen)
-
-    def on_epoch_end(self) -> None:
-        """Draw the order of the next epoch."""
-        if self.rng is None:
-            return
-        count = len(self.windows)
-        if not self.evenly:
-            self.order = self.rng.permutation(count)
-            return
-        series, begins, sizes = np.unique(self.windows.series, return_index=True, return_counts=True)  # in order of series
-        turns = self.rng.permutation(np.arange(count) % len(series))
-        self.order = begins[turns] + self.rng.integers(sizes[turns])
-
-    def skip(self, batches: int) -> Batches:
-        """Return the rest of this epoch after so many batches, in the same order."""
-        rest = Batches(self.windows, self.batch_size)
-        rest.order = self.order[batches * self.batch_size :]
-        return rest
+_KERAS_OPTIMIZERS = (keras.optimizers.Adam, keras.optimizers.AdamW, keras.optimizers.RMSprop, keras.optimizers.SGD)
+OPTIMIZERS = {kind.__name__.lower(): type(kind.__name__, (_GradientStatistics, kind), {}) for kind in _KERAS_OPTIMIZERS}
 
 
 def compile_model(model: keras.Model, config: ResolvedTrainingConfig, quantiles: Sequence[float]) -> None:
@@ -145,20 +98,21 @@ def fit(
     rng = np.random.default_rng([seed, 1])  # Another stream than that of the initial weights.
     batches = Batches(windows["train"], config.batch_size, rng, evenly=config.sampling == "series")
     validation = Batches(windows["validation"], max(config.batch_size, MAX_BATCH))
-    if store is None or store.resumed is None:
+    resumed = store.resumed if store else None
+    if resumed is None:
         untrained = model.evaluate(validation, verbose=0, return_dict=True)["error"]
         on_progress(Progress(0, config.epochs, 1.0, math.nan, untrained, 0.0, 0.0))
-        return _Fitting(model, config, validation, untrained, len(batches), on_progress).run(batches, config.epochs, store)
-    resumed = store.resumed
-    _check_resumable(resumed, config, len(batches))
-    fitting = _Fitting(model, config, validation, resumed.state["untrained"], len(batches), on_progress)
-    for _ in range(resumed.epoch):
-        batches.on_epoch_end()  # Draw the orders of the finished epochs.
-    if resumed.batch:
+    else:
+        untrained = resumed.state["untrained"]
+        _check_resumable(resumed, config, len(batches))
+        for _ in range(resumed.epoch):
+            batches.on_epoch_end()  # Draw the orders of the finished epochs.
+    training = _Training(model, config, validation, untrained, on_progress, store)
+    if resumed and resumed.batch:
         batches.on_epoch_end()  # Keras draws once more before the first epoch.
         model.test_on_batch(*validation[0])  # Create the variables of the metrics, which the checkpoint restores.
-        store = replace(store, resumed=fitting.finish_epoch(batches, store, resumed))
-    return fitting.run(batches, config.epochs, store)
+        training.run(batches.skip(resumed.batch), resumed.epoch + 1)
+    return training.run(batches, config.epochs)
 
 
 def _check_resumable(resumed: Checkpoint, config: ResolvedTrainingConfig, batches: int) -> None:
@@ -172,35 +126,36 @@ def _check_resumable(resumed: Checkpoint, config: ResolvedTrainingConfig, batche
 
 
 @dataclass(frozen=True)
-class _Fitting:
-    """A training, which is run in two parts if it resumes within an epoch.
-
-    untrained: the error of the untrained network; batches: their number in an epoch.
-    """
+class _Training:
+    """A training, which is run in two parts if it resumes within an epoch. untrained: the error of the untrained network."""
 
     model: keras.Model
     config: ResolvedTrainingConfig
     validation: Batches
     untrained: float
-    batches: int
     on_progress: Callable[[Progress], None]
+    store: CheckpointStore | None
 
-    def finish_epoch(self, batches: Batches, store: CheckpointStore, resumed: Checkpoint) -> Checkpoint:
-        """Train the rest of the epoch that a checkpoint is in, and return the checkpoint at its end."""
-        checkpoints: list[Checkpoint] = []
+    def run(self, batches: Batches, until: int) -> int:
+        """Train from the last checkpoint to the end of epoch `until`, counted from 1. Return the epoch whose weights are kept."""
+        config, resumed = self.config, self.store.resumed if self.store else None
+        begin, callbacks, stopping = 0, self._make_callbacks(batches), None
+        if config.early_stopping:
+            stopping = EarlyStopping(self.untrained, config.early_stopping.patience, config.early_stopping.min_delta)
+            callbacks.append(stopping)
+        if self.store:  # The last callback, because it saves the state of the others.
+            callbacks.append(SaveCheckpoints(self.store, callbacks[:], self.untrained, batches, config.checkpoint_every))
+        if resumed:
+            begin = resumed.epoch
+            resumed.restore(self.model)
+            until = begin if _has_stopped(resumed, config) else until  # Without an epoch, Keras restores the best weights only.
+        options = {"validation_data": self.validation, "callbacks": callbacks, "verbose": 0, "shuffle": False}
+        self.model.fit(batches, epochs=until, initial_epoch=begin, **options)
+        return stopping.best_epoch + 1 if stopping else max(begin, until)
 
-        def save(checkpoint: Checkpoint) -> None:
-            store.save(checkpoint)
-            checkpoints.append(checkpoint)
-
-        self.run(batches.skip(resumed.batch), resumed.epoch + 1, replace(store, save=save))
-        return checkpoints[-1]
-
-    def run(self, batches: Batches, until: int, store: CheckpointStore | None) -> int:
-        """Train to the end of epoch `until`, counted from 1, and return the epoch whose weights are kept."""
-        config, resumed = self.config, store.resumed if store else None
-        begin = resumed.epoch if resumed else 0
-        callbacks: list[Any] = [RaiseOnNaN(config)]
+    def _make_callbacks(self, batches: Batches) -> list[keras.callbacks.Callback]:
+        """Return the callbacks that set the learning rate and report progress."""
+        config, callbacks = self.config, []
         if config.schedule == "plateau":
             patience = max(1, config.early_stopping.patience // 3) if config.early_stopping else HALVING_EPOCHS
             options = {"factor": 0.5, "patience": patience, "mode": "min", "min_delta": 0}
@@ -208,25 +163,7 @@ class _Fitting:
         if config.schedule != "plateau" or config.warmup_epochs:
             schedule = keras.callbacks.LearningRateScheduler(lambda epoch, rate: compute_learning_rate(epoch, config, rate))
             callbacks.append(schedule)
-        skipped = self.batches - len(batches)
-        callbacks.append(ReportProgress(config.epochs, self.batches, skipped, self.untrained, self.on_progress))
-        stopping = None
-        if config.early_stopping:
-            stopping = EarlyStopping(self.untrained, config.early_stopping.patience, config.early_stopping.min_delta)
-            callbacks.append(stopping)
-        if store:  # The last callback, because it saves the state of the others.
-            callbacks.append(SaveCheckpoints(store, callbacks[:], self.untrained, self.batches, config.checkpoint_every))
-        if resumed:
-            resumed.restore(self.model)
-        if resumed and (begin >= until or _has_stopped(resumed, config)):
-            callbacks[-1].restore_callbacks()
-            if stopping:
-                stopping.set_model(self.model)
-                stopping.on_train_end()
-        else:
-            options = {"validation_data": self.validation, "callbacks": callbacks, "verbose": 0, "shuffle": False}
-            self.model.fit(batches, epochs=until, initial_epoch=begin, **options)
-        return stopping.best_epoch + 1 if stopping else max(begin, until)
+        return [*callbacks, ReportProgress(config, batches, self.untrained, self.on_progress)]
 
 
 def _has_stopped(resumed: Checkpoint, config: ResolvedTrainingConfig) -> bool:

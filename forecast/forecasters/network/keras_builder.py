@@ -56,13 +56,7 @@ def _connect(network: Network, builder: Builder, constants: Weights | None = Non
 
 def get_weights(model: keras.Model, network: Network) -> dict[str, Array]:
     """Return all weights by `layer/weight`, as the description names them."""
-    weights = {}
-    for layer in network.layers:
-        if layer.weights:
-            arrays = model.get_layer(layer.name).weights
-            for name, array in zip(layer.weights, arrays, strict=True):
-                weights[f"{layer.name}/{name}"] = keras.ops.convert_to_numpy(array)
-    return weights
+    return {name: keras.ops.convert_to_numpy(variable) for name, variable in _name_variables(model, network).items()}
 
 
 def set_weights(model: keras.Model, network: Network, weights: Mapping[str, Array]) -> None:
@@ -72,9 +66,12 @@ def set_weights(model: keras.Model, network: Network, weights: Mapping[str, Arra
         RunError: they are not the arrays that the description names.
     """
     network.check_weights(weights)
-    present = {layer.name for layer in model.layers}
-    for layer in network.layers:
-        if layer.weights and layer.name in present:
-            built = model.get_layer(layer.name)
-            arrays = [weights[f"{layer.name}/{name}"] for name in layer.weights]
-            built.set_weights(arrays[: len(built.weights)])  # In a portable model the last ones, or all, may be constants.
+    for name, variable in _name_variables(model, network).items():
+        variable.assign(weights[name])
+
+
+def _name_variables(model: keras.Model, network: Network) -> dict[str, keras.Variable]:
+    """Return the variables of a model by `layer/weight`. A portable model has constants for some."""
+    built = {layer.name: layer.weights for layer in model.layers}
+    pairs = [(layer.name, zip(layer.weights, built.get(layer.name, []), strict=False)) for layer in network.layers]
+    return {f"{layer}/{name}": variable for layer, variables in pairs for name, variable in variables}

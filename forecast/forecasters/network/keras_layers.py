@@ -50,7 +50,7 @@ class StepCell(keras.layers.Layer):
 
     def call(self, x: Tensor, states: States, training: bool = False) -> tuple[Tensor, States]:
         """Return the output of one step, and all states to remember."""
-        states = CELLS[self.cell].step_in_keras(keras.ops, x, states, **self.arrays)
+        states = CELLS[self.cell].step(keras.ops, x, states, **self.arrays)
         return states[0], states
 
     def _initialize_bias(self, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:

@@ -1,39 +1,45 @@
-"""Kinds of layers, by the name that a network's description stores. A new kind is one class, and its name here."""
+"""Kinds of layers, by the name that a network's description stores. A new kind is a class or a function, and its name here."""
 
 from __future__ import annotations
 
-from forecast.forecasters.network.layers import dense, embeddings, normalization, recurrent, reshaping
-from forecast.forecasters.network.layers.interface import Kind
+from collections.abc import Callable
+from functools import partial
 
-KINDS: dict[str, type[Kind]] = {
+from forecast.forecasters.network.layers import dense, embeddings, normalization, recurrent, reshaping
+from forecast.forecasters.network.layers.interface import Kind, Operation, Tensor
+
+OPERATIONS: dict[str, Callable[..., Tensor]] = {
+    "centre": normalization.compute_centre,
+    "concat": reshaping.concat,
+    "denormalize": normalization.denormalize,
+    "for_each": reshaping.repeat_windows,
+    "join_channels": reshaping.join_channels,
+    "join_segments": reshaping.join_segments,
+    "normalize": normalization.normalize,
+    "quantiles": reshaping.sort_quantiles,
+    "repeat": reshaping.repeat_vector,
+    "repeat_targets": reshaping.repeat_targets,
+    "scale": normalization.compute_scale,
+    "segments": reshaping.cut_segments,
+    "select": reshaping.select_channels,
+    "split_channels": reshaping.split_channels,
+    "sum": reshaping.sum_inputs,
+}
+
+KINDS: dict[str, Callable[..., Kind]] = {
     "affine": normalization.Affine,
     "affine_inverse": normalization.AffineInverse,
     "attend": dense.Attend,
     "batch_norm": normalization.BatchNorm,
-    "centre": normalization.Centre,
     "channel_embedding": embeddings.ChannelEmbedding,
-    "concat": reshaping.Concat,
     "conv": dense.Conv,
-    "denormalize": normalization.Denormalize,
     "dense": dense.Dense,
     "dropout": dense.Dropout,
     "embedding": embeddings.Embedding,
-    "for_each": reshaping.ForEach,
     "head": dense.Head,
-    "join_channels": reshaping.JoinChannels,
-    "join_segments": reshaping.JoinSegments,
     "layer_norm": normalization.LayerNorm,
     "linear_skip": dense.LinearSkip,
-    "normalize": normalization.Normalize,
     "positions": embeddings.Positions,
-    "quantiles": reshaping.Quantiles,
     "recurrent": recurrent.Recurrent,
     "recurrent_step": recurrent.RecurrentStep,
-    "repeat": reshaping.Repeat,
-    "repeat_targets": reshaping.RepeatTargets,
-    "scale": normalization.Scale,
-    "segments": reshaping.Segments,
-    "select": reshaping.Select,
-    "split_channels": reshaping.SplitChannels,
-    "sum": dense.Sum,
-}
+} | {name: partial(Operation, function) for name, function in OPERATIONS.items()}

@@ -1,16 +1,15 @@
-"""Dense layers, convolution, attention, dropout and sums."""
+"""Dense layers, convolution, attention and dropout."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from forecast.forecasters.network.description import Array, Shape
-from forecast.forecasters.network.layers.interface import Builder, Kind, Operation, Shapes, Tensor, Weights, add
+from forecast.forecasters.network.layers.interface import Builder, Kind, Shapes, Tensor, Weights, add
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"linear": lambda x: x, "relu": lambda x: np.maximum(x, 0), "tanh": np.tanh}
 
@@ -27,7 +26,7 @@ class Dense(Kind):
         return (*x[:-1], self.units), {"kernel": (x[-1], self.units), "bias": (self.units,)}
 
     def build(self, builder: Builder, x: Tensor) -> Tensor:
-        options = {"kernel_initializer": _initializer(builder, self.start), "kernel_regularizer": builder.l2()}
+        options = builder.kernel_options(self.start)
         return builder.keras.layers.Dense(self.units, activation=self.activation, name=builder.name, **options)(x)
 
     def compute(self, weights: Weights, x: Array) -> Array:
@@ -38,7 +37,7 @@ class Dense(Kind):
 class Head(Kind):
     """All steps of the horizon from one vector."""
 
-    start: str  # Initial kernel: zeros or glorot_uniform.
+    start: str
     horizon: int
     targets: int
 
@@ -47,8 +46,7 @@ class Head(Kind):
         return shape, {"kernel": (*x, *shape), "bias": shape}
 
     def build(self, builder: Builder, x: Tensor) -> Tensor:
-        options = {"kernel_initializer": _initializer(builder, self.start), "kernel_regularizer": builder.l2()}
-        return _build_einsum(builder, "bf,fht->bht", (self.horizon, self.targets), x, **options)
+        return _build_einsum(builder, "bf,fht->bht", (self.horizon, self.targets), x, **builder.kernel_options(self.start))
 
     def compute(self, weights: Weights, x: Array) -> Array:
         return np.tensordot(x, weights["kernel"], axes=1) + weights["bias"]
@@ -86,9 +84,8 @@ class Conv(Kind):
         return (-(-steps // self.strides), self.filters), weights
 
     def build(self, builder: Builder, x: Tensor) -> Tensor:
-        options = {"kernel_initializer": builder.glorot(), "kernel_regularizer": builder.l2(), "name": builder.name}
-        sizes = self.filters, self.kernel_size, self.strides
-        return builder.keras.layers.Conv1D(*sizes, padding="causal", activation="relu", **options)(x)
+        options = {"padding": "causal", "activation": "relu", "name": builder.name, **builder.kernel_options()}
+        return builder.keras.layers.Conv1D(self.filters, self.kernel_size, self.strides, **options)(x)
 
     def compute(self, weights: Weights, x: Array) -> Array:
         padded = np.pad(x, [(0, 0), (self.kernel_size - 1, 0), (0, 0)])
@@ -99,9 +96,6 @@ class Conv(Kind):
 
 class Attend(Kind):
     """The mean of the states of all steps, weighted by the softmax of their scores `(steps, 1)`."""
-
-    def infer_shapes(self, states: Shape, scores: Shape) -> Shapes:
-        return states[-1:], {}
 
     def build(self, builder: Builder, states: Tensor, scores: Tensor) -> Tensor:
         return builder.keras.ops.sum(builder.keras.ops.softmax(scores, axis=1) * states, axis=1)
@@ -117,25 +111,11 @@ class Dropout(Kind):
 
     rate: float
 
-    def infer_shapes(self, x: Shape) -> Shapes:
-        return x, {}
-
     def build(self, builder: Builder, x: Tensor) -> Tensor:
         return builder.keras.layers.Dropout(self.rate, seed=builder.seed(), name=builder.name)(x)
 
     def compute(self, weights: Weights, x: Array) -> Array:
         return x
-
-
-class Sum(Operation):
-    """The sum of two inputs."""
-
-    def apply(self, ops: ModuleType, x: Tensor, y: Tensor) -> Tensor:
-        return add(x, y)
-
-
-def _initializer(builder: Builder, start: str) -> Any:
-    return "zeros" if start == "zeros" else builder.glorot()
 
 
 def _build_einsum(builder: Builder, equation: str, shape: Shape, x: Tensor, **options: Any) -> Tensor:

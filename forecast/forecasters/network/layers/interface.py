@@ -1,14 +1,15 @@
 """A kind of layer: what each of its three methods takes and returns.
 
-A kind is a class whose fields are the options that a network's description stores. Shapes leave out the leading axis of windows.
-No kind imports Keras when it is loaded: a builder brings it.
+A kind is a class whose fields are the options that a network's description stores, or a function where it has no weights. Shapes
+leave out the leading axis of windows. No kind imports Keras when it is loaded: a builder brings it.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -47,17 +48,18 @@ class Builder:
         """Return the penalty on a kernel, or None."""
         return self.keras.regularizers.L2(self.model.l2) if self.model.l2 else None
 
-    def glorot(self) -> Any:
-        """Return an initializer with the next seed."""
-        return self.keras.initializers.GlorotUniform(self.seed())
+    def kernel_options(self, start: str = "glorot_uniform") -> dict[str, Any]:
+        """Return the penalty and the initializer of a kernel, which draws the next seed unless it starts at zeros."""
+        initializer = "zeros" if start == "zeros" else self.keras.initializers.GlorotUniform(self.seed())
+        return {"kernel_initializer": initializer, "kernel_regularizer": self.l2()}
 
 
 class Kind(ABC):
     """A kind of layer."""
 
-    @abstractmethod
     def infer_shapes(self, *args: Any, **kwargs: Any) -> Shapes:
-        """Return the shapes of output and weights from the shape of each input."""
+        """Return the shapes of output and weights from the shape of each input; here, those of a kind without weights."""
+        return self.compute({}, *(np.empty((0, *shape)) for shape in args)).shape[1:], {}
 
     @abstractmethod
     def build(self, builder: Builder, *args: Any, **kwargs: Any) -> Tensor:
@@ -69,25 +71,20 @@ class Kind(ABC):
 
 
 class Operation(Kind):
-    """A kind without weights, whose equations are the same in NumPy and Keras."""
+    """A kind without weights: a function that takes `numpy` or `keras.ops`, then the inputs, and the options by name."""
 
-    @abstractmethod
-    def apply(self, ops: ModuleType, *args: Any, **kwargs: Any) -> Any:
-        """Return the output from each input, with the functions of `ops`: `numpy` or `keras.ops`."""
-
-    def infer_shapes(self, *inputs: Shape) -> Shapes:
-        """Return the shape that the operation gives no windows at all, and no weights."""
-        return self.compute({}, *(np.empty((0, *shape)) for shape in inputs)).shape[1:], {}
+    def __init__(self, function: Callable[..., Tensor], **options: object) -> None:
+        self.function = partial(function, **options)
 
     def build(self, builder: Builder, *inputs: Tensor) -> Tensor:
-        return self.apply(builder.keras.ops, *inputs)
+        return self.function(builder.keras.ops, *inputs)
 
     def compute(self, weights: Weights, *inputs: Array) -> Array:
-        return self.apply(np, *inputs)
+        return self.function(np, *inputs)
 
 
 def add(x: Tensor, y: Tensor) -> Tensor:
-    """Return `x + y`, broadcast as NumPy does; every addition of two tensors in a network or an export uses this function.
+    """Return `x + y`, broadcast as NumPy does. Every addition of two tensors in a network or an export uses this function.
 
     `keras.ops.add` on TensorFlow (Keras 3.15, "Special case of `tf.add`") takes `y` for a bias where a single axis of `y` is
     longer than 1, and as long as the second or the last axis of `x`. With as many windows as steps in the horizon it adds the

@@ -8,41 +8,27 @@ from types import ModuleType
 import numpy as np
 
 from forecast.forecasters.network.description import Array, Shape
-from forecast.forecasters.network.layers.interface import Builder, Kind, Operation, Shapes, Tensor, Weights, add
+from forecast.forecasters.network.layers.interface import Builder, Kind, Shapes, Tensor, Weights, add
 
 
-@dataclass(frozen=True)
-class Centre(Operation):
-    """The last value or the mean of each window's past."""
-
-    method: str
-
-    def apply(self, ops: ModuleType, past: Tensor) -> Tensor:
-        return past[:, -1:] if self.method == "last" else ops.mean(past, axis=1, keepdims=True)
+def compute_centre(ops: ModuleType, past: Tensor, method: str) -> Tensor:
+    """Return the last value or the mean of each window's past."""
+    return past[:, -1:] if method == "last" else ops.mean(past, axis=1, keepdims=True)
 
 
-@dataclass(frozen=True)
-class Scale(Operation):
-    """The standard deviation of each window's past."""
-
-    epsilon: float
-
-    def apply(self, ops: ModuleType, past: Tensor) -> Tensor:
-        return ops.sqrt(ops.var(past, axis=1, keepdims=True) + self.epsilon)
+def compute_scale(ops: ModuleType, past: Tensor, epsilon: float) -> Tensor:
+    """Return the standard deviation of each window's past."""
+    return ops.sqrt(ops.var(past, axis=1, keepdims=True) + epsilon)
 
 
-class Normalize(Operation):
+def normalize(ops: ModuleType, past: Tensor, centre: Tensor, *scale: Tensor) -> Tensor:
     """Subtract a window's centre and divide by its scale, if there is one."""
-
-    def apply(self, ops: ModuleType, past: Tensor, centre: Tensor, *scale: Tensor) -> Tensor:
-        return (past - centre) / scale[0] if scale else past - centre
+    return (past - centre) / scale[0] if scale else past - centre
 
 
-class Denormalize(Operation):
+def denormalize(ops: ModuleType, forecast: Tensor, centre: Tensor, *scale: Tensor) -> Tensor:
     """Multiply a forecast by its window's scale, if there is one, and add the centre."""
-
-    def apply(self, ops: ModuleType, forecast: Tensor, centre: Tensor, *scale: Tensor) -> Tensor:
-        return add(forecast * scale[0] if scale else forecast, centre)
+    return add(forecast * scale[0] if scale else forecast, centre)
 
 
 class Affine(Kind):

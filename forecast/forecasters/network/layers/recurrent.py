@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +14,6 @@ from forecast.forecasters.network.description import Array, Shape
 from forecast.forecasters.network.layers.interface import Builder, Kind, Shapes, Tensor, Weights, add
 
 States = list[Tensor]  # What a cell remembers, in NumPy or Keras; the first is its output.
-Step = Callable[..., States]  # From input, states and weights to the next states.
 
 
 class Cell(ABC):
@@ -22,7 +21,8 @@ class Cell(ABC):
 
     gates: blocks of `units` columns in the kernel, in the order in which Keras keeps them.
     states: arrays of `units` numbers that the cell remembers.
-    keras_layer: the layer in `keras.layers`. A cell without one has `step_in_keras` and `initial_bias`, a number for each gate.
+    keras_layer: the layer in `keras.layers`. A cell without one has `initial_bias`, a number for each gate, and its `step` works
+    in Keras, too.
     """
 
     gates: ClassVar[int]
@@ -36,12 +36,8 @@ class Cell(ABC):
         return {"kernel": (channels, gates), "recurrent_kernel": (units, gates), "bias": (gates,)}
 
     @abstractmethod
-    def step(self, x: Array, states: States, *args: Any, **kwargs: Any) -> States:
+    def step(self, ops: ModuleType, x: Tensor, states: States, *args: Any, **kwargs: Any) -> States:
         """Return the states `(windows, units)` after a step of `x` `(windows, channels)`; the other arguments are the weights."""
-
-    def step_in_keras(self, ops: Any, x: Tensor, states: States, **weights: Tensor) -> States:
-        """Return what `step` returns, for the tensors of `ops`, `keras.ops`."""
-        raise TypeError(f"{self.keras_layer} is a layer of Keras")
 
 
 class LSTM(Cell):
@@ -49,7 +45,7 @@ class LSTM(Cell):
 
     gates, states, keras_layer = 4, 2, "LSTM"
 
-    def step(self, x: Array, states: States, kernel: Array, recurrent_kernel: Array, bias: Array) -> States:
+    def step(self, ops: ModuleType, x: Array, states: States, kernel: Array, recurrent_kernel: Array, bias: Array) -> States:
         h, c = states
         i, f, g, o = np.split(x @ kernel + h @ recurrent_kernel + bias, 4, axis=1)
         c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
@@ -64,7 +60,7 @@ class GRU(Cell):
     def weights(self, channels: int, units: int) -> dict[str, Shape]:
         return super().weights(channels, units) | {"bias": (2, self.gates * units)}
 
-    def step(self, x: Array, states: States, kernel: Array, recurrent_kernel: Array, bias: Array) -> States:
+    def step(self, ops: ModuleType, x: Array, states: States, kernel: Array, recurrent_kernel: Array, bias: Array) -> States:
         (h,) = states
         x_z, x_r, x_h = np.split(x @ kernel + bias[0], 3, axis=1)
         h_z, h_r, h_h = np.split(h @ recurrent_kernel + bias[1], 3, axis=1)
@@ -77,7 +73,7 @@ class SimpleRNN(Cell):
 
     gates, keras_layer = 1, "SimpleRNN"
 
-    def step(self, x: Array, states: States, kernel: Array, recurrent_kernel: Array, bias: Array) -> States:
+    def step(self, ops: ModuleType, x: Array, states: States, kernel: Array, recurrent_kernel: Array, bias: Array) -> States:
         (h,) = states
         return [np.tanh(x @ kernel + h @ recurrent_kernel + bias)]
 
@@ -90,18 +86,12 @@ class PeepholeLSTM(Cell):
     def weights(self, channels: int, units: int) -> dict[str, Shape]:
         return super().weights(channels, units) | {"peephole": (3, units)}
 
-    def step(self, x: Array, states: States, kernel: Array, recurrent_kernel: Array, bias: Array, peephole: Array) -> States:
-        h, c = states
-        i, f, g, o = np.split(x @ kernel + h @ recurrent_kernel + bias, 4, axis=1)
-        c = sigmoid(f + peephole[1] * c) * c + sigmoid(i + peephole[0] * c) * np.tanh(g)
-        return [sigmoid(o + peephole[2] * c) * np.tanh(c), c]
-
-    def step_in_keras(self, ops: Any, x: Tensor, states: States, **weights: Tensor) -> States:
+    def step(self, ops: ModuleType, x: Tensor, states: States, **weights: Tensor) -> States:
         (h, c), peephole = states, weights["peephole"]
         products = add(ops.matmul(x, weights["kernel"]), ops.matmul(h, weights["recurrent_kernel"]))
         i, f, g, o = ops.split(add(products, weights["bias"]), 4, axis=-1)
-        c = add(ops.sigmoid(add(f, c * peephole[1])) * c, ops.sigmoid(add(i, c * peephole[0])) * ops.tanh(g))
-        return [ops.sigmoid(add(o, c * peephole[2])) * ops.tanh(c), c]
+        c = add(sigmoid(add(f, c * peephole[1]), ops) * c, sigmoid(add(i, c * peephole[0]), ops) * ops.tanh(g))
+        return [sigmoid(add(o, c * peephole[2]), ops) * ops.tanh(c), c]
 
 
 CELLS: dict[str, Cell] = {"lstm": LSTM(), "peephole_lstm": PeepholeLSTM(), "gru": GRU(), "simple_rnn": SimpleRNN()}
@@ -131,8 +121,7 @@ class Recurrent(Kind):
         states = [_split_states(keras.ops, state, self.units) for state in first_state]
         if builder.weights and not cell.keras_layer:
             zeros = keras.ops.zeros_like(keras.ops.repeat(x[:, 0, :1], self.units, axis=-1))
-            step = partial(cell.step_in_keras, keras.ops)
-            return self._unroll(keras.ops, step, builder.weights, x, states[0] if states else [zeros] * cell.states)
+            return self._unroll(keras.ops, builder.weights, x, states[0] if states else [zeros] * cell.states)
         if not self.bidirectional:
             layer = _build_cell(builder, self.cell, self.units, return_sequences=self.sequences, name=builder.name)
             return layer(x, initial_state=states[0]) if states else layer(x)
@@ -143,25 +132,24 @@ class Recurrent(Kind):
         return keras.layers.Bidirectional(forward, **options)(x)
 
     def compute(self, weights: Weights, x: Array, *first_state: Array) -> Array:
-        cell = CELLS[self.cell]
-        state = first_state[0] if first_state else np.zeros((len(x), cell.states * self.units), x.dtype)
-        return self._unroll(np, cell.step, weights, x, _split_states(np, state, self.units))
+        zeros = np.zeros((len(x), CELLS[self.cell].states * self.units), x.dtype)
+        return self._unroll(np, weights, x, _split_states(np, first_state[0] if first_state else zeros, self.units))
 
-    def _unroll(self, ops: Any, step: Step, weights: Weights, x: Tensor, states: States) -> Tensor:
+    def _unroll(self, ops: ModuleType, weights: Weights, x: Tensor, states: States) -> Tensor:
         """Run the cell over the steps; a bidirectional layer also runs another cell over the steps in reverse."""
         if not self.bidirectional:
-            return self._run(ops, step, weights, x, states)
+            return self._run(ops, weights, x, states)
         forward, backward = (
             {name.removeprefix(prefix): values for name, values in weights.items() if name.startswith(prefix)}
             for prefix in ("forward_", "backward_")
         )
-        halves = [self._run(ops, step, forward, x, states), self._run(ops, step, backward, x, states, -1)]
+        halves = [self._run(ops, forward, x, states), self._run(ops, backward, x, states, -1)]
         return ops.concatenate(halves, axis=-1)
 
-    def _run(self, ops: Any, step: Step, weights: Weights, x: Tensor, states: States, direction: int = 1) -> Tensor:
+    def _run(self, ops: ModuleType, weights: Weights, x: Tensor, states: States, direction: int = 1) -> Tensor:
         outputs = []
         for number in range(x.shape[1])[::direction]:
-            states = step(x[:, number], states, **weights)
+            states = CELLS[self.cell].step(ops, x[:, number], states, **weights)
             if self.sequences:
                 outputs.append(states[0])
         return ops.stack(outputs[::direction], axis=1) if self.sequences else states[0]
@@ -184,7 +172,7 @@ class RecurrentStep(Kind):
         x = ops.reshape(x, (-1, 1, channels))
         states = _split_states(ops, ops.repeat(first_state, steps, axis=0), self.units)
         if builder.weights and not cell.keras_layer:
-            state, *_ = cell.step_in_keras(ops, x[:, 0], states, **builder.weights)
+            state, *_ = cell.step(ops, x[:, 0], states, **builder.weights)
         else:
             state = _build_cell(builder, self.cell, self.units, name=builder.name)(x, initial_state=states)
         return ops.reshape(state, (-1, steps, self.units))
@@ -192,13 +180,13 @@ class RecurrentStep(Kind):
     def compute(self, weights: Weights, x: Array, first_state: Array) -> Array:
         windows, steps, channels = x.shape
         states = _split_states(np, np.repeat(first_state, steps, axis=0), self.units)
-        state, *_ = CELLS[self.cell].step(x.reshape(windows * steps, channels), states, **weights)
+        state, *_ = CELLS[self.cell].step(np, x.reshape(windows * steps, channels), states, **weights)
         return state.reshape(windows, steps, self.units)
 
 
-def sigmoid(x: Array) -> Array:
-    """Return 1 / (1 + exp(-x)), in a form that cannot overflow."""
-    return 0.5 * np.tanh(0.5 * x) + 0.5
+def sigmoid(x: Tensor, ops: ModuleType = np) -> Tensor:
+    """Return 1 / (1 + exp(-x)), in NumPy in a form that cannot overflow."""
+    return 0.5 * np.tanh(0.5 * x) + 0.5 if ops is np else ops.sigmoid(x)
 
 
 def _build_cell(builder: Builder, cell: str, units: int, **options: Any) -> Any:
@@ -220,6 +208,6 @@ def _build_cell(builder: Builder, cell: str, units: int, **options: Any) -> Any:
     )
 
 
-def _split_states(ops: Any, state: Tensor, units: int) -> States:
+def _split_states(ops: ModuleType, state: Tensor, units: int) -> States:
     """Return the states of a cell, which lie side by side in a layer's first state."""
     return ops.split(state, state.shape[-1] // units, axis=-1)
