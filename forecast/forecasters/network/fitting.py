@@ -155,7 +155,8 @@ class _Training:
 
     def _make_callbacks(self, batches: Batches) -> list[keras.callbacks.Callback]:
         """Return the callbacks that set the learning rate and report progress."""
-        config, callbacks = self.config, []
+        config = self.config
+        callbacks: list[keras.callbacks.Callback] = []
         if config.schedule == "plateau":
             patience = max(1, config.early_stopping.patience // 3) if config.early_stopping else HALVING_EPOCHS
             options = {"factor": 0.5, "patience": patience, "mode": "min", "min_delta": 0}

@@ -42,4 +42,5 @@ KINDS: dict[str, Callable[..., Kind]] = {
     "positions": embeddings.Positions,
     "recurrent": recurrent.Recurrent,
     "recurrent_step": recurrent.RecurrentStep,
-} | {name: partial(Operation, function) for name, function in OPERATIONS.items()}
+    **{name: partial(Operation, function) for name, function in OPERATIONS.items()},
+}

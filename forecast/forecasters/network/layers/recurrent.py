@@ -117,26 +117,24 @@ class Recurrent(Kind):
 
     def build(self, builder: Builder, x: Tensor, *first_state: Tensor) -> Tensor:
         """Build the cell's Keras layer; in a portable model, a cell that Keras lacks is built step by step."""
-        keras, cell = builder.keras, CELLS[self.cell]
-        states = [_split_states(keras.ops, state, self.units) for state in first_state]
-        if builder.weights and not cell.keras_layer:
-            zeros = keras.ops.zeros_like(keras.ops.repeat(x[:, 0, :1], self.units, axis=-1))
-            return self._unroll(keras.ops, builder.weights, x, states[0] if states else [zeros] * cell.states)
+        if builder.weights and not CELLS[self.cell].keras_layer:
+            return self._unroll(builder.keras.ops, builder.weights, x, *first_state)
         if not self.bidirectional:
-            layer = _build_cell(builder, self.cell, self.units, return_sequences=self.sequences, name=builder.name)
-            return layer(x, initial_state=states[0]) if states else layer(x)
+            states = {"initial_state": _split_states(builder.keras.ops, state, self.units) for state in first_state}
+            return _build_cell(builder, self.cell, self.units, return_sequences=self.sequences, name=builder.name)(x, **states)
         # Without a backward layer Bidirectional would copy the forward one and drop some of its options.
         forward = _build_cell(builder, self.cell, self.units, return_sequences=self.sequences)
         backward = _build_cell(builder, self.cell, self.units, return_sequences=self.sequences, go_backwards=True)
         options = {"backward_layer": backward, "name": builder.name, "dtype": builder.precision}
-        return keras.layers.Bidirectional(forward, **options)(x)
+        return builder.keras.layers.Bidirectional(forward, **options)(x)
 
     def compute(self, weights: Weights, x: Array, *first_state: Array) -> Array:
-        zeros = np.zeros((len(x), CELLS[self.cell].states * self.units), x.dtype)
-        return self._unroll(np, weights, x, _split_states(np, first_state[0] if first_state else zeros, self.units))
+        return self._unroll(np, weights, x, *first_state)
 
-    def _unroll(self, ops: ModuleType, weights: Weights, x: Tensor, states: States) -> Tensor:
+    def _unroll(self, ops: ModuleType, weights: Weights, x: Tensor, *first_state: Tensor) -> Tensor:
         """Run the cell over the steps; a bidirectional layer also runs another cell over the steps in reverse."""
+        zeros = ops.zeros_like(ops.repeat(x[:, 0, :1], CELLS[self.cell].states * self.units, axis=-1))
+        states = _split_states(ops, first_state[0] if first_state else zeros, self.units)
         if not self.bidirectional:
             return self._run(ops, weights, x, states)
         forward, backward = (
