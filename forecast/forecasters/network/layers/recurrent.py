@@ -120,8 +120,9 @@ class Recurrent(Kind):
         if builder.weights and not CELLS[self.cell].keras_layer:
             return self._unroll(builder.keras.ops, builder.weights, x, *first_state)
         if not self.bidirectional:
-            states = {"initial_state": _split_states(builder.keras.ops, state, self.units) for state in first_state}
-            return _build_cell(builder, self.cell, self.units, return_sequences=self.sequences, name=builder.name)(x, **states)
+            layer = _build_cell(builder, self.cell, self.units, return_sequences=self.sequences, name=builder.name)
+            states = [_split_states(builder.keras.ops, state, self.units) for state in first_state]
+            return layer(x, initial_state=states[0]) if states else layer(x)
         # Without a backward layer Bidirectional would copy the forward one and drop some of its options.
         forward = _build_cell(builder, self.cell, self.units, return_sequences=self.sequences)
         backward = _build_cell(builder, self.cell, self.units, return_sequences=self.sequences, go_backwards=True)
