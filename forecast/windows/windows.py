@@ -176,11 +176,11 @@ def make_windows(
     ]
     series = np.repeat(np.arange(len(firsts)), [len(rows) for rows in firsts])
     first = np.concatenate(firsts)
-    if panel.filled.any():
-        measured = _are_measured(panel, first, horizon)
-        first, series = first[measured], series[measured]
-    known_covariates = _select_known_covariates(panel, scaled)
-    return Windows(scaled, known_covariates, scaled[:, : len(panel.targets)], first, series, lookback, horizon)
+    # A filled target is no truth. If the row at the cutoff was filled, the first target may have helped to fill it.
+    filled = np.concatenate([[0], np.cumsum(panel.filled.any(axis=1))])
+    measured = filled[first + horizon] == filled[first - 1]
+    known_covariates, future = _select_known_covariates(panel, scaled), scaled[:, : len(panel.targets)]
+    return Windows(scaled, known_covariates, future, first[measured], series[measured], lookback, horizon)
 
 
 def make_last_windows(
@@ -214,18 +214,7 @@ def _select_known_covariates(panel: Panel, scaled: np.ndarray) -> np.ndarray:
     return scaled[:, len(panel.columns) - panel.known_channels :]
 
 
-def _are_measured(panel: Panel, first: np.ndarray, horizon: int) -> np.ndarray:
-    """Return which windows hold no filled cell from their cutoff on.
-
-    A filled target is no truth. If the last row before the horizon was filled, the first target may have helped to fill it.
-    """
-    filled = np.concatenate([[0], np.cumsum(panel.filled.any(axis=1))])
-    return np.asarray(filled[first + horizon] == filled[first - 1])
-
-
 def make_imputations(data: ResolvedDataConfig, freq: str) -> list[Imputation]:
     """Return an imputation for each known covariate that `data.missing_known` names."""
-    if not data.missing_known:
-        return []
     season_length = data.season_length or infer_season_length(freq)
     return [Imputation(data.known_covariates.index(name), policy, season_length) for name, policy in data.missing_known.items()]
