@@ -197,7 +197,7 @@ def build_graph(trained: Trained, static: Mapping[str, Array]) -> keras.Model:
     }
     models = [load_keras(network, weights, portable=True) for weights in trained.members]
     blocks: list[keras.KerasTensor] = []
-    for begin in range(0, horizon, network.horizon):  # Each block continues the forecast, as in `forecast.windows.rollout`.
+    for begin in range(0, horizon, network.horizon):  # Each block continues the forecast, as `roll_out` does.
         if blocks:
             happened = [blocks[-1]] if ahead is None else [blocks[-1], ahead[:, begin - network.horizon : begin]]
             past = keras.ops.concatenate([past, keras.ops.concatenate(happened, axis=-1)], axis=1)[:, -network.lookback :]

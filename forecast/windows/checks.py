@@ -52,12 +52,12 @@ def _describe_short_series(panel: Panel, training_rows: np.ndarray, config: Conf
     lookback, horizon = config.windows.lookback, config.windows.horizon
     series_id, rows = panel.series_ids[int(np.argmin(training_rows))], int(training_rows.min())
     count = int((training_rows < lookback + horizon).sum())
-    others = f" ({count} of {len(training_rows)} series have no training window)" if count > 1 else ""
+    affected = f" ({count} of {len(training_rows)} series have no training window)" if count > 1 else ""
     hint = "Use smaller splits.validation and splits.test, a shorter horizon, or more data"
     if rows > horizon:
         hint = f"Use at most {rows - horizon} ({rows} - horizon {horizon}), or a longer training set"
     return ConfigError(
-        f"windows.lookback is {lookback}, but series '{series_id}' has {format_count(rows, 'training row')}{others}.",
+        f"windows.lookback is {lookback}, but series '{series_id}' has {format_count(rows, 'training row')}{affected}.",
         f"{hint}{', or set data.short_series: skip' if count < len(training_rows) else ''}.",
         config.locate("windows.lookback"),
     )
