@@ -141,7 +141,7 @@ class _Reader:
         remedy = "The slash separates the columns of data.series_id. Rename these series."
         for name, text in zip(names, ids, strict=True):
             self._refuse(table[name], text.str.contains("/"), "contains a slash", remedy)
-        return ids[0].str.cat(ids[1:], sep="/")
+        return ids[0].str.cat(pd.concat(ids[1:], axis=1), sep="/")
 
     def _read_names(self, column: pd.Series, remedy_if_empty: str) -> pd.Series:
         """Return names of series or categories without blanks around them; refuse those that a run cannot write and read."""
