@@ -119,8 +119,9 @@ def test_heavy_libraries_are_imported_inside_functions():
     heavy = set()
     for name, tree in MODULES.items():
         loaded = imports(top_level(tree))
-        light = name in LIGHT or package_of(name) == "config"
-        forbidden = ALWAYS_INSIDE | (set() if name in KERAS_AT_THE_TOP else loads_keras) | ({"numpy", "pandas"} if light else set())
+        forbidden = ALWAYS_INSIDE | (set() if name in KERAS_AT_THE_TOP else loads_keras)
+        if name in LIGHT or package_of(name) == "config":
+            forbidden |= {"numpy", "pandas"}
         heavy |= {(name, library) for library in forbidden & (loaded | {module.split(".")[0] for module in loaded})}
     assert not heavy
 
