@@ -75,9 +75,9 @@ def reproduce(
     """
     check_can_train()
     run = run if isinstance(run, Run) else Run.open(run)
-    check_inputs_outside(run_dir, {"the run to reproduce": run.directory})
     if run_dir and Path(run_dir).exists():
         raise RunError("this directory exists.", "Choose another --run-dir.", str(run_dir))
+    check_inputs_outside(run_dir, {"the run to reproduce": run.directory})
     config, parent = run.read_config(), read_parent(run)
     parent = parent and replace(parent, even_if_worse=True)  # It is compared with itself, not with its parent.
     config = change_config(config, {"tracking": []} | ({"data.path": str(data)} if data else {}))
