@@ -83,7 +83,7 @@ def _read_local(run: Run, path: Path, columns: Types, optional: Types | None = N
     table = run.read_table(path, columns, optional, select)
     zone = run.read(run.contract, Contract).timezone
     with explain_damage(path, KeyError):  # An unknown zone is a KeyError.
-        for column in table.columns.intersection(STAMPS):
+        for column in [name for name in STAMPS if columns.get(name) is str]:  # A target may have such a name.
             stamps = pd.to_datetime(table[column], format="ISO8601", utc=True)
             table[column] = (stamps.dt.tz_convert(zone) if zone else stamps).dt.tz_localize(None)
     return table
