@@ -11,12 +11,14 @@ demo: .venv/ready
 # Two processes share two cores: each computes in one thread, and runs whole files, whose tests share trained runs.
 test: .venv/ready-dev
 	$(RUN)/python -m ruff check .
+	$(RUN)/python -m mypy
 	TF_NUM_INTRAOP_THREADS=1 $(RUN)/python -m pytest -m "not exhaustive" --numprocesses 2 --dist loadfile
 	KERAS_BACKEND=jax $(RUN)/python -m pytest -m "backend and not exhaustive"
 
 test-all: .venv/ready-dev
 	$(RUN)/python -m ruff check .
-	$(RUN)/python -m pytest
+	$(RUN)/python -m mypy
+	TF_NUM_INTRAOP_THREADS=1 FUZZ_EXAMPLES=1000 $(RUN)/python -m pytest --numprocesses 2 --dist loadfile
 	KERAS_BACKEND=jax $(RUN)/python -m pytest -m backend
 
 docs: .venv/ready-dev

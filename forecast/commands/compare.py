@@ -42,11 +42,11 @@ def compare(runs: Sequence[str | Path | Run], sort: str = "mae", plot: str | Pat
     for key in dict.fromkeys(key for keys in settings for key in keys if not key.startswith(IGNORED_KEYS)):
         values = [keys.get(key, "(default)") for keys in settings]
         if any(value != values[0] for value in values):
-            table[key] = values
+            table[key] = pd.Series(values, dtype=object)
     order = table[sort].fillna(np.inf).to_numpy().argsort(kind="stable")
     table = table.iloc[order].reset_index(drop=True)
-    columns = ["worse_by", "low", "high", "p_value"]
-    table[columns] = _compare_with_first([opened[number] for number in order], configs[0].windows.horizon)
+    differences = _compare_with_first([opened[number] for number in order], int(configs[0].windows.horizon))
+    table = table.join(pd.DataFrame(differences, columns=["worse_by", "low", "high", "p_value"]))
     if plot:
         _draw(table, sort, opened[0], Path(plot))
     return table

@@ -80,7 +80,7 @@ def _read_file(path: Path, draft: Draft) -> pd.DataFrame:
 def _read_text(path: Path, encoding: str, draft: Draft) -> pd.DataFrame:
     _, delimiter = read_header(path, encoding, None, [])
     options: Any = {"sep": delimiter, "encoding": codec_name(encoding), "na_values": EMPTY, "keep_default_na": False}
-    table = pd.read_csv(path, **options, low_memory=False)
+    table: pd.DataFrame = pd.read_csv(path, **options, low_memory=False)
     check_width(table, path)
     if delimiter != DELIMITERS[0]:
         draft.set("delimiter", delimiter)
@@ -253,7 +253,7 @@ def _as_list(names: Any) -> list[Any]:
 
 def _choose_policies(draft: Draft, stamps: pd.Series, path: Path) -> Panel:
     """Set the policies that the file needs, and return the panel that they give."""
-    lenient = {"duplicates": "first", "missing_timestamps": "fill", "max_gap": 10**9}
+    lenient: dict[str, Any] = {"duplicates": "first", "missing_timestamps": "fill", "max_gap": 10**9}
     freq = infer_freq(pd.DatetimeIndex(stamps.drop_duplicates().sort_values()))
     attempts: list[dict[str, Any]] = [{"missing_values": "interpolate"}, {"missing_values": "forward"}]
     attempts.append({"missing_values": "forward", "resample": {"freq": freq, "how": "mean"}})
