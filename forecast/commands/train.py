@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from forecast.commands.predict import predict
-from forecast.config import Config, change_config, load_config, non_default_values
+from forecast.config import AUTO_SETTINGS, Config, change_config, load_config, non_default_values
 from forecast.data import Contract, Panel, SubsetFacts, describe_repairs, make_contract
 from forecast.errors import DataError, ResourceError, RunError, first_few
 from forecast.evaluation import Fitted, count_independent
@@ -51,7 +51,6 @@ from forecast.training import (
 )
 
 RESUMABLE = ("training.epochs", "training.early_stopping.patience", "training.checkpoint_every", "data.path", "tracking")
-AUTO_SETTINGS = ("training.batch_size", "training.jit_compile")
 log = logging.getLogger(__name__)
 
 

@@ -14,6 +14,7 @@ DURATIONS = (
     "data.season_length", "data.max_gap", "splits.validation", "splits.test", "windows.lookback", "windows.horizon",
     "windows.stride", "model.segment", "backtest.stride",
 )  # fmt: skip
+AUTO_SETTINGS = ("training.batch_size", "training.jit_compile")
 AUTO_BATCH_SIZES = (32, 64, 128, 256)
 MIN_STEPS_PER_EPOCH = 16  # Steps of the optimizer that `batch_size: auto` leaves in an epoch.
 MAX_COMPILED_BATCH = 64  # XLA is slower than TensorFlow's graph at larger batches.
