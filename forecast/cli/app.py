@@ -81,13 +81,16 @@ def train(
     Example:  forecast train configs/airline.yaml --set training.epochs=20
     """
     from forecast.config import load_config
-    from forecast.runs import Run
 
     if resume and (options.run_dir or options.force):
         raise typer.BadParameter("--resume continues in the directory of the run. Leave out --run-dir and --force.")
-    if resume and config or not (path := Run.open_unfinished(resume).config if resume else config):
+    if bool(resume) == bool(config):
         raise typer.BadParameter("Specify either a config or --resume RUN.")
-    loaded = load_config(path, options.overrides)
+    if resume:
+        from forecast.runs import Run  # It loads pandas.
+
+        config = Run.open_unfinished(resume).config
+    loaded = load_config(config or "", options.overrides)
     with progress(printing.quiet) as on_progress:
         if resume:
             run = forecast.resume_training(resume, loaded, on_progress)

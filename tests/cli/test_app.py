@@ -88,7 +88,7 @@ def test_a_users_mistake_is_a_message_and_exit_code_1(project):
     line = config.read_text().splitlines().index("  cell: lstmm") + 1
     assert done.stderr == (
         f"error: {config}:{line}:3: `model.cell` is 'lstmm'. It should be 'lstm', 'gru', 'simple_rnn' or 'peephole_lstm'.\n"
-        "  cell: recurrent cell. In peephole_lstm, the gates also see the cell state.\n"
+        "  cell: Recurrent cell. In `peephole_lstm`, the gates also see the cell state.\n"
     )
 
 

@@ -86,7 +86,8 @@ def test_a_segment_whose_covariates_are_incomplete_is_refused(segmented):
 
 @pytest.mark.slow
 def test_detection_forecasts_as_the_run_did(segmented, caplog):
-    of_data = detection._of_data(segmented, read_trained(segmented), segmented.directory.parent / "data.csv")
+    trained = read_trained(segmented)
+    of_data = detection._forecast_points(segmented, trained, trained.intervals, segmented.directory.parent / "data.csv")
     assert "the last 3 rows of each series are not compared" in caplog.text
     assert len(of_data) == 2 * (200 - 8 - 3)
     table = pd.read_csv(segmented.predictions, parse_dates=["timestamp"]).query("step == 1")

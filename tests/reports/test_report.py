@@ -193,8 +193,16 @@ def many_series_run(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("which", ["run", "backtest", "many"])
+@pytest.mark.parametrize(
+    ("which", "width"),
+    [
+        *[("run", "desktop"), ("backtest", "phone"), ("many", "phone")],
+        *(
+            pytest.param(*rest, marks=pytest.mark.exhaustive)
+            for rest in [("run", "phone"), ("backtest", "desktop"), ("many", "desktop")]
+        ),
+    ],
+)
 def test_a_browser_opens_it_without_a_complaint(which, width, sales, many_series_run):
     from axe_playwright_python.sync_playwright import Axe
 

@@ -101,6 +101,7 @@ def wait_and_double(number: int) -> int:
     return double(number)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_jobs_finish_though_a_node_dies(cluster):
     results = {}
