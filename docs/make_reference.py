@@ -90,7 +90,11 @@ def _default(field: FieldInfo) -> str:
 def _choices(field: FieldInfo) -> str:
     kinds = [field.annotation, *get_args(field.annotation)]
     choices = next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
-    return f" One of {', '.join(f'`{choice}`' for choice in choices)}." if len(choices) > 1 else ""
+    return (
+        f" {'Any' if get_origin(field.annotation) is list else 'One'} of {', '.join(f'`{choice}`' for choice in choices)}."
+        if len(choices) > 1
+        else ""
+    )
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class ResourceError(RunError):
     """The disk is full or cannot be written, or memory ran out. The training can go on when there is more."""
 
 
-DAMAGED = "The run is damaged. Train again, or copy an undamaged run."
+DAMAGED = "The run is damaged. Train again, or restore an undamaged copy."
 BEGIN_ANEW = "Remove it. Then --resume starts at the first epoch."  # The remedy for a damaged checkpoint.
 
 

@@ -286,7 +286,7 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
         },
     ),
     **refused(
-        r"weight `head/bias` is not \(3, 6\) finite float32 numbers",
+        r"weight `head/bias` is not a float32 array of shape \(3, 6\) with finite values",
         {
             "a transposed tensor": weights(lambda arrays: arrays.update({"head/bias": arrays["head/bias"].T.copy()})),
             "a tensor of integers": weights(lambda arrays: arrays.update({"head/bias": arrays["head/bias"].astype("i4")})),
@@ -310,7 +310,7 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
         },
     ),
     **refused(
-        "no run holds this file",
+        "this file does not belong in a run",
         {
             "a Keras archive beside the weights": extra("model.keras", keras_lambda),
             "a pickle beside the weights": extra("weights.pkl", pickled),
@@ -318,7 +318,7 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
         },
     ),
     **refused(
-        "it is no plain file of this run",
+        "it is not a regular file in this run",
         {
             "no weights": lambda run: run.weights.unlink(),
             "weights that are a link": link("weights", "{copy}"),
@@ -334,14 +334,14 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
         },
     ),
     **refused(
-        "more lists and mappings than it can need",
+        "it holds more than the maximum of \\d+ lists and mappings",
         {
             name + " nested deep": replace(name, b"[" * 10**6, name != "status")
             for name in ("network", "scaler", "contract", "status")
         },
     ),
     **refused(
-        "it holds more than the \\d+ bytes that it can need",
+        "it holds more than the maximum of \\d+ bytes",
         {
             **{f"{name} of 15 MB of brackets": replace(name, brackets) for name in ("network", "scaler", "contract")},
             "a status of 15 MB of brackets": replace("status", brackets, False),
@@ -407,7 +407,7 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
         },
     ),
     **refused(
-        "the network forecasts values too large to be numbers",
+        "the forecasts are too large to represent",
         {
             "a scaler that magnifies": edit("scaler", lambda data: data["scale"][0].__setitem__(0, 1e30)),
             "an affine map onto nothing": weights(lambda arrays: arrays.update({"affine/gamma": arrays["affine/gamma"] * 0})),
@@ -424,7 +424,7 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
     ),
     **refused("it holds more than", {"intervals of a thousand series": offsets(thousandfold)}),
     **refused(
-        "the intervals reach beyond all numbers",
+        "the interval bounds are too large to represent",
         {"intervals as wide as the sky": offsets(lambda arrays: arrays.update(offsets=arrays["offsets"] * np.float32(1e35)))},
     ),
     **refused(
@@ -460,7 +460,7 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
         "data.timezone 'Nowhere/Land'", {"a contract of nowhere": edit("contract", lambda d: d.update(timezone="Nowhere/Land"))}
     ),
     **refused(
-        "recent.csv: these are not the rows that the contract and the scaler are of",
+        "recent.csv: these rows do not match the contract and the scaler",
         {
             "a series with a path for a name": edit(
                 "scaler", lambda data: data["series_ids"].__setitem__(0, "../../../etc/passwd")

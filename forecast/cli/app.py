@@ -76,7 +76,7 @@ def validate(config: opt.ConfigFile, options: opt.ConfigOptions, as_json: opt.Js
 def train(
     options: opt.TrainingOptions, printing: opt.PrintOptions, config: opt.OptionalConfigFile = None, resume: opt.Resume = None
 ) -> None:
-    """Train the network of a config. Its forecasts are compared with those of simple baselines.
+    """Train the network that a config describes, and compare its forecasts with simple baselines.
 
     Example:  forecast train configs/airline.yaml --set training.epochs=20
     """
@@ -150,7 +150,7 @@ def predict(
 def plan(
     run: opt.RunFolder, source: opt.ForecastOptions, output: opt.PlanOutput = Path("future.csv"), as_json: opt.Json = False
 ) -> None:
-    """List the data that a forecast needs. Future rows to fill in are written to a file.
+    """List the data that a forecast needs, and write a template for future values.
 
     Example:  forecast plan runs/sales-1 -o future.csv
     """
@@ -184,7 +184,7 @@ def backtest(
 
 @command
 def compare(runs: opt.RunFolders, sort: opt.Sort = "mae", plot: opt.Plot = None, as_json: opt.Json = False) -> None:
-    """Rank runs scored on the same windows. A test shows whether the lead of the best is statistically significant.
+    """Rank runs scored on the same windows. A test shows whether the lead of the best run is statistically significant.
 
     Example:  forecast compare runs/airline-1 runs/airline-2 --sort rmse
     """
@@ -196,7 +196,7 @@ def compare(runs: opt.RunFolders, sort: opt.Sort = "mae", plot: opt.Plot = None,
 
 @command
 def experiment(source: opt.ExperimentFile, options: opt.SearchOptions, printing: opt.PrintOptions) -> None:
-    """Train every combination of an experiment. The runs are ranked. To resume, repeat the command.
+    """Train every combination in an experiment, and rank the runs. To resume, repeat the command.
 
     Example:  forecast experiment configs/experiments/cells.yaml --workers 2
     """
@@ -217,7 +217,7 @@ def tune(
     budget: opt.Budget = None,
     storage: opt.Storage = None,
 ) -> None:
-    """Search for better settings of a config. The best settings are trained as a run. To resume, repeat the command.
+    """Search for better settings of a config. Then train a run with the best settings. To resume, repeat the command.
 
     Example:  forecast tune configs/airline.yaml --budget 10m --workers 2
     """
@@ -240,7 +240,7 @@ def update(
     intervals_only: opt.IntervalsOnly = False,
     even_if_worse: opt.EvenIfWorse = False,
 ) -> None:
-    """Continue the training of a run on newer rows. The result is a new run, unless it forecasts worse than the old one.
+    """Continue the training of a run on newer rows. The new run is kept only if it forecasts no worse than the old one.
 
     Example:  forecast update runs/airline-1 new.csv
     """
@@ -289,7 +289,7 @@ def detect(run: opt.RunFolder, data: opt.TestedData = None, level: opt.Level = N
 
 @command
 def check_leaks(config: opt.ConfigOrRun, options: opt.ConfigOptions, as_json: opt.Json = False) -> None:
-    """Check a config for data leaks. Changes of the data after a cutoff must change nothing before it.
+    """Check a config for data leaks. Changing data after a cutoff must not change any result before it.
 
     Example:  forecast check-leaks configs/airline.yaml
     """

@@ -72,7 +72,7 @@ ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="YAML
 DataFile = Annotated[Path, typer.Argument(help="CSV or Parquet file.")]
 UpdateFile = Annotated[Path, typer.Argument(help="CSV or Parquet file with the new rows, or with all rows.")]
 RunFolder = Annotated[Path, typer.Argument(help="Run directory, such as runs/airline-1.")]
-RunFolders = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories, of trainings or backtests.")]
+RunFolders = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of training runs or backtests.")]
 
 # Options of every command.
 Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")]
@@ -91,7 +91,7 @@ GroupDir = Annotated[
     typer.Option("--run-dir", "-o", help="Directory to create or continue. [default: a folder in runs/, named after the file]"),
 ]
 SecondRunDir = Annotated[
-    Path | None, typer.Option("--run-dir", "-o", help="Directory for the second training. [default: do not keep it]")
+    Path | None, typer.Option("--run-dir", "-o", help="Directory in which to keep the second run. [default: discard it]")
 ]
 ConfigOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Config file to write. [default: DATA.yaml]")]
 ForecastOutput = Annotated[
@@ -105,18 +105,25 @@ Plot = Annotated[Path | None, typer.Option(help="PNG file for a bar chart of the
 # Options of single commands.
 Target = Annotated[str | None, typer.Option(help="Column to forecast. [default: the first numeric column]")]
 Horizon = Annotated[int | None, typer.Option(min=1, help="Number of steps to forecast. [default: one season]")]
-Resume = Annotated[Path | None, typer.Option(metavar="RUN", help="Resume an interrupted training.")]
+Resume = Annotated[Path | None, typer.Option(metavar="RUN", help="Resume an interrupted training run.")]
 Diff = Annotated[bool, typer.Option("--diff", help="Print only the values that differ from the defaults.")]
-Folds = Annotated[int | None, typer.Option(min=1, help="Number of folds. [config: 5]")]
-Stride = Annotated[str | None, typer.Option(help="Number of cutoffs per fold. [config: those of the test set, divided by folds]")]
+Folds = Annotated[int | None, typer.Option(min=1, help="Number of folds. [default: backtest.folds in the config]")]
+Stride = Annotated[
+    str | None,
+    typer.Option(help="Number of cutoffs per fold. [default: the cutoffs of the test set, divided among the folds]"),
+]
 Refit = Annotated[
-    str | None, typer.Option(help="Folds that train: every, only the first (never), or each N-th (a number). [config: every]")
+    str | None,
+    typer.Option(
+        help="Folds that train a network: every fold (every), only the first (never), or every N-th (a number)."
+        " [default: backtest.refit in the config]"
+    ),
 ]
 Sort = Annotated[str, typer.Option(help="Metric to rank by.")]
-Runtime = Annotated[str, typer.Option(help="Library that computes the network: numpy, or keras, which starts more slowly.")]
+Runtime = Annotated[str, typer.Option(help="Library that runs the network: numpy, or keras (slower to start).")]
 Future = Annotated[Path | None, typer.Option(help="CSV file with the known covariates of the forecast steps. See forecast plan.")]
 NewSeries = Annotated[bool, typer.Option("--new-series", help="Also forecast series that the run was not trained on.")]
-Trials = Annotated[int | None, typer.Option(min=1, help="Number of trials in the study. [config: 30]")]
+Trials = Annotated[int | None, typer.Option(min=1, help="Number of trials in the study. [default: tuning.trials in the config]")]
 Budget = Annotated[str | None, typer.Option(metavar="TIME", help="Start no more trials after this time, such as 90s, 10m or 2h.")]
 Storage = Annotated[str | None, typer.Option(metavar="FILE|URL", help="Journal file or database that several processes share.")]
 IntervalsOnly = Annotated[bool, typer.Option("--intervals-only", help="Update the prediction intervals without any training.")]
@@ -124,7 +131,7 @@ EvenIfWorse = Annotated[
     bool, typer.Option("--even-if-worse", help="Keep the new run even if the old one forecasts the newest rows better.")
 ]
 OriginalData = Annotated[Path | None, typer.Option(help="Training data, if it has moved. [default: the path in the config]")]
-Tolerance = Annotated[float, typer.Option(min=0, help="Relative difference up to which numbers count as equal.")]
+Tolerance = Annotated[float, typer.Option(min=0, help="Largest relative difference at which numbers count as equal.")]
 TestedData = Annotated[Path | None, typer.Option(help="CSV or Parquet file to search. [default: the test set of the run]")]
 Level = Annotated[float | None, typer.Option(help="Level of the prediction interval, in percent. [default: the widest]")]
 Format = Annotated[str, typer.Option(metavar="onnx|keras|saved_model|litert", help="Format to write.")]
@@ -143,7 +150,9 @@ class ForecastOptions:
     """Rows to forecast from, and number of steps to forecast."""
 
     data: Annotated[Path | None, typer.Option(help="Newer rows, with the columns of the training data.")] = None
-    steps: Annotated[int | None, typer.Option(min=1, help="Number of steps to forecast. [default: that of the training]")] = None
+    steps: Annotated[int | None, typer.Option(min=1, help="Number of steps to forecast. [default: the horizon of the run]")] = (
+        None
+    )
 
 
 @dataclass(frozen=True)
@@ -187,7 +196,7 @@ class SearchOptions(ConfigOptions):
     run_dir: GroupDir = None
     force: Force = False
     count: Annotated[
-        int, typer.Option("--workers", min=1, help="Number of processes, which share the cores. Ray uses all cores.")
+        int, typer.Option("--workers", min=1, help="Number of processes, which share the cores. Ignored with --engine ray.")
     ] = 1
     engine: Annotated[str, typer.Option(metavar="local|ray", help="Where to train the networks.")] = "local"
     address: Annotated[str | None, typer.Option(help="Address of a Ray cluster, such as 10.0.0.1:6379 or auto.")] = None

@@ -57,7 +57,8 @@ class DataConfig(Section):
     """The data file, its format, and the repair of missing or irregular rows."""
 
     path: Text
-    """CSV or Parquet file. A relative path starts at the folder of the config file, or with `--set` at the current folder."""
+    """CSV or Parquet file. A relative path is relative to the folder of the config file or, with `--set`, to the current
+    folder."""
     timestamp: Annotated[Columns, Field(min_length=1)]
     """Timestamp column, or a list of the columns for year, month, day, hour, minute and second, in this order."""
     target: Annotated[Columns, Field(min_length=1)]
@@ -68,8 +69,8 @@ class DataConfig(Section):
     """Columns that are also known over the horizon, such as planned prices. `predict --future` reads their future values."""
     missing_known: dict[str, Literal["hold", "seasonal", "drop"]] = {}
     """Known covariates that may be missing over the horizon, each with its replacement, such as `{price: hold}`. `hold` repeats
-    the last value of the lookback, `seasonal` repeats its last season, and `drop` uses its mean. All other known covariates are
-    required."""
+    the last value of the lookback, `seasonal` repeats the last season of the lookback, and `drop` uses the mean of the lookback.
+    All other known covariates are required."""
     static_covariates: Columns = []
     """Columns of numbers that are constant within a series, such as the floor area of a shop."""
     static_categories: Columns = []
@@ -98,9 +99,10 @@ class DataConfig(Section):
     """Thousands separator of numbers. With null, numbers have none."""
     date_format: Text | None = None
     """Format of the timestamps: a strptime format such as `%d/%m/%Y`, `unix` (seconds since 1970) or `unix_ms` (milliseconds).
-    With null, ISO 8601 and dates whose order of day and month is unambiguous are recognized."""
+    With null, ISO 8601 timestamps and other unambiguous dates are recognized."""
     timezone: Text | None = None
-    """Time zone of the timestamps, such as `Europe/London`. With null, none, or the UTC offset that all of them share."""
+    """Time zone of the timestamps, such as `Europe/London`. With null, the timestamps have no time zone, or keep
+    the UTC offset that they all share."""
     resample: ResampleConfig | None = None
     """How to turn rows at irregular times into one row per step: `freq` and `how`. With null, rows stay as they are."""
     duplicates: Literal["error", "first", "last", "mean", "sum"] = "error"
@@ -109,7 +111,7 @@ class DataConfig(Section):
     """What to do with steps that have no row. `fill` adds empty rows, which `missing_values` then fills."""
     missing_values: Literal["error", "interpolate", "forward", "season"] = "error"
     """How to fill empty cells. `interpolate` draws a straight line across the gap, `forward` repeats the last value, and `season`
-    repeats the value one season earlier, or in the first season the last value."""
+    repeats the value one season earlier. In the first season, it repeats the last value."""
     max_gap: Steps = 24
     """Longest run of empty cells to fill, in steps or as a duration. A longer run is an error."""
 
@@ -183,7 +185,7 @@ class SplitsConfig(Section):
     """Split of the rows by time into training set, validation set and test set."""
 
     validation: Border = 0.15
-    """Size of the validation set, which chooses the best epoch and the ridge strength: a fraction of the rows, a number of
+    """Size of the validation set, on which the best epoch and the ridge strength are chosen: a fraction of the rows, a number of
     steps, a duration, or the date at which it starts."""
     test: Border = 0.15
     """Size of the test set, which is used only for scoring: a fraction of the rows, a number of steps, a duration, or the date
@@ -258,7 +260,8 @@ class ModelConfig(Section):
     front: FrontConfig | None = None
     """Layers before the recurrent layers: `conv` and `batch_norm`. With null, there are none."""
     attention: YesNo = False
-    """Whether to combine the states of all steps with learned weights, for long lookbacks, instead of using the last one."""
+    """Whether to combine the states of all steps with learned weights, instead of using only the last state. This
+    helps with long lookbacks."""
     dropout: Share = 0.0
     """Fraction of the outputs of each recurrent layer to drop in training."""
     recurrent_dropout: Share = 0.0
@@ -273,7 +276,7 @@ class ModelConfig(Section):
     decoder: Literal["direct", "parallel", "seq2seq", "recursive"] = "direct"
     """How to forecast the horizon. `direct` computes all steps at once from the last state. `parallel` takes one recurrent step
     from that state to each segment of the horizon. `seq2seq` starts a second recurrent layer from that state. `recursive` trains
-    a network for one step, which continues its own forecasts."""
+    a network to forecast one step. Each forecast becomes input for the next step."""
     channel_independent: YesNo = False
     """Whether the network sees each target separately, with the covariates, instead of all targets together."""
     linear_skip: YesNo = True
@@ -309,13 +312,14 @@ class TrainingConfig(Section):
     epochs: Count = 100
     """Maximum number of passes over the training windows."""
     batch_size: BatchSize = 32
-    """Number of windows in each optimizer step. `auto` is the largest of 32, 64, 128 and 256 that leaves 16 steps per epoch."""
+    """Number of windows in each optimizer step. `auto` is the largest of 32, 64, 128 and 256 that leaves at least 16
+    steps per epoch."""
     jit_compile: Compiled = False
     """Whether XLA compiles the training step on TensorFlow, which takes about 10 s. Training is then faster with GRUs, segments
-    and small batches, and slower with dropout or wide layers. `auto` compiles for at least 200,000 windows over all epochs, in
-    batches of at most 64, without dropout."""
+    and small batches, and slower with dropout or wide layers. `auto` compiles if training uses at least 200,000 windows over all
+    epochs, batches of at most 64 and no dropout."""
     sampling: Literal["windows", "series"] = "windows"
-    """Windows of an epoch. `windows` uses each window once. `series` draws equally many windows from each series."""
+    """Windows to use in each epoch. `windows` uses each window once. `series` draws equally many windows from each series."""
     learning_rate: Annotated[float, Field(gt=0, le=1e6)] = 1e-3
     """Step size of the optimizer."""
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
@@ -325,12 +329,12 @@ class TrainingConfig(Section):
     clipnorm: Annotated[float, Field(gt=0)] | None = 1.0
     """Maximum norm of the gradient of each weight. With null, gradients are not clipped."""
     early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
-    """Early end of training: `patience` and `min_delta`. With null, all epochs run, and the last weights are kept."""
+    """When to stop training early: `patience` and `min_delta`. With null, all epochs run, and the last weights are kept."""
     schedule: Literal["constant", "step", "cosine", "plateau"] = "constant"
     """Learning rate after the warm-up. `step` halves it every 10 epochs, `cosine` lowers it to zero, and `plateau` halves it when
     the validation loss stalls."""
     warmup_epochs: Annotated[int, Field(ge=0, le=10**9)] = 0
-    """Number of epochs over which the learning rate rises to its value."""
+    """Number of epochs over which the learning rate rises to `learning_rate`."""
     accumulate_gradients: Count = 1
     """Number of batches whose gradients are averaged in each optimizer step."""
     checkpoint_every: Count | None = None
@@ -346,8 +350,8 @@ class IntervalsConfig(Section):
     level: Levels = [80.0, 95.0]
     """Percentage of the actual values that each interval should contain."""
     method: Literal["conformal", "adaptive"] = "adaptive"
-    """How to set the width. `conformal` uses the errors on the validation set. `adaptive` also adjusts the width to the errors
-    after each step, for series that change."""
+    """How to set the width. `conformal` uses the errors on the validation set. `adaptive` also adjusts the width after each
+    step to the errors so far. This suits series that change."""
 
 
 class BacktestConfig(Section):
@@ -359,9 +363,10 @@ class BacktestConfig(Section):
     """Number of cutoffs in each fold. The test set is made long enough for them. With null, the cutoffs of the test set are
     divided among the folds."""
     refit: Refit = "every"
-    """Which folds fit the network and the scaling anew: `every`, `never` after the first, or every n-th (a number)."""
+    """Folds that refit the network and the scaling: every fold (`every`), only the first (`never`), or every n-th (a number)."""
     training_part: Literal["expanding", "sliding"] = "expanding"
-    """Training set of later folds: all rows before the validation set (`expanding`), or as many as in the first (`sliding`)."""
+    """Training set of later folds: all rows before the validation set (`expanding`), or as many rows as in the first
+    fold (`sliding`)."""
 
 
 class TuningConfig(Section):
@@ -386,14 +391,14 @@ class TuningConfig(Section):
     """Error to minimize. `validation` is the error on the validation set. `backtest` is the mean over the folds of a backtest on
     all rows before the test set."""
     executions_per_trial: Annotated[int, Field(ge=1, le=100)] = 1
-    """Number of networks in each trial, with different seeds. Their mean error counts."""
+    """Number of networks in each trial, with different seeds. The error of the trial is their mean error."""
 
 
 class Config(Section):
     """A whole config file."""
 
     name: Name = "run"
-    """Start of the name of the run directory. By default, it is the name of the config file."""
+    """Prefix of the run directory's name. If it is not set, the name of the config file is used."""
     seed: Seed = 1
     """Seed of all random numbers: initial weights, dropout, and the order of the windows."""
     data: DataConfig

@@ -111,7 +111,7 @@ class Checkpoints:
             document = json.loads(self._arrays.pop(STATE, np.empty(0)).tobytes())  # Unlike strict JSON, it may hold Infinity.
             self._state = CheckpointState.model_validate(document, strict=False)
         except ValueError:
-            raise RunError("this is no checkpoint.", BEGIN_ANEW, str(run.checkpoint)) from None
+            raise RunError("this is not a checkpoint.", BEGIN_ANEW, str(run.checkpoint)) from None
         for seed, epoch in self._state.done.items():
             self.done[seed] = epoch, pop_prefixed(self._arrays, f"done/{seed}/")
 

@@ -51,11 +51,12 @@ def find_slow_settings(config: Config, environment: Environment) -> list[str]:
         if model.cell in cells and not model.recurrent_dropout:
             return []
         cause = f"model.recurrent_dropout: {model.recurrent_dropout:g}" if model.cell in cells else f"model.cell: {model.cell}"
-        able = f"on {environment.backend} it computes {' and '.join(cells)}, without recurrent_dropout"
-        return [f"the GPU is not used as it could be: cuDNN cannot compute recurrent layers with {cause}; {able}."]
+        able = f"With {environment.backend}, cuDNN supports {' and '.join(cells)} without recurrent_dropout."
+        return [f"cuDNN cannot run recurrent layers with {cause}, so the GPU is slower than it could be. {able}"]
     flags = _read_cpu_info("flags", "Features")
     if config.training.mixed_precision and flags and not BFLOAT16 & set(flags.split()):
-        return ["this CPU does not compute in bfloat16, which only slows it down: set training.mixed_precision: false."]
+        problem = "this CPU does not support bfloat16, so mixed precision only slows training down."
+        return [f"{problem} Set training.mixed_precision: false."]
     return []
 
 

@@ -159,9 +159,9 @@ class RunDirectory:
         """Check that a file is a plain file within this directory, not too large, and as training left it."""
         with explain_damage(path):
             if Path(os.path.realpath(self.directory)) not in Path(os.path.realpath(path)).parents or not path.is_file():
-                raise ValueError("it is no plain file of this run")
+                raise ValueError("it is not a regular file in this run")
             if path.stat().st_size > max_bytes:
-                raise ValueError(f"it holds more than the {max_bytes} bytes that it can need")
+                raise ValueError(f"it holds more than the maximum of {max_bytes} bytes")
             if path in self.sealed and self.checksums.exists():
                 self.verify(self.checksums, MAX_CHECKSUMS)
                 if f"{sha256_of(path)}  {self.sealed[path]}" not in self.checksums.read_text("utf-8", "replace").splitlines():
@@ -184,7 +184,7 @@ class RunDirectory:
             raise RunError("the run has no checksums.", DAMAGED, str(self.checksums))
         for path in self.network.parent.iterdir():
             if path not in (*self.sealed, self.checksums) and not path.name.startswith("."):
-                raise RunError("no run holds this file.", "Remove it if you know it; it may hold code.", str(path))
+                raise RunError("this file does not belong in a run.", "Check it, then remove it. It may contain code.", str(path))
 
     # --- Reading.
 
@@ -205,7 +205,7 @@ class RunDirectory:
         with explain_damage(path):
             text = path.read_text(encoding="utf-8")
             if text.count("[") + text.count("{") > MAX_BRACKETS:
-                raise ValueError("more lists and mappings than it can need")
+                raise ValueError(f"it holds more than the maximum of {MAX_BRACKETS} lists and mappings")
             return text
 
     def read_status(self) -> Status:

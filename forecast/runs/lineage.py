@@ -63,7 +63,7 @@ class Parent:
         is_new = np.isin(panel.series_ids, trained_ids, invert=True)
         new = first_few([f"'{name}'" for name in np.array(panel.series_ids)[is_new]])
         if is_new.all():
-            problem = f"no series is one of the run's: {new}."
+            problem = f"none of these series was in the training data: {new}."
             raise DataError(problem, f"It knows {first_few(trained_ids)}.", panel.source)
         if is_new.any():
             log.warning("%s: series that were not in the training data are left out: %s.", panel.source, new)
@@ -105,8 +105,8 @@ def read_parent(run: Run) -> Parent | None:
     try:
         parent = Run.open(record.run)
     except RunError as error:
-        problem = f"it continues another run, which is needed and cannot be read: {error.location}: {error.problem}"
-        raise RunError(problem, f"Bring that one back, or write its place into {run.parent}.", str(run.directory)) from None
+        problem = f"it continues another run, which cannot be read but is needed: {error.location}: {error.problem}"
+        raise RunError(problem, f"Bring that one back, or write its path into {run.parent}.", str(run.directory)) from None
     if sha256_of(parent.weights) != record.weights:
         raise RunError(f"{run.name} continues this run, but its weights have changed.", DAMAGED, str(parent.directory))
     return Parent(parent, read_trained(parent), record.intervals_only, record.even_if_worse)
@@ -133,7 +133,7 @@ def check_not_worse(run: Run, fitted: Fitted, parent: Parent) -> None:
     parent_ends = np.array([ends[name] for name in panel.series_ids])[windows.series]
     newest = windows.select(np.array(panel.timestamps[last] > parent_ends, dtype=bool))
     if not len(newest):
-        log.warning("no window of the test set reaches the newer rows, so it is not compared with %s.", parent.run.name)
+        log.warning("no window of the test set reaches the newer rows, so the new run is not compared with %s.", parent.run.name)
         return
     before = _score_newest(replace(fitted, members=[parent.trained.forward("keras")]), newest)
     after = _score_newest(fitted, newest)
@@ -143,9 +143,9 @@ def check_not_worse(run: Run, fitted: Fitted, parent: Parent) -> None:
         metric, old, new = "mae", before.mae, after.mae
     if new > old * (1 + EQUAL) and not parent.even_if_worse:
         raise RunError(
-            f"its {metric.upper()} on the {len(newest)} newest windows is {format_number(new)}, that of {parent.run.name} is"
-            f" {format_number(old)}.",
-            "Keep the old run, move only its intervals with --intervals-only, or take the new one with --even-if-worse.",
+            f"the new run's {metric.upper()} on the {len(newest)} newest windows is {format_number(new)}, compared with"
+            f" {format_number(old)} for {parent.run.name}.",
+            "Keep the old run, update only its intervals with --intervals-only, or accept the new run with --even-if-worse.",
             str(run.directory),
         )
 

@@ -95,12 +95,12 @@ class Trained:
         outputs = windows.forecast_with(forward, self.network.horizon)[:, : self.horizon]
         forecasts = self.scaler.undo(self.network.point(outputs), windows.series)
         if not np.isfinite(forecasts).all():
-            raise RunError("the network forecasts values too large to be numbers.", "Look for odd values in the last rows.")
+            raise RunError("the forecasts are too large to represent.", "Check the last rows for unusual values.")
         if not self.intervals:
             return forecasts, None
         quantiles = self.scaler.undo_quantiles(self.intervals.apply(outputs, windows.series), windows.series)
         if np.isinf(quantiles).any():
-            raise RunError("the intervals reach beyond all numbers.", "Look for odd values in the last rows.")
+            raise RunError("the interval bounds are too large to represent.", "Check the last rows for unusual values.")
         return forecasts, quantiles
 
     def with_horizon(self, steps: int | None) -> Trained:
@@ -112,12 +112,16 @@ class Trained:
         horizon, past = self.config.windows.horizon, self.config.data.past_covariates
         steps = horizon if steps is None else steps
         if steps < 1:
-            raise RunError(f"{steps} steps are nothing to forecast.", "Ask for 1 or more.")
+            raise RunError(f"--steps must be 1 or more, not {steps}.", "Use a positive number of steps, or leave it out.")
         if steps > MAX_HORIZONS * horizon:
-            raise RunError(f"{steps} steps are more than {MAX_HORIZONS} horizons of {horizon}.", "Train with a longer horizon.")
+            problem = f"{steps} steps exceed the limit of {MAX_HORIZONS} times the horizon ({horizon})."
+            raise RunError(problem, "Train with a longer horizon.")
         if steps > horizon and (self.network.quantiles or past):
-            problem = f"{steps} steps are more than the {horizon} that this network forecasts "
-            problem += "quantiles of." if self.network.quantiles else f"at once, and `{past[0]}` is unknown between."
+            problem = f"at most {horizon} steps, not {steps}"
+            if self.network.quantiles:
+                problem = f"this network can forecast quantiles for {problem}."
+            else:
+                problem = f"this network can forecast {problem}, because `{past[0]}` is unknown after the cutoff."
             cause = "model.quantiles" if self.network.quantiles else "past covariates"
             raise RunError(problem, f"Forecast at most {horizon} steps, or train without {cause}.")
         return replace(self, horizon=steps)
@@ -134,9 +138,9 @@ class Trained:
         if new := [number for number, name in enumerate(panel.series_ids) if name not in numbers]:
             names = [panel.series_ids[number] for number in new]
             if not new_series:
-                hint = f"{did_you_mean(names[0], numbers)} Or allow it: --new-series."
+                hint = f"{did_you_mean(names[0], numbers)} To forecast it anyway, add --new-series."
                 raise DataError(f"series '{names[0]}' was not in the training data.", hint, panel.source)
-            message = "%s: %d series were not in the training data: %s; scaled by their own rows."
+            message = "%s: %d series were not in the training data: %s. They are scaled by their own rows."
             log.warning(message, panel.source, len(names), first_few(names))
             scaler = scaler.extend(panel.select(np.array(new)), self.config.scaling)
         self._warn_of_unusual_series(panel, scaler)
@@ -150,10 +154,10 @@ class Trained:
         for series, column in far[:1]:
             name, value = data.static_covariates[column], panel.static.numbers[series, column]
             usual = f"{static.offset[column]:g}, deviation {static.scale[column]:g}"
-            log.warning("%s: `%s` is %g, far from all in training (mean %s).", panel.source, name, value, usual)
+            log.warning("%s: `%s` is %g, which is far from all values in training (mean %s).", panel.source, name, value, usual)
         for name, vocabulary, texts in zip(data.static_categories, static.vocabulary, panel.static.categories.T, strict=True):
             if unseen := [f"'{text}'" for text in sorted(set(texts) - set(vocabulary))]:
-                message = "%s: `%s` %s was not in the training data; taken as the average of all."
+                message = "%s: `%s` %s was not in the training data. It is treated as the average of all categories."
                 log.warning(message, panel.source, name, first_few(unseen))
 
 
@@ -235,7 +239,7 @@ def read_evidence(run: Run) -> Evidence:
     config = _read_config_in_steps(run, contract)
     history = read_history(run) if run.history.exists() else None
     if history is not None and not set(history.seed) <= metrics.kept_epochs.keys():
-        raise RunError("holds a seed of which metrics.json has no epoch.", DAMAGED, str(run.history))
+        raise RunError("contains a seed for which metrics.json has no epoch.", DAMAGED, str(run.history))
     if config.intervals and metrics.test.intervals and method_of(config) not in metrics.test.intervals:
         raise RunError(f"holds no {method_of(config)} intervals.", DAMAGED, str(run.metrics))
     if "train" not in contract.parts:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 MAX_NUMBER_BYTES = 32  # Length of a number as text.
 RECENT_WINDOWS = 32  # Windows of each series whose rows a run holds. The last one is continued, and exports are checked on all.
-OTHER_STEPS = "an earlier version began the steps of data.resample elsewhere. The timestamps may be shifted. Train again."
+OTHER_STEPS = (
+    "an earlier version started the steps of data.resample at different times. The timestamps may be shifted. Train again."
+)
 log = logging.getLogger(__name__)
 
 
@@ -48,7 +50,7 @@ def read_rows_to_continue(run: Run, trained: Trained, data: str | Path | None, k
     columns = {name: getattr(config, name) for name in names} | {"timestamp": ["timestamp"], "series_id": ["series_id"]}
     panel = read_panel(DataConfig(path=str(run.recent), freq=contract.freq, timezone=contract.timezone, **columns))
     if panel.series_ids != trained.scaler.series_ids or str(panel.timestamps.max()) != contract.last_timestamp:
-        raise RunError("these are not the rows that the contract and the scaler are of.", DAMAGED, str(run.recent))
+        raise RunError("these rows do not match the contract and the scaler.", DAMAGED, str(run.recent))
     return panel
 
 
@@ -105,8 +107,8 @@ def make_continuing_windows(
     shortest = int(lengths.argmin())
     if (rows := lengths[shortest]) < lookback:
         raise DataError(
-            f"series '{panel.series_ids[shortest]}' has {rows} rows, but the network looks back on {lookback}.",
-            f"Give at least the last {lookback} rows before the forecast.",
+            f"series '{panel.series_ids[shortest]}' has {rows} rows, but the network needs a lookback of {lookback} rows.",
+            f"Provide at least the last {lookback} rows before the forecast.",
             panel.source,
         )
     scaled = scale_panel(panel, scaler)

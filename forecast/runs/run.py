@@ -61,15 +61,15 @@ class Run(RunDirectory):
             hint = did_you_mean(str(directory), sorted(similar)) if similar else "Make one with: forecast train CONFIG"
             raise RunError(problem, hint, str(directory))
         if run.runs.is_dir():
-            raise RunError("is an experiment or a search, with many runs.", f"Name one in {run.runs}.", str(directory))
+            raise RunError("is an experiment or a search, with many runs.", f"Specify one in {run.runs}.", str(directory))
         status = run.read_status()
         if status.state == "finished" and run.folds.exists():
-            raise RunError("is a backtest, which keeps no network.", "Name a run of forecast train.", str(directory))
+            raise RunError("is a backtest, which keeps no network.", "Specify a run of forecast train.", str(directory))
         if status.state != "finished":
             why = f": {status.why:.500}" if status.why else "."
             remedy = f"Its log is {run.log}."
             if status.state in ("running", "interrupted") and status.kind == "training":
-                remedy += f" To go on: forecast train --resume {directory}"
+                remedy += f" To resume: forecast train --resume {directory}"
             raise RunError(f"the training of this run {describe_state(status, run.directory)}{why}", remedy, str(directory))
         run.verify_sealed()
         return run
@@ -94,12 +94,13 @@ class Run(RunDirectory):
         run = cls(directory)
         status = run.read_status() if run.status.is_file() else None
         if status and status.kind != "training":
-            remedy = "the same command goes on with it" if run.runs.is_dir() else "give its command again, with --force"
-            raise RunError(f"is of kind {status.kind}, not a training.", f"To go on, {remedy}.", str(directory))
+            remedy = "To resume it, run the same command again." if run.runs.is_dir() else "Run its command again, with --force."
+            article = "an" if status.kind == "experiment" else "a"
+            raise RunError(f"this is {article} {status.kind}, not a training run.", remedy, str(directory))
         if status and status.state == "finished":
             raise RunError("this training has finished.", f"Next: forecast predict {directory}", str(directory))
         if not run.config.is_file():
-            remedy = "Name the directory of a run; one that had hardly begun is replaced with --force."
+            remedy = "Specify the directory of a run. To replace a run that stopped before writing its config, use --force."
             raise RunError("there is no training to resume here.", remedy, str(directory))
         return run
 
@@ -146,7 +147,7 @@ def _make_directory(directory: Path, force: bool) -> None:
     if directory.exists():
         if not force:
             remedy = "Choose another --run-dir, or replace the run in it with --force."
-            raise RunError("this directory exists.", remedy, str(directory))
+            raise RunError("this directory already exists.", remedy, str(directory))
         strangers = [path for path in directory.rglob("*") if not (path.is_dir() or path.name.startswith(PARTIAL_PREFIX))]
         if directory.is_symlink() or not directory.is_dir() or strangers and not RunDirectory(directory).is_run:
             raise RunError("this is not a run, so --force does not replace it.", "Choose another --run-dir.", str(directory))

@@ -105,7 +105,7 @@ class _MLflow:
             mlflow.start_run(run_name=run.name, nested=mlflow.active_run() is not None)
             mlflow.log_params({key: str(value)[:MAX_PARAMETER_LENGTH] for key, value in non_default_values(config).items()})
         except mlflow.exceptions.MlflowException as error:
-            problem = f"MLflow cannot begin: {str(error).splitlines()[0]}"
+            problem = f"MLflow cannot start: {str(error).splitlines()[0]}"
             raise RunError(problem, "Set MLFLOW_TRACKING_URI, or leave mlflow out of `tracking`.", "tracking") from None
 
     def record_epoch(self, row: Row) -> None:

@@ -113,8 +113,12 @@ def _is_finished(run: Run, cell: Cell, panels: Panels) -> bool:
     is_same_data = (contract.sha256, contract.resample_origin) == (panel.sha256, panel.resample_origin)
     if is_same_data and not sections:
         return True
-    problem = f"was trained with another {first_few(sections, 5)}." if is_same_data else "was trained before the data changed."
-    raise RunError(problem, "Begin anew with --force, or choose another --run-dir.", str(run.directory))
+    problem = (
+        f"was trained with different settings in {first_few(sections, 5)}."
+        if is_same_data
+        else "was trained before the data changed."
+    )
+    raise RunError(problem, "Start again with --force, or choose another --run-dir.", str(run.directory))
 
 
 def _train_all(

@@ -41,7 +41,7 @@ class ExperimentConfig(Section):
     name: Name = "experiment"
     """Name of the experiment's folder in runs/. By default, it is the name of the file."""
     base: Text
-    """Config to start from. A relative path starts at the folder of the experiment file."""
+    """Config to start from. A relative path is relative to the folder of the experiment file."""
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     """Keys of the config, such as `model.cell`, each with a list of values."""
     cases: dict[Name, dict[str, Any]] = {}
@@ -132,7 +132,7 @@ def _check_factors(plan: ExperimentConfig, lines: Mapping[str, str]) -> None:
         raise ConfigError(problem, remedy, lines[location])
     count = math.prod(map(len, [*plan.grid.values(), plan.cases or [None], plan.seeds or [None]]))
     if count > MAX_CELLS:
-        raise ConfigError(f"these are {count} runs, more than {MAX_CELLS}.", "Vary fewer values.", lines[""])
+        raise ConfigError(f"the experiment has {count} runs. The maximum is {MAX_CELLS}.", "Vary fewer values.", lines[""])
 
 
 def _combine(plan: ExperimentConfig) -> Iterator[tuple[str | None, dict[str, Any], int | None]]:

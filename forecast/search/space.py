@@ -93,7 +93,7 @@ class Search:
             sizes = self.spans.get("model.units", {"choice": [self.config.model.units]}).get("choice", [])
             if not all(type(count) is int and 1 <= count <= MAX_LAYERS for count in self._ends(LAYERS)):
                 problem = f"{LAYERS} is a number of layers, from 1 to {MAX_LAYERS}."
-                raise ConfigError(problem, "Write for example {int: [1, 3]}.", self._locate(LAYERS))
+                raise ConfigError(problem, "For example, use {int: [1, 3]}.", self._locate(LAYERS))
             if any(isinstance(size, list) and len(size) > 1 for size in sizes):
                 problem = f"{LAYERS} repeats one size, but model.units has several."
                 raise ConfigError(problem, "Use one size, or search model.units too.", self._locate(LAYERS))

@@ -80,7 +80,7 @@ def storage_errors(location: str, opening: bool = False) -> Iterator[None]:
     except errors as error:
         problem = f"the storage cannot be used ({type(error).__name__}: {next(iter(str(error).splitlines()), '')})."
         remedy = "The extra `postgres` installs what postgresql+psycopg://user@host/name needs."
-        remedy = remedy if "://" in location else "Name a journal of `forecast tune`, or a new file in an existing folder."
+        remedy = remedy if "://" in location else "Specify a journal of `forecast tune`, or a new file in an existing folder."
         raise RunError(problem.replace(location, hide_password(location)), remedy, hide_password(location)) from None
 
 
@@ -121,7 +121,7 @@ def open_study(search: Search, location: str, shared: bool) -> optuna.Study:
         study.set_user_attr(IDENTITY, json.dumps(search.identity()))
     except optuna.exceptions.DuplicatedStudyError:
         is_new, study = False, optuna.load_study(study_name=name, storage=storage)
-        remedy = "Choose another --storage" if shared else "Begin anew with --force, choose another --run-dir"
+        remedy = "Choose another --storage" if shared else "Start again with --force, choose another --run-dir"
         remedy += ", or change the `name` in the config."
         check_identity(f"the study {name}", _read_identity(study), search, remedy, hide_password(location))
         seed = None if shared else search.config.seed + len(study.trials)  # Processes must not draw equal trials.
@@ -155,7 +155,7 @@ def check_identity(subject: str, before: Mapping[str, Any], search: Search, reme
     differing = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
     if differing:
         names = sorted(f"tuning.{key}" if key in TuningConfig.model_fields else key for key in differing)
-        raise RunError(f"{subject} has another {first_few(names, 5)}.", remedy, location)
+        raise RunError(f"{subject} was made with different settings in {first_few(names, 5)}.", remedy, location)
 
 
 def take_over(study: optuna.Study) -> list[optuna.Trial]:

@@ -100,7 +100,7 @@ def tune(
     with folder.record():
         if folder.config.exists():
             before = Search(folder.read_config(), search.panel).identity()
-            remedy = "Begin anew with --force, or choose another --run-dir."
+            remedy = "Start again with --force, or choose another --run-dir."
             check_identity("the search in this directory", before, search, remedy, str(directory))
         if location is None:
             location = os.path.abspath(folder.journal)

@@ -129,14 +129,14 @@ def _compute_in_processes(function: Function, next_job: NextJob, count: int) -> 
             for future in wait(pending, POLL_SECONDS, FIRST_COMPLETED).done:
                 job = pending.pop(future)
                 is_lost = isinstance(future.exception(), ProcessExpired)
-                remedy = "Memory may be short: use fewer --workers."
+                remedy = "The process may have run out of memory. Use fewer --workers."
                 yield job, LostError("its process was killed.", remedy) if is_lost else future.result()
         raise BrokenProcessPool
     except RuntimeError:  # All processes have ended, or the function has a bug.
         if pool.active:
             raise
         remedy = "Run the same command again. In a script, call this under `if __name__ == '__main__':`."
-        raise RunError("no process could begin, or all were killed.", remedy, "workers") from None
+        raise RunError("no process could start, or all were killed.", remedy, "workers") from None
     finally:
         pool.stop()
         pool.join()
@@ -181,7 +181,7 @@ def _compute_on_ray(function: Function, next_job: NextJob, address: str | None) 
             except ray.exceptions.RayTaskError:  # A bug of the function.
                 raise
             except ray.exceptions.RayError as error:
-                yield job, LostError(f"its node was lost ({type(error).__name__}).", "The logs of the cluster say more.")
+                yield job, LostError(f"its node was lost ({type(error).__name__}).", "See the logs of the cluster.")
     finally:
         if is_ours:
             ray.shutdown()

@@ -253,7 +253,7 @@ def test_train_json_and_quiet(project, tmp_path):
     again = call("train", project(), "--run-dir", tmp_path / "x")
     assert again.exit_code == 1
     remedy = "Choose another --run-dir, or replace the run in it with --force."
-    assert again.stderr == f"error: {tmp_path / 'x'}: this directory exists.\n  {remedy}\n"
+    assert again.stderr == f"error: {tmp_path / 'x'}: this directory already exists.\n  {remedy}\n"
     forced = call("train", project(), "--run-dir", tmp_path / "x", "--force", "--quiet")
     assert (forced.stdout, forced.stderr) == (f"{tmp_path / 'x'}\n", "")
 

@@ -43,8 +43,11 @@ def test_some_series_in_any_order(run, tmp_path):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (newer(11), "new.csv: series 'south' has 11 rows, but the network looks back on 12"),
-        (newer(shop="soth"), r"series 'soth' was not in the training data.\n  Did you mean `south`\? Or allow it: --new-series."),
+        (newer(11), "new.csv: series 'south' has 11 rows, but the network needs a lookback of 12 rows"),
+        (
+            newer(shop="soth"),
+            r"series 'soth' was not in the training data.\n  Did you mean `south`\? To forecast it anyway, add --new-series.",
+        ),
         (newer().rename(columns={"sales": "sale"}), r"no column `sales`.\n  Did you mean `sale`\?"),
         (newer(sales=-2.0), "log1p, but `sales` is -2"),
         (newer(sales=1e31), "`sales` is infinite or beyond"),
@@ -82,7 +85,7 @@ def test_a_new_series_is_forecast_where_it_is_allowed(run, tmp_path, caplog):
         tmp_path / "new.csv", index=False
     )
     both = predict(run, tmp_path / "new.csv", new_series=True)
-    assert "1 series were not in the training data: west; scaled by their own rows." in caplog.text
+    assert "1 series were not in the training data: west. They are scaled by their own rows." in caplog.text
     assert both.series_id.unique().tolist() == ["south", "west"]
     assert both.forecast[both.series_id == "west"].between(2e4, 1e5).all()
     assert predict(run, tmp_path / "new.csv", new_series=True).equals(both)

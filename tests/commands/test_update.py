@@ -100,7 +100,9 @@ def test_only_the_intervals_are_made_anew(folder, run, tmp_path):
 
 def test_a_worse_one_is_refused_unless_forced(folder, run, tmp_path):
     worse = {"training.learning_rate": 0.5, "training.early_stopping": None, "training.epochs": 1}
-    with pytest.raises(RunError, match=r"its MASE on the 32 newest windows is .*, that of run is .*\n  Keep the old run"):
+    with pytest.raises(
+        RunError, match=r"the new run's MASE on the 32 newest windows is .*, compared with .* for run.\n  Keep the old run"
+    ):
         update(run, folder / "newer.csv", tmp_path / "new", options=UpdateOptions(worse))
     with pytest.raises(RunError, match="the training of this run failed: .*its MASE on the 32 newest windows"):
         Run.open(tmp_path / "new")
@@ -135,7 +137,7 @@ def test_rows_that_do_not_follow(folder, run, tmp_path):
         update(run, folder / "data.csv", tmp_path / "new")
     other = tmp_path / "other.csv"
     rows[rows.shop == "north"].assign(shop="east").to_csv(other, index=False)
-    with pytest.raises(DataError, match="no series is one of the run's: 'east'"):
+    with pytest.raises(DataError, match="none of these series was in the training data: 'east'"):
         update(run, other, tmp_path / "new")
     scaled = tmp_path / "scaled.csv"
     rows.assign(sales=rows.sales * 1000).to_csv(scaled, index=False)
@@ -188,7 +190,7 @@ def test_a_run_and_its_parent_may_move(folder, run, tmp_path):
     assert verdict_of(reproduce(tmp_path / "moved")) == "equal"
     (tmp_path / "parent").rename(tmp_path / "elsewhere")
     with pytest.raises(
-        RunError, match=r"moved: it continues another run, which is needed and cannot be read: .*parent: does not"
+        RunError, match=r"moved: it continues another run, which cannot be read but is needed: .*parent: does not"
     ):
         reproduce(tmp_path / "moved")
 

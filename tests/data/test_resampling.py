@@ -201,6 +201,6 @@ def test_a_run_of_an_earlier_version_warns_of_other_steps(folder, tmp_path, capl
     every = pd.read_csv(folder / "all.csv")
     every[502 : 7 * 100].to_csv(tmp_path / "newer.csv", index=False)
     expected = predict(folder / "run", tmp_path / "newer.csv")
-    assert "began the steps" not in caplog.text
+    assert "started the steps" not in caplog.text
     pd.testing.assert_frame_equal(predict(run, tmp_path / "newer.csv"), expected)
-    assert "an earlier version began the steps of data.resample elsewhere" in caplog.text
+    assert "an earlier version started the steps of data.resample at different times" in caplog.text

@@ -208,7 +208,7 @@ def test_a_damaged_checkpoint_is_named(project, tmp_path):
     for arrays in ({}, {"state": np.frombuffer(b"[]", dtype=np.uint8)}):
         run.write_arrays(run.checkpoint, arrays)
         with pytest.raises(
-            RunError, match=r"checkpoint.safetensors: this is no checkpoint.\n  Remove it. Then --resume starts at"
+            RunError, match=r"checkpoint.safetensors: this is not a checkpoint.\n  Remove it. Then --resume starts at"
         ):
             resume_training(run.directory)
     run.checkpoint.unlink()
@@ -227,14 +227,14 @@ def test_a_training_of_an_earlier_version_goes_on_in_its_layout(project, tmp_pat
     assert predict(Run.open(old.directory)).equals(predict(whole))
 
 
-@pytest.mark.parametrize("kind", ["backtest", "experiment"])
-def test_what_is_no_training_is_not_resumed(tmp_path, kind):
+@pytest.mark.parametrize(("kind", "named"), [("backtest", "a backtest"), ("experiment", "an experiment")])
+def test_what_is_no_training_is_not_resumed(tmp_path, kind, named):
     run = Run.create("run", tmp_path / "run")
     run.kind = kind
     run.write_status("interrupted")
-    with pytest.raises(RunError, match=f"run: is of kind {kind}, not a training"):
+    with pytest.raises(RunError, match=f"run: this is {named}, not a training run"):
         resume_training(run.directory)
-    assert f"is of kind {kind}" in CliRunner().invoke(app, ["train", "--resume", str(run.directory)]).output
+    assert f"this is {named}" in CliRunner().invoke(app, ["train", "--resume", str(run.directory)]).output
 
 
 def test_changed_data_are_refused(project, tmp_path):

@@ -32,7 +32,7 @@ def test_an_existing_directory_is_refused_without_force(tmp_path):
     run.write_status("finished")
     run.write_text(run.config, "")
     (run.directory / "kept.txt").write_text("precious")
-    with pytest.raises(RunError, match=r"x: this directory exists.\n  Choose another --run-dir"):
+    with pytest.raises(RunError, match=r"x: this directory already exists.\n  Choose another --run-dir"):
         Run.create("a", tmp_path / "x")
     assert (run.directory / "kept.txt").exists()
     Run.create("a", tmp_path / "x", force=True)
@@ -232,7 +232,7 @@ DAMAGES = {
     "half a file": ("metrics", lambda text: text[:1000], "Invalid JSON"),
     "no column": ("history", lambda text: "seed,epoch\n1,0\n", "there is no column `loss`, `val_loss`"),
     "text for a loss": ("history", lambda text: text.replace("0.03", "low"), "could not convert string to float"),
-    "another seed": ("history", lambda text: text.replace("\n1,", "\n7,"), "holds a seed of which"),
+    "another seed": ("history", lambda text: text.replace("\n1,", "\n7,"), "contains a seed for which"),
     "no time": ("predictions", lambda text: text.replace("2016", "when"), "cannot be read"),
 }  # fmt: skip
 

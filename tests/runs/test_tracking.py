@@ -98,7 +98,7 @@ def test_a_tracker_that_fails_later_costs_no_training(project, tmp_path, store, 
 def test_a_tracker_that_cannot_begin_is_told(project, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
     monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
-    with pytest.raises(RunError, match="MLflow cannot begin: .*\n.*MLFLOW_TRACKING_URI"):
+    with pytest.raises(RunError, match="MLflow cannot start: .*\n.*MLFLOW_TRACKING_URI"):
         train(load_config(project(), {"tracking": "mlflow"}), tmp_path / "run")
 
 

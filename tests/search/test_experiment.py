@@ -80,7 +80,7 @@ def test_names_that_would_be_alike_are_told_apart(plan):
         ({"seeds": [1, 1]}, "Each value must occur only once"),
         ({"base": "confg.yaml"}, "there is no file .*confg.yaml"),
         ({"gird": {}}, "unknown key `gird`.\\s+Did you mean `grid`"),
-        ({"grid": {f"model.{key}": list(range(100)) for key in "abc"}}, "these are 1000000 runs, more than 10000"),
+        ({"grid": {f"model.{key}": list(range(100)) for key in "abc"}}, "the experiment has 1000000 runs. The maximum is 10000"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -158,7 +158,7 @@ def test_called_again_it_keeps_what_is_finished_and_trains_the_rest(finished):
 @pytest.mark.slow
 def test_runs_of_another_experiment_are_never_replaced_unasked(finished):
     folder, run, _ = finished
-    with pytest.raises(RunError, match="was trained with another training.\\s+Begin anew"):
+    with pytest.raises(RunError, match="was trained with different settings in training.\\s+Start again"):
         experiment(folder / "cells.yaml", folder / "out", overrides={"training.learning_rate": 0.01})
     assert pd.read_csv(run.leaderboard).state.eq("finished").all()
     with pytest.raises(RunError, match="is an experiment or a search, with many runs"):
@@ -235,7 +235,7 @@ def test_another_kind_of_directory_is_left_alone(finished, tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "config.yaml").write_text("mine")
     for directory in (tmp_path, run.runs / "cell=gru,seed=1"):
-        with pytest.raises(RunError, match="this directory exists"):
+        with pytest.raises(RunError, match="this directory already exists"):
             experiment(folder / "cells.yaml", directory)
     assert (tmp_path / "config.yaml").read_text() == "mine"
     with pytest.raises(RunError, match="the run directory holds the experiment's file"):

@@ -186,7 +186,9 @@ def test_a_study_goes_on_where_it_was(folder, study):
     assert len(reports) == 2
     pd.testing.assert_frame_equal(after.head(12), before, check_dtype=False)
     assert not set(after["training.learning_rate"].tail(2)) & set(before["training.learning_rate"])
-    with pytest.raises(RunError, match=r"has another training.epochs, tuning.sampler, tuning.search.\s+Begin"):
+    with pytest.raises(
+        RunError, match=r"was made with different settings in training.epochs, tuning.sampler, tuning.search.\s+Start"
+    ):
         tune(folder / "config.yaml", folder / "study", overrides={"training.epochs": 3})
 
 

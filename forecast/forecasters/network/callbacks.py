@@ -88,7 +88,7 @@ class Checkpoint:
 
 def _assign(variables: Sequence[keras.Variable], arrays: Sequence[Array]) -> None:
     if [tuple(variable.shape) for variable in variables] != [array.shape for array in arrays]:
-        raise RunError("the checkpoint is not of this network and optimizer.", BEGIN_ANEW, "checkpoint.safetensors")
+        raise RunError("the checkpoint does not belong to this network and optimizer.", BEGIN_ANEW, "checkpoint.safetensors")
     for variable, values in zip(variables, arrays, strict=True):
         variable.assign(values)
 

@@ -101,7 +101,9 @@ class Network:
             raise RunError(f"the weights and the description of the network differ in `{differing[0]:.80}`.", DAMAGED, path)
         for name, array in weights.items():
             if array.shape != expected[name] or array.dtype != np.float32 or not np.isfinite(array).all():
-                raise RunError(f"weight `{name}` is not {expected[name]} finite float32 numbers.", DAMAGED, path)
+                raise RunError(
+                    f"weight `{name}` is not a float32 array of shape {expected[name]} with finite values.", DAMAGED, path
+                )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -118,7 +118,7 @@ def fit(
 def _check_resumable(resumed: Checkpoint, config: ResolvedTrainingConfig, batches: int) -> None:
     """Check that the epoch of the checkpoint can be finished."""
     if not 0 <= resumed.batch < batches:
-        message = f"the checkpoint is of batch {resumed.batch}, but an epoch has {batches} batches."
+        message = f"the checkpoint was saved at batch {resumed.batch}, but an epoch has {batches} batches."
         raise RunError(message, "Start the training again.", "training")
     if resumed.batch and resumed.epoch >= config.epochs:
         message = f"epoch {resumed.epoch + 1} has begun, but training.epochs is {config.epochs}."
