@@ -414,7 +414,7 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
         },
     ),
     **refused(
-        "the intervals are damaged, or of another run",
+        "the intervals are damaged or belong to another run",
         {
             "intervals of another name": offsets(lambda arrays: arrays.update(more=arrays["offsets"])),
             "intervals of fewer quantiles": offsets(lambda arrays: arrays.update(offsets=arrays["offsets"][..., :3])),

@@ -221,7 +221,7 @@ def describe_comparison(table: pd.DataFrame) -> Iterator[str]:
     if len(p_values) and p_values.iloc[0] >= ALPHA:
         yield f"\nThe first two runs are not distinguishable: p is {ALPHA:g} or more."
     elif len(table) > 1 and not len(p_values):
-        yield "\nThere are too few cutoffs for a significance test. A run of forecast backtest has more."
+        yield "\nThere are too few cutoffs for a significance test. Run forecast backtest to get more."
 
 
 def describe_forecast(table: pd.DataFrame, path: Path) -> Iterator[str]:

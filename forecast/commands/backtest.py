@@ -104,12 +104,14 @@ def _read_networks(run: Run, config: Config, first: Prepared) -> _Networks:
     trained = read_trained(run)
     sections = {name: getattr(trained.config, name) for name in ("data", "splits", "scaling", "windows", "model")}
     if config.backtest.stride or any(getattr(first.config, name) != section for name, section in sections.items()):
-        problem = "backtest.refit: never tests the network of the run on its test set, on which it was not trained."
+        problem = "With `backtest.refit: never`, a run's network is tested on the run's own test set."
         raise ConfigError(
-            problem, "Leave out backtest.stride and other keys than those of backtest, or refit.", str(run.directory)
+            problem,
+            "Leave out backtest.stride and all keys outside `backtest`, or set backtest.refit: every.",
+            str(run.directory),
         )
     if read_contract(run).sha256 != first.panel.sha256:
-        raise RunError("the data are no longer those that the run was trained on.", "Backtest its config.", str(run.directory))
+        raise RunError("the data file has changed since the run was trained.", "Backtest its config.", str(run.directory))
     best_epoch = max(run.read(run.metrics, TrainingMetrics).kept_epochs.values())
     return _Networks(trained.members, best_epoch, run.parent.exists())
 
@@ -158,14 +160,14 @@ def _plan(config: Config) -> _Folds:
     if cutoffs < count:
         raise ConfigError(
             f"the test set has {cutoffs} cutoffs, too few for {count} folds.",
-            f"Ask for at most {cutoffs}, or set backtest.stride to the cutoffs of each fold.",
+            f"Use at most {cutoffs}, or set backtest.stride to the number of cutoffs per fold.",
             config.locate("backtest.folds"),
         )
     folds = _Folds(first, panel.ticks, stride or cutoffs // count)
     empty = np.flatnonzero(np.bincount(folds.find_folds(first.windows["test"]), minlength=count) == 0)
     if len(empty):
         problem = f"fold {empty[0] + 1} of {count} has no window that is free of filled values."
-        raise ConfigError(problem, "Ask for fewer folds, or for a longer stride.", config.locate("backtest.folds"))
+        raise ConfigError(problem, "Use fewer folds or a longer stride.", config.locate("backtest.folds"))
     return folds
 
 
@@ -183,7 +185,7 @@ def _prepare_strided(config: ConfigInSteps, panel: Panel, stride: int) -> Prepar
         return prepare_panel(config.model_copy(update={"splits": splits}), panel)
     except ConfigError as error:
         problem = f"{count} folds with a stride of {stride} need a test set of {rows} rows: {error.problem}"
-        raise ConfigError(problem, "Ask for fewer folds or a shorter stride.", config.locate("backtest.stride")) from None
+        raise ConfigError(problem, "Use fewer folds or a shorter stride.", config.locate("backtest.stride")) from None
 
 
 def _score_into(run: Run, folds: _Folds, tested: _Networks | None, on_progress: OnProgress | None, began: float) -> None:

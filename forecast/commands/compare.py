@@ -54,7 +54,7 @@ def compare(runs: Sequence[str | Path | Run], sort: str = "mae", plot: str | Pat
 
 def _check_plot(path: Path) -> None:
     if path.suffix != ".png":
-        raise RunError("--plot is not the name of a PNG file.", "Use for example compared.png.", str(path))
+        raise RunError("--plot is not the name of a PNG file.", "For example, use compared.png.", str(path))
     if path.exists() and not (path.is_file() and path.read_bytes()[:4] == b"\x89PNG"):
         raise RunError("--plot would replace a file that is not a PNG picture.", "Choose another name.", str(path))
 
@@ -64,12 +64,13 @@ def _check_same_windows(runs: list[Run], metrics: list[Metrics]) -> None:
     for run, test in zip(runs, [run_metrics.test for run_metrics in metrics], strict=True):
         if test.scored_on is None:
             raise RunError(
-                "an earlier version scored this run, without a record of the data.", "Train it again.", str(run.directory)
+                "this run was scored by an earlier version, which did not record its data.", "Train it again.", str(run.directory)
             )
         if test.scored_on != first.scored_on:
             counts = f"{test.windows} windows instead of {first.windows}"
             raise RunError(
-                f"was scored on other data or cutoffs than {runs[0].directory} ({counts}), so their errors cannot be compared.",
+                f"was scored on different data or cutoffs from {runs[0].directory} ({counts}),"
+                " so their errors cannot be compared.",
                 "Use the same data, splits, target and horizon in both.",
                 str(run.directory),
             )
@@ -91,7 +92,7 @@ def _compare_with_first(runs: list[Run], horizon: int) -> list[tuple[float | Non
     tables = [read_cutoffs(run) for run in runs]
     for run, table in zip(runs, tables, strict=True):
         if list(table) != list(tables[0]) or table.iloc[:, 0].tolist() != tables[0].iloc[:, 0].tolist():
-            raise RunError("the cutoffs are not those of the metrics.", DAMAGED, str(run.cutoffs))
+            raise RunError("the cutoffs do not match metrics.json.", DAMAGED, str(run.cutoffs))
     # Another season or training set gives MASE another scale.
     same_scale = all(np.allclose(table.mase_naive, tables[0].mase_naive) for table in tables)
     column = f"{choose_loss_metric(tables[0]) if same_scale else 'mae'}_{MODEL}"

@@ -68,7 +68,7 @@ def _choose_level(run: Run, trained: Trained, level: float | None) -> tuple[Inte
         raise RunError("the run has no intervals.", "Train again with intervals.", str(run.directory))
     levels = trained.config.intervals.level
     if level is not None and level not in levels:
-        remedy = f"It has {', '.join(f'{level:g}' for level in levels)}."
+        remedy = f"Available levels: {', '.join(f'{level:g}' for level in levels)}."
         raise RunError(f"the run has no {level:g}% interval.", remedy, str(run.directory))
     return trained.intervals, max(levels) if level is None else level
 
@@ -78,7 +78,7 @@ def _read_points(run: Run) -> pd.DataFrame:
     table = read_predictions(run, lambda table: table.step == 1)
     count = run.read(run.metrics, TrainingMetrics).test.windows * table.target.nunique()
     if len(table) < count:
-        message = "%s holds %d of %d forecasts one step ahead; name the data to compare all."
+        message = "%s has only %d of %d one-step forecasts. To compare all, pass the file with --data."
         log.warning(message, run.predictions, len(table), count)
     return table
 
@@ -92,13 +92,15 @@ def _forecast_points(run: Run, trained: Trained, intervals: Intervals, data: str
         log.warning("%s: the last %d rows of each series are not compared: %s", data, before - 1, NEEDS_WHOLE_SEGMENTS)
     windows = make_continuing_windows(panel, trained, max_windows=len(panel.values), before=before)
     if not len(windows):
-        problem = f"there is no row after the first {trained.network.lookback}, the lookback of the network."
-        raise DataError(problem, "Give more rows.", str(data))
+        problem = f"the file has no rows after the first {trained.network.lookback}, which the network needs as its lookback."
+        raise DataError(problem, "Provide more rows.", str(data))
     # A filled row before the point may have been filled with the help of this point.
     filled = np.asarray(panel.filled[:, : len(panel.targets)].any(axis=1))
     windows = windows.select(~(filled[windows.first] | filled[windows.first - 1]))
     if not len(windows):
-        raise DataError("every row to compare was filled, or follows a filled row.", "Give measured rows.", str(data))
+        raise DataError(
+            "every row to compare was filled, or follows a filled row.", "Provide rows with measured values.", str(data)
+        )
     forecasts, quantiles = trained.forecast(windows, forward)
     assert quantiles is not None  # The run has intervals.
     targets = len(panel.targets)

@@ -103,8 +103,9 @@ def export(
             scaled = relative_difference(*(trained.scaler.apply(values, windows.series) for values in (forecast, expected)))
             if not scaled <= EXPORT_TOLERANCE:
                 raise RunError(
-                    f"the export would forecast differently, by {scaled:.1e} of the largest forecast.",
-                    "It computes in float32. If values are large beside their changes, subtract a constant and train again.",
+                    f"the forecasts of the export would differ from those of the run by {scaled:.1e} of the largest forecast.",
+                    "It computes in float32. If values are large compared with their changes, subtract a constant and train"
+                    " again.",
                     str(target),
                 )
             result = Export(target, len(expected), float(np.abs(forecast - expected).max()), scaled)
@@ -117,13 +118,13 @@ def export(
 def _check_target(target: Path, form: Format, run: Run | None) -> None:
     """Refuse to replace anything but an earlier export. run: the one that holds the export, if a link must not lead out of it."""
     if run and Path(os.path.realpath(target)) != Path(os.path.realpath(run.directory)) / run.exports.name / target.name:
-        raise RunError("this link leads out of the run.", "Remove it.", str(run.exports))
+        raise RunError("this link points outside the run.", "Remove it.", str(run.exports))
     if not target.exists():
         return
     exported = {README, EXAMPLE, EXPECTED, SERIES, form.file}
     foreign = [path.name for path in target.iterdir() if path.name not in exported] if target.is_dir() else [target.name]
     if foreign:
-        raise RunError(f"`{foreign[0]}` is not a file of an export.", "Choose another --output.", str(target))
+        raise RunError(f"`{foreign[0]}` does not belong to an export.", "Choose another --output.", str(target))
 
 
 def make_examples(run: Run, trained: Trained) -> tuple[Windows, dict[str, Array], Array]:

@@ -42,7 +42,7 @@ def init(
     data = Path(data)
     output = Path(output or f"{data.stem}.yaml")
     if output.exists() and not force:
-        raise RunError("this file exists.", "Choose another with -o, or replace it with --force.", str(output))
+        raise RunError("this file already exists.", "Choose another with -o, or replace it with --force.", str(output))
     draft, panel = inspect_file(data, target)
     draft.keys["path"] = os.path.relpath(data.absolute(), output.absolute().parent)
     text = _write_config(draft, panel, horizon)
@@ -58,7 +58,7 @@ def _write_config(draft: Draft, panel: Panel, horizon: int | None) -> str:
         draft.set("season_length", season, evidence)
     remarks = REMARKS | {
         "horizon": "steps to forecast" + ("" if horizon else "; chosen from the season, change it as needed"),
-        "stride": f"trains on one window in {sizes.stride} to keep epochs short; 1 uses all",
+        "stride": f"uses every {_ordinal(sizes.stride)} window to keep epochs short. 1 uses all.",
     }
     windows = {"lookback": sizes.lookback, "horizon": sizes.horizon} | ({"stride": sizes.stride} if sizes.stride > 1 else {})
     logarithm = has_growing_swings(panel, season)
@@ -85,3 +85,13 @@ def _format_section(name: str, keys: Mapping[str, object], remarks: Mapping[str,
     yield f"\n{name}:"
     for key, value in keys.items():
         yield f"  {key}: {format_yaml_line(value)}" + (f" # {remarks[key]}" if key in remarks else "")
+
+
+def _ordinal(number: int) -> str:
+    """Format a number with its ordinal suffix.
+
+    >>> [_ordinal(number) for number in (2, 3, 11, 23)]
+    ['2nd', '3rd', '11th', '23rd']
+    """
+    teens = 10 < number % 100 < 14
+    return f"{number}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"

@@ -282,6 +282,6 @@ def _explain_repair(draft: Draft, repair: Repair, policies: dict[str, Any]) -> N
         remark = f"{repair.cells} cells are empty; windows with a filled cutoff or target are left out"
         draft.set("missing_values", policies["missing_values"], remark)
         if (repair.longest or 0) > DataConfig.model_fields["max_gap"].default:
-            draft.set("max_gap", repair.longest, "the longest gap; a smaller number refuses it")
+            draft.set("max_gap", repair.longest, "the longest gap; with a smaller number, it is an error")
     elif repair.kind == "resampled":
         draft.set("resample", policies["resample"], "the rows are not evenly spaced")

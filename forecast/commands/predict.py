@@ -64,7 +64,9 @@ def predict(
         log.warning("%s: %s", run.name, sentence)
     horizon = trained.config.windows.horizon
     if trained.horizon > horizon:
-        message = "steps %d to %d continue the forecast itself: errors add up, and the metrics of the run do not cover them."
+        message = (
+            "steps %d to %d are forecast from earlier forecasts, so errors accumulate. The metrics of the run do not cover them."
+        )
         log.warning(message, horizon + 1, steps)
     trained = trained.for_panel(panel, new_series)
     windows = make_continuing_windows(panel, trained, read_future(panel, trained, future))

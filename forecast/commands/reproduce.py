@@ -76,7 +76,7 @@ def reproduce(
     check_can_train()
     run = run if isinstance(run, Run) else Run.open(run)
     if run_dir and Path(run_dir).exists():
-        raise RunError("this directory exists.", "Choose another --run-dir.", str(run_dir))
+        raise RunError("this directory already exists.", "Choose another --run-dir.", str(run_dir))
     check_inputs_outside(run_dir, {"the run to reproduce": run.directory})
     config, parent = run.read_config(), read_parent(run)
     parent = parent and replace(parent, even_if_worse=True)  # It is compared with itself, not with its parent.
@@ -123,7 +123,8 @@ def _compare_data(run: Run, now: Contract) -> Stage:
     before = read_contract(run)
     if before.sha256 != now.sha256:
         changes = _describe_changes({key: (getattr(before, key), getattr(now, key)) for key in SIZES})
-        return Stage("data", "differs", f"the file changed: {first_few(changes, 9) or 'the same rows, with other cells'}")
+        change = first_few(changes, 9) or "the number of rows is the same, but some values differ"
+        return Stage("data", "differs", f"the file changed: {change}")
     old, new = (contract.model_dump(include={"rows", "series", "columns", "freq"}) for contract in (before, now))
     return _judge("data", *compare_documents(old, new), tolerance=0.0)
 

@@ -93,7 +93,7 @@ def resume_training(run_dir: str | Path, config: Config | str | Path | None = No
     prepared = _prepare(config, parent, None, seconds)
     if read_contract(run).sha256 != prepared.panel.sha256:
         problem = "the data changed since this training began."
-        raise RunError(problem, "Train anew, or bring back the data as they were.", prepared.panel.source)
+        raise RunError(problem, "Restore the original data, or train again.", prepared.panel.source)
     _train_into(run, prepared, seconds, on_progress, parent)
     return run
 
@@ -227,7 +227,7 @@ def _record_inputs(run: Run, prepared: Prepared, parent: Parent | None) -> Contr
         log.warning("%s: %s", panel.source, sentence)
     is_enough, sentence = check_memory(prepared)
     if not is_enough:
-        log.warning("memory may run out: %s. %s", sentence, suggest_less_memory(prepared))
+        log.warning("memory may run out: training needs %s. %s", sentence, suggest_less_memory(prepared))
     return contract
 
 
@@ -240,7 +240,7 @@ def _write_forecast(result: TrainingResult, prepared: Prepared) -> None:
     try:
         forecast = predict(result.run)
     except DataError as error:  # The known covariates end within the horizon.
-        log.warning("no forecast.csv yet: %s", error)
+        log.warning("forecast.csv was not written: %s", error)
     else:
         result.run.write_table(result.run.forecast, forecast)
         result.forecast = result.select_rows(forecast)
@@ -264,5 +264,5 @@ def _config_to_resume(run: Run, config: Config | None) -> Config:
     if changed:
         old, new = (settings.get(changed[0], "(default)") for settings in (before, after))
         problem = f"a resumed training cannot change {first_few(changed)}: {old} became {new}."
-        raise RunError(problem, f"Only {', '.join(RESUMABLE)} may change. Train anew to change others.", str(run.directory))
+        raise RunError(problem, f"Only {', '.join(RESUMABLE)} may change. Train again to change others.", str(run.directory))
     return config

@@ -95,7 +95,7 @@ def _change_config(config: Config, overrides: Mapping[str, object]) -> Config:
     for key in overrides:
         if not key.startswith(CHANGEABLE) or key == "training.seeds":
             allowed = first_few([f"{section}*" for section in CHANGEABLE])
-            raise ConfigError(f"an update cannot change {key}.", f"Train anew, or change only {allowed}.", "--set")
+            raise ConfigError(f"an update cannot change {key}.", f"Train again, or change only {allowed}.", "--set")
     return change_config(config, dict(overrides))
 
 
@@ -119,7 +119,7 @@ def _describe_revisions(newer: Panel, recent: Panel) -> list[str]:
     revised = shared[np.flatnonzero(~np.isclose(*pair, rtol=1e-6, atol=1e-9).all(axis=1))]
     if not len(revised):
         return []
-    return [f"{len(revised)} rows have other values than in the run, the first at {revised[0][1]}."]
+    return [f"{len(revised)} rows differ from those in the run. The first is at {revised[0][1]}."]
 
 
 def _check_no_gap(newer: Panel, parent: Parent) -> None:
@@ -132,12 +132,12 @@ def _check_no_gap(newer: Panel, parent: Parent) -> None:
     is_new = _find_new_rows(newer, parent)
     begins = pd.Series(newer.timestamps[is_new]).groupby(np.array(newer.series_ids)[newer.series[is_new]]).min()
     if begins.empty:
-        problem = f"no row is newer than the run's data, which end at {max(ends.values())}."
-        raise DataError(problem, "Give newer rows.", newer.source)
+        problem = f"the file has no rows after those of the run, the last of which is at {max(ends.values())}."
+        raise DataError(problem, "Provide newer rows.", newer.source)
     expected = dict(zip(recent.series_ids, recent.future_timestamps(1), strict=True))
     gaps = [_describe_gap(str(name), ends[str(name)], begin) for name, begin in begins.items() if begin != expected[str(name)]]
     if gaps:
-        raise DataError(f"rows are missing: {first_few(gaps)}.", "Give all rows in between.", newer.source)
+        raise DataError(f"rows are missing: {first_few(gaps)}.", "Provide all rows in between.", newer.source)
 
 
 def _find_new_rows(panel: Panel, parent: Parent) -> npt.NDArray[np.intp]:
@@ -147,7 +147,7 @@ def _find_new_rows(panel: Panel, parent: Parent) -> npt.NDArray[np.intp]:
 
 
 def _describe_gap(series_id: str, end: pd.Timestamp, begin: pd.Timestamp) -> str:
-    return f"series '{series_id}' ends at {end} and goes on at {begin}"
+    return f"series '{series_id}' ends at {end} and continues at {begin}"
 
 
 def _read_joined(config: Config, rows: Path, data: Path) -> tuple[ConfigInSteps, Panel]:
@@ -174,8 +174,8 @@ def _select_newest(panel: Panel, parent: Parent) -> Panel:
     panel = parent.select_known_series(panel)
     chosen = _find_new_rows(panel, parent)
     if not len(chosen):
-        problem = f"the newer rows complete no step of {panel.freq} after {max(parent.last_timestamps.values())}."
-        raise DataError(problem, "Give rows up to the end of a step.", panel.source)
+        problem = f"the newer rows do not complete a step of freq {panel.freq} after {max(parent.last_timestamps.values())}."
+        raise DataError(problem, "Provide rows up to the end of a step.", panel.source)
     counts = np.bincount(panel.series[chosen], minlength=len(panel.series_ids))
     columns = {name: getattr(panel, name)[chosen] for name in ("timestamps", "values", "filled")}
     return replace(panel, offsets=np.concatenate([[0], np.cumsum(counts)]), **columns)
@@ -215,14 +215,14 @@ def _check_old_data(parent: Parent, old: Path, data: Path) -> None:
     """Refuse data of a run that are gone, have changed, or are in another format than the newer rows."""
     contract, problem = parent.trained.contract, ""
     if not old.is_file():
-        problem = "are gone"
+        problem = "no longer exists"
     elif sha256_of(old) != contract.sha256:
-        problem = "have changed since it was trained"
+        problem = "has changed since the run was trained"
     elif (old.suffix.lower() in PARQUET) != (data.suffix.lower() in PARQUET):
-        problem = "are in another format"
+        problem = "has another format"
     if problem:
-        remedy = f"Bring them back as they were, or give all rows, from {contract.first_timestamp} on."
-        raise DataError(f"the data of the run {problem}: {old}.", remedy, str(data))
+        remedy = f"Restore the original data, or provide all rows, from {contract.first_timestamp} on."
+        raise DataError(f"the data file of the run {problem}: {old}.", remedy, str(data))
 
 
 def _check_spacing(past: pd.DataFrame, new: pd.DataFrame, source: str) -> None:
@@ -235,7 +235,7 @@ def _check_spacing(past: pd.DataFrame, new: pd.DataFrame, source: str) -> None:
         before = past.timestamp[past.series_id == name].sort_values()
         if timestamps.min() - before.iloc[-1] > before.diff().max():
             gap = _describe_gap(str(name), before.iloc[-1], timestamps.min())
-            raise DataError(f"rows are missing: {gap}.", "Give all rows in between.", source)
+            raise DataError(f"rows are missing: {gap}.", "Provide all rows in between.", source)
 
 
 def _make_keys(rows: Rows) -> pd.DataFrame:

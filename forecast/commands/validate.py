@@ -94,9 +94,9 @@ def _check_network(prepared: Prepared) -> Iterator[Finding]:
         yield Finding("ok", "network", f"{parameters} parameters")
     is_enough, memory = check_memory(prepared)
     if is_enough:
-        yield Finding("ok", "memory", memory)
+        yield Finding("ok", "memory", f"training needs {memory}")
     else:
-        yield Finding("warning", "memory", memory, suggest_less_memory(prepared))
+        yield Finding("warning", "memory", f"training needs {memory}", suggest_less_memory(prepared))
 
 
 def _check_packages(config: Config) -> Iterator[Finding]:

@@ -40,7 +40,7 @@ def duration_to_steps(duration: int | str, freq: str, key: str, location: str) -
         length, step = number * SECONDS[unit] * 10**9, fixed.as_unit("ns").value if fixed else 0
     if not step or length % step or not 1 <= length // step <= MAX_STEPS:
         problem = f"{key} is {duration}, which is not a whole number of steps of freq {freq}."
-        raise ConfigError(problem, "Give a number of steps instead.", location)
+        raise ConfigError(problem, "Provide a number of steps instead.", location)
     return length // step
 
 

@@ -134,7 +134,9 @@ def parse_overrides(options: list[str]) -> dict[str, object]:
     for option in options:
         key, equals, text = option.partition("=")
         if not equals or not key.strip():
-            errors.append(ConfigError(f"--set {option} has no key and value.", "Write for example --set training.epochs=5."))
+            errors.append(
+                ConfigError(f"--set {option} is not of the form KEY=VALUE.", "For example, use --set training.epochs=5.")
+            )
             continue
         try:
             overrides[key.strip()] = parse_yaml_value(text)

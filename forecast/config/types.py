@@ -98,7 +98,7 @@ def _span(value: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"`{kind}` must be a list of the lowest and the highest {'whole ' if kind == 'int' else ''}number")
     step, log = value.get("step"), value.get("log", False)
     if type(log) is not bool or log and (step or values[0] <= 0):
-        raise ValueError("`log` must be true or false. With true, the lowest number must be above 0, without a step")
+        raise ValueError("`log` must be true or false. With true, the lowest number must be above 0, and `step` cannot be set")
     if step is not None and (type(step) not in numbers or not 0 < step <= values[1] - values[0]):
         raise ValueError("`step` must be above 0 and fit between the two numbers")
     return value
@@ -164,7 +164,7 @@ Levels = Annotated[
 Spans = Annotated[dict[str, Annotated[dict[str, Any], AfterValidator(_span)]], Field(min_length=1)]
 Tracker = Literal["tensorboard", "mlflow"]
 Trackers = Annotated[list[Tracker], BeforeValidator(_one_or_list, json_schema_input_type=Tracker | list[Tracker]), DISTINCT]
-Wait = Annotated[str, _check(WAIT.fullmatch, "it must be a time to wait such as 90s, 10m, 2h or 1d")]
+Wait = Annotated[str, _check(WAIT.fullmatch, "it must be a duration such as 90s, 10m, 2h or 1d")]
 Compiled = Annotated[
     bool | Literal["auto"],
     _check_raw(lambda value: isinstance(value, bool) or value == "auto", "it must be true, false or auto"),

@@ -124,7 +124,7 @@ def compare_values_with_contract(columns: Mapping[str, ArrayLike], contract: Con
         power = np.log10(size) - np.log10(usual) if size > 0 and usual > 0 else 0.0
         unseen = size > max(abs(low), abs(high)) or np.abs(values).max() < low  # The usual value was never seen in training.
         if unseen and abs(power) > 0.8 and abs(power - round(power)) < 0.2:
-            problem = f"`{name}` is about {size:.3g}, but was about {usual:.3g} in training: off by 10^{round(power)}."
+            problem = f"`{name}` is about {size:.3g}, but was about {usual:.3g} in training: a factor of about 10^{round(power)}."
             raise DataError(problem, "Use the units of the training data.", source)
         margin = (high - low) / 2
         if values.min() < low - margin or values.max() > high + margin:

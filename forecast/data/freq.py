@@ -87,7 +87,7 @@ def check_freq(freq: str, key: str, source: str) -> None:
     except (ValueError, OverflowError, TypeError):  # Raised by pandas for steps that it cannot add.
         valid = False
     if not valid:
-        raise DataError(f"{key} {freq!r:.60} is not a pandas frequency.", "Use for example h, 15min, D, W, MS or QS.", source)
+        raise DataError(f"{key} {freq!r:.60} is not a pandas frequency.", "For example, use h, 15min, D, W, MS or QS.", source)
 
 
 def _usual_step(freq: str) -> pd.Timedelta:

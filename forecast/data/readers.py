@@ -122,7 +122,7 @@ class _Reader:
             rows = [f"{shown.format(row[name])} in row {int(str(row.name)) + FIRST_DATA_ROW}" for row in (first, second)]
             raise DataError(
                 f"`{name}` of series '{second.series_id}' is {rows[0]} and {rows[1]}.",
-                "A static covariate has one value per series. Name a column that changes in data.past_covariates or"
+                "A static covariate has one value per series. List a column that varies under data.past_covariates or"
                 " data.known_covariates.",
                 f"{self.path}:{int(str(second.name)) + FIRST_DATA_ROW}",
             )

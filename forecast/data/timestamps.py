@@ -34,7 +34,7 @@ def choose_date_format(text: pd.Series, name: str, location: str) -> str:
         raise DataError(f"`{name}` {first!r} could be day first or month first.", f"Set data.date_format: {options}.", location)
     is_number = first.removesuffix(".0").isdecimal()
     examples = "unix, unix_ms, '%Y%m%d' or '%Y'" if is_number else "a format such as '%d %b %Y' (as in Python's strptime)"
-    raise DataError(f"`{name}` {first!r} has no format that is recognized.", f"Set data.date_format to {examples}.", location)
+    raise DataError(f"`{name}` {first!r} is not in a recognized format.", f"Set data.date_format to {examples}.", location)
 
 
 def find_possible_formats(text: pd.Series) -> list[str]:

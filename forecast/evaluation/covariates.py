@@ -82,7 +82,7 @@ def _find_function(name: str, pairs: Pairs, is_known: bool) -> tuple[str, bool]:
     if not certain and (is_known or share < DOUBT):
         return "", False
     when = f"up to {_steps_later(steps)}" if steps else _steps_later(0)
-    return f"`{name}` {when}, which explains {share:.1%} of what the past does not", certain
+    return f"`{name}` {when}, which explain {share:.1%} of the variance that the past leaves unexplained", certain
 
 
 def _steps_later(steps: int) -> str:

@@ -16,7 +16,7 @@ from forecast.evaluation.intervals import method_of
 from forecast.evaluation.scores import LABELS, MODEL, Diagnosis, Metrics, Scores, TrainingMetrics
 from forecast.evaluation.significance import ALPHA, Comparison
 
-HEALTHY = "No problem was found in the figures of this training."
+HEALTHY = "No problems were found in this training run."
 FAILURES = {"the loss is no longer a number": "exploding gradients", "memory ran out": "too little memory"}
 CROWDED = 100  # Parameters for each target value to learn from.
 SHIFT = 2.5  # MASE on the test set as a multiple of that on the validation set.
@@ -42,7 +42,7 @@ SIMPLEST = {  # Baselines that say why, if the network does not beat them: the p
 }
 INTERVAL_REMEDIES = {
     "intervals too narrow": "A longer validation set or newer rows give a better estimate of the errors.",
-    "intervals too wide": "Errors were larger on the validation set: use a newer or longer one.",
+    "intervals too wide": "Errors were larger on the validation set. Use a newer or longer one.",
     "skewed intervals": "Look for a bias or for a trend that the network does not follow.",
 }
 
@@ -191,8 +191,9 @@ def _check_baselines(skip: bool, compared: Mapping[str, Comparison]) -> Iterator
             break
     if names := worse or [name for name in equal if not (skip and name == "linear")]:
         errors = ", ".join(f"{_error_relative_to(compared[name])} of that of {LABELS.get(name, name)}" for name in names)
-        name, chance = ("worse than a baseline", "") if worse else ("no better than a baseline", " Chance may explain it.")
-        remedy = "Use the baseline, or give the network covariates, more rows or another windows.lookback."
+        name = "worse than a baseline" if worse else "no better than a baseline"
+        chance = "" if worse else " The difference may be due to chance."
+        remedy = "Use the baseline, add covariates or rows, or change windows.lookback."
         yield Diagnosis(name, f"the error on the test set is {errors}.{chance}", start * ("linear" in names) + remedy)
 
 
@@ -216,12 +217,12 @@ def _check_bias(config: ConfigInSteps, metrics: Metrics) -> Iterator[Diagnosis]:
     if not sentences:
         return
     if config.model.quantiles or config.training.loss in ("mae", "huber"):
-        change = "set training.loss: mse" + (" and model.quantiles: null." if config.model.quantiles else ".")
-        remedy = f"This loss targets the median, which differs from the mean when errors are skewed: {change}"
+        change = "Set training.loss: mse" + (" and model.quantiles: null." if config.model.quantiles else ".")
+        remedy = f"This loss targets the median, which differs from the mean when errors are skewed. {change}"
     elif config.scaling.transform != "none":
-        remedy = "A mean on the transformed scale becomes a median in original units: set scaling.transform: none."
+        remedy = "A mean on the transformed scale becomes a median in original units. Set scaling.transform: none."
     else:
-        remedy = "The level shifted: set model.normalization: last, add covariates that explain it, or train on newer rows."
+        remedy = "The level shifted. Set model.normalization: last, add covariates that explain it, or train on newer rows."
     yield Diagnosis("biased forecasts", f"{first_few(sentences)}.", remedy)
 
 
@@ -239,7 +240,7 @@ def _check_intervals(config: ConfigInSteps, metrics: Metrics) -> Iterator[Diagno
         far = unlikely and abs(coverage - nominal) > min(FAR_OFF, (1 - nominal) / 2)
         if far and _exceeds_chance(coverage, nominal, independent):
             problem = "intervals too narrow" if coverage < nominal else "intervals too wide"
-            holds = f"the {level}% interval holds {coverage:.1%} of the actual values of {scores.windows} windows"
+            holds = f"the {level}% interval contains {coverage:.1%} of the actual values of {scores.windows} windows"
             texts[problem].append(holds)
         below = outside / 2 if measured.below is None else min(measured.below, outside)  # Runs of earlier versions lack it.
         lopsided = max(below, outside - below) > LOPSIDED * (1 - nominal) / 2

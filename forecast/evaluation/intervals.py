@@ -110,7 +110,7 @@ class Intervals:
         quantiles, offsets = quantiles_of(config), arrays.get("offsets", np.empty(0))
         sizes = [(series, *shape[1:], len(quantiles)) for series in (1, shape[0])]
         if len(arrays) != 1 or offsets.shape not in sizes or offsets.dtype != np.float32 or not np.isfinite(offsets).all():
-            raise RunError("the intervals are damaged, or of another run.", DAMAGED, path)
+            raise RunError("the intervals are damaged or belong to another run.", DAMAGED, path)
         return cls(quantiles, config.model.quantiles or [], offsets)
 
 
@@ -165,8 +165,8 @@ def explain_few_windows(independent: int | None) -> str:
     if independent is None or independent >= MIN_INDEPENDENT_WINDOWS:
         return ""
     return (
-        f"The intervals rest on {independent} non-overlapping held-out {'window' if independent == 1 else 'windows'} (fewer than"
-        f" {MIN_INDEPENDENT_WINDOWS}), so they follow Student's t distribution and are wider."
+        f"The intervals are based on {independent} non-overlapping held-out {'window' if independent == 1 else 'windows'} (fewer"
+        f" than {MIN_INDEPENDENT_WINDOWS}). They therefore use Student's t distribution, which makes them wider."
     )
 
 

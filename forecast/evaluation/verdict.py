@@ -81,8 +81,8 @@ def write_advice(compared: Mapping[str, Comparison], persistence: float, trained
     """
     if persistence < PERSISTENT:
         return (
-            f"The forecast almost repeats the last value: it moves from it by {persistence:.0%} of what the actual values do."
-            " The lines look close in a plot, but so do those of naive."
+            f"The forecast almost repeats the last value: its distance from that value is only {persistence:.0%} of the distance"
+            " of the actual values. The lines look close in a plot, but so do those of naive."
         )
     untrained, linear = "", compared["linear"].outcome
     if linear_skip and not trained:
@@ -96,9 +96,11 @@ def write_advice(compared: Mapping[str, Comparison], persistence: float, trained
     if untrained:
         return untrained
     if linear == "is not distinguishable from":
-        return "The recurrent part is not distinguishable from a ridge regression: trust the network as much as that regression."
+        return (
+            "The recurrent layers do not measurably improve on a ridge regression. Trust the network as much as that regression."
+        )
     if linear == "loses to":
-        return "A ridge regression is better" + ("." if linear_skip else ": set model.linear_skip: true to start from it.")
+        return "A ridge regression is better" + ("." if linear_skip else ". Set model.linear_skip: true to start from it.")
     return ""
 
 
@@ -116,8 +118,8 @@ def describe_coverage(metrics: Metrics) -> list[str]:
     for method, scores in metrics.test.intervals.items():
         for level, measured in scores.levels.items():
             low, high = measured.coverage_low, measured.coverage_high
-            interval = f" (95% CI {100 * low:.0f}..{100 * high:.0f})" if low is not None and high is not None else ""
-            shares.setdefault(level, []).append(f"{measured.coverage:.1%}{interval} {method}")
-    sentences = [f"Within the {level}% interval: {', '.join(texts)}." for level, texts in shares.items()]
+            interval = f", 95% CI {100 * low:.0f}..{100 * high:.0f}" if low is not None and high is not None else ""
+            shares.setdefault(level, []).append(f"{measured.coverage:.1%} ({method}{interval})")
+    sentences = [f"Actual values within the {level}% interval: {', '.join(texts)}." for level, texts in shares.items()]
     note = explain_few_windows(metrics.calibration_windows) if shares else ""
     return [*sentences, note] if note else sentences

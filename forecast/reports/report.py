@@ -58,7 +58,7 @@ def write_report(result: TrainingResult) -> Path:
     if metrics.advice:
         summary.append(Text(metrics.advice))
     if all(comparison.p_value is None for comparison in metrics.compared.values()):
-        summary.append(Text("There are too few cutoffs for a test of significance. `forecast backtest` gives more."))
+        summary.append(Text("There are too few cutoffs for a test of significance. Run `forecast backtest` to get more."))
     sections = {
         "Diagnosis": _diagnose(result),
         "Forecast": _show_forecasts(result),

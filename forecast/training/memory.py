@@ -46,11 +46,11 @@ def get_machine_memory() -> float:
 
 
 def check_memory(prepared: Prepared) -> tuple[bool, str]:
-    """Return whether this machine has the memory that a training needs, and a sentence that names both."""
+    """Return whether this machine has the memory that a training needs, and both in words, without a full stop."""
     expected, machine = estimate_memory(prepared), get_machine_memory()
-    sentence = f"about {expected / 1e6:.0f} MB in training, {TENSORFLOW / 1e6:.0f} of them TensorFlow"
+    sentence = f"about {expected / 1e6:.0f} MB, including {TENSORFLOW / 1e6:.0f} MB for TensorFlow"
     if machine < np.inf:
-        sentence += f"; this machine has {machine / 1e6:.0f} MB"
+        sentence += f". This machine has {machine / 1e6:.0f} MB"
     return expected <= machine, sentence
 
 
@@ -59,7 +59,10 @@ def suggest_less_memory(prepared: Prepared) -> str:
     batch = prepared.config.training.batch_size
     if WEIGHT * prepared.network.parameters > estimate_memory(prepared) / 2:
         return f"Lower model.units from {prepared.config.model.units}."
-    return f"Lower training.batch_size from {batch}, such as to {max(1, batch // 4)}, or windows.lookback, or model.units."
+    return (
+        f"Lower training.batch_size (now {batch}), for example to {max(1, batch // 4)}."
+        " You can also reduce windows.lookback or model.units."
+    )
 
 
 @contextlib.contextmanager
@@ -76,4 +79,6 @@ def explain_memory_error(prepared: Prepared) -> Iterator[None]:
         if not (isinstance(error, MemoryError) or is_tensorflow or is_jax):
             raise
         _, sentence = check_memory(prepared)
-        raise ResourceError(f"memory ran out; expected was {sentence}.", suggest_less_memory(prepared), "training") from error
+        raise ResourceError(
+            f"memory ran out. The expected need was {sentence}.", suggest_less_memory(prepared), "training"
+        ) from error

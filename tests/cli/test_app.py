@@ -69,7 +69,7 @@ def test_export(tmp_path):
     assert second.startswith("Checked on 32 windows: its forecasts differ from those of the run by at most ")
     assert done.stderr.splitlines() == ["writing model.onnx ...", "checking it in a new process ..."]
     taken = call("export", run, "--to", "onnx", "-o", Path(__file__).parent)
-    assert "is not a file of an export.\n  Choose another --output.\n" in taken.stderr
+    assert "does not belong to an export.\n  Choose another --output.\n" in taken.stderr
     as_json = call("export", run, "--to", "onnx", "-o", tmp_path / "made", "--json")
     assert json.loads(as_json.stdout)["windows"] == 32
     assert as_json.stderr == ""
@@ -147,7 +147,7 @@ def test_init_then_validate(project, tmp_path, monkeypatch):
     assert checked.exit_code == 0
     subjects = [line.split()[1] for line in checked.stdout.splitlines() if line.startswith(("✔", "⚠"))]
     assert subjects == ["config", "data", "windows", "windows", "intervals", "network", "memory"]  # 120 rows make few windows
-    assert call("init", "data.csv", "-o", "mine.yaml").stderr.startswith("error: mine.yaml: this file exists.\n")
+    assert call("init", "data.csv", "-o", "mine.yaml").stderr.startswith("error: mine.yaml: this file already exists.\n")
 
 
 def test_validate_fails_with_a_cross(project):
@@ -189,7 +189,7 @@ def test_odd_new_rows_are_warned_of(project, tmp_path):
     assert "warning: " in done.stderr
     assert "this forecasts the past" in done.stderr
     old.assign(sales=old.sales * 1000).to_csv(tmp_path / "kilo.csv", index=False)
-    assert "off by 10^3" in call("predict", tmp_path / "run", "--data", tmp_path / "kilo.csv").stderr
+    assert "a factor of about 10^3" in call("predict", tmp_path / "run", "--data", tmp_path / "kilo.csv").stderr
 
 
 @pytest.mark.pictures

@@ -118,7 +118,7 @@ def test_what_cannot_be_tested_is_refused(sales, tmp_path):
         backtest(sales / "run", tmp_path / "b", overrides={"backtest.refit": "never", "backtest.stride": 2})
     with pytest.raises(ConfigError, match="Leave out backtest.stride and other keys"):
         backtest(sales / "run", tmp_path / "c", overrides={"backtest.refit": "never", "splits.test": 30})
-    with pytest.raises(ConfigError, match=r"5 folds with a stride of 40 need a test set of 202 rows: .*\n.*Ask for fewer folds"):
+    with pytest.raises(ConfigError, match=r"5 folds with a stride of 40 need a test set of 202 rows: .*\n.*Use fewer folds"):
         backtest(sales / "config.yaml", tmp_path / "d", overrides={"backtest.stride": 40})
     with pytest.raises(RunError, match="is a backtest, which keeps no network"):
         predict(sales / "backtest")
@@ -133,7 +133,7 @@ def test_what_cannot_be_tested_is_refused(sales, tmp_path):
     config = tmp_path / "moved" / "run" / "config.yaml"
     config.write_text(config.read_text().replace(str(sales / "data.csv"), str(tmp_path / "moved" / "data.csv")))
     Run(tmp_path / "moved" / "run").seal()
-    with pytest.raises(RunError, match="no longer those that the run was trained on"):
+    with pytest.raises(RunError, match="the data file has changed since the run was trained"):
         backtest(tmp_path / "moved" / "run", tmp_path / "e", overrides={"backtest.refit": "never"})
     shutil.rmtree(tmp_path / "moved")
     assert not list(tmp_path.iterdir())
@@ -147,7 +147,7 @@ def test_the_command_and_its_exit_code(sales, tmp_path):
     shown = call(sales / "run", "--refit", "never", "--folds", 2, "--run-dir", tmp_path / "a", "--fail-if-worse-than", "mean")
     assert shown.exit_code == 0, shown.output
     assert "all folds, 25 windows" in shown.stdout
-    assert "Within the 80% interval" in shown.stdout
+    assert "Actual values within the 80% interval" in shown.stdout
     worse = call(sales / "run", "--refit", "never", "--run-dir", tmp_path / "b", "--json")
     assert json.loads(worse.stdout)["test"]["windows"] == 25
     unknown = call(sales / "run", "--fail-if-worse-than", "seasonal")

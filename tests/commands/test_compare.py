@@ -73,7 +73,7 @@ def test_a_backtest_of_the_same_cutoffs_is_ranked_too(sales):
 @pytest.mark.parametrize("overrides", [{"splits.test": 24}, {"windows.horizon": 2}], ids=str)
 def test_other_cutoffs_are_refused(sales, overrides, tmp_path):
     other = train(load_config(sales / "config.yaml", {"training.epochs": 1} | overrides), tmp_path / "other")
-    with pytest.raises(RunError, match="was scored on other data or cutoffs"):
+    with pytest.raises(RunError, match="was scored on different data or cutoffs"):
         compare([sales / "run", other])
 
 
@@ -82,7 +82,7 @@ def test_other_data_is_refused(sales, tmp_path):
     table.loc[170, "sales"] += 0.001  # In the test set.
     table.to_csv(tmp_path / "data.csv", index=False)
     (tmp_path / "config.yaml").write_text((sales / "config.yaml").read_text())
-    with pytest.raises(RunError, match="was scored on other data or cutoffs"):
+    with pytest.raises(RunError, match="was scored on different data or cutoffs"):
         compare([sales / "run", train(tmp_path / "config.yaml", tmp_path / "run")])
 
 

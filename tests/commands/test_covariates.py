@@ -89,7 +89,7 @@ def test_plan_writes_what_predict_asks_for(priced_run, tmp_path):
     filled = predict(priced_run, future=future(priced_run))
     template.assign(price=[0.1, 0.5, 0.9] * 2).to_csv(tmp_path / "filled.csv", index=False)
     assert predict(priced_run, future=tmp_path / "filled.csv").equals(filled)
-    with pytest.raises(RunError, match="future.csv: this file exists"):
+    with pytest.raises(RunError, match="future.csv: this file already exists"):
         plan(priced_run, output=tmp_path / "future.csv")
 
 

@@ -53,7 +53,7 @@ def test_the_test_part_needs_no_data(sales):
 def test_too_few_rows_and_damaged_runs_are_refused(sales, tmp_path):
     table = pd.read_csv(sales / "data.csv").iloc[:12]
     table.to_csv(tmp_path / "short.csv", index=False)
-    with pytest.raises(DataError, match="there is no row after the first 12"):
+    with pytest.raises(DataError, match="the file has no rows after the first 12"):
         detect(sales / "run", tmp_path / "short.csv")
     shutil.copytree(sales / "run", tmp_path / "run")
     (tmp_path / "run" / "predictions.csv").write_text("garbage")
@@ -62,7 +62,7 @@ def test_too_few_rows_and_damaged_runs_are_refused(sales, tmp_path):
 
 
 def test_other_levels_are_refused(sales, tmp_path):
-    with pytest.raises(RunError, match=r"the run has no 90% interval.\s+It has 80, 95."):
+    with pytest.raises(RunError, match=r"the run has no 90% interval.\s+Available levels: 80, 95."):
         detect(sales / "run", level=90)
     without = train(load_config(sales / "config.yaml", {"intervals": None, "training.epochs": 1}), tmp_path / "run")
     assert not without.intervals.exists()

@@ -88,7 +88,7 @@ def test_the_lines_of_the_readme_run(run, tmp_path):
 def test_nothing_is_replaced_or_left_behind(run, tmp_path, monkeypatch):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("precious")
-    with pytest.raises(RunError, match=r"thesis: `chapter.txt` is not a file of an export.\n  Choose another --output."):
+    with pytest.raises(RunError, match=r"thesis: `chapter.txt` does not belong to an export.\n  Choose another --output."):
         export(run, "onnx", tmp_path / "thesis")
     monkeypatch.setattr(exports, "_write_model", lambda trained, static, form, path, target: path.write_bytes(b"broken"))
     with pytest.raises(RunError, match=r"made: model.onnx was written, but does not run \(.*\).\n  Try another format"):
@@ -106,7 +106,7 @@ def test_a_link_out_of_the_run_is_not_followed(run, tmp_path):
     shutil.rmtree(linked.exports, ignore_errors=True)
     (tmp_path / "home" / "onnx").mkdir(parents=True)
     linked.exports.symlink_to(tmp_path / "home")
-    with pytest.raises(RunError, match="exports: this link leads out of the run"):
+    with pytest.raises(RunError, match="exports: this link points outside the run"):
         export(linked, "onnx")
     assert (tmp_path / "home" / "onnx").exists()
 
@@ -114,7 +114,9 @@ def test_a_link_out_of_the_run_is_not_followed(run, tmp_path):
 def test_an_export_that_differs_is_refused(run, tmp_path, monkeypatch):
     monkeypatch.setattr(exports, "_write_model", lambda *_: None)
     monkeypatch.setattr(exports, "_run_code", lambda *_: np.zeros((32, 3, 2), np.float32))
-    with pytest.raises(RunError, match="the export would forecast differently, by .* of the largest forecast"):
+    with pytest.raises(
+        RunError, match="the forecasts of the export would differ from those of the run by .* of the largest forecast"
+    ):
         export(run, "keras", tmp_path / "made")
 
 

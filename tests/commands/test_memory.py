@@ -31,9 +31,8 @@ def raising(prepared, error: Exception) -> None:
 @pytest.mark.parametrize("error", OUT_OF_MEMORY.values(), ids=OUT_OF_MEMORY)
 def test_the_message_names_the_batch_size_and_the_estimate(project, error):
     prepared = prepare(load_config(project(), {"training.batch_size": 64}))
-    with pytest.raises(
-        ResourceError, match=r"memory ran out; expected was about 6\d\d MB .*\n  Lower training.batch_size from 64, such as to 16"
-    ):
+    remedy = r"Lower training.batch_size \(now 64\), for example to 16"
+    with pytest.raises(ResourceError, match=rf"memory ran out. The expected need was about 6\d\d MB, .*\n  {remedy}"):
         raising(prepared, error)
 
 
@@ -46,7 +45,7 @@ def test_validation_warns_of_what_the_machine_has_not(project, monkeypatch):
     monkeypatch.setattr("forecast.training.memory.get_machine_memory", lambda: 500e6)
     memory = next(finding for finding in validate(project()) if finding.subject == "memory")
     assert memory.level == "warning"
-    assert memory.text.endswith("this machine has 500 MB")
+    assert memory.text.endswith("This machine has 500 MB")
     assert "training.batch_size" in memory.remedy
 
 
@@ -61,5 +60,5 @@ def test_training_warns_of_it_too(project, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("forecast.training.memory.get_machine_memory", lambda: 500e6)
     train(project(), tmp_path / "short")
     (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
-    assert warning.startswith("memory may run out: about 6")
+    assert warning.startswith("memory may run out: training needs about 6")
     assert "Lower training.batch_size" in warning

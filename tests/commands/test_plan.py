@@ -35,7 +35,7 @@ def test_a_recursive_decoder_and_a_long_roll_out_continue_their_own_forecasts(pr
     short = predict(run, future=tmp_path / "future.csv")
     with caplog.at_level("WARNING"):
         long = predict(run, future=tmp_path / "future.csv", steps=8)
-    assert "steps 4 to 8 continue the forecast itself" in caplog.text
+    assert "steps 4 to 8 are forecast from earlier forecasts" in caplog.text
     assert len(long) == 16
     np.testing.assert_array_equal(long[long.step <= 3].forecast, short.forecast)
     np.testing.assert_allclose(long.forecast[:8], 20 + 5 * np.sin(3 * np.linspace(0, 1, 8)), atol=6 * NOISE)
@@ -195,7 +195,7 @@ def test_rows_of_the_future_that_end_too_early(project, tmp_path, caplog):
     path = config(project, with_future(AHEAD[:2], ["north"])[0], known_covariates="price")
     with caplog.at_level("WARNING"):
         run = train(load_config(path, {"training.epochs": 1}), tmp_path / "run")
-    assert "no forecast.csv yet" in caplog.text
+    assert "forecast.csv was not written" in caplog.text
     assert "4 cells of the horizon are missing: `price` of 'north' at 2021-02-06" in caplog.text
     assert not run.forecast.exists()
 
@@ -284,14 +284,16 @@ def test_a_future_file_is_compared_with_the_training_data(priced_run, tmp_path, 
     table = pd.read_csv(future(priced_run))
     path = tmp_path / "future.csv"
     table.assign(price=100 * table.price).to_csv(path, index=False)
-    with pytest.raises(DataError, match=r"`price` is about 50, but was about 0.5.* in training: off by 10\^2"):
+    with pytest.raises(DataError, match=r"`price` is about 50, but was about 0.5.* in training: a factor of about 10\^2"):
         predict(priced_run, future=path)
     table.assign(price=1.5 + table.price).to_csv(path, index=False)
     with caplog.at_level("WARNING"):
         predict(priced_run, future=path)
     assert "`price` ranges from 1.6 to 2.4, but from " in caplog.text
     table.assign(shop=table.shop.str.upper()).to_csv(path, index=False)
-    with pytest.raises(DataError, match="no row is a step to forecast. The first row is series 'NORTH' at 2021-02-04"):
+    with pytest.raises(
+        DataError, match="the file has no row for any step to forecast. The first row is series 'NORTH' at 2021-02-04"
+    ):
         predict(priced_run, future=path)
 
 

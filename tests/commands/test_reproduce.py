@@ -71,7 +71,7 @@ def test_changed_data_are_named_and_nothing_is_trained(folder, run, tmp_path):
     edit(data, "2010-03-01,", "2010-03-01,1")
     stages = reproduce(run, data=data, on_progress=lambda progress: pytest.fail("trained"))
     assert differing(stages) == ["data", "windows"]
-    assert stages[1].detail == "the file changed: the same rows, with other cells"
+    assert stages[1].detail == "the file changed: the number of rows is the same, but some values differ"
     result = CliRunner().invoke(app, ["reproduce", str(run.directory), "--data", str(data)])
     assert result.exit_code == 1
     assert "✘ data" in result.output
@@ -130,7 +130,7 @@ def test_numbers_within_the_tolerance(run):
 
 
 def test_what_cannot_be_reproduced(folder, run, tmp_path):
-    with pytest.raises(RunError, match="this directory exists"):
+    with pytest.raises(RunError, match="this directory already exists"):
         reproduce(run, run_dir=tmp_path)
     with pytest.raises(DataError, match=r"gone.csv: the data file does not exist"):
         reproduce(run, data=tmp_path / "gone.csv")

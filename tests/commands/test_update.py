@@ -77,7 +77,9 @@ def test_all_rows_do_without_the_old_file(folder, tmp_path):
     moved = folder / "data.csv"
     moved.rename(folder / "moved.csv")
     try:
-        with pytest.raises(DataError, match=r"newer.csv: the data of the run are gone: .*data.csv.\n  Bring them back"):
+        with pytest.raises(
+            DataError, match=r"newer.csv: the data file of the run no longer exists: .*data.csv.\n  Restore the original data"
+        ):
             update(run, folder / "newer.csv", tmp_path / "part")
         new = update(run, folder / "all.csv", tmp_path / "new", options=EVEN_IF_WORSE)
     finally:
@@ -131,9 +133,9 @@ def test_rows_that_do_not_follow(folder, run, tmp_path):
     rows = pd.read_csv(folder / "newer.csv", sep=";")
     late = tmp_path / "late.csv"
     rows[rows.month >= "2018-04-01"].to_csv(late, index=False)
-    with pytest.raises(DataError, match=r"rows are missing: series 'north' ends at 2017-12-01 .* and goes on at 2018-04-01"):
+    with pytest.raises(DataError, match=r"rows are missing: series 'north' ends at 2017-12-01 .* and continues at 2018-04-01"):
         update(run, late, tmp_path / "new")
-    with pytest.raises(DataError, match="no row is newer than the run's data, which end at 2017-12-01"):
+    with pytest.raises(DataError, match="no rows after those of the run, the last of which is at 2017-12-01"):
         update(run, folder / "data.csv", tmp_path / "new")
     other = tmp_path / "other.csv"
     rows[rows.shop == "north"].assign(shop="east").to_csv(other, index=False)
@@ -148,7 +150,7 @@ def test_rows_that_do_not_follow(folder, run, tmp_path):
 
 def test_what_an_update_cannot_change(folder, run, tmp_path):
     for key, value in {"model.units": [8], "windows.lookback": 6, "training.seeds": [1, 2], "splits.test": 6}.items():
-        with pytest.raises(ConfigError, match=rf"an update cannot change {key}.\n  Train anew, or change only training"):
+        with pytest.raises(ConfigError, match=rf"an update cannot change {key}.\n  Train again, or change only training"):
             update(run, folder / "newer.csv", tmp_path / "new", options=UpdateOptions({key: value}))
     with pytest.raises(RunError, match="the run directory holds the run to update"):
         update(run, folder / "newer.csv", run.directory, force=True)
@@ -201,4 +203,4 @@ def test_revised_values_are_told(folder, run, tmp_path, caplog):
     late.loc[late.month == "2017-11-01", "sales"] += 1
     late.to_csv(tmp_path / "late.csv", index=False)
     update(run, tmp_path / "late.csv", tmp_path / "new", options=EVEN_IF_WORSE)
-    assert "2 rows have other values than in the run, the first at 2017-11-01" in caplog.text
+    assert "2 rows differ from those in the run. The first is at 2017-11-01" in caplog.text

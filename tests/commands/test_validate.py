@@ -27,7 +27,7 @@ def test_a_good_config(project):
     told = " ".join(finding.text for finding in findings)
     assert "120 rows, 1 series, freq MS, 2010-01-01" in told
     assert "70 train, 16 validation, 16 test" in told
-    assert "The intervals rest on 6 non-overlapping held-out windows (fewer than 10)" in told
+    assert "The intervals are based on 6 non-overlapping held-out windows (fewer than 10)" in told
 
 
 @pytest.mark.parametrize(

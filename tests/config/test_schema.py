@@ -225,7 +225,7 @@ VALUES = {  # a type of `values.py`, what it reads as itself, what it refuses, a
     "refit": (values.Refit, ["never", "every", 1, 1000], [0, 1001, True, 1.5, "often"], "a number of folds"),
     "batch size": (values.BatchSize, ["auto", 1, 10**9], [0, 10**9 + 1, True, "many"], "a number of windows"),
     "compiled": (values.Compiled, ["auto", True, False], ["maybe"], "must be true, false or auto"),
-    "wait": (values.Wait, ["1s", "10m", "10min", "2h", "1d"], ["0s", "10", "1w"], "a time to wait"),
+    "wait": (values.Wait, ["1s", "10m", "10min", "2h", "1d"], ["0s", "10", "1w"], "a duration such as"),
     "calendar": (values.Calendar, [["hour", "holidays(DE)"]], ["minute", ["month", "holidays(de)"]], "is not hour"),
     "span": (
         values.Spans,
@@ -329,7 +329,7 @@ def test_overrides_win_and_are_named_in_errors(tmp_path):
         load_config(path, {"training.epochs": "many"})
     with pytest.raises(ConfigError, match=r"--set training.epoch=5: unknown key `training.epoch`.\n  Did you mean `epochs`\?"):
         load_config(path, {"training.epoch": 5})
-    with pytest.raises(ConfigError, match="--set epochs has no key and value"):
+    with pytest.raises(ConfigError, match="--set epochs is not of the form KEY=VALUE"):
         parse_overrides(["epochs"])
 
 

@@ -183,10 +183,10 @@ def test_newer_rows_fall_on_the_grid_of_the_run(folder, tmp_path, caplog):
     assert "are missing" not in caplog.text
     assert "in training" not in caplog.text
     every[7 * 100 : 7 * 100 + 2].to_csv(tmp_path / "newer.csv", index=False)
-    with pytest.raises(DataError, match="the newer rows complete no step of 7h after 2024-01-29 21:00:00"):
+    with pytest.raises(DataError, match="the newer rows do not complete a step of freq 7h after 2024-01-29 21:00:00"):
         update(run, tmp_path / "newer.csv", tmp_path / "none")
     every[7 * 100 + 2 :].to_csv(tmp_path / "newer.csv", index=False)
-    with pytest.raises(DataError, match="series 'data' ends at 2024-01-30 05:00:00 and goes on at 2024-01-30 08:00:00"):
+    with pytest.raises(DataError, match="series 'data' ends at 2024-01-30 05:00:00 and continues at 2024-01-30 08:00:00"):
         update(run, tmp_path / "newer.csv", tmp_path / "none")
 
 

@@ -289,7 +289,7 @@ def test_what_a_run_keeps_is_read_again():
     each = replace(made, offsets=np.repeat(made.offsets, 5, axis=0)).to_arrays()  # of five series
     assert len(Intervals.from_arrays(each, (5, 3, 2), CONFIG).offsets) == 5
     for stored, shape in ((made.to_arrays(), (1, 4, 2)), (each, (1, 3, 2)), (each, (2, 3, 2)), (each, (6, 3, 2))):
-        with pytest.raises(RunError, match="damaged, or of another run"):
+        with pytest.raises(RunError, match="damaged or belong to another run"):
             Intervals.from_arrays(stored, shape, CONFIG)
 
 

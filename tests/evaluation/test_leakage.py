@@ -160,7 +160,8 @@ def test_a_covariate_that_is_made_of_targets_to_come_is_found(visited, name, ste
     (check,) = [check for check in check_covariates(with_visits(visited, AHEAD[name], column)) if not check.passed]
     assert check.subject == f"covariate `{column}`"
     when = "1 step later" if steps == 1 else f"{steps} steps later"
-    assert check.result == f"is computed from `sales` up to {when}, which explains 100.0% of what the past does not"
+    explained = "which explain 100.0% of the variance that the past leaves unexplained"
+    assert check.result == f"is computed from `sales` up to {when}, {explained}"
 
 
 def test_a_known_covariate_that_is_made_of_the_target_of_its_step_is_found(visited):
@@ -176,7 +177,7 @@ def test_a_covariate_that_may_be_made_of_targets_to_come_is_doubtful(visited):
     checks = check_covariates(with_visits(visited, noisy))
     assert not failed(checks)
     (doubt,) = [check.result for check in checks if check.doubtful]
-    assert doubt.startswith("may be computed from `sales` up to 1 step later, which explains 9")
+    assert doubt.startswith("may be computed from `sales` up to 1 step later, which explain 9")
     assert doubt.endswith(". Check that it is known at its timestamp.")
 
 

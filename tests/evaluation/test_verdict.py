@@ -37,7 +37,7 @@ ADVICE = {
     "naive is better": ({"naive": -0.1}, True, True, "Do not trust this network yet: naive costs nothing and may be as good."),
     "naive is exact": ({"naive": None}, True, True, "Do not trust this network yet: naive costs nothing"),
     "the skip alone": ({"linear": 0.0}, False, True, "The recurrent layers added nothing"),
-    "linear is better": ({"linear": -0.1}, True, False, "A ridge regression is better: set model.linear_skip: true"),
+    "linear is better": ({"linear": -0.1}, True, False, "A ridge regression is better. Set model.linear_skip: true"),
     "linear is better beside a skip": ({"linear": -0.1}, True, True, "A ridge regression is better."),
 }
 
@@ -55,10 +55,10 @@ def test_a_difference_that_may_be_luck_is_no_victory():
     assert "is not distinguishable from naive (30%, 95% CI -10..60, p 0.2)" in write_verdict(compared)
     assert write_advice(compared, 1.0, True, True).startswith("Do not trust this network yet: naive")
     compared |= {"naive": Comparison(0.5, 0.4, 0.6, 0.001), "linear": Comparison(0.01, -0.1, 0.2, 0.3)}
-    assert write_advice(compared, 1.0, True, True).startswith("The recurrent part is not distinguishable from a ridge regression")
+    assert write_advice(compared, 1.0, True, True).startswith("The recurrent layers do not measurably improve")
 
 
 def test_the_last_value_shifted_is_called_so():
     compared = dict.fromkeys(BASELINES, Comparison(0.5))
-    start = "The forecast almost repeats the last value: it moves from it by 3%"
+    start = "The forecast almost repeats the last value: its distance from that value is only 3%"
     assert write_advice(compared, 0.03, True, True).startswith(start)

@@ -43,7 +43,7 @@ def test_train_ends_with_a_report_that_begins_with_the_verdict(sales):
     assert "training.epochs</td><td>2<" in text
     assert "p = " in text, "Ljung-Box"
     assert "data.csv" in text
-    assert "Within the 80% interval: " in text
+    assert "Actual values within the 80% interval: " in text
     future = pd.read_csv(run.forecast)
     texts = [format_number(value, spread_of(future.forecast)) for value in future.forecast]
     assert all(f"<td>{value}</td>" in text for value in texts), "what comes next, in numbers"
