@@ -76,7 +76,7 @@ def validate(config: opt.ConfigFile, options: opt.ConfigOptions, as_json: opt.Js
 def train(
     options: opt.TrainingOptions, printing: opt.PrintOptions, config: opt.OptionalConfigFile = None, resume: opt.Resume = None
 ) -> None:
-    """Train the network that a config describes, and compare its forecasts with simple baselines.
+    """Train a network, and compare it with simple baselines.
 
     Example:  forecast train configs/airline.yaml --set training.epochs=20
     """
@@ -150,7 +150,7 @@ def predict(
 def plan(
     run: opt.RunFolder, source: opt.ForecastOptions, output: opt.PlanOutput = Path("future.csv"), as_json: opt.Json = False
 ) -> None:
-    """List the data that a forecast needs, and write a template for future values.
+    """List the data that a forecast needs. A template for future values is written.
 
     Example:  forecast plan runs/sales-1 -o future.csv
     """
