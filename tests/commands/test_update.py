@@ -106,7 +106,7 @@ def test_a_worse_one_is_refused_unless_forced(folder, run, tmp_path):
         RunError, match=r"the new run's MASE on the 32 newest windows is .*, compared with .* for run.\n  Keep the old run"
     ):
         update(run, folder / "newer.csv", tmp_path / "new", options=UpdateOptions(worse))
-.*the new run's MASE on the 32 newest windows"):
+    with pytest.raises(RunError, match="the training of this run failed: .*the new run's MASE on the 32 newest windows"):
         Run.open(tmp_path / "new")
     forced = update(run, folder / "newer.csv", tmp_path / "new", force=True, options=UpdateOptions(worse, even_if_worse=True))
     told = json.loads(forced.parent.read_text())

@@ -291,7 +291,9 @@ def test_all_errors_at_once(tmp_path):
         load_config(write(tmp_path, GOOD + "windows: {lookback: 3, horizon: 1}\n5: 6\nmodle: {}\nseed: -1\n"))
     for told in ("`windows` is set twice", "the key `5` is not text", "unknown key `modle`", "`seed` is -1"):
         assert told in str(again.value)
-    with pytest.raises(ConfigError, match=r"(?s)--set epochs is not of the form KEY=VALUE.*--set a=\[1: the value is not valid YAML"):
+    with pytest.raises(
+        ConfigError, match=r"(?s)--set epochs is not of the form KEY=VALUE.*--set a=\[1: the value is not valid YAML"
+    ):
         parse_overrides(["epochs", "a=[1"])
     for told in ("`windows.horizn`", "`training.epochs` is 0", "`training.batch_sise`"):
         assert told in str(caught.value)
