@@ -90,7 +90,8 @@ def train(
         from forecast.runs import Run  # It loads pandas.
 
         config = Run.open_unfinished(resume).config
-    loaded = load_config(config or "", options.overrides)
+    assert config  # Either of the two is given.
+    loaded = load_config(config, options.overrides)
     with progress(printing.quiet) as on_progress:
         if resume:
             run = forecast.resume_training(resume, loaded, on_progress)
