@@ -55,17 +55,27 @@ def test_the_test_set_chooses_nothing(folder, tmp_path):
     assert first.epochs == 2
 
 
+class KillOnce:
+    """A callback that kills a worker the first time that it is called."""
+
+    def __init__(self) -> None:
+        self.killed: list[int] = []
+
+    def __call__(self, finished: object) -> None:
+        if not self.killed:
+            self.killed.extend(kill_workers(1))
+
+
+@pytest.fixture
+def kill_once() -> KillOnce:
+    return KillOnce()
+
+
 @pytest.mark.slow
 @pytest.mark.exhaustive
-def test_two_processes_give_the_same_leaderboard_and_one_that_is_killed_is_replaced(folder, tmp_path):
-    killed = []
-
-    def kill_once(finished) -> None:
-        if not killed:
-            killed.extend(kill_workers(1))
-
+def test_two_processes_give_the_same_leaderboard_and_one_that_is_killed_is_replaced(folder, tmp_path, kill_once):
     there = experiment(folder / "cells.yaml", tmp_path / "there", workers=Workers(2), on_finished=kill_once)
-    assert len(killed) == 1
+    assert len(kill_once.killed) == 1
     here = experiment(folder / "cells.yaml", tmp_path / "here")
     errors = [pd.read_csv(run.leaderboard).set_index("run").validation_mase.to_dict() for run in (there, here)]
     assert errors[0] == pytest.approx(errors[1], rel=1e-5), "of another number of threads"
@@ -73,13 +83,7 @@ def test_two_processes_give_the_same_leaderboard_and_one_that_is_killed_is_repla
 
 @pytest.mark.slow
 @pytest.mark.exhaustive
-def test_two_workers_search_and_one_that_is_killed_is_replaced(folder, tmp_path):
-    killed = []
-
-    def kill_once(finished) -> None:
-        if not killed:
-            killed.extend(kill_workers(1))
-
+def test_two_workers_search_and_one_that_is_killed_is_replaced(folder, tmp_path, kill_once):
     overrides = SEARCH | {"tuning.trials": 5, "training.epochs": 30, "tuning.pruner": "none"}
     run = tune(folder / "config.yaml", tmp_path / "run", overrides=overrides, workers=Workers(2), on_finished=kill_once)
     assert pd.read_csv(run.trials).state.tolist() == ["finished"] * 5
