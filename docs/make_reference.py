@@ -52,7 +52,7 @@ def reference() -> str:
     pages += [
         _section(name, section) for name, field in Config.model_fields.items() if (section := find_section(field.annotation))
     ]
-    pages.append(_table("The file of `forecast experiment`", ExperimentConfig.__doc__, ExperimentConfig.model_fields))
+    pages.append(_table("Experiment file", ExperimentConfig.__doc__, ExperimentConfig.model_fields))
     return "\n".join(pages)
 
 

@@ -49,7 +49,7 @@ def init(
     horizon: opt.Horizon = None,
     force: opt.Force = False,
 ) -> None:
-    """Write a commented config for a data file. It is ready to train.
+    """Write a commented config for a data file. You can train with it unchanged.
 
     Example:  forecast init sales.csv -o sales.yaml --target revenue --horizon 14
     """
@@ -151,7 +151,7 @@ def predict(
 def plan(
     run: opt.RunFolder, source: opt.ForecastOptions, output: opt.PlanOutput = Path("future.csv"), as_json: opt.Json = False
 ) -> None:
-    """List the data that a forecast needs. A template for future values is written.
+    """List the data that a forecast needs. Also write a template for future values.
 
     Example:  forecast plan runs/sales-1 -o future.csv
     """

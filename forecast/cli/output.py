@@ -57,7 +57,7 @@ def describe_training(run: Run, metrics: TrainingMetrics) -> Iterator[str]:
     yield from _describe_scores(metrics, "test set")
     for name, cost in metrics.missing_known.items():
         errors = f"MAE is {format_number(cost.mae)} instead of {format_number(metrics.test.forecast.total.mae)}"
-        yield f"Where `{name}` is missing over the horizon ({cost.policy}), {errors}."
+        yield f"If `{name}` is missing over the horizon and is replaced ({cost.policy}), the {errors}."
     problems: list[Diagnosis] = []
     traceback = f"Please report it with the traceback, which forecast diagnose {run.directory} --debug shows."
     with log_and_continue("diagnosing the training", traceback):

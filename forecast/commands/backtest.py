@@ -104,7 +104,7 @@ def _read_networks(run: Run, config: Config, first: Prepared) -> _Networks:
     trained = read_trained(run)
     sections = {name: getattr(trained.config, name) for name in ("data", "splits", "scaling", "windows", "model")}
     if config.backtest.stride or any(getattr(first.config, name) != section for name, section in sections.items()):
-        problem = "With `backtest.refit: never`, a run's network is tested on the run's own test set."
+        problem = "`backtest.refit: never` tests the network of the run on the run's own test set, so neither can be changed."
         raise ConfigError(
             problem,
             "Leave out backtest.stride and all keys outside `backtest`, or set backtest.refit: every.",

@@ -104,7 +104,7 @@ def export(
             if not scaled <= EXPORT_TOLERANCE:
                 raise RunError(
                     f"the forecasts of the export would differ from those of the run by {scaled:.1e} of the largest forecast.",
-                    "It computes in float32. If values are large compared with their changes, subtract a constant and train"
+                    "Exports compute in float32. If values are large compared with their changes, subtract a constant and train"
                     " again.",
                     str(target),
                 )

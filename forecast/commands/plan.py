@@ -150,9 +150,9 @@ def _check_cells(cells: pd.DataFrame, config: DataConfig, source: str, reason: s
         places = [f"`{required[column]}` of '{cells.index[row][0]}' at {cells.index[row][1]}" for row, column in missing[:3]]
         raise DataError(
             f"{len(missing)} cells of the horizon are missing: {first_few(places, total=len(missing))}.",
-            f"Every known covariate needs a value for each step of the forecast{reason}. `forecast plan` writes the rows.",
+            f"Every known covariate needs a value for each step of the forecast{reason}. `forecast plan` writes a template.",
             source,
         )
     for name, policy in config.missing_known.items():
         if count := int(cells[name].isna().sum()):
-            log.warning("`%s` is missing in %d cells of the horizon: %s.", name, count, policy)
+            log.warning("`%s` is missing in %d cells of the horizon. data.missing_known replaces them: %s.", name, count, policy)

@@ -77,7 +77,7 @@ def choose_sizes(panel: Panel, season: int, horizon: int | None) -> Sizes:
     if rows < MIN_ROWS or longest < 1:
         raise DataError(
             f"the shortest series has {rows} rows, too few for a horizon of {chosen}.",
-            f"Use at least {MIN_ROWS} rows and 8 times the horizon. A network learns little from fewer than 100 rows.",
+            f"Use at least {MIN_ROWS} rows, and 8 for each step to forecast. A network learns little from fewer than 100 rows.",
             panel.source,
         )
     seasons = 2 if panel.freq[0] in "BMQYW" else 4  # More of the short seasons of days and hours show the pattern better.

@@ -92,7 +92,7 @@ def resume_training(run_dir: str | Path, config: Config | str | Path | None = No
     parent = read_parent(run)
     prepared = _prepare(config, parent, None, seconds)
     if read_contract(run).sha256 != prepared.panel.sha256:
-        problem = "the data changed since this training began."
+        problem = "the data has changed since this training run began."
         raise RunError(problem, "Restore the original data, or train again.", prepared.panel.source)
     _train_into(run, prepared, seconds, on_progress, parent)
     return run
@@ -263,6 +263,6 @@ def _config_to_resume(run: Run, config: Config | None) -> Config:
     changed = [key for key in keys if before.get(key, "(default)") != after.get(key, "(default)")]
     if changed:
         old, new = (settings.get(changed[0], "(default)") for settings in (before, after))
-        problem = f"a resumed training cannot change {first_few(changed)}: {old} became {new}."
-        raise RunError(problem, f"Only {', '.join(RESUMABLE)} may change. Train again to change others.", str(run.directory))
+        problem = f"a resumed training run cannot change {first_few(changed)}: {old} became {new}."
+        raise RunError(problem, f"Only {', '.join(RESUMABLE)} may change. To change other keys, train again.", str(run.directory))
     return config

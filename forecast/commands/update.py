@@ -132,7 +132,7 @@ def _check_no_gap(newer: Panel, parent: Parent) -> None:
     is_new = _find_new_rows(newer, parent)
     begins = pd.Series(newer.timestamps[is_new]).groupby(np.array(newer.series_ids)[newer.series[is_new]]).min()
     if begins.empty:
-        problem = f"the file has no rows after those of the run, the last of which is at {max(ends.values())}."
+        problem = f"the file has no rows after {max(ends.values())}, the last timestamp of the run."
         raise DataError(problem, "Provide newer rows.", newer.source)
     expected = dict(zip(recent.series_ids, recent.future_timestamps(1), strict=True))
     gaps = [_describe_gap(str(name), ends[str(name)], begin) for name, begin in begins.items() if begin != expected[str(name)]]

@@ -83,7 +83,8 @@ class DataConfig(Section):
     wide: YesNo = False
     """Whether each column except the timestamp is a series. `target` then only names the values in the results."""
     short_series: Literal["error", "skip"] = "error"
-    """What to do with a series too short for a training window. `skip` leaves it out, or scores it if it has later windows."""
+    """What to do with a series too short for a training window. `skip` leaves it out of training, but
+    still scores it if it has windows in later sets."""
     freq: Text | None = None
     """Length of one step as a pandas frequency, such as `h`, `D`, `MS` or `15min`. With null, it is inferred."""
     season_length: Steps | None = None
@@ -194,7 +195,7 @@ class SplitsConfig(Section):
     """How to split several series. `dates` starts each set at the same date in all series. `ends` counts back from the end of
     each series."""
     end: Date | None = None
-    """Date from which rows are excluded from all three sets. With null, all rows are used."""
+    """First date to leave out: rows from this date on are in none of the three sets. With null, all rows are used."""
 
 
 class ScalingConfig(Section):
@@ -220,7 +221,7 @@ class WindowsConfig(Section):
     horizon: Steps
     """Number of steps to forecast."""
     stride: Steps = 1
-    """Steps from one training window of the network to the next. All other computations use every window."""
+    """Steps from one training window to the next, for the network only. The ridge regression and all scores use every window."""
 
 
 class ConvConfig(Section):
@@ -242,7 +243,7 @@ class FrontConfig(Section):
     conv: ConvConfig = ConvConfig()
     """Convolutions: `filters`, `kernel_size`, `strides` and `layers`."""
     batch_norm: YesNo = False
-    """Whether to normalize over the batch after each convolution."""
+    """Whether to apply batch normalization after each convolution."""
 
 
 class ModelConfig(Section):
@@ -280,7 +281,8 @@ class ModelConfig(Section):
     channel_independent: YesNo = False
     """Whether the network sees each target separately, with the covariates, instead of all targets together."""
     linear_skip: YesNo = True
-    """Whether to add a ridge regression beside the recurrent layers, which then start at zero and learn the rest."""
+    """Whether to add the forecast of a ridge regression to the output of the recurrent layers. This output starts at zero, so the
+    recurrent layers learn only what the regression does not explain."""
     quantiles: Quantiles | None = None
     """Quantiles to forecast, such as `[0.1, 0.5, 0.9]`. They are trained with the pinball loss and cannot cross. With null, the
     network makes one forecast, and `intervals` adds intervals around it."""
@@ -288,9 +290,9 @@ class ModelConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.cell == "peephole_lstm" and self.recurrent_dropout:
-            raise ValueError("peephole_lstm has no recurrent_dropout. Use dropout")
+            raise ValueError("peephole_lstm does not support recurrent_dropout. Use dropout")
         if self.quantiles and self.decoder == "recursive":
-            raise ValueError("decoder: recursive cannot continue quantiles. Use direct, parallel or seq2seq")
+            raise ValueError("decoder: recursive does not work with quantiles. Use direct, parallel or seq2seq")
         return self
 
 
@@ -319,7 +321,8 @@ class TrainingConfig(Section):
     and small batches, and slower with dropout or wide layers. `auto` compiles if training uses at least 200,000 windows over all
     epochs, batches of at most 64 and no dropout."""
     sampling: Literal["windows", "series"] = "windows"
-    """Windows to use in each epoch. `windows` uses each window once. `series` draws equally many windows from each series."""
+    """Windows to use in each epoch. `windows` uses each window once. `series` draws the same number of windows from
+    each series."""
     learning_rate: Annotated[float, Field(gt=0, le=1e6)] = 1e-3
     """Step size of the optimizer."""
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
@@ -351,11 +354,11 @@ class IntervalsConfig(Section):
     """Percentage of the actual values that each interval should contain."""
     method: Literal["conformal", "adaptive"] = "adaptive"
     """How to set the width. `conformal` uses the errors on the validation set. `adaptive` also adjusts the width after each
-    step to the errors so far. This suits series that change."""
+    step to the errors so far. This suits series whose behaviour changes over time."""
 
 
 class BacktestConfig(Section):
-    """Folds of `forecast backtest`: repeated tests at successive times."""
+    """Folds of `forecast backtest`: tests of the network on successive periods."""
 
     folds: Annotated[int, Field(ge=1, le=1000)] = 5
     """Number of folds."""
@@ -419,7 +422,9 @@ class Config(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.model.quantiles and self.training.loss:
-            raise ValueError(f"training.loss: {self.training.loss} cannot train model.quantiles, which use the pinball loss")
+            raise ValueError(
+                f"training.loss: {self.training.loss} does not work with model.quantiles, which are trained with the pinball loss"
+            )
         return self
 
     @property

@@ -115,7 +115,7 @@ def parse_wait(text: str) -> int:
     return int(match[1]) * SECONDS[match[2]]
 
 
-ASCENDING = _check(lambda value: all(first < second for first, second in pairwise(value)), "the numbers must ascend")
+ASCENDING = _check(lambda value: all(first < second for first, second in pairwise(value)), "the numbers must increase")
 DISTINCT = _check(lambda value: len(set(value)) == len(value), "each value must occur only once")
 
 Text = Annotated[str, Field(min_length=1)]

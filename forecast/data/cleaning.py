@@ -229,7 +229,7 @@ def _check_gaps(gaps: list[tuple[int, int]], rows: Rows, name: str, config: Data
     if too_long:
         examples = [f"{rows.timestamps[a]} ({format_count(b - a, 'step')})" for a, b in too_long]
         longest, count = max(b - a for a, b in too_long), format_count(len(too_long), "gap")
-        remedy = f"Start or end the data elsewhere, or set data.max_gap: {longest} to fill these gaps."
+        remedy = f"Use a period of the data without these gaps, or set data.max_gap: {longest} to fill them."
         raise DataError(
             f"`{name}` has {count} longer than data.max_gap of {max_gap} steps: {first_few(examples)}.",
             f"{remedy} {TRIM_SERIES}" if config.known_covariates else remedy,

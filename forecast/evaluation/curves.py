@@ -100,7 +100,7 @@ def _check_end(curve: Curve, config: Config) -> Diagnosis | None:
         return Diagnosis(
             "underfitting",
             f"over the last {quarter} of {epochs} epochs the validation loss still fell by {1 - end / before:.0%}.",
-            f"Set training.epochs to {4 * epochs} or more. Early stopping ends the training in time.",
+            f"Set training.epochs to {4 * epochs} or more. Early stopping ends training when the loss no longer improves.",
         )
     if end > ROSE * errors[best] and losses[-1] < LEARNED * losses[best]:
         saved = "The weights of the best epoch were saved." if curve.saved_epoch <= best else "Set training.early_stopping: {}."

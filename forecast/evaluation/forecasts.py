@@ -61,7 +61,7 @@ def forecast_all(
     }
     if not (np.abs(points[MODEL]) <= MAX_FORECAST).all():
         raise RunError(
-            "the network forecasts values too large to be numbers.",
+            "the forecasts of the network are too large to represent.",
             "Lower training.learning_rate, or set scaling.transform: none.",
             "training",
         )

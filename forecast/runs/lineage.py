@@ -64,7 +64,7 @@ class Parent:
         new = first_few([f"'{name}'" for name in np.array(panel.series_ids)[is_new]])
         if is_new.all():
             problem = f"none of these series was in the training data: {new}."
-            raise DataError(problem, f"It knows {first_few(trained_ids)}.", panel.source)
+            raise DataError(problem, f"The training data contains {first_few(trained_ids)}.", panel.source)
         if is_new.any():
             log.warning("%s: series that were not in the training data are left out: %s.", panel.source, new)
             return panel.select(np.flatnonzero(~is_new))
@@ -105,8 +105,8 @@ def read_parent(run: Run) -> Parent | None:
     try:
         parent = Run.open(record.run)
     except RunError as error:
-        problem = f"it continues another run, which cannot be read but is needed: {error.location}: {error.problem}"
-        raise RunError(problem, f"Bring that one back, or write its path into {run.parent}.", str(run.directory)) from None
+        problem = f"this run continues another run, which cannot be read: {error.location}: {error.problem}"
+        raise RunError(problem, f"Restore that run, or write its new path to {run.parent}.", str(run.directory)) from None
     if sha256_of(parent.weights) != record.weights:
         raise RunError(f"{run.name} continues this run, but its weights have changed.", DAMAGED, str(parent.directory))
     return Parent(parent, read_trained(parent), record.intervals_only, record.even_if_worse)

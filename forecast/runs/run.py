@@ -98,10 +98,10 @@ class Run(RunDirectory):
             article = "an" if status.kind == "experiment" else "a"
             raise RunError(f"this is {article} {status.kind}, not a training run.", remedy, str(directory))
         if status and status.state == "finished":
-            raise RunError("this training has finished.", f"Next: forecast predict {directory}", str(directory))
+            raise RunError("this training run has already finished.", f"Next: forecast predict {directory}", str(directory))
         if not run.config.is_file():
             remedy = "Specify the directory of a run. To replace a run that stopped before writing its config, use --force."
-            raise RunError("there is no training to resume here.", remedy, str(directory))
+            raise RunError("there is no training run to resume here.", remedy, str(directory))
         return run
 
     @contextlib.contextmanager

@@ -114,7 +114,7 @@ def _check_factors(plan: ExperimentConfig, lines: Mapping[str, str]) -> None:
     """
     for key, values in plan.grid.items():
         if len({repr(value) for value in values}) < len(values):
-            raise ConfigError(f"`{key}` has a value twice.", "Remove one of them.", lines[f"grid.{key}"])
+            raise ConfigError(f"`{key}` lists the same value twice.", "Remove one of them.", lines[f"grid.{key}"])
     factors = [(key, values, f"grid.{key}") for key, values in plan.grid.items()]
     factors += [(key, [value], f"cases.{case}.{key}") for case in plan.cases for key, value in plan.cases[case].items()]
     for key, values, location in factors:
@@ -126,7 +126,7 @@ def _check_factors(plan: ExperimentConfig, lines: Mapping[str, str]) -> None:
             name = next(iter(section.model_fields))
             problem, remedy = f"`{key}` is a section.", f"Name its keys, such as `{key}.{name}`. The others stay as they are."
         elif key in ("seed", "training.seeds"):
-            problem, remedy = f"`{key}` is varied here.", "Use `seeds` for that."
+            problem, remedy = f"`{key}` cannot be varied in `grid` or `cases`.", "Use `seeds` instead."
         else:
             continue
         raise ConfigError(problem, remedy, lines[location])

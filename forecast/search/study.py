@@ -79,7 +79,7 @@ def storage_errors(location: str, opening: bool = False) -> Iterator[None]:
         yield
     except errors as error:
         problem = f"the storage cannot be used ({type(error).__name__}: {next(iter(str(error).splitlines()), '')})."
-        remedy = "The extra `postgres` installs what postgresql+psycopg://user@host/name needs."
+        remedy = "For PostgreSQL, install the extra `postgres` and use a URL such as postgresql+psycopg://user@host/name."
         remedy = remedy if "://" in location else "Specify a journal of `forecast tune`, or a new file in an existing folder."
         raise RunError(problem.replace(location, hide_password(location)), remedy, hide_password(location)) from None
 

@@ -80,5 +80,5 @@ def explain_memory_error(prepared: Prepared) -> Iterator[None]:
             raise
         _, sentence = check_memory(prepared)
         raise ResourceError(
-            f"memory ran out. The expected need was {sentence}.", suggest_less_memory(prepared), "training"
+            f"memory ran out. Training was expected to need {sentence}.", suggest_less_memory(prepared), "training"
         ) from error

@@ -32,7 +32,7 @@ def raising(prepared, error: Exception) -> None:
 def test_the_message_names_the_batch_size_and_the_estimate(project, error):
     prepared = prepare(load_config(project(), {"training.batch_size": 64}))
     remedy = r"Lower training.batch_size \(now 64\), for example to 16"
-    with pytest.raises(ResourceError, match=rf"memory ran out. The expected need was about 6\d\d MB, .*\n  {remedy}"):
+    with pytest.raises(ResourceError, match=rf"memory ran out. Training was expected to need about 6\d\d MB, .*\n  {remedy}"):
         raising(prepared, error)
 
 

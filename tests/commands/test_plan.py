@@ -133,7 +133,7 @@ def test_policies_for_what_is_missing_ahead(project, tmp_path, caplog):
     held = predict(run, future=tmp_path / "held.csv").forecast
     with caplog.at_level("WARNING"):
         np.testing.assert_allclose(predict(run, future=tmp_path / "without.csv").forecast, held, rtol=1e-6)
-    assert "`price` is missing in 6 cells of the horizon: hold" in caplog.text
+    assert "`price` is missing in 6 cells of the horizon. data.missing_known replaces them: hold." in caplog.text
     told = {need.column: need.missing for need in plan(run, output=tmp_path / "plan.csv")}
     assert told == {"sales": None, "price": "hold", "visits": None}
     table.drop(columns="visits").to_csv(tmp_path / "without.csv", index=False)
@@ -163,7 +163,7 @@ def test_all_that_is_known_ahead_may_be_missing(project, tmp_path, caplog):
     pd.read_csv(future(run)).drop(columns="price").to_csv(tmp_path / "empty.csv", index=False)
     np.testing.assert_array_equal(predict(run, future=tmp_path / "empty.csv").forecast, predict(run).forecast)
     shown = CliRunner().invoke(app, ["train", str(path), "--set", "training.epochs=1", "--run-dir", str(tmp_path / "again")])
-    assert "Where `price` is missing over the horizon (drop), MAE is " in shown.output
+    assert "If `price` is missing over the horizon and is replaced (drop), the MAE is " in shown.output
 
 
 AHEAD = ["2021-02-04", "2021-02-05", "2021-02-06"]

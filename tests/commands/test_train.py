@@ -509,7 +509,7 @@ def test_the_spread_between_seeds_is_shown(ensemble, tmp_path):
     ("rounding", "difference", "message"),
     [
         (0.0, 0.0, ""),
-        (1e-3, 5e-3, "amplifies rounding errors: its forecasts are accurate to 4.0e-03"),
+        (1e-3, 5e-3, "amplifies rounding errors: its forecasts are accurate only to 4.0e-03"),
         (1e-7, 1e-3, "NumPy and Keras forecasts differ by 1.0e-03 of the largest forecast."),
         (1e-7, np.nan, "NumPy and Keras forecasts differ by nan"),
     ],

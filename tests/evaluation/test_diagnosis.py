@@ -263,7 +263,7 @@ def test_the_command_tells_what_to_turn(sales, tmp_path):
 
 def test_memory_that_ran_out_is_told_with_what_helps(tmp_path):
     run = Run.create("x", tmp_path / "run")
-    run.write_status("failed", "training: memory ran out. The expected need was 9 GB.\n  Lower training.batch_size.")
+    run.write_status("failed", "training: memory ran out. Training was expected to need 9 GB.\n  Lower training.batch_size.")
     (one,) = diagnose(tmp_path / "run")
     assert (one.name, one.remedy) == ("too little memory", "Lower training.batch_size.")
-    assert "The expected need was 9 GB" in one.evidence
+    assert "Training was expected to need 9 GB" in one.evidence

@@ -57,7 +57,7 @@ def test_forecasts_beyond_all_numbers_have_errors_that_are_numbers_or_are_refuse
     board = Scoreboard(prepared)
     board.add(forecast_all(prepared, windows, small, huge, {}))
     assert board.scores().linear.total.rmse == pytest.approx(1e100)
-    with pytest.raises(RunError, match="the network forecasts values too large to be numbers"):
+    with pytest.raises(RunError, match="the forecasts of the network are too large to represent"):
         forecast_all(prepared, windows, np.full_like(small, 300), small, {})  # The square of exp(300) overflows in sums.
 
 

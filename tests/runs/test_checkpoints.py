@@ -180,9 +180,9 @@ def test_what_may_change_and_what_may_not(project, tmp_path):
     result = CliRunner().invoke(app, ["train", "--resume", str(run.directory), "--set", "training.epochs=6"])
     assert result.exit_code == 0, result.output
     assert history(run).epoch.tolist() == [0, 1, 2, 3, 4, 5, 6]
-    with pytest.raises(RunError, match=r"this training has finished.\s+Next: forecast predict"):
+    with pytest.raises(RunError, match=r"this training run has already finished.\s+Next: forecast predict"):
         resume_training(run.directory)
-    with pytest.raises(RunError, match="there is no training to resume here"):
+    with pytest.raises(RunError, match="there is no training run to resume here"):
         resume_training(tmp_path / "nowhere")
     both = CliRunner().invoke(app, ["train", str(path), "--resume", str(run.directory)])
     assert both.exit_code == 2
@@ -244,7 +244,7 @@ def test_changed_data_are_refused(project, tmp_path):
         train(path, run.directory, on_progress=within(3, 0.0, _interrupt))
     data = Path(path).with_name("data.csv")
     data.write_text(data.read_text().replace("2010-01-01,", "2010-01-01,9"))
-    with pytest.raises(RunError, match="the data changed since this training began"):
+    with pytest.raises(RunError, match="the data has changed since this training run began"):
         resume_training(run.directory)
 
 

@@ -69,10 +69,10 @@ def test_names_that_would_be_alike_are_told_apart(plan):
         ({"grid": {"model.cel": ["gru"]}}, r"cells.yaml:3:3: model.cel=gru: unknown key `model.cel`.\s+Did you mean `cell`"),
         ({"grid": {"model.cell": ["gru", "lstmm"]}}, r"cells.yaml:3:3: model.cell=lstmm: `model.cell` is 'lstmm'"),
         ({"grid": {"model.cell": []}}, r"`grid.model.cell` is \[\]. It should have at least 1 item"),
-        ({"grid": {"model.cell": ["gru", "gru"]}}, "`model.cell` has a value twice"),
+        ({"grid": {"model.cell": ["gru", "gru"]}}, "`model.cell` lists the same value twice"),
         ({"cases": {"a": {"model.cell": "gru"}}}, "`model.cell` is in the grid and in a case"),
         ({"cases": {"a/b": {}}}, "It must start with a letter or digit"),
-        ({"grid": {"seed": [1, 2]}}, "`seed` is varied here.\\s+Use `seeds`"),
+        ({"grid": {"seed": [1, 2]}}, "`seed` cannot be varied in `grid` or `cases`.\\s+Use `seeds`"),
         (
             {"cases": {"a": {"model": {"cell": "gru"}}}, "grid": {}},
             "`model` is a section.\\s+Name its keys, such as `model.cell`",
@@ -217,7 +217,7 @@ def test_no_name_of_a_case_is_taken_for_a_run_that_is_not_whole(plan, tmp_path, 
 def test_what_is_scored_on_other_windows_is_not_ranked(plan, tmp_path):
     for grid in ({"windows.horizon": [1, 3]}, {"splits.validation": [12, 18]}, {"data.target": ["sales", "sales"]}):
         path = plan(grid=grid)
-        with pytest.raises(ConfigError, match="are scored on different windows, so they cannot be ranked|has a value twice"):
+        with pytest.raises(ConfigError, match="different windows, so they cannot be ranked|lists the same value twice"):
             experiment(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
