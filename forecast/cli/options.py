@@ -57,10 +57,11 @@ def _check_baseline(name: str | None) -> str | None:
     """Refuse an unknown baseline before hours are spent on training."""
     if name is not None:
         from forecast.errors import RunError, did_you_mean
-        from forecast.evaluation import BASELINES
+        from forecast.evaluation import LABELS, MODEL
 
-        if name not in BASELINES:
-            raise RunError(f"--fail-if-worse-than: there is no baseline `{name}`.", did_you_mean(name, BASELINES))
+        names = [label for label in LABELS if label != MODEL]
+        if name not in names:
+            raise RunError(f"--fail-if-worse-than: there is no baseline `{name}`.", did_you_mean(name, names))
     return name
 
 

@@ -11,13 +11,13 @@ from forecast.errors import log_and_continue
 from forecast.evaluation import (
     ALPHA,
     HEALTHY,
-    LABELS,
     UNSEEN,
     Certificate,
     Diagnosis,
     Errors,
     Metrics,
     TrainingMetrics,
+    describe_combination,
     describe_coverage,
     format_number,
     remark,
@@ -105,19 +105,22 @@ def _describe_scores(metrics: Metrics, title: str) -> Iterator[str]:
     """Yield the errors of network and baselines, the coverage of the intervals, and advice."""
     scores = metrics.test
     rows: list[Row] = [(f"{title}, {scores.windows} windows", "MAE", "RMSE", "MASE", "WAPE", "bias")]
-    for name, label in LABELS.items():
+    labels = scores.labels
+    for name, label in labels.items():
         label += f" ({metrics.season_length})" if name == "seasonal_naive" else ""
         rows.append((label, *_format_errors(scores.of(name).total)))
         if name == "forecast" and scores.members:
             rows += _describe_members(scores.members)
     yield from ["", *_align(rows)]
     if len(scores.forecast.per_target) > 1:
-        rows = [("MAE by target", *LABELS.values())]
+        rows = [("MAE by target", *labels.values())]
         for target in scores.forecast.per_target:
-            rows.append((target, *(format_number(scores.of(name).per_target[target].mae) for name in LABELS)))
+            rows.append((target, *(format_number(scores.of(name).per_target[target].mae) for name in labels)))
         yield from ["", *_align(rows)]
     if sentences := describe_coverage(metrics):
         yield from ["", *sentences]
+    if isinstance(metrics, TrainingMetrics) and metrics.combination:
+        yield f"\n{describe_combination(metrics.combination)}"
     if metrics.advice:
         yield f"\n{metrics.advice}"
 

@@ -18,8 +18,6 @@ from forecast.config import Config, ConfigInSteps, load_config
 from forecast.data import Panel, make_contract
 from forecast.errors import ConfigError, RunError
 from forecast.evaluation import (
-    BASELINES,
-    MODEL,
     Calibration,
     Fitted,
     PredictionTable,
@@ -256,12 +254,13 @@ def _fit(
         members = fit_members(prepared, ridge, lambda row: append_history(run, {"fold": fold + 1} | row), report)
         tested = _Networks([weights for _, weights in members.values()], max(epoch for epoch, _ in members.values()))
     fitted = Fitted(prepared, [load_keras(prepared.network, member).predict_on_batch for member in tested.members], linear)
+    fitted = fitted.choose_combination()
     return fitted, score_validation(fitted, Scoreboard(prepared)), tested.best_epoch
 
 
 def _tabulate_steps(scores: Scores) -> pd.DataFrame:
     """Return a row per horizon step: the MAE of every forecaster, and the coverage of every interval."""
-    columns = {f"mae_{name}": scores.of(name).per_step.mae for name in (MODEL, *BASELINES)}
+    columns = {f"mae_{name}": scores.of(name).per_step.mae for name in scores.labels}
     for method, intervals in scores.intervals.items():
         columns |= {f"{method}_{level}": measured.per_step.coverage for level, measured in intervals.levels.items()}
     table = pd.DataFrame(columns)

@@ -101,7 +101,7 @@ def _forecast_points(run: Run, trained: Trained, intervals: Intervals, data: str
         raise DataError(
             "every row to compare was filled, or follows a filled row.", "Provide rows with measured values.", str(data)
         )
-    forecasts, quantiles = trained.forecast(windows, forward)
+    forecasts, quantiles = trained.forecast(windows, forward, panel)
     assert quantiles is not None  # The run has intervals.
     targets = len(panel.targets)
     return pd.DataFrame(

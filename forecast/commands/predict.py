@@ -70,7 +70,7 @@ def predict(
         log.warning(message, horizon + 1, steps)
     trained = trained.for_panel(panel, new_series)
     windows = make_continuing_windows(panel, trained, read_future(panel, trained, future))
-    forecasts, quantiles = trained.forecast(windows, forward)
+    forecasts, quantiles = trained.forecast(windows, forward, panel)
     columns = columns_of(trained.intervals.quantiles, quantiles) if trained.intervals and quantiles is not None else {}
     return _tabulate(panel, forecasts, columns)
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from forecast.config.types import (
     HOLIDAYS,
+    Baselines,
     BatchSize,
     Border,
     Calendar,
@@ -412,6 +413,12 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
     intervals: IntervalsConfig | None = IntervalsConfig()
     """Prediction intervals: `level` and `method`. With null, there are none."""
+    baselines: Baselines = []
+    """Statistical baselines to score in addition to the simple ones: `theta`, `ets` and `arima`. They are fitted to each series,
+    which takes a while with many series."""
+    combine: Literal["none", "mean", "median", "weighted"] = "none"
+    """What to forecast. `none` is the network alone. `mean` and `median` combine the network with linear, naive, seasonal naive
+    and `baselines`. `weighted` averages them with weights that are chosen on the validation set."""
     backtest: BacktestConfig = BacktestConfig()
     tuning: TuningConfig = TuningConfig()
     tracking: Trackers = []

@@ -23,4 +23,4 @@ from forecast.evaluation.scoreboard import Scoreboard
 from forecast.evaluation.scores import BASELINES, LABELS, MODEL, Diagnoses, Diagnosis, Errors, Metrics, Scores, TrainingMetrics
 from forecast.evaluation.scoring import MAX_VALUES, Fitted, measure_missing_costs, score, score_validation
 from forecast.evaluation.significance import ALPHA, EQUAL, compare_losses, ljung_box
-from forecast.evaluation.verdict import choose_loss_metric, describe_coverage, is_worse_than, summarize
+from forecast.evaluation.verdict import choose_loss_metric, describe_combination, describe_coverage, is_worse_than, summarize

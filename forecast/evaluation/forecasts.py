@@ -14,11 +14,10 @@ from forecast.errors import RunError
 from forecast.evaluation.intervals import columns_of, method_of, quantiles_of
 from forecast.evaluation.metrics import Values
 from forecast.evaluation.scores import MODEL
-from forecast.forecasters import naive
+from forecast.forecasters.baselines import MAX_FORECAST
 from forecast.forecasters.preparation import Prepared
 from forecast.windows import Windows, gather
 
-MAX_FORECAST = 1e100  # The squares of larger errors are not numbers. The logarithms of `scaling.transform` can grow beyond it.
 MAX_ROWS = 2 * 10**6  # Rows of predictions.csv, which grows with windows x horizon x targets.
 DRAWN = (MODEL, "seasonal_naive")  # Forecasters in the pictures.
 
@@ -27,7 +26,7 @@ DRAWN = (MODEL, "seasonal_naive")  # Forecasters in the pictures.
 class Forecasts:
     """Forecasts and actual values of the same windows; all `(windows, horizon, targets)` in units of the data.
 
-    points: by forecaster, MODEL first, then BASELINES. quantiles: of MODEL by method, each `(..., targets, quantiles)`.
+    points: by forecaster, MODEL first. quantiles: of MODEL by method, each `(..., targets, quantiles)`.
     """
 
     windows: Windows
@@ -41,32 +40,24 @@ class Forecasts:
         return Forecasts(self.windows.select(chosen), self.actual[chosen], points, quantiles)
 
 
-def forecast_all(
-    prepared: Prepared, windows: Windows, network: Values, linear: Values, quantiles: Mapping[str, Values]
+def join_forecasts(
+    prepared: Prepared, windows: Windows, forecast: Values, baselines: Mapping[str, Values], quantiles: Mapping[str, Values]
 ) -> Forecasts:
-    """Join the scaled forecasts of the network, its quantiles and the linear baseline with baselines that need no training.
+    """Join the scaled forecasts and quantiles of MODEL with the forecasts of the baselines.
 
     Raises:
-        RunError: the network's forecasts are not numbers or beyond `MAX_FORECAST`.
+        RunError: the forecasts are not numbers or beyond `MAX_FORECAST`.
     """
-    panel, scaler = prepared.panel, prepared.scaler
-    rows = (panel.target_values, panel.offsets[windows.series], windows.first, windows.horizon)
-    points = {
-        MODEL: scaler.undo(network, windows.series),
-        "naive": naive.forecast_naive(*rows),
-        "seasonal_naive": naive.forecast_seasonal_naive(*rows, prepared.season_length),
-        "drift": naive.forecast_drift(*rows),
-        "mean": naive.forecast_mean(*rows),
-        "linear": np.clip(scaler.undo(linear, windows.series), -MAX_FORECAST, MAX_FORECAST),
-    }
+    scaler, series = prepared.scaler, windows.series
+    points = {MODEL: scaler.undo(forecast, series), **baselines}
     if not (np.abs(points[MODEL]) <= MAX_FORECAST).all():
         raise RunError(
             "the forecasts of the network are too large to represent.",
             "Lower training.learning_rate, or set scaling.transform: none.",
             "training",
         )
-    unscaled = {method: scaler.undo_quantiles(values, windows.series) for method, values in quantiles.items()}
-    return Forecasts(windows, gather(panel.target_values, windows.first, windows.horizon), points, unscaled)
+    unscaled = {method: scaler.undo_quantiles(values, series) for method, values in quantiles.items()}
+    return Forecasts(windows, gather(prepared.panel.target_values, windows.first, windows.horizon), points, unscaled)
 
 
 def tabulate_forecasts(forecasts: Forecasts, panel: Panel, quantiles: Sequence[float] = (), method: str = "") -> pd.DataFrame:

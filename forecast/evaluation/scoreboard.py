@@ -71,6 +71,14 @@ class IntervalPool:
         return IntervalScores(levels=levels, pinball=pinball, crps=self.crps / self.windows)
 
 
+def measure_scales(prepared: Prepared) -> Values:
+    """Return the mean absolute and squared seasonal naive error of each series on its training rows: `(series, 2, targets)`."""
+    panel = prepared.panel
+    measured = np.where(panel.filled[:, : len(panel.targets)], np.nan, panel.target_values)
+    rows = [measured[span] for span in prepared.splits.scaler_rows(prepared.config.windows.lookback)]
+    return np.stack([metrics.seasonal_scales(values, prepared.season_length) for values in rows])
+
+
 class Scoreboard:
     """Metrics of every forecaster over windows that come in chunks: in total, per horizon step, target, series and cutoff."""
 
@@ -78,9 +86,7 @@ class Scoreboard:
         panel, config = prepared.panel, prepared.config
         self.panel, self.scaler, self.config, self.season_length = panel, prepared.scaler, config, prepared.season_length
         self.quantiles, self.levels = quantiles_of(config), config.intervals.level if config.intervals else []
-        measured = np.where(panel.filled[:, : len(panel.targets)], np.nan, panel.target_values)
-        rows = [measured[span] for span in prepared.splits.scaler_rows(config.windows.lookback)]
-        self.scales = np.stack([metrics.seasonal_scales(values, self.season_length) for values in rows])  # (series, 2, targets)
+        self.scales = measure_scales(prepared)
         self.pools: dict[str, ErrorPool] = {}
         self.members: list[ErrorPool] = []
         self.intervals: dict[str, IntervalPool] = {}  # By method.

@@ -9,10 +9,12 @@ from pydantic import AfterValidator
 
 from forecast.documents import Document
 from forecast.evaluation.significance import Comparison
+from forecast.forecasters.combination import NETWORK, Combination
 
 MODEL = "forecast"  # The network's name among the forecasters, and its column in predictions.csv.
 BASELINES = ("naive", "seasonal_naive", "drift", "mean", "linear")
-LABELS = {MODEL: "this network"} | {name: name.replace("_", " ") for name in BASELINES}  # In the order of tables.
+LABELS = {MODEL: "this network", NETWORK: "network alone"} | {name: name.replace("_", " ") for name in BASELINES}
+LABELS |= {"theta": "Theta", "ets": "ETS", "arima": "ARIMA"}  # All forecasters, in the order of tables.
 
 
 def _check_every_baseline(compared: dict[str, Comparison]) -> dict[str, Comparison]:
@@ -116,6 +118,10 @@ class Scores(Document):
     drift: ForecasterScores
     mean: ForecasterScores
     linear: ForecasterScores
+    network: ForecasterScores | None = None  # The network alone, where the forecast is a combination.
+    theta: ForecasterScores | None = None
+    ets: ForecasterScores | None = None
+    arima: ForecasterScores | None = None
     intervals: dict[str, IntervalScores] = {}
 
     def of(self, forecaster: str) -> ForecasterScores:
@@ -123,6 +129,12 @@ class Scores(Document):
         scores = getattr(self, forecaster)
         assert isinstance(scores, ForecasterScores)
         return scores
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The forecasters that were scored, with their names for people, in the order of tables."""
+        labels = {name: label for name, label in LABELS.items() if getattr(self, name)}
+        return labels | ({MODEL: "combination"} if self.network else {})
 
 
 class Metrics(Document):
@@ -153,7 +165,7 @@ class TrainingMetrics(Metrics):
     """The result of a training (metrics.json).
 
     kept_epochs: by seed. missing_known: by known covariate. runtime_difference: between the forecasts of NumPy and of Keras, as a
-    fraction of the largest. linear_strength: the chosen penalty of the linear baseline by target.
+    fraction of the largest. linear_strength: the chosen penalty of the linear baseline by target. combination: its members.
     """
 
     missing_known: dict[str, MissingCost] = {}
@@ -161,6 +173,7 @@ class TrainingMetrics(Metrics):
     parameters: int
     runtime_difference: float | None = None
     linear_strength: dict[str, float] = {}
+    combination: Combination | None = None
     validation: Scores
 
 

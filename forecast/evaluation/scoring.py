@@ -3,42 +3,94 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from forecast.evaluation.forecasts import PredictionTable, forecast_all
+from forecast.evaluation.forecasts import PredictionTable, join_forecasts
 from forecast.evaluation.intervals import (
     MAX_TRACKED_VALUES,
     Calibration,
     HeldOutErrors,
     Indices,
+    count_independent,
     method_of,
     naive_growth,
     quantiles_of,
 )
-from forecast.evaluation.scoreboard import Scoreboard
+from forecast.evaluation.metrics import Values
+from forecast.evaluation.scoreboard import Scoreboard, measure_scales
 from forecast.evaluation.scores import MissingCost
-from forecast.forecasters.combination import combine_by_median
+from forecast.forecasters.baselines import SIMPLE, forecast_baselines
+from forecast.forecasters.combination import NETWORK, Combination, choose_weights, combine_by_median, name_members
 from forecast.forecasters.linear import Linear
 from forecast.forecasters.preparation import Prepared
 from forecast.windows import Forward, Windows, gather, make_imputations
 
 MAX_VALUES = 10**6  # Values of each forecaster in memory at once.
+MAX_WEIGHED_WINDOWS = 2_000  # Windows of the validation set on which the weights of a combination are chosen.
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained network, with one member per seed, and the linear baseline of the same windows."""
+    """A trained network, with one member per seed, the linear baseline of the same windows, and how they are combined.
+
+    known: forecasts of all baselines for some windows, which need not be computed again, by the rows of these windows.
+    """
 
     prepared: Prepared
     members: list[Forward]
     linear: Linear
+    combination: Combination | None = None
+    known: dict[bytes, dict[str, Values]] = field(default_factory=dict)
 
     @property
     def forward(self) -> Forward:
         """Return the network's forecast: the median of its members'."""
         return combine_by_median(self.members)
+
+    def forecast(self, windows: Windows) -> tuple[Values, dict[str, Values]]:
+        """Return the scaled output for some windows, and the forecasts in units of the data of everything else that is scored.
+
+        The output is that of the network, shifted to the combination if there is one; the network alone is then scored, too.
+        """
+        prepared, network = self.prepared, self.prepared.network
+        output = windows.forecast_with(self.forward, network.horizon)
+        baselines = self._forecast_baselines(windows)
+        if not self.combination:
+            return output, baselines
+        alone = network.point(output)
+        baselines = {NETWORK: prepared.scaler.undo(alone, windows.series), **baselines}
+        return self.combination.shift(output, alone, baselines, prepared.scaler, windows.series), baselines
+
+    def _forecast_baselines(self, windows: Windows) -> dict[str, Values]:
+        prepared, key = self.prepared, windows.first.tobytes()
+        if key not in self.known:
+            names = [*SIMPLE, *prepared.config.baselines]
+            rows = prepared.panel, prepared.scaler, windows, self.linear, prepared.season_length
+            return forecast_baselines(names, *rows)
+        return self.known[key]
+
+    def choose_combination(self) -> Fitted:
+        """Return the same with the combination that the config asks for, whose weights are chosen on the validation set."""
+        prepared, method = self.prepared, self.prepared.config.combine
+        if method == "none":
+            return self
+        names = name_members(prepared.config, prepared.season_length)
+        weights = dict.fromkeys(names, 1 / len(names))
+        known = {}
+        if method == "weighted":
+            validation = prepared.windows["validation"]
+            windows = next(split_into_chunks(validation.sample_evenly(MAX_WEIGHED_WINDOWS)))
+            output, baselines = self.forecast(windows)
+            known[windows.first.tobytes()] = baselines
+            points = {NETWORK: prepared.scaler.undo(prepared.network.point(output), windows.series), **baselines}
+            actual = gather(prepared.panel.target_values, windows.first, windows.horizon)
+            scales = measure_scales(prepared)[windows.series, 0]
+            weights = choose_weights({name: points[name] for name in names}, actual, scales, count_independent(validation))
+        return replace(
+            self, combination=Combination(method=method, weights=weights, season_length=prepared.season_length), known=known
+        )
 
 
 def score_validation(fitted: Fitted, board: Scoreboard) -> Calibration | None:
@@ -69,10 +121,10 @@ def score(
     members = fitted.members if len(fitted.members) > 1 else []
     done = 0
     for chunk in split_into_chunks(windows, len(quantiles)):
-        output = chunk.forecast_with(fitted.forward, network.horizon)
+        output, baselines = fitted.forecast(chunk)
         chunk_errors = errors.add(chunk.targets(), output)
         chunk_quantiles = calibration.apply(chunk, output, chunk_errors) if calibration else {}
-        forecasts = forecast_all(prepared, chunk, network.point(output), fitted.linear.forecast(chunk), chunk_quantiles)
+        forecasts = join_forecasts(prepared, chunk, network.point(output), baselines, chunk_quantiles)
         points = [network.point(chunk.forecast_with(member, network.horizon)) for member in members]
         board.add(forecasts, points, None if folds is None else folds[done : done + len(chunk)])
         done += len(chunk)

@@ -8,8 +8,9 @@ import pandas as pd
 
 from forecast.evaluation.intervals import explain_few_windows
 from forecast.evaluation.scoreboard import Scoreboard
-from forecast.evaluation.scores import BASELINES, LABELS, MODEL, Metrics
+from forecast.evaluation.scores import LABELS, MODEL, Metrics
 from forecast.evaluation.significance import OUTCOMES, Comparison, Outcome, compare_losses
+from forecast.forecasters.combination import NETWORK, Combination
 
 PERSISTENT = 0.1  # Distance of the forecasts from the last value, relative to that of the actual values, that counts as none.
 
@@ -36,7 +37,8 @@ def compare_with_baselines(losses: pd.DataFrame, horizon: int) -> dict[str, Comp
     """Compare the network with each baseline by `Scoreboard.losses`."""
     metric = choose_loss_metric(losses)
     network, counts = losses[f"{metric}_{MODEL}"].to_numpy(), losses.windows.to_numpy()
-    return {name: compare_losses(network, losses[f"{metric}_{name}"].to_numpy(), counts, horizon) for name in BASELINES}
+    names = [name for name in LABELS if name != MODEL and f"{metric}_{name}" in losses]
+    return {name: compare_losses(network, losses[f"{metric}_{name}"].to_numpy(), counts, horizon) for name in names}
 
 
 def choose_loss_metric(losses: pd.DataFrame) -> str:
@@ -79,6 +81,7 @@ def write_advice(compared: Mapping[str, Comparison], persistence: float, trained
 
     persistence: from `Scoreboard`. trained: whether some network differs from its untrained state.
     """
+    combined = NETWORK in compared
     if persistence < PERSISTENT:
         return (
             f"The forecast almost repeats the last value: its distance from that value is only {persistence:.0%} of the distance"
@@ -87,13 +90,16 @@ def write_advice(compared: Mapping[str, Comparison], persistence: float, trained
     untrained, linear = "", compared["linear"].outcome
     if linear_skip and not trained:
         untrained = (
-            "The recurrent layers added nothing on the validation set: this forecast is the ridge regression they started from."
+            "The recurrent layers added nothing on the validation set: the network is the ridge regression they started from."
         )
-    rivals = [name for name, comparison in compared.items() if comparison.outcome != "beats" and name != "linear"]
+    rivals = [name for name, comparison in compared.items() if comparison.outcome != "beats" and name not in ("linear", NETWORK)]
     if rivals:
-        best = min(rivals, key=lambda name: OUTCOMES.index(compared[name].outcome))
-        return f"Do not trust this network yet: {LABELS[best]} costs nothing and may be as good. {untrained}".rstrip()
-    if untrained:
+        best, subject = (
+            min(rivals, key=lambda name: OUTCOMES.index(compared[name].outcome)),
+            "combination" if combined else "network",
+        )
+        return f"Do not trust this {subject} yet: {LABELS[best]} costs nothing and may be as good. {untrained}".rstrip()
+    if untrained or combined:
         return untrained
     if linear == "is not distinguishable from":
         return (
@@ -104,9 +110,25 @@ def write_advice(compared: Mapping[str, Comparison], persistence: float, trained
     return ""
 
 
+def describe_combination(combination: Combination) -> str:
+    """Return in one line the members of a combination and their weights.
+
+    >>> describe_combination(Combination(method="weighted", weights={"network": 0.0, "theta": 1.0}, season_length=12))
+    'The combination is 100% Theta. The network does not help on the validation set, so its weight is 0.'
+    """
+    if combination.method == "median":
+        return f"The combination is the median of {', '.join(LABELS[name] for name in combination.members)}."
+    ranked = sorted(combination.members, key=lambda name: -combination.weights[name])
+    names = {**LABELS, NETWORK: "the network"}
+    sentence = f"The combination is {', '.join(f'{combination.weights[name]:.0%} {names[name]}' for name in ranked)}."
+    if combination.weights[NETWORK]:
+        return sentence
+    return f"{sentence} The network does not help on the validation set, so its weight is 0."
+
+
 def is_worse_than(metrics: Metrics, baseline: str) -> bool:
     """Return whether the network loses to a baseline by more than chance can explain."""
-    return metrics.compared[baseline].outcome == "loses to"
+    return baseline in metrics.compared and metrics.compared[baseline].outcome == "loses to"
 
 
 def describe_coverage(metrics: Metrics) -> list[str]:

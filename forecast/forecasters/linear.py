@@ -28,6 +28,10 @@ class Linear:
     strength: list[float]
     normalization: str
 
+    def to_arrays(self) -> dict[str, Floats]:
+        """Return the arrays to store. The config of the run has the rest."""
+        return {"kernel": self.kernel.astype(np.float64), "bias": self.bias.astype(np.float64)}
+
     def forecast(self, windows: Windows) -> Floats:
         """Return scaled forecasts `(windows, horizon, targets)`."""
 
@@ -37,7 +41,7 @@ class Linear:
             forecasts = np.einsum("blt,lth->bht", (past - centre) / scale, self.kernel, optimize=True) + self.bias
             return np.asarray(forecasts * scale + centre)
 
-        return windows.forecast_with(forward)
+        return windows.forecast_with(forward, len(self.bias))
 
 
 def fit_linear(train: Windows, validation: Windows, normalization: str) -> Linear:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from forecast.evaluation import ALPHA, BASELINES, LABELS, MODEL, Region, Scores, column_of, format_number, ljung_box
+from forecast.evaluation import ALPHA, MODEL, Region, Scores, column_of, format_number, ljung_box
 from forecast.reports.page import Chart, Line, format_timestamp
 from forecast.reports.selection import histogram_edges, pairs_of_quantiles, panels_of, select_panel
 from forecast.runs import Gradients
@@ -18,6 +18,7 @@ MAX_BANDS = 3
 MAX_RESIDUALS = 2000
 MAX_LAGS = 40
 COLOURS = {MODEL: "forecast", "naive": "other", "seasonal_naive": "second", "drift": "third", "mean": "fifth", "linear": "fourth"}
+COLOURS |= {"network": "sixth", "theta": "seventh", "ets": "eighth", "arima": "ninth"}  # Names of colours in page.css.
 
 
 def chart_forecast(
@@ -63,10 +64,10 @@ def _seconds(timestamps: pd.Index | pd.Series) -> npt.NDArray[np.int64]:
 
 def chart_error_per_step(scores: Scores) -> Chart:
     """Return the MAE of every forecaster by horizon step."""
-    steps = {name: np.array(scores.of(name).per_step.mae, float) for name in (MODEL, *BASELINES)}
-    lines = [Line(LABELS[name], values, COLOURS[name], strong=name == MODEL) for name, values in steps.items()]
+    steps = {name: np.array(scores.of(name).per_step.mae, float) for name in scores.labels}
+    lines = [Line(scores.labels[name], values, COLOURS[name], strong=name == MODEL) for name, values in steps.items()]
     first, last = format_number(steps[MODEL][0]), format_number(steps[MODEL][-1])
-    description = f"MAE by step after the cutoff. The MAE of this network goes from {first} to {last}."
+    description = f"MAE by step after the cutoff. The MAE of the forecast goes from {first} to {last}."
     x = np.arange(1, len(steps[MODEL]) + 1)
     return Chart("error-per-step", "Error per step", description, x, lines, "step after the cutoff", "MAE", zero=True)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from forecast.evaluation import BASELINES, LABELS, MODEL, Scores, column_of, split_by_seed
+from forecast.evaluation import MODEL, Scores, column_of, split_by_seed
 from forecast.reports.result import TrainingResult
 from forecast.reports.selection import histogram_edges, pairs_of_quantiles, panels_of, select_panel
 
@@ -31,7 +32,7 @@ def write_plots(result: TrainingResult) -> None:
         figures["forecast.png"] = _draw_forecast(predictions, future, metrics.verdict)
         figures["residuals.png"] = _draw_residuals(predictions)
     if result.folds is not None:
-        figures["error_per_fold.png"] = _draw_error_per_fold(result.folds)
+        figures["error_per_fold.png"] = _draw_error_per_fold(result.folds, result.metrics.test.labels)
     if evidence and evidence.history is not None:  # An update of the intervals alone has no history.
         figures["learning_curve.png"] = _draw_learning_curve(evidence.history, evidence.metrics.kept_epochs)
     for name, figure in figures.items():
@@ -114,26 +115,26 @@ def _draw_intervals(axis: Axes, table: pd.DataFrame, label: str | None = None) -
         label = None
 
 
-def _draw_forecasters(columns: dict[str, Any], x: Any, **axis_settings: Any) -> Figure:
+def _draw_forecasters(columns: dict[str, Any], labels: Mapping[str, str], x: Any, **axis_settings: Any) -> Figure:
     """Draw the errors of every forecaster over x, those of the network on top. columns: errors by forecaster."""
     figure, (axis,) = _make_figure(1)
-    for name in reversed((MODEL, *BASELINES)):
+    for name in reversed(labels):
         style = {"color": FORECAST, "linewidth": 2.2} if name == MODEL else {"linewidth": 1, "alpha": 0.7}
-        axis.plot(x, columns[name], marker="o", markersize=3, label=LABELS[name], **style)
+        axis.plot(x, columns[name], marker="o", markersize=3, label=labels[name], **style)
     axis.set(ylim=(0, None), **axis_settings)
     axis.legend(frameon=False, ncols=3, fontsize="small")
     return figure
 
 
-def _draw_error_per_fold(folds: pd.DataFrame) -> Figure:
-    columns = {name: folds[f"mae_{name}"] for name in (MODEL, *BASELINES)}
-    return _draw_forecasters(columns, folds.fold, xlabel="fold", ylabel="MAE", xticks=folds.fold)
+def _draw_error_per_fold(folds: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
+    columns = {name: folds[f"mae_{name}"] for name in labels}
+    return _draw_forecasters(columns, labels, folds.fold, xlabel="fold", ylabel="MAE", xticks=folds.fold)
 
 
 def _draw_error_per_step(scores: Scores) -> Figure:
-    columns = {name: scores.of(name).per_step.mae for name in (MODEL, *BASELINES)}
+    columns = {name: scores.of(name).per_step.mae for name in scores.labels}
     steps = np.arange(1, len(columns[MODEL]) + 1)
-    return _draw_forecasters(columns, steps, xlabel="step after the cutoff", ylabel="MAE on the test set")
+    return _draw_forecasters(columns, scores.labels, steps, xlabel="step after the cutoff", ylabel="MAE on the test set")
 
 
 def _draw_learning_curve(history: pd.DataFrame, kept_epochs: dict[int, int]) -> Figure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -12,11 +12,11 @@ from forecast.config import format_yaml_line, non_default_values
 from forecast.data import describe_repairs
 from forecast.errors import check_installed
 from forecast.evaluation import (
-    BASELINES,
     HEALTHY,
-    LABELS,
     MODEL,
+    TrainingMetrics,
     column_of,
+    describe_combination,
     describe_coverage,
     find_problems,
     remark,
@@ -108,27 +108,30 @@ def _show_forecasts(result: TrainingResult) -> Iterator[Element]:
 
 def _show_errors(result: TrainingResult) -> Iterator[Element]:
     test, per_series, folds = result.metrics.test, result.per_series, result.folds
-    totals = pd.DataFrame([vars(test.of(name).total) for name in LABELS], index=pd.Index(LABELS.values(), name="forecaster"))
+    labels = test.labels
+    totals = pd.DataFrame([vars(test.of(name).total) for name in labels], index=pd.Index(labels.values(), name="forecaster"))
     scores = totals[["mae", "rmse", "mase", "wape", "bias"]].rename(columns=str.upper).reset_index()
     yield Table(scores, f"Test set: {test.windows} windows, used only for scoring.")
+    if isinstance(result.metrics, TrainingMetrics) and result.metrics.combination:
+        yield Text(describe_combination(result.metrics.combination))
     yield from map(Text, describe_coverage(result.metrics))
     if folds is not None:
-        yield Table(_label(folds), "Mean absolute error of each fold.")
+        yield Table(_label(folds, labels), "Mean absolute error of each fold.")
     yield chart_error_per_step(test)
-    worst = result.cutoffs.nlargest(MAX_CUTOFFS, f"mae_{MODEL}")[["cutoff", *(f"mae_{name}" for name in (MODEL, *BASELINES))]]
-    yield Table(_label(worst), "Mean absolute error after the cutoffs with the largest errors.")
+    worst = result.cutoffs.nlargest(MAX_CUTOFFS, f"mae_{MODEL}")[["cutoff", *(f"mae_{name}" for name in labels)]]
+    yield Table(_label(worst, labels), "Mean absolute error after the cutoffs with the largest errors.")
     if len(per_series) <= 1:
         return
     caption = f"Mean absolute error of each of {len(per_series)} series."
     if len(per_series) > MAX_SERIES:
         caption = f"Mean absolute error of the {MAX_SERIES} of {len(per_series)} series that are worst relative to naive."
         per_series = per_series.iloc[(per_series[f"mae_{MODEL}"] / per_series.mae_naive).argsort()[::-1][:MAX_SERIES]]
-    yield Table(_label(per_series), caption, "series")
+    yield Table(_label(per_series, labels), caption, "series")
 
 
-def _label(errors: pd.DataFrame) -> pd.DataFrame:
+def _label(errors: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
     """Return a table of errors with the names of forecasters that people read."""
-    return errors.rename(columns={f"mae_{name}": LABELS[name] for name in (MODEL, *BASELINES)} | {"series_id": "series"})
+    return errors.rename(columns={f"mae_{name}": label for name, label in labels.items()} | {"series_id": "series"})
 
 
 def _show_training(result: TrainingResult) -> Iterator[Element]:

@@ -17,10 +17,13 @@ from forecast.config import Config, ConfigInSteps, resolve_durations
 from forecast.data import Contract
 from forecast.errors import DAMAGED, DataError, RunError, did_you_mean, first_few
 from forecast.evaluation import Evidence, Intervals, Metrics, TrainingMetrics, method_of, quantiles_of
-from forecast.forecasters.combination import combine_by_median
+from forecast.forecasters.baselines import SIMPLE, forecast_baselines
+from forecast.forecasters.combination import NETWORK, Combination, combine_by_median
+from forecast.forecasters.linear import Linear
 from forecast.forecasters.network.architectures import describe_network
 from forecast.forecasters.network.description import KNOWN, Array, Network
 from forecast.forecasters.network.numpy_runtime import forward as numpy_forward
+from forecast.forecasters.statistical import MODELS
 from forecast.runs.documents import Gradients
 from forecast.runs.run import Run
 from forecast.runs.tables import read_history
@@ -50,6 +53,8 @@ class Trained:
     members: list[dict[str, Array]]
     horizon: int
     intervals: Intervals | None = None
+    combination: Combination | None = None
+    linear: Linear | None = None
 
     @property
     def known_channels(self) -> int:
@@ -84,15 +89,22 @@ class Trained:
 
         return combine_by_median([load_keras(self.network, weights).predict_on_batch for weights in self.members])
 
-    def forecast(self, windows: Windows, forward: Forward) -> tuple[Array, Array | None]:
+    def forecast(self, windows: Windows, forward: Forward, panel: Panel | None = None) -> tuple[Array, Array | None]:
         """Return the forecasts `(windows, horizon, targets)` of `make_continuing_windows` and their quantiles, in original units.
 
+        panel: the rows of the windows, for the other members of a combination; None forecasts with the network alone.
         The quantiles `(windows, horizon, targets, quantiles)` are NaN beyond the horizon that was trained.
 
         Raises:
             RunError: the forecasts are not finite.
         """
         outputs = windows.forecast_with(forward, self.network.horizon)[:, : self.horizon]
+        if self.combination and panel:
+            names = [name for name in self.combination.members if name != NETWORK]
+            windows_ahead = replace(windows, horizon=self.horizon)
+            rows = panel, self.scaler, windows_ahead, self.linear, self.combination.season_length
+            points, alone = forecast_baselines(names, *rows), self.network.point(outputs)
+            outputs = self.combination.shift(outputs, alone, points, self.scaler, windows.series)
         forecasts = self.scaler.undo(self.network.point(outputs), windows.series)
         if not np.isfinite(forecasts).all():
             raise RunError("the forecasts are too large to represent.", "Check the last rows for unusual values.")
@@ -179,7 +191,24 @@ def read_trained(run: Run) -> Trained:
         shape = len(scaler.series_ids), horizon, len(config.data.target)
         arrays = run.read_arrays(run.intervals, math.prod(shape) * quantiles)
         intervals = Intervals.from_arrays(arrays, shape, config, str(run.intervals))
-    return Trained(config, contract, scaler, expected, read_members(run, config, expected), horizon, intervals)
+    combination, linear = _read_combination(run, config)
+    members = read_members(run, config, expected)
+    return Trained(config, contract, scaler, expected, members, horizon, intervals, combination, linear)
+
+
+def _read_combination(run: Run, config: ConfigInSteps) -> tuple[Combination | None, Linear | None]:
+    """Return the combination that the config of a run asks for, and its linear baseline."""
+    if config.combine == "none":
+        return None, None
+    combination = run.read(run.combination, Combination)
+    if set(combination.weights) - {NETWORK, *SIMPLE, *MODELS}:
+        raise RunError("names a member that does not exist.", DAMAGED, str(run.combination))
+    windows, targets = config.windows, len(config.data.target)
+    kernel, bias = (windows.lookback, targets, windows.horizon), (windows.horizon, targets)
+    arrays = run.read_arrays(run.linear, math.prod(kernel) + math.prod(bias))
+    if {name: values.shape for name, values in arrays.items()} != {"kernel": kernel, "bias": bias}:
+        raise RunError("the linear baseline does not fit the config.", DAMAGED, str(run.linear))
+    return combination, Linear(arrays["kernel"], arrays["bias"], [], config.model.normalization)
 
 
 def _check_files_belong_together(run: Run, config: ConfigInSteps, contract: Contract, scaler: Scaler) -> None:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast.config import MAX_CATEGORY_LENGTH, ConfigInSteps, DataConfig
+from forecast.config import MAX_CATEGORY_LENGTH, ConfigInSteps, DataConfig, infer_season_length
 from forecast.data import Panel, check_freq, read_panel
 from forecast.errors import DAMAGED, DataError, RunError
 from forecast.forecasters.network.description import Array
+from forecast.forecasters.statistical import limit_history
 from forecast.runs.loaded import Trained
 from forecast.runs.run import Run
 from forecast.windows import Windows, make_imputations, make_last_windows, scale_panel
@@ -63,22 +64,29 @@ def rename_only_series(panel: Panel, trained: Trained) -> Panel:
 def _limit_recent_bytes(trained: Trained) -> int:
     """Return the largest size of the rows that training can have written."""
     ids, config = trained.scaler.series_ids, trained.config.data
-    rows = _count_recent_rows(trained.network.lookback, trained.config.windows.horizon, trained.known_channels)
+    rows = _count_recent_rows(trained.config, trained.known_channels, trained.contract.freq)
     width = 100 + 8 * max(map(len, [*ids, *config.values])) + 8 * MAX_CATEGORY_LENGTH * len(config.static_categories)
     width += MAX_NUMBER_BYTES * len([*config.values, *config.static_covariates])
     return (len(ids) * rows + 1) * width
 
 
-def _count_recent_rows(lookback: int, horizon: int, known_channels: int) -> int:
-    """Return the largest number of rows of a series that `RECENT_WINDOWS` windows, and the known covariates after them, need."""
-    return lookback + RECENT_WINDOWS - 1 + (2 * horizon if known_channels else 0)
+def _count_recent_rows(config: ConfigInSteps, known_channels: int, freq: str) -> int:
+    """Return the largest number of rows of a series that `RECENT_WINDOWS` windows, and the known covariates after them, need.
+
+    Members of a combination read more than the lookback.
+    """
+    windows, season_length = config.windows, config.data.season_length or infer_season_length(freq)
+    before = max(windows.lookback, season_length if config.combine != "none" else 0)
+    if config.combine != "none" and config.baselines:
+        before = max(before, limit_history(season_length))
+    return before + RECENT_WINDOWS - 1 + (2 * windows.horizon if known_channels else 0)
 
 
 def make_recent_rows(panel: Panel, config: ConfigInSteps) -> pd.DataFrame:
     """Return the last rows of each series: series_id, timestamp, targets, covariates and static columns."""
     import pandas as pd
 
-    count = _count_recent_rows(config.windows.lookback, config.windows.horizon, panel.known_channels)
+    count = _count_recent_rows(config, panel.known_channels, panel.freq)
     rows = np.concatenate([np.arange(max(first, end - count), end) for first, end in pairwise(panel.offsets)])
     columns = {"series_id": np.array(panel.series_ids)[panel.series[rows]], "timestamp": panel.timestamps[rows]}
     columns |= {name: panel.values[rows, column] for column, name in enumerate(panel.file_columns)}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forecast.data import Contract
-from forecast.evaluation import BASELINES, MODEL, column_of, quantiles_of
+from forecast.evaluation import BASELINES, LABELS, MODEL, column_of, quantiles_of
 from forecast.runs.layout import explain_damage
 from forecast.runs.run import Run
 
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORECASTERS = (MODEL, *BASELINES)
+OPTIONAL = [name for name in LABELS if name not in FORECASTERS]  # Forecasters that only some runs have.
 STEP_COLUMNS: dict[str, type] = {"series_id": str, "timestamp": str, "step": int, "target": str, MODEL: float}
 HISTORY_COLUMNS: dict[str, type] = {"seed": int, "epoch": int, "loss": float, "val_loss": float, "learning_rate": float}
 HISTORY_OPTIONAL: dict[str, type] = {"fold": int, "gradient_norm": float, "clipped": float}
 ERROR_COLUMNS: dict[str, type] = {"windows": int, **{f"mae_{name}": float for name in FORECASTERS}}
+OPTIONAL_ERRORS: dict[str, type] = {f"{metric}_{name}": float for metric in ("mae", "mase") for name in OPTIONAL}
 STAMPS = ["timestamp", "cutoff", "trained_until", "first_cutoff", "last_cutoff"]  # The last three are in folds.csv.
 Types = Mapping[str, type]
 Mask = Callable[["pd.DataFrame"], "pd.Series[bool]"]
@@ -31,7 +33,7 @@ def read_predictions(run: Run, select: Mask) -> pd.DataFrame:
         RunError: the run is damaged. So do all functions of this module.
     """
     columns = {**STEP_COLUMNS, "cutoff": str, "actual": float, **dict.fromkeys(BASELINES, float)}
-    return _read_local(run, run.predictions, columns, _quantile_columns(run), select)
+    return _read_local(run, run.predictions, columns, _quantile_columns(run) | dict.fromkeys(OPTIONAL, float), select)
 
 
 def read_forecast(run: Run, select: Mask) -> pd.DataFrame:
@@ -48,18 +50,18 @@ def read_recent(run: Run, select: Mask) -> pd.DataFrame:
 def read_cutoffs(run: Run) -> pd.DataFrame:
     """Read the mean errors of every forecaster after each cutoff of the test set."""
     scaled = {f"mase_{name}": float for name in FORECASTERS}
-    return _read_local(run, run.cutoffs, {"cutoff": str, **ERROR_COLUMNS, **scaled})
+    return _read_local(run, run.cutoffs, {"cutoff": str, **ERROR_COLUMNS, **scaled}, OPTIONAL_ERRORS)
 
 
 def read_per_series(run: Run) -> pd.DataFrame:
     """Read the mean errors of every forecaster on the test set, a row per series."""
-    return run.read_table(run.per_series, {"series_id": str, **ERROR_COLUMNS})
+    return run.read_table(run.per_series, {"series_id": str, **ERROR_COLUMNS}, OPTIONAL_ERRORS)
 
 
 def read_folds(run: Run) -> pd.DataFrame:
     """Read the mean errors of every forecaster in each fold of a backtest."""
     stamps: dict[str, type] = dict.fromkeys(STAMPS[2:], str)
-    return _read_local(run, run.folds, {"fold": int, **stamps, **ERROR_COLUMNS})
+    return _read_local(run, run.folds, {"fold": int, **stamps, **ERROR_COLUMNS}, OPTIONAL_ERRORS)
 
 
 def read_history(run: Run) -> pd.DataFrame:

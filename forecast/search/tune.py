@@ -222,6 +222,7 @@ def _compute_validation_error(prepared: Prepared, on_progress: Callable[[Progres
     linear, start = fit_ridges(prepared)
     members = fit_members(prepared, start, lambda row: None, on_progress)
     networks = [load_keras(prepared.network, weights).predict_on_batch for _, weights in members.values()]
+    prepared = replace(prepared, config=prepared.config.model_copy(update={"baselines": []}))  # They take long.
     board = Scoreboard(prepared)
     score_validation(Fitted(prepared, networks, linear), board)
     return _error(board.scores())

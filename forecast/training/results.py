@@ -53,6 +53,13 @@ def save_networks(run: Run, prepared: Prepared, members: Members) -> None:
     run.write_arrays(run.weights, arrays)
 
 
+def save_combination(run: Run, fitted: Fitted) -> None:
+    """Write the combination, and the linear baseline, which may be a member of it."""
+    if fitted.combination:
+        run.write(run.combination, fitted.combination)
+        run.write_arrays(run.linear, fitted.linear.to_arrays())
+
+
 def score_run(
     run: Run, prepared: Prepared, linear: Linear, best_epochs: dict[int, int], contract: Contract, environment: Environment
 ) -> tuple[Fitted, TrainingResult]:
@@ -64,7 +71,8 @@ def score_run(
 
     config, network = prepared.config, prepared.network
     weights = read_members(run, config, network)
-    fitted = Fitted(prepared, [load_keras(network, member).predict_on_batch for member in weights], linear)
+    fitted = Fitted(prepared, [load_keras(network, member).predict_on_batch for member in weights], linear).choose_combination()
+    save_combination(run, fitted)
     validation, test = Scoreboard(prepared), Scoreboard(prepared)
     calibration = score_validation(fitted, validation)
     with run.open_table(run.predictions) as append:
@@ -81,6 +89,7 @@ def score_run(
         parameters=network.parameters * len(weights),
         runtime_difference=_reader_difference(network, weights, inputs, fitted.forward(inputs)),
         linear_strength=dict(zip(prepared.panel.targets, linear.strength, strict=True)),
+        combination=fitted.combination,
         validation=validation.scores(),
     )
     return fitted, write_scores(run, contract, environment, metrics, test, table)
@@ -124,7 +133,7 @@ def _in_float64(arrays: Mapping[str, Array]) -> dict[str, Array]:
 
 def write_certificate(result: TrainingResult, fitted: Fitted) -> None:
     """Write the leak certificate, and warn of every leak."""
-    checks = certify(fitted.prepared, fitted.forward)
+    checks = certify(fitted)
     result.certificate = Certificate.of(checks)
     result.run.write(result.run.leakage, result.certificate)
     for check in checks:

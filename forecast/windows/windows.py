@@ -57,6 +57,7 @@ class Windows:
     series: `(windows,)`, the index of each window's series.
     static: inputs that are the same in all windows of a series, by name: `(series, columns)`.
     imputations: for the known covariates that may be NaN over the horizon.
+    future_rows: rows of each series in the matrices that follow those of the panel, with known covariates only.
     """
 
     past: np.ndarray
@@ -68,6 +69,12 @@ class Windows:
     horizon: int
     static: Mapping[str, np.ndarray] = field(default_factory=dict)
     imputations: Sequence[Imputation] = ()
+    future_rows: int = 0
+
+    @property
+    def panel_rows(self) -> np.ndarray:
+        """The row in the panel of each window's first target step: `(windows,)`."""
+        return self.first - self.series * self.future_rows
 
     def __len__(self) -> int:
         return len(self.first)
@@ -207,7 +214,9 @@ def make_last_windows(
         firsts = [rows + number * horizon for number, rows in enumerate(firsts)]
     future = np.full((0, len(panel.targets)), np.nan, dtype=np.float32)
     known_covariates = _select_known_covariates(panel, scaled)
-    return Windows(scaled, known_covariates, future, np.concatenate(firsts), series, lookback, horizon)
+    future_rows = 0 if ahead is None else horizon
+    first = np.concatenate(firsts)
+    return Windows(scaled, known_covariates, future, first, series, lookback, horizon, future_rows=future_rows)
 
 
 def _select_known_covariates(panel: Panel, scaled: np.ndarray) -> np.ndarray:

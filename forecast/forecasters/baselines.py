@@ -1,0 +1,43 @@
+"""All baselines of some windows at once, in units of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from forecast.data import Panel
+from forecast.forecasters import naive
+from forecast.forecasters.linear import Linear
+from forecast.forecasters.naive import Values
+from forecast.forecasters.statistical import MODELS, count_fits, forecast_statistical
+from forecast.windows import Scaler, Windows
+
+SIMPLE = ("naive", "seasonal_naive", "drift", "mean", "linear")
+MAX_FORECAST = 1e100  # The squares of larger errors are not numbers. The logarithms of `scaling.transform` can grow beyond it.
+
+
+def forecast_baselines(
+    names: Sequence[str], panel: Panel, scaler: Scaler, windows: Windows, linear: Linear | None, season_length: int
+) -> dict[str, Values]:
+    """Return the forecasts of baselines by name, `(windows, horizon, targets)`. linear: required for the name `linear`.
+
+    Each reads rows of the panel before a window's first target, also those before the lookback; `linear` reads the lookback.
+    """
+    rows = (panel.target_values, panel.offsets[windows.series], windows.panel_rows, windows.horizon)
+    functions = {
+        "naive": lambda: naive.forecast_naive(*rows),
+        "seasonal_naive": lambda: naive.forecast_seasonal_naive(*rows, season_length),
+        "drift": lambda: naive.forecast_drift(*rows),
+        "mean": lambda: naive.forecast_mean(*rows),
+    }
+    forecasts = {}
+    for name in names:
+        if name == "linear":
+            assert linear is not None
+            forecasts[name] = scaler.undo(linear.forecast(windows), windows.series)
+        elif name in MODELS:
+            forecasts[name] = forecast_statistical(name, *rows, season_length, count_fits(len(panel.series_ids)))
+        else:
+            forecasts[name] = functions[name]()
+    return {name: np.clip(values, -MAX_FORECAST, MAX_FORECAST) for name, values in forecasts.items()}

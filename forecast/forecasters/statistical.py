@@ -1,0 +1,90 @@
+"""Statistical baselines, fitted to each series: Theta, exponential smoothing (ETS) and ARIMA, all computed by statsforecast.
+
+Parameters are fitted at some cutoffs, evenly spaced over the windows of each series. At the cutoffs in between, the last fitted
+model only updates its state with the newer values, which takes milliseconds. No fit sees a value after its cutoff.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from forecast.forecasters.naive import Rows, Values, forecast_seasonal_naive
+
+MODELS = {"theta": "DynamicOptimizedTheta", "ets": "AutoETS", "arima": "AutoARIMA"}  # Classes of statsforecast.
+MAX_FITS = 50  # Fits of a baseline to the windows of a set. A panel with more series has one fit for each.
+MIN_HISTORY, HISTORY_SEASONS = 300, 20  # Rows that a fit reads at most: so many, or so many seasons if these are longer.
+MIN_ROWS = 4  # Fewer values fit no model.
+FIT_ERRORS = (ArithmeticError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError)
+log = logging.getLogger(__name__)
+
+
+def limit_history(season_length: int) -> int:
+    """Return the largest number of rows before a cutoff that a statistical baseline reads."""
+    return max(MIN_HISTORY, HISTORY_SEASONS * season_length)
+
+
+def count_fits(series: int) -> int:
+    """Return how often a baseline is fitted to each of so many series over the windows of a set."""
+    return max(1, MAX_FITS // series)
+
+
+def forecast_statistical(
+    name: str, values: Values, begin: Rows, first: Rows, horizon: int, season_length: int, fits: int = 1
+) -> Values:
+    """Return forecasts `(windows, horizon, targets)` of one of `MODELS`.
+
+    A window that the model cannot forecast gets seasonal naive. fits: how often to fit each series. The other arguments are
+    those of the baselines in `naive.py`.
+    """
+    forecasts = forecast_seasonal_naive(values, begin, first, horizon, season_length).astype(np.float64)
+    fallen_back = np.zeros(len(first), dtype=bool)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # statsforecast warns of series that it fits with fewer parameters.
+        for start in np.unique(begin):
+            windows = np.flatnonzero(begin == start)
+            for target in range(values.shape[1]):
+                steps = _forecast_series(name, values[:, target], int(start), first[windows], horizon, season_length, fits)
+                for window, forecast in zip(windows, steps, strict=True):
+                    if forecast is None or not np.isfinite(forecast).all():
+                        fallen_back[window] = True
+                    else:
+                        forecasts[window, :, target] = forecast
+    if count := int(fallen_back.sum()):
+        log.warning("%s could not forecast %d of %d windows. Seasonal naive replaces it there.", name, count, len(first))
+    return forecasts
+
+
+def _forecast_series(
+    name: str, values: npt.NDArray[np.floating], begin: int, first: Rows, horizon: int, season_length: int, fits: int
+) -> Iterator[npt.NDArray[np.floating] | None]:
+    """Yield the forecast of one target of a series at each of its windows, in order; None where there is none."""
+    every = -(-len(first) // fits)
+    model, start = None, begin
+    for number, row in enumerate(first):
+        if number % every == 0:
+            start = max(begin, int(row) - limit_history(season_length))
+            model = _fit(name, values[start:row], season_length)
+        try:
+            yield model and model.forward(values[start:row], h=horizon)["mean"]
+        except FIT_ERRORS as error:
+            log.debug("%s cannot forecast %d rows: %s", name, row - start, error)
+            yield None
+
+
+def _fit(name: str, values: npt.NDArray[np.floating], season_length: int) -> Any:
+    """Return a fitted model of statsforecast, or None if it cannot be fitted to these values."""
+    import statsforecast.models
+
+    season = season_length if len(values) > 2 * season_length else 1
+    try:
+        assert len(values) >= MIN_ROWS
+        return getattr(statsforecast.models, MODELS[name])(season_length=season).fit(values)
+    except FIT_ERRORS as error:
+        log.debug("%s cannot be fitted to %d rows: %s", name, len(values), error)
+        return None
