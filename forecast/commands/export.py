@@ -268,7 +268,7 @@ def _write_readme(folder: Path, run: Run, trained: Trained, form: Format, result
         columns=columns,
         known=columns[len(columns) - trained.known_channels :],
         targets=data.target,
-        calendar=data.calendar,
+        calendar=data.computed,
         several_series=len(series_ids) > 1,
         packages=[f"{name} {metadata.version(name)}" for name in ("numpy", form.runs_with)],
         difference=result.difference,

@@ -127,7 +127,7 @@ def read_future(panel: Panel, trained: Trained, path: str | Path | None) -> Arra
     columns = {name: cells[name].to_numpy() for name in config.known_covariates}
     for sentence in compare_values_with_contract(columns, trained.contract, source):
         log.warning("%s: %s", source, sentence)
-    calendar = make_calendar_features(stamps, config.calendar)
+    calendar = make_calendar_features(stamps, config.computed)
     return np.column_stack([cells.to_numpy(float), *calendar.values()]).reshape(-1, trained.known_steps, trained.known_channels)
 
 

@@ -18,6 +18,7 @@ from forecast.config.resolve import (
     resolve_durations,
 )
 from forecast.config.schema import (
+    OBSERVED,
     Config,
     DataConfig,
     ModelConfig,

@@ -38,6 +38,8 @@ from forecast.config.types import (
 from forecast.config.yaml12 import Dumper
 from forecast.errors import did_you_mean
 
+OBSERVED = "observed"  # The column that is 0 in rows added by `short_series: pad`, else 1.
+
 
 class Section(BaseModel):
     """A mapping of the YAML file: unknown keys and wrong types are refused, never converted. Docstrings describe its keys."""
@@ -83,9 +85,10 @@ class DataConfig(Section):
     """Column, or list of columns, that identifies the series. With null, the file holds one series."""
     wide: YesNo = False
     """Whether each column except the timestamp is a series. `target` then only names the values in the results."""
-    short_series: Literal["error", "skip"] = "error"
-    """What to do with a series too short for a training window. `skip` leaves it out of training, but
-    still scores it if it has windows in later sets."""
+    short_series: Literal["error", "skip", "pad"] = "error"
+    """What to do with a series too short for a training window. `skip` leaves it out of training, but still scores it if it has
+    windows in later sets. `pad` adds a lookback of rows before every series, which repeat its first value. A channel `observed`,
+    0 in these rows, tells the network so."""
     freq: Text | None = None
     """Length of one step as a pandas frequency, such as `h`, `D`, `MS` or `15min`. With null, it is inferred."""
     season_length: Steps | None = None
@@ -133,8 +136,8 @@ class DataConfig(Section):
             raise ValueError(
                 f"a target or covariate cannot be called {reserved.pop()!r}, which is a column of every result. Rename it"
             )
-        if repeated := set(name_calendar_columns(self.calendar)) & columns:
-            raise ValueError(f"data.calendar adds a column {repeated.pop()!r}, which the file already has. Rename it in the file")
+        if repeated := set(name_calendar_columns(self.computed)) & columns:
+            raise ValueError(f"the config adds a column {repeated.pop()!r}, which the file already has. Rename it in the file")
         return self
 
     @property
@@ -160,18 +163,23 @@ class DataConfig(Section):
         return [*self.static_covariates, *self.static_categories]
 
     @property
+    def computed(self) -> list[str]:
+        """The known covariates that no file holds: the calendar, and whether a row was observed, if series are padded."""
+        return [*self.calendar, *([OBSERVED] if self.short_series == "pad" else [])]
+
+    @property
     def channels(self) -> list[str]:
         """The inputs of a network at each step: `values`, then the columns of the calendar."""
-        return [*self.values, *name_calendar_columns(self.calendar)]
+        return [*self.values, *name_calendar_columns(self.computed)]
 
     @property
     def known_channels(self) -> int:
         """The number of channels that are known over the horizon, which are the last ones."""
-        return len(self.known_covariates) + len(name_calendar_columns(self.calendar))
+        return len(self.known_covariates) + len(name_calendar_columns(self.computed))
 
 
 def name_calendar_columns(names: list[str]) -> list[str]:
-    """Return the names of the columns that a calendar adds.
+    """Return the names of the columns that `DataConfig.computed` adds.
 
     >>> name_calendar_columns(["hour", "holidays(DE)"])
     ['hour_sin', 'hour_cos', 'holiday_DE']
@@ -179,7 +187,7 @@ def name_calendar_columns(names: list[str]) -> list[str]:
     columns = []
     for name in names:
         country = HOLIDAYS.fullmatch(name)
-        columns += [f"holiday_{country[1]}"] if country else [f"{name}_sin", f"{name}_cos"]
+        columns += [f"holiday_{country[1]}"] if country else [OBSERVED] if name == OBSERVED else [f"{name}_sin", f"{name}_cos"]
     return columns
 
 

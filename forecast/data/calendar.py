@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from forecast.config import HOLIDAYS, name_calendar_columns
+from forecast.config import HOLIDAYS, OBSERVED, name_calendar_columns
 from forecast.errors import check_installed
 
 
 def make_calendar_features(stamps: pd.DatetimeIndex, names: list[str]) -> dict[str, np.ndarray]:
     """Return columns `(rows,)` by name: a sine and a cosine for each cycle, 0 or 1 for holidays.
 
-    names: keys of `CYCLES`, or `holidays(DE)` with the code of a country.
+    names: keys of `CYCLES`, `holidays(DE)` with the code of a country, or `observed`, which is 1 until rows are padded.
 
     Raises:
         ForecastError: the package `holidays` is needed and not installed.
@@ -21,6 +21,8 @@ def make_calendar_features(stamps: pd.DatetimeIndex, names: list[str]) -> dict[s
     for name in names:
         if country := HOLIDAYS.fullmatch(name):
             values.append(is_holiday(stamps, country[1]))
+        elif name == OBSERVED:
+            values.append(np.ones(len(stamps)))
         else:
             angle = 2 * np.pi * CYCLES[name](stamps)
             values += [np.sin(angle), np.cos(angle)]

@@ -69,6 +69,7 @@ class Contract(Document):
 
 def make_contract(panel: Panel) -> Contract:
     """Return the facts about a panel, without those about its windows."""
+    panel = panel.without_padding()
     columns = {
         name: ColumnFacts(
             min=float(values.min()),
@@ -134,7 +135,8 @@ def compare_values_with_contract(columns: Mapping[str, ArrayLike], contract: Con
 
 
 def _find_unusual_times(panel: Panel, contract: Contract) -> list[str]:
-    trained_until, first, last = pd.Timestamp(contract.last_timestamp), panel.timestamps.min(), panel.timestamps.max()
+    trained_until, last = pd.Timestamp(contract.last_timestamp), panel.timestamps.max()
+    first = panel.timestamps[panel.begins].min()
     if (trained_until.tz is None) != (first.tz is None):
         zone = contract.timezone
         raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from forecast.config import DataConfig, duration_to_steps, infer_season_length
 from forecast.data import cleaning
 from forecast.data.calendar import make_calendar_features
 from forecast.data.cleaning import Record
-from forecast.data.freq import check_freq, check_spacing, infer_freq, make_ticks
+from forecast.data.freq import check_freq, check_spacing, from_wall_clock, infer_freq, make_ticks, to_wall_clock
 from forecast.data.readers import read_rows
 from forecast.data.resampling import ORIGIN, resample
 from forecast.data.rows import Rows, StaticCovariates
@@ -32,6 +33,7 @@ class Panel:
     record: what was done to the rows of the file. sha256: the checksum of the file as it was read.
     future_covariates: known covariates after the end of each series that the file holds, by series and timestamp.
     resample_origin: a local time at which a step of `data.resample` begins.
+    padding: the number of rows at the beginning of each series that `pad` added.
     """
 
     series_ids: list[str]
@@ -50,6 +52,12 @@ class Panel:
     sha256: str = ""
     future_covariates: pd.DataFrame | None = None
     resample_origin: str | None = None
+    padding: int = 0
+
+    @property
+    def begins(self) -> np.ndarray:
+        """The first row of each series that is not padding: `(series,)`."""
+        return self.offsets[:-1] + self.padding
 
     @property
     def series(self) -> np.ndarray:
@@ -71,7 +79,34 @@ class Panel:
         """Every tick from the first to the last timestamp of any series."""
         if len(self.series_ids) == 1:
             return self.timestamps
-        return make_ticks(self.timestamps.min(), self.freq, self.timestamps.max())
+        return make_ticks(self.timestamps[self.begins].min(), self.freq, self.timestamps.max())
+
+    def pad(self, rows: int) -> Panel:
+        """Return the panel with as many rows before each series: filled with its first values, and 0 in the last channel."""
+        is_first = np.isin(np.arange(len(self.values)), self.offsets[:-1])
+        source = np.repeat(np.arange(len(self.values)), np.where(is_first, rows + 1, 1))
+        offsets = self.offsets + rows * np.arange(len(self.offsets))
+        values, filled, added = self.values[source], self.filled[source], (offsets[:-1, None] + np.arange(rows)).ravel()
+        filled[added, : len(self.file_columns)] = True
+        values[added, -1] = 0.0
+        spans = enumerate(pairwise(self.offsets))
+        stamps = [self._ticks_before(series, rows).append(self.timestamps[begin:end]) for series, (begin, end) in spans]
+        timestamps = pd.DatetimeIndex(stamps[0].append(stamps[1:]))
+        return replace(self, offsets=offsets, values=values, filled=filled, timestamps=timestamps, padding=rows)
+
+    def _ticks_before(self, series: int, rows: int) -> pd.DatetimeIndex:
+        first = self.timestamps[self.offsets[series]]
+        clock = to_wall_clock(pd.DatetimeIndex([first]))[0]
+        return from_wall_clock(pd.date_range(end=clock, periods=rows + 1, freq=self.freq)[:-1], first.tz)
+
+    def without_padding(self) -> Panel:
+        """Return the panel without the rows that `pad` added."""
+        if not self.padding:
+            return self
+        rows = np.concatenate([np.arange(begin, end) for begin, end in zip(self.begins, self.offsets[1:], strict=True)])
+        offsets = self.offsets - self.padding * np.arange(len(self.offsets))
+        values, filled, timestamps = self.values[rows], self.filled[rows], self.timestamps[rows]
+        return replace(self, offsets=offsets, values=values, filled=filled, timestamps=timestamps, padding=0)
 
     def select(self, chosen: np.ndarray) -> Panel:
         """Return a panel of the series with these numbers, in this order."""
@@ -128,7 +163,7 @@ def build_panel(rows: Rows, static: StaticCovariates, config: DataConfig, source
     max_gap = duration_to_steps(config.max_gap, freq, "data.max_gap", source)
     season_length = duration_to_steps(config.season_length or infer_season_length(freq), freq, "data.season_length", source)
     rows, filled = cleaning.fill_values(rows, config, max_gap, season_length, source, record)
-    calendar = make_calendar_features(rows.timestamps, config.calendar)
+    calendar = make_calendar_features(rows.timestamps, config.computed)
     # The first step after the end of a series may hold measured rows, too, if rows are resampled.
     later = all_rows if config.resample else future
     return Panel(

@@ -24,7 +24,7 @@ def forecast_baselines(
 
     Each reads rows of the panel before a window's first target, also those before the lookback; `linear` reads the lookback.
     """
-    rows = (panel.target_values, panel.offsets[windows.series], windows.panel_rows, windows.horizon)
+    rows = (panel.target_values, panel.begins[windows.series], windows.panel_rows, windows.horizon)
     functions = {
         "naive": lambda: naive.forecast_naive(*rows),
         "seasonal_naive": lambda: naive.forecast_seasonal_naive(*rows, season_length),

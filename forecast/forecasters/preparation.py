@@ -93,6 +93,7 @@ def prepare_panel(config: ConfigInSteps, panel: Panel, scaler: Scaler | None = N
     Raises:
         ConfigError, DataError: the data cannot be used, or the config does not fit them.
     """
+    panel = panel.pad(config.windows.lookback) if config.data.short_series == "pad" else panel
     panel, splits = drop_short_series(panel, make_splits(panel, config.splits), config)
     check_subsets(panel, splits, config)
     return prepare_splits(config, panel, splits, scaler)

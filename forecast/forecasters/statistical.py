@@ -81,9 +81,10 @@ def _fit(name: str, values: npt.NDArray[np.floating], season_length: int) -> Any
     """Return a fitted model of statsforecast, or None if it cannot be fitted to these values."""
     import statsforecast.models
 
+    if len(values) < MIN_ROWS:
+        return None
     season = season_length if len(values) > 2 * season_length else 1
     try:
-        assert len(values) >= MIN_ROWS
         return getattr(statsforecast.models, MODELS[name])(season_length=season).fit(values)
     except FIT_ERRORS as error:
         log.debug("%s cannot be fitted to %d rows: %s", name, len(values), error)

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def read_rows_to_continue(run: Run, trained: Trained, data: str | Path | None, keep_partial: bool = False) -> Panel:
-    """Read the rows after which a forecast begins.
+    """Read the rows after which a forecast begins, and pad them if the config says so.
 
     data: a file with the columns of the training data; None reads the last rows of the training data, which the run holds.
     keep_partial: of resampled rows, include a first or last step that they cover in part.
@@ -46,13 +46,19 @@ def read_rows_to_continue(run: Run, trained: Trained, data: str | Path | None, k
     if data:
         if config.resample and not contract.resample_origin:
             log.warning("%s: %s", run.directory, OTHER_STEPS)
-        return rename_only_series(read_panel(config.model_copy(update={"freq": contract.freq}), data, keep_partial), trained)
-    names = ("target", "past_covariates", "known_covariates", "static_covariates", "static_categories", "calendar")
+        panel = rename_only_series(read_panel(config.model_copy(update={"freq": contract.freq}), data, keep_partial), trained)
+        return _pad(panel, trained)
+    covariates = ("past_covariates", "known_covariates", "static_covariates", "static_categories")
+    names = ("target", *covariates, "calendar", "short_series")
     columns = {name: getattr(config, name) for name in names} | {"timestamp": ["timestamp"], "series_id": ["series_id"]}
     panel = read_panel(DataConfig(path=str(run.recent), freq=contract.freq, timezone=contract.timezone, **columns))
     if panel.series_ids != trained.scaler.series_ids or str(panel.timestamps.max()) != contract.last_timestamp:
         raise RunError("these rows do not match the contract and the scaler.", DAMAGED, str(run.recent))
-    return panel
+    return _pad(panel, trained)
+
+
+def _pad(panel: Panel, trained: Trained) -> Panel:
+    return panel.pad(trained.network.lookback) if trained.config.data.short_series == "pad" else panel
 
 
 def rename_only_series(panel: Panel, trained: Trained) -> Panel:
@@ -86,6 +92,7 @@ def make_recent_rows(panel: Panel, config: ConfigInSteps) -> pd.DataFrame:
     """Return the last rows of each series: series_id, timestamp, targets, covariates and static columns."""
     import pandas as pd
 
+    panel = panel.without_padding()
     count = _count_recent_rows(config, panel.known_channels, panel.freq)
     rows = np.concatenate([np.arange(max(first, end - count), end) for first, end in pairwise(panel.offsets)])
     columns = {"series_id": np.array(panel.series_ids)[panel.series[rows]], "timestamp": panel.timestamps[rows]}

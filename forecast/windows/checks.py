@@ -26,19 +26,20 @@ def drop_short_series(panel: Panel, splits: Splits, config: ConfigInSteps) -> tu
     needed = config.windows.lookback + config.windows.horizon
     begin, train_end, _, end = splits.borders.T
     trained = train_end - begin >= needed
-    if not trained.all() and (config.data.short_series == "error" or not trained.any()):
+    policy = config.data.short_series
+    if not trained.all() and (policy == "error" or not trained.any()):
         raise _describe_short_series(panel, train_end - begin, config)
-    scored = trained | (end - begin >= needed)
+    scored = trained | (end - begin >= needed) | (policy == "pad")
     from forecast.data import Repair
 
     record = list(panel.record)  # Other panels may share the record.
     for name, chosen in (
         ("series too short for a window, left out", ~scored),
-        ("series without a training window, only scored", scored & ~trained),
+        ("series without a training window", scored & ~trained),
     ):
         if chosen.any():
             examples = [panel.series_ids[series] for series in np.flatnonzero(chosen)[:3]]
-            record.append(Repair(kind=name, policy="skip", rows=int(chosen.sum()), first=examples))
+            record.append(Repair(kind=name, policy=policy, rows=int(chosen.sum()), first=examples))
     panel = replace(panel, record=record)
     if scored.all():
         return panel, splits
@@ -58,7 +59,7 @@ def _describe_short_series(panel: Panel, training_rows: np.ndarray, config: Conf
         hint = f"Use at most {rows - horizon} ({rows} - horizon {horizon}), or a longer training set"
     return ConfigError(
         f"windows.lookback is {lookback}, but series '{series_id}' has {format_count(rows, 'training row')}{affected}.",
-        f"{hint}{', or set data.short_series: skip' if count < len(training_rows) else ''}.",
+        f"{hint}{', or set data.short_series: pad'}.",
         config.locate("windows.lookback"),
     )
 

@@ -97,11 +97,13 @@ def make_splits(
     panel_ticks = None if config.align == "ends" else panel.ticks if ticks is None else ticks
     borders = []
     for first, last in pairwise(panel.offsets):
-        stamps = panel.timestamps[first:last]
+        begin = first + panel.padding
+        stamps = panel.timestamps[begin:last]
         series_ticks = stamps if panel_ticks is None else panel_ticks
         at_ticks = fold.shift(*_find_borders(series_ticks, config))
         rows = (len(stamps) if at >= len(series_ticks) else int(stamps.searchsorted(series_ticks[at])) for at in at_ticks)
-        borders.append([first + row for row in rows])
+        rows_of_series = [begin + row for row in rows]
+        borders.append([first if at_ticks[0] == 0 else rows_of_series[0], *rows_of_series[1:]])
     return Splits(np.array(borders, dtype=np.int64))
 
 

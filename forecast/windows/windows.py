@@ -204,7 +204,8 @@ def make_last_windows(
     scaled: as for `make_windows`; ahead: scaled known covariates after each series' end, `(series, horizon, known covariates)`.
     """
     spans = [(begin, end - before + 1) for begin, end in pairwise(panel.offsets)]
-    firsts = [np.arange(max(begin + lookback, end - count), end) for begin, end in spans]
+    needed = max(lookback, panel.padding + 1)
+    firsts = [np.arange(max(begin + needed, end - count), end) for begin, end in spans]
     series = np.repeat(np.arange(len(firsts)), [len(rows) for rows in firsts])
     if ahead is not None:
         blocks = np.zeros((*ahead.shape[:2], scaled.shape[1]), dtype=np.float32)  # No window sees the other channels.
