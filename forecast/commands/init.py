@@ -7,23 +7,34 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from forecast.commands.inspection import Draft, inspect_file
-from forecast.commands.sizing import choose_sizes, find_season, has_growing_swings
+from forecast.commands.sizing import choose_baselines, choose_sizes, find_season, needs_logarithm
 from forecast.config import format_yaml_line, infer_season_length
 from forecast.data import Panel
 from forecast.errors import RunError
 from forecast.storage import translate_write_errors
 
-LARGE_MODEL = {"cell": "lstm", "units": [64], "normalization": "mean", "linear_skip": True}
+LARGE_MODEL = {"cell": "gru", "units": [128], "dropout": 0.1, "normalization": "mean", "linear_skip": True}
 SMALL_MODEL = {"cell": "lstm", "units": [32], "dropout": 0.2, "normalization": "mean", "linear_skip": True}
-LARGE_TRAINING = {"epochs": 30, "batch_size": 128, "learning_rate": 0.001, "early_stopping": {"patience": 5}}
-SMALL_TRAINING = {"epochs": 300, "batch_size": 16, "learning_rate": 0.01, "early_stopping": {"patience": 20}}
+LARGE_TRAINING = {
+    "seeds": [1, 2, 3], "epochs": 20, "batch_size": "auto", "learning_rate": 0.002, "loss": "mae", "schedule": "cosine",
+    "early_stopping": {"patience": 5},
+}  # fmt: skip
+SMALL_TRAINING = {
+    "seeds": [1, 2, 3], "epochs": 300, "batch_size": 16, "learning_rate": 0.01, "early_stopping": {"patience": 20},
+}  # fmt: skip
 REMARKS = {
     "validation": "steps, used to select the best epoch",
     "test": "steps, used only for scoring",
-    "transform": "the swings grow with the level; the logarithm makes them even",
+    "transform": "logarithms make errors relative, and growth by a percentage even",
     "lookback": "past steps that the network sees",
     "normalization": "subtracts the mean of each window, so that the network can forecast at a new level",
     "linear_skip": "training starts from a ridge regression, and keeps it if no epoch is better",
+    "segment": "steps that a recurrent layer reads at once: a season",
+    "seeds": "three networks, whose median is the forecast of the network",
+    "short_series": "adds rows before each series, marked as not observed, so that short ones are learned from, too",
+    "align": "the series end at different times",
+    "baselines": "fitted to each series again and again; leave them out to save time",
+    "combine": "of the network and the baselines, by weights that are chosen on the validation set",
 }
 
 
@@ -60,13 +71,17 @@ def _write_config(draft: Draft, panel: Panel, horizon: int | None) -> str:
         "horizon": "steps to forecast" + ("" if horizon else "; chosen from the season, change it as needed"),
         "stride": f"uses every {_ordinal(sizes.stride)} window to keep epochs short. 1 uses all.",
     }
+    if sizes.pad:
+        draft.set("short_series", "pad", REMARKS["short_series"])
+    ends = panel.timestamps[panel.offsets[1:] - 1]
     windows = {"lookback": sizes.lookback, "horizon": sizes.horizon} | ({"stride": sizes.stride} if sizes.stride > 1 else {})
-    logarithm = has_growing_swings(panel, season)
+    segments = {"segment": sizes.segment, "decoder": "parallel"} if sizes.segment else {}
+    level = "none" if len(panel.series_ids) > 1 else "minmax" if sizes.small else "standard"
     sections: dict[str, Mapping[str, object]] = {
-        "splits": {"validation": sizes.held_out, "test": sizes.held_out},
-        "scaling": {"method": "minmax", "transform": "log1p"} if logarithm else {"method": "standard"},
+        "splits": {"validation": sizes.held_out, "test": sizes.held_out} | ({} if len(set(ends)) == 1 else {"align": "ends"}),
+        "scaling": {"method": level, "transform": "log1p"} if needs_logarithm(panel, season) else {"method": "standard"},
         "windows": windows,
-        "model": SMALL_MODEL if sizes.small else LARGE_MODEL,
+        "model": SMALL_MODEL if sizes.small else LARGE_MODEL | segments,
         "training": SMALL_TRAINING if sizes.small else LARGE_TRAINING,
     }
     span = f"{panel.timestamps.min()} to {panel.timestamps.max()}"
@@ -78,6 +93,9 @@ def _write_config(draft: Draft, panel: Panel, horizon: int | None) -> str:
     ]
     for name, keys in sections.items():
         lines += _format_section(name, keys, remarks)
+    baselines = choose_baselines(panel, sizes.horizon)
+    lines += [""] + [f"baselines: {format_yaml_line(baselines)} # {REMARKS['baselines']}"] * bool(baselines)
+    lines += [f"combine: weighted # {REMARKS['combine']}"]
     return "\n".join(lines) + "\n"
 
 

@@ -1,8 +1,10 @@
-"""Choose the season of a panel, and sizes of windows, validation set and test set that fit its length."""
+"""Choose a season, the sizes of windows and sets, and the forecasters for a panel whose config `init` writes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -11,28 +13,49 @@ from forecast.data import Panel
 from forecast.errors import DataError
 from forecast.forecasters.network.description import Array
 
-MIN_ROWS = 16  # Rows of a series.
-MAX_HORIZON, MAX_LOOKBACK = 96, 168  # The longest that are chosen. A config may have longer ones.
-MAX_WINDOWS = 8_000  # Training windows of an epoch. A stride thins out more.
+MIN_ROWS = 16  # Rows of the longest series.
+MAX_HORIZON, MAX_LOOKBACK = 96, 336  # The longest that are chosen. A config may have longer ones.
+SEASONS = 7  # Seasons in the lookback, which had the lowest validation errors on panels of hours, days, months and quarters.
+MAX_LOOKBACK_SHARE = 0.3  # Of the rows of a usual series.
+MAX_WINDOWS = 40_000  # Training windows of an epoch. A stride thins out more.
 MIN_WINDOWS_OF_LARGE_MODEL = 1_000
 MIN_STRENGTH = 0.1  # Autocorrelation at a season, less that at half a season.
+MAX_INSPECTED = 50  # Series whose season is measured.
+SECONDS_PER_ROW = {"theta": 0.0003, "ets": 0.002}  # To fit each row of a series, measured.
+MAX_SECONDS = 240  # For all fits of a statistical baseline.
 
 
 def find_season(panel: Panel) -> tuple[int, str]:
-    """Return the season, usual for the freq of the panel, with the strongest autocorrelation; and a sentence on the evidence."""
-    values = panel.values[panel.offsets[0] : panel.offsets[1], 0]
-    usual, steps = infer_season_length(panel.freq), np.arange(len(values))
-    if len(values) < 3:
-        return usual, f"usual for freq {panel.freq}"
+    """Return the season, usual for the freq of the panel, with the strongest autocorrelation; and a sentence on the evidence.
+
+    The autocorrelation is the mean over evenly spaced series.
+    """
+    usual = infer_season_length(panel.freq)
     lengths = [usual, *([365] if panel.freq == "D" else []), *([usual * 7] if panel.freq == "h" else [])]
-    detrended = values - np.polyval(np.polyfit(steps, values, 1), steps)
-    peaks = {length: _autocorrelation(detrended, length) for length in lengths if 1 < length < len(values) / 3}
-    strengths = {length: peak - _autocorrelation(detrended, length // 2) for length, peak in peaks.items()}
-    best = max(strengths, key=lambda length: strengths[length], default=usual)
-    figures = ", ".join(f"{peak:.2f} at {length}" for length, peak in peaks.items()) or "too few rows"
-    if strengths.get(best, 0.0) < MIN_STRENGTH:
+    pairs = [
+        (length, [_measure_season(values, length) for values in _sample_series(panel) if 1 < length < len(values) / 3])
+        for length in lengths
+    ]
+    means = {length: np.mean(pair, axis=0) for length, pair in pairs if pair}  # Peak and strength by length.
+    best = max(means, key=lambda length: float(means[length][1]), default=usual)
+    figures = ", ".join(f"{peak:.2f} at {length}" for length, (peak, _) in means.items()) or "too few rows"
+    if not means or means[best][1] < MIN_STRENGTH:
         return usual, f"usual for freq {panel.freq}; not confirmed by autocorrelation ({figures})"
     return best, f"confirmed by autocorrelation ({figures})"
+
+
+def _sample_series(panel: Panel) -> Iterator[Array]:
+    spans = list(pairwise(panel.offsets))
+    for number in np.linspace(0, len(spans) - 1, min(len(spans), MAX_INSPECTED)).astype(int):
+        yield panel.values[slice(*spans[number]), 0]
+
+
+def _measure_season(values: Array, length: int) -> tuple[float, float]:
+    """Return the autocorrelation of detrended values at a season, and how much it exceeds that at half a season."""
+    steps = np.arange(len(values))
+    detrended = values - np.polyval(np.polyfit(steps, values, 1), steps)
+    peak = _autocorrelation(detrended, length)
+    return peak, peak - _autocorrelation(detrended, length // 2)
 
 
 def _autocorrelation(values: Array, lag: int) -> float:
@@ -40,9 +63,11 @@ def _autocorrelation(values: Array, lag: int) -> float:
     return float(np.sum(values[lag:] * values[: len(values) - lag]) / scale) if scale > 0 else 0.0
 
 
-def has_growing_swings(panel: Panel, season: int) -> bool:
-    """Return whether all values are positive, and swings grow with the level, so that logarithms make them even."""
-    values = panel.values[panel.offsets[0] : panel.offsets[1], 0]
+def needs_logarithm(panel: Panel, season: int) -> bool:
+    """Return whether logarithms suit a panel: many series without negative values, or one whose swings grow with its level."""
+    if len(panel.series_ids) > 1:
+        return bool(panel.target_values.min() >= 0)
+    values = panel.values[:, 0]
     if values.min() <= 0 or len(values) < 6 * season:
         return False
     early, late = values[: len(values) // 2], values[len(values) // 2 :]
@@ -52,22 +77,25 @@ def has_growing_swings(panel: Panel, season: int) -> bool:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes in steps. small: there are few training windows, so that a small network should be trained long."""
+    """Sizes in steps. segment: None reads step by step. small: there are few training windows. pad: some series are short."""
 
     held_out: int  # Length of the validation set, and of the test set.
     lookback: int
     horizon: int
     stride: int
+    segment: int | None
     small: bool
+    pad: bool
 
 
 def choose_sizes(panel: Panel, season: int, horizon: int | None) -> Sizes:
-    """Choose sizes for a panel. horizon: None chooses a season, or an eighth of the shortest series.
+    """Choose sizes for a panel by its median series. horizon: None chooses a season, or an eighth of that series.
 
     Raises:
-        DataError: the shortest series is too short for any window.
+        DataError: that series is too short for any window.
     """
-    rows = int(np.diff(panel.offsets).min())
+    lengths = np.diff(panel.offsets)
+    rows = int(np.median(lengths))
     base = season if season <= 60 else infer_season_length(panel.freq)
     filled = np.flatnonzero(np.concatenate([[True], panel.filled.any(axis=1), [True]]))
     gapless = int(np.diff(filled).max()) - 1  # A cutoff and its targets must fit in.
@@ -76,16 +104,29 @@ def choose_sizes(panel: Panel, season: int, horizon: int | None) -> Sizes:
     longest = (rows - 2 * held_out) // 2 - chosen
     if rows < MIN_ROWS or longest < 1:
         raise DataError(
-            f"the shortest series has {rows} rows, too few for a horizon of {chosen}.",
+            f"the {'median' if len(lengths) > 1 else 'only'} series has {rows} rows, too few for a horizon of {chosen}.",
             f"Use at least {MIN_ROWS} rows, and 8 for each step to forecast. A network learns little from fewer than 100 rows.",
             panel.source,
         )
-    seasons = 2 if panel.freq[0] in "BMQYW" else 4  # More of the short seasons of days and hours show the pattern better.
-    windows = int(np.diff(panel.offsets).sum()) - len(panel.series_ids) * 2 * held_out
+    lookback = min(max(SEASONS * base, 2 * chosen), MAX_LOOKBACK, round(MAX_LOOKBACK_SHARE * rows), longest)
+    lookback = max(1, lookback - lookback % base if lookback > base else lookback)
+    windows = int(np.maximum(lengths - 2 * held_out - lookback - chosen, 0).sum())
+    small = windows < MIN_WINDOWS_OF_LARGE_MODEL
     return Sizes(
         held_out=held_out,
-        lookback=max(1, min(max(seasons * base, 2 * chosen), MAX_LOOKBACK, longest)),
+        lookback=lookback,
         horizon=chosen,
-        stride=-(-windows // MAX_WINDOWS),
-        small=windows < MIN_WINDOWS_OF_LARGE_MODEL,
+        stride=max(1, -(-windows // MAX_WINDOWS)),
+        segment=base if not small and 1 < base <= lookback else None,
+        small=small,
+        pad=bool(len(lengths) > 1 and lengths.min() - 2 * held_out < 2 * (lookback + chosen)),
     )
+
+
+def choose_baselines(panel: Panel, horizon: int) -> list[str]:
+    """Return the statistical baselines that can be fitted to a panel in some minutes: on both sets, and for the forecast."""
+    from forecast.forecasters.statistical import count_fits, limit_history
+
+    rows = min(int(np.median(np.diff(panel.offsets))), limit_history(infer_season_length(panel.freq)))
+    fits = 2 * len(panel.series_ids) * count_fits(len(panel.series_ids)) + len(panel.series_ids)
+    return [name for name, seconds in SECONDS_PER_ROW.items() if fits * rows * seconds <= MAX_SECONDS]
