@@ -17,7 +17,7 @@ MIN_ROWS = 16  # Rows of the longest series.
 MAX_HORIZON, MAX_LOOKBACK = 96, 336  # The longest that are chosen. A config may have longer ones.
 SEASONS = 7  # Seasons in the lookback, which had the lowest validation errors on panels of hours, days, months and quarters.
 MAX_LOOKBACK_SHARE = 0.3  # Of the rows of a usual series.
-MAX_WINDOWS = 40_000  # Training windows of an epoch. A stride thins out more.
+MAX_WINDOWS = 30_000  # Training windows of an epoch. A stride thins out more.
 MIN_WINDOWS_OF_LARGE_MODEL = 1_000
 MIN_STRENGTH = 0.1  # Autocorrelation at a season, less that at half a season.
 MAX_INSPECTED = 50  # Series whose season is measured.
@@ -110,7 +110,8 @@ def choose_sizes(panel: Panel, season: int, horizon: int | None) -> Sizes:
         )
     lookback = min(max(SEASONS * base, 2 * chosen), MAX_LOOKBACK, round(MAX_LOOKBACK_SHARE * rows), longest)
     lookback = max(1, lookback - lookback % base if lookback > base else lookback)
-    windows = int(np.maximum(lengths - 2 * held_out - lookback - chosen, 0).sum())
+    pad = bool(len(lengths) > 1 and lengths.min() - 2 * held_out < 2 * (lookback + chosen))
+    windows = int(np.maximum(lengths - 2 * held_out - chosen - (0 if pad else lookback), 0).sum())
     small = windows < MIN_WINDOWS_OF_LARGE_MODEL
     return Sizes(
         held_out=held_out,
@@ -119,7 +120,7 @@ def choose_sizes(panel: Panel, season: int, horizon: int | None) -> Sizes:
         stride=max(1, -(-windows // MAX_WINDOWS)),
         segment=base if not small and 1 < base <= lookback else None,
         small=small,
-        pad=bool(len(lengths) > 1 and lengths.min() - 2 * held_out < 2 * (lookback + chosen)),
+        pad=pad,
     )
 
 

@@ -68,7 +68,7 @@ def make_ticks(first: pd.Timestamp, freq: str, last: pd.Timestamp | None = None,
     ends = pd.DatetimeIndex([first] if last is None else [first, last])
     clock = ends if has_fixed_length(to_offset(freq)) else to_wall_clock(ends)
     ticks = pd.date_range(clock[0], periods=periods, freq=freq) if last is None else pd.date_range(clock[0], clock[1], freq=freq)
-    return ticks if ticks.tz == first.tz else from_wall_clock(ticks, first.tz)
+    return ticks if ticks.tz is not None else from_wall_clock(ticks, first.tz)
 
 
 def has_fixed_length(offset: BaseOffset) -> bool:

@@ -18,6 +18,13 @@ YEAR_LAST = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2\d{4}( \d{1,2}:\d{2}(:\d{2})
 OFFSET = r":\d{2}(?:[.,]\d+)? ?(Z|[+-]\d{2}:?(?:\d{2})?)$"
 UNIX: dict[str, Literal["s", "ms"]] = {"unix": "s", "unix_ms": "ms"}  # Values of data.date_format for numbers since 1970.
 CLOCK = ("year", "month", "day", "hour", "minute", "second")  # Columns that a timestamp may be spread over.
+PYTZ_ERRORS: tuple[type[Exception], ...] = ()  # Of local times that do not exist or are ambiguous. pandas 3 raises a ValueError.
+try:
+    from pytz.exceptions import InvalidTimeError
+except ImportError:
+    pass
+else:
+    PYTZ_ERRORS = (InvalidTimeError,)
 
 
 def choose_date_format(text: pd.Series, name: str, location: str) -> str:
@@ -120,8 +127,9 @@ def localize(stamps: pd.DatetimeIndex, offsets: set[str], zone: str | None, seri
         zoneinfo.ZoneInfo(zone)  # Raises a KeyError for a zone that does not exist.
         return stamps.tz_convert(zone) if stamps.tz is not None else _localize_each_series(stamps, zone, series)
     # Unknown zones, times that a clock change makes impossible or ambiguous, and the last and first hours that pandas knows.
-    except (ValueError, KeyError, OSError, AssertionError) as error:
+    except (ValueError, KeyError, OSError, AssertionError, *PYTZ_ERRORS) as error:
         cause = str(error).split(", try using")[0].strip("'\"")
+        cause += " is a nonexistent time" if type(error).__name__ == "NonExistentTimeError" else ""
         remedy = "Use a time zone such as Europe/London and timestamps that exist in it, preferably with UTC offsets."
         raise DataError(f"data.timezone {zone!r} cannot be applied ({cause}).", remedy, source) from None
 

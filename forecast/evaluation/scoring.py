@@ -49,7 +49,13 @@ class Fitted:
         """Return the network's forecast: the median of its members'."""
         return combine_by_median(self.members)
 
-    def forecast(self, windows: Windows) -> tuple[Values, dict[str, Values]]:
+    def forecast(self, windows: Windows) -> Values:
+        """Return the scaled output for some windows."""
+        if self.combination:
+            return self.forecast_all(windows)[0]
+        return windows.forecast_with(self.forward, self.prepared.network.horizon)
+
+    def forecast_all(self, windows: Windows) -> tuple[Values, dict[str, Values]]:
         """Return the scaled output for some windows, and the forecasts in units of the data of everything else that is scored.
 
         The output is that of the network, shifted to the combination if there is one; the network alone is then scored, too.
@@ -82,7 +88,7 @@ class Fitted:
         if method == "weighted":
             validation = prepared.windows["validation"]
             windows = next(split_into_chunks(validation.sample_evenly(MAX_WEIGHED_WINDOWS)))
-            output, baselines = self.forecast(windows)
+            output, baselines = self.forecast_all(windows)
             known[windows.first.tobytes()] = baselines
             points = {NETWORK: prepared.scaler.undo(prepared.network.point(output), windows.series), **baselines}
             actual = gather(prepared.panel.target_values, windows.first, windows.horizon)
@@ -121,7 +127,7 @@ def score(
     members = fitted.members if len(fitted.members) > 1 else []
     done = 0
     for chunk in split_into_chunks(windows, len(quantiles)):
-        output, baselines = fitted.forecast(chunk)
+        output, baselines = fitted.forecast_all(chunk)
         chunk_errors = errors.add(chunk.targets(), output)
         chunk_quantiles = calibration.apply(chunk, output, chunk_errors) if calibration else {}
         forecasts = join_forecasts(prepared, chunk, network.point(output), baselines, chunk_quantiles)

@@ -89,8 +89,9 @@ def write_advice(compared: Mapping[str, Comparison], persistence: float, trained
         )
     untrained, linear = "", compared["linear"].outcome
     if linear_skip and not trained:
+        subject = "the network" if combined else "this forecast"
         untrained = (
-            "The recurrent layers added nothing on the validation set: the network is the ridge regression they started from."
+            f"The recurrent layers added nothing on the validation set: {subject} is the ridge regression they started from."
         )
     rivals = [name for name, comparison in compared.items() if comparison.outcome != "beats" and name not in ("linear", NETWORK)]
     if rivals:

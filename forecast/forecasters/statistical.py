@@ -56,7 +56,7 @@ def forecast_statistical(
                     else:
                         forecasts[window, :, target] = forecast
     if count := int(fallen_back.sum()):
-        log.warning("%s could not forecast %d of %d windows. Seasonal naive replaces it there.", name, count, len(first))
+        log.info("%s could not forecast %d of %d windows. Seasonal naive replaces it there.", name, count, len(first))
     return forecasts
 
 

@@ -81,10 +81,10 @@ def _count_recent_rows(config: ConfigInSteps, known_channels: int, freq: str) ->
 
     Members of a combination read more than the lookback.
     """
-    windows, season_length = config.windows, config.data.season_length or infer_season_length(freq)
-    before = max(windows.lookback, season_length if config.combine != "none" else 0)
-    if config.combine != "none" and config.baselines:
-        before = max(before, limit_history(season_length))
+    windows, before = config.windows, config.windows.lookback
+    if config.combine != "none":
+        season_length = config.data.season_length or infer_season_length(freq)
+        before = max(before, limit_history(season_length) if config.baselines else season_length)
     return before + RECENT_WINDOWS - 1 + (2 * windows.horizon if known_channels else 0)
 
 

@@ -210,7 +210,7 @@ def test_options(tmp_path):
         ("", "the file is empty"),
         ("a,b\n1,2\n", "no column holds timestamps in a known format. The columns are a, b"),
         ("t,b\n2020-01-01,x\n2020-01-02,y\n", "no column holds numbers"),
-        ("t,y\n2020-01-01,1\n2020-01-02,2\n2020-01-03,3\n", "the shortest series has 3 rows"),
+        ("t,y\n2020-01-01,1\n2020-01-02,2\n2020-01-03,3\n", "the only series has 3 rows"),
     ],
     ids=["empty", "no timestamps", "no numbers", "short"],
 )

@@ -142,10 +142,10 @@ def scored(compared: dict | None = None, kept_epoch: int = 1, **test: object) ->
 
 COMPARED = {
     "ridge is better": ({"linear": {"skill": -0.2}}, True, "worse than a baseline", "120% of that of linear"),
-    "a later baseline": ({"theta": {"skill": -0.1, "p_value": 0.01}}, True, "worse than a baseline", "110% of that of theta"),
+    "a later baseline": ({"theta": {"skill": -0.1, "p_value": 0.01}}, True, "worse than a baseline", "110% of that of Theta"),
     "naive is exact": ({"naive": {"skill": None}}, True, "worse than a baseline", "an infinite multiple of that of naive"),
     "several": ({"drift": {"skill": -0.1}, "linear": {"skill": -0.2}}, True, "worse than a baseline", "drift, 120% of that"),
-    "luck": ({"theta": {"skill": 0.04, "p_value": 0.3}}, True, "no better than a baseline", r"96% \(p 0.3\) of that of theta"),
+    "luck": ({"theta": {"skill": 0.04, "p_value": 0.3}}, True, "no better than a baseline", r"96% \(p 0.3\) of that of Theta"),
     "as good as ridge, without it": ({"linear": {"skill": 0.0}}, False, "no better than a baseline", "100% of that of linear"),
     "no signal is said once": ({"mean": {"skill": -0.1}, "drift": {"skill": 0.0}}, True, "no signal", "110% of that of the mean"),
 }  # fmt: skip

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from forecast.cli.app import app
 from forecast.config.load import load_config
+from forecast.evaluation import Fitted
 from forecast.evaluation.leakage import UNSEEN, certify, check_covariates, check_leaks
 from forecast.forecasters import preparation
 from forecast.forecasters.preparation import prepare
@@ -27,6 +28,10 @@ def failed(checks) -> set[str]:
 
 def forward(inputs):
     return np.repeat(inputs["past"][:, -1:, :1], 3, axis=1)
+
+
+def fit(prepared, forward):
+    return Fitted(prepared, [forward], None)
 
 
 @pytest.fixture
@@ -52,7 +57,7 @@ def test_clean_data_and_configs_pass(visited):
     checks = check_leaks(config)
     assert {check.subject for check in checks} >= {"scaler", "train windows", "validation windows", "test windows", "forecasts"}
     assert not failed(checks)
-    assert not failed(certify(prepare(load_config(config)), forward))
+    assert not failed(certify(fit(prepare(load_config(config)), forward)))
 
 
 @pytest.mark.parametrize("align", ["dates", "ends"])
@@ -71,7 +76,7 @@ def test_ragged_series_raise_no_alarm(visited, align):
     checks = check_leaks(config)
     assert not failed(checks)
     assert {"scaler", "train windows", "forecasts"} <= {check.subject for check in checks}
-    assert not failed(certify(prepared, forward))
+    assert not failed(certify(fit(prepared, forward)))
 
 
 def test_a_recursive_decoder_with_covariates_is_checked(visited):
@@ -87,7 +92,7 @@ def test_a_scaler_of_the_whole_frame_is_found(visited, monkeypatch):
     whole = lambda self, lookback: [slice(begin, end) for begin, *_, end in self.borders]  # noqa: E731
     monkeypatch.setattr(Splits, "scaler_rows", whole)
     assert {"scaler", "train windows"} <= failed(check_leaks(visited()))
-    assert {"scaler", "training windows"} <= failed(certify(prepare(load_config(visited())), forward))
+    assert {"scaler", "training windows"} <= failed(certify(fit(prepare(load_config(visited())), forward)))
 
 
 def test_windows_that_see_the_target_to_come_are_found(visited, monkeypatch):
@@ -103,7 +108,7 @@ def test_windows_that_see_the_target_to_come_are_found(visited, monkeypatch):
     monkeypatch.setattr(preparation, "scale_panel", shifted)
     assert "forecasts" in failed(check_leaks(config))
     looks_ahead = lambda inputs: np.repeat(inputs["past"][:, -1:, 1:2], 3, axis=1)  # noqa: E731
-    assert "forecasts" in failed(certify(prepare(load_config(config)), looks_ahead))
+    assert "forecasts" in failed(certify(fit(prepare(load_config(config)), looks_ahead)))
 
 
 def test_a_lookback_that_reaches_too_far_is_found(visited, monkeypatch):

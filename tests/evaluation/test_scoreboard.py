@@ -11,13 +11,29 @@ import pytest
 from forecast.config.load import load_config
 from forecast.errors import RunError
 from forecast.evaluation import scoring
-from forecast.evaluation.forecasts import PredictionTable, forecast_all
+from forecast.evaluation.forecasts import PredictionTable, join_forecasts
 from forecast.evaluation.scoreboard import IntervalPool, Scoreboard
 from forecast.evaluation.scores import BASELINES, MODEL
+from forecast.forecasters.baselines import SIMPLE, forecast_baselines
 from forecast.forecasters.linear import fit_linear
 from forecast.forecasters.preparation import prepare
 from forecast.windows.normalization import compute_window_statistics
 from tests.conftest import seasonal_rows
+
+
+class Fixed:
+    """A linear baseline with given scaled forecasts."""
+
+    def __init__(self, forecasts):
+        self.forecasts = forecasts
+
+    def forecast(self, windows):
+        return self.forecasts
+
+
+def join(prepared, windows, network, linear, quantiles):
+    rows = prepared.panel, prepared.scaler, windows, Fixed(linear), prepared.season_length
+    return join_forecasts(prepared, windows, network, forecast_baselines(SIMPLE, *rows), quantiles)
 
 
 def test_interval_scores_of_pieces_are_those_of_the_whole():
@@ -42,7 +58,7 @@ def test_a_large_table_of_predictions_is_thinned_evenly(project, monkeypatch):
     windows, parts = prepared.windows["test"], []
     monkeypatch.setattr("forecast.evaluation.forecasts.MAX_ROWS", len(windows))  # A third, since the horizon is 3.
     table, zeros = PredictionTable(prepared, parts.append), np.zeros((len(windows), 3, 1))
-    forecasts = forecast_all(prepared, windows, zeros, zeros, {})
+    forecasts = join(prepared, windows, zeros, zeros, {})
     for chosen in (slice(0, 50), slice(50, 70), slice(70, None)):
         table.add(forecasts.select(chosen))
     rows = pd.concat(parts)[::3]  # The first step of each window.
@@ -55,10 +71,10 @@ def test_forecasts_beyond_all_numbers_have_errors_that_are_numbers_or_are_refuse
     windows = prepared.windows["test"]
     huge, small = np.full((len(windows), 3, 1), 1e4), np.ones((len(windows), 3, 1))  # exp(1e4) is infinite.
     board = Scoreboard(prepared)
-    board.add(forecast_all(prepared, windows, small, huge, {}))
+    board.add(join(prepared, windows, small, huge, {}))
     assert board.scores().linear.total.rmse == pytest.approx(1e100)
     with pytest.raises(RunError, match="the forecasts of the network are too large to represent"):
-        forecast_all(prepared, windows, np.full_like(small, 300), small, {})  # The square of exp(300) overflows in sums.
+        join(prepared, windows, np.full_like(small, 300), small, {})  # The square of exp(300) overflows in sums.
 
 
 SIZES = [2.5e13, 0.02, 1e14, 1e-9, 1.0, 3e6]  # of the series of one panel: large ones before and after small ones
@@ -122,7 +138,7 @@ def test_baselines_and_metrics_of_series_of_any_size(project, monkeypatch, per):
         differences = training[12:] - training[:-12]
         scales[name] = np.mean(np.abs(differences)), np.sqrt(np.mean(differences**2))
         first = np.searchsorted(rows.month, test.cutoff.unique(), side="right")
-        np.testing.assert_array_equal(test.actual, np.concatenate([values[row : row + 3] for row in first]))
+        np.testing.assert_allclose(test.actual, np.concatenate([values[row : row + 3] for row in first]), rtol=1e-15)
         for baseline in ("naive", "seasonal_naive", "drift", "mean"):
             expected = np.concatenate([simple_forecast(baseline, values[:row], 3) for row in first])
             np.testing.assert_allclose(test[baseline], expected, rtol=1e-12, err_msg=f"{baseline} of {name}")
@@ -154,5 +170,5 @@ def test_persistence_weighs_series_of_any_size_alike(project):
     still = (windows.series == largest)[:, None, None]
     moving, held = windows.targets(), np.repeat(windows.past_values()[:, -1:], 3, axis=1)
     board = Scoreboard(prepared)
-    board.add(forecast_all(prepared, windows, np.where(still, held, moving), linear.forecast(windows), {}))
+    board.add(join(prepared, windows, np.where(still, held, moving), linear.forecast(windows), {}))
     assert board.persistence() == pytest.approx(5 / 6, abs=0.05)

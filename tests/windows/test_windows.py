@@ -142,7 +142,7 @@ def test_short_series_are_refused_or_skipped():
     panel, settings = ragged(), config()
     settings = settings.model_copy(update={"splits": SplitsConfig(validation=6, test=6)})
     splits = make_splits(panel, settings.splits)
-    message = r"series 's3' has 0 training rows \(2 of 4 series have no training window\).\n.* or set data.short_series: skip"
+    message = r"series 's3' has 0 training rows \(2 of 4 series have no training window\).\n.* or set data.short_series: pad"
     with pytest.raises(ConfigError, match=message):
         drop_short_series(panel, splits, settings)
     skipping = settings.model_copy(update={"data": settings.data.model_copy(update={"short_series": "skip"})})

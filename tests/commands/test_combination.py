@@ -1,0 +1,124 @@
+"""A run that combines the network with baselines: what is chosen, scored, stored and forecast."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from forecast.cli.app import app
+from forecast.commands.predict import predict
+from forecast.commands.train import train
+from forecast.config.load import load_config
+from forecast.evaluation import Fitted
+from forecast.forecasters.baselines import forecast_baselines
+from forecast.forecasters.combination import Combination
+from forecast.forecasters.linear import fit_linear
+from forecast.forecasters.preparation import prepare
+from forecast.runs import Run, make_continuing_windows, read_rows_to_continue, read_trained
+from tests.conftest import seasonal_rows
+
+pytestmark = pytest.mark.slow
+COMBINED = {"combine": "weighted", "baselines": ["theta"]}
+
+
+@pytest.fixture(scope="module")
+def combined(tmp_path_factory):
+    """A run whose forecast is a combination, and its config."""
+    folder = tmp_path_factory.mktemp("combined")
+    months = pd.date_range("2010-01-01", periods=120, freq="MS")
+    pd.DataFrame({"month": months, "sales": seasonal_rows()}).to_csv(folder / "data.csv", index=False)
+    (folder / "config.yaml").write_text(
+        "data: {path: data.csv, timestamp: month, target: sales}\nsplits: {validation: 18, test: 18}\n"
+        "windows: {lookback: 12, horizon: 3}\nmodel: {units: 4}\ntraining: {epochs: 2}\n"
+        "baselines: [theta]\ncombine: weighted\n"
+    )
+    return train(folder / "config.yaml", folder / "run"), folder / "config.yaml"
+
+
+def test_the_table_shows_the_combination_the_network_and_every_baseline(combined):
+    run, _ = combined
+    shown = CliRunner().invoke(app, ["train", "--help"])
+    assert shown.exit_code == 0
+    metrics = run.read_json(run.metrics)
+    assert {"forecast", "network", "theta", "linear"} <= metrics["test"].keys()
+    assert {"network", "theta"} <= metrics["compared"].keys()
+    assert sum(metrics["combination"]["weights"].values()) == pytest.approx(1)
+    predictions = pd.read_csv(run.predictions)
+    weights = metrics["combination"]["weights"]
+    expected = sum(weight * predictions[name] for name, weight in weights.items())
+    assert predictions.forecast.to_numpy() == pytest.approx(expected.to_numpy(), rel=1e-5)
+    assert run.read_json(run.leakage)["passed"]
+    assert "The combination is " in run.report.read_text()
+
+
+def test_predict_combines_the_same_members(combined):
+    run, _ = combined
+    trained = read_trained(run)
+    panel = read_rows_to_continue(run, trained, None)
+    trained = trained.for_panel(panel)
+    windows = make_continuing_windows(panel, trained)
+    network = trained.scaler.undo(windows.forecast_with(trained.forward("numpy")), windows.series)
+    names = [name for name in trained.combination.members if name != "network"]
+    points = forecast_baselines(names, panel, trained.scaler, windows, trained.linear, trained.combination.season_length)
+    expected = trained.combination.apply({"network": network, **points}).ravel()
+    table = predict(run)
+    assert table.forecast.to_numpy() == pytest.approx(expected, rel=1e-5)
+    assert (table["q0.025"] < table.forecast).all()
+    assert (table.forecast < table["q0.975"]).all()
+
+
+def test_predict_from_newer_rows_is_that_from_all_rows(combined, tmp_path):
+    run, config = combined
+    table = pd.read_csv(config.parent / "data.csv")
+    table.to_csv(tmp_path / "same.csv", index=False)
+    pd.testing.assert_frame_equal(predict(run), predict(run, tmp_path / "same.csv"), rtol=1e-6, check_exact=False)
+
+
+def test_the_test_set_chooses_no_weight(combined):
+    run, config = combined
+    chosen = []
+    for changed in (False, True):
+        prepared = prepare(load_config(config))
+        if changed:
+            prepared.panel.values[prepared.splits.rows_of("test")[0][0] :] += 500  # The scaled windows of the other sets stay.
+        linear = fit_linear(prepared.ridge_windows, prepared.windows["validation"], "mean")
+        network = prepared.network
+        fitted = Fitted(prepared, [lambda inputs: np.zeros((len(inputs["past"]), *network.forecast), np.float32)], linear)
+        chosen.append(fitted.choose_combination().combination)
+    assert chosen[0] == chosen[1]
+
+
+def test_a_damaged_combination_is_refused(combined, tmp_path):
+    import shutil
+
+    from forecast.errors import RunError
+
+    run, _ = combined
+    copy = Run(shutil.copytree(run.directory, tmp_path / "copy"))
+    copy.write(copy.combination, Combination(method="mean", weights={"oracle": 1.0}, season_length=12))
+    copy.seal()
+    with pytest.raises(RunError, match="names a member that does not exist"):
+        predict(copy)
+
+
+def test_series_of_any_length_are_trained_on_and_forecast(tmp_path):
+    rows = []
+    for number, length in enumerate([8, 9, 20, 40, 120, 120, 120]):
+        months = pd.date_range(end="2019-12-01", periods=length, freq="MS")
+        values = {4: np.full(length, 7.0), 5: np.zeros(length)}.get(number, seasonal_rows(length, number) * 10.0**number)
+        rows.append(pd.DataFrame({"month": months, "shop": f"s{number}", "sales": values}))
+    pd.concat(rows).to_csv(tmp_path / "data.csv", index=False)
+    (tmp_path / "config.yaml").write_text(
+        "data: {path: data.csv, timestamp: month, target: sales, series_id: shop, short_series: pad}\n"
+        "splits: {validation: 6, test: 6, align: ends}\nscaling: {method: none, transform: log1p}\n"
+        "windows: {lookback: 24, horizon: 6}\nmodel: {cell: gru, units: 8, segment: 12, decoder: parallel}\n"
+        "training: {epochs: 2, loss: mae}\ncombine: weighted\nbaselines: [theta, ets]\n"
+    )
+    run = train(tmp_path / "config.yaml", tmp_path / "run")
+    forecast = predict(run)
+    assert forecast.groupby("series_id").size().to_dict() == {f"s{number}": 6 for number in range(7)}
+    assert np.isfinite(forecast.select_dtypes("number").to_numpy()).all()
+    assert run.read_json(run.contract)["rows"] == 8 + 9 + 20 + 40 + 3 * 120
+    assert forecast[forecast.series_id == "s5"].forecast.to_numpy() == pytest.approx(0, abs=0.5)
