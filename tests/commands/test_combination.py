@@ -84,8 +84,7 @@ def test_the_test_set_chooses_no_weight(combined):
         if changed:
             prepared.panel.values[prepared.splits.rows_of("test")[0][0] :] += 500  # The scaled windows of the other sets stay.
         linear = fit_linear(prepared.ridge_windows, prepared.windows["validation"], "mean")
-        network = prepared.network
-        fitted = Fitted(prepared, [lambda inputs: np.zeros((len(inputs["past"]), *network.forecast), np.float32)], linear)
+        fitted = Fitted(prepared, [lambda inputs: np.zeros((len(inputs["past"]), 3, 1), np.float32)], linear)
         chosen.append(fitted.choose_combination().combination)
     assert chosen[0] == chosen[1]
 

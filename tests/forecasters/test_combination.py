@@ -37,11 +37,10 @@ def test_without_evidence_members_of_similar_errors_weigh_the_same():
 
 def test_series_of_any_size_count_alike():
     sizes = np.where(np.arange(40) < 20, 1.0, 1000.0)[:, None, None]
-    good_on_small, good_on_large = (
-        off_by(np.where(sizes == 1, 0.1, 1), 1) * sizes,
-        off_by(np.where(sizes == 1, 1, 0.5), 2) * sizes,
+    on_small, on_large = (
+        off_by(np.where((sizes == 1) == small, 0.1, 1), seed) * sizes for seed, small in ((1, True), (2, False))
     )
-    weights = choose_weights({"a": good_on_small, "b": good_on_large}, ACTUAL * sizes, SCALES * sizes[:, 0], independent=1000)
+    weights = choose_weights({"a": on_small, "b": on_large}, ACTUAL * sizes, SCALES * sizes[:, 0], independent=1000)
     assert weights["a"] > 0.3  # Otherwise the errors of large series would decide alone.
 
 

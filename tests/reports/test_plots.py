@@ -50,10 +50,8 @@ def test_a_horizon_of_1_is_one_line_through_the_whole_test_set():
     shades = [shade.get_datalim(axis.transData) for shade in axis.collections if isinstance(shade, PolyCollection)]
     assert [(shade.y0, shade.y1) for shade in shades] == [(-1, 502), (0, 501)], "both intervals, over all windows"
     (ahead,) = lines(axis, "future")
-    assert (ahead.get_marker(), pd.DatetimeIndex(ahead.get_xdata()).tolist()) == (
-        "o",
-        [pd.Timestamp("2024-01-01") + pd.Timedelta(501, "D")],
-    )
+    assert ahead.get_marker() == "o"
+    assert pd.DatetimeIndex(ahead.get_xdata()).tolist() == [pd.Timestamp("2024-01-01") + pd.Timedelta(501, "D")]
     bars = [bar.get_segments()[0][:, 1].tolist() for bar in axis.collections if isinstance(bar, LineCollection)]
     assert bars == [[498, 502], [499, 501]], "the intervals of a single step are bars"
 
