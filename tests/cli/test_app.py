@@ -192,7 +192,7 @@ def test_odd_new_rows_are_warned_of(project, tmp_path):
     assert "a factor of about 10^3" in call("predict", tmp_path / "run", "--data", tmp_path / "kilo.csv").stderr
 
 
-@pytest.mark.pictures
+@pytest.mark.explained
 @pytest.mark.slow
 def test_time_zones_reach_the_forecast(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

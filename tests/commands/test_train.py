@@ -84,7 +84,7 @@ def test_values_inside_the_training_part_do_change_it(project):
 # --- a whole run
 
 
-@pytest.mark.pictures
+@pytest.mark.explained
 @pytest.mark.slow
 @pytest.mark.backend
 def test_a_run_is_whole(project, tmp_path):
@@ -157,6 +157,7 @@ def divide_by_zero(*_: object) -> None:
     raise ZeroDivisionError("float division by zero")
 
 
+@pytest.mark.explained
 @pytest.mark.slow
 def test_what_only_explains_a_result_fails_no_training(project, tmp_path, monkeypatch, caplog):
     for name in STEPS:
@@ -172,6 +173,7 @@ def test_what_only_explains_a_result_fails_no_training(project, tmp_path, monkey
     assert run.log.read_text().count("in divide_by_zero") == len(STEPS)
 
 
+@pytest.mark.explained
 @pytest.mark.slow
 def test_a_perfect_fit_is_explained(project, tmp_path, monkeypatch):
     months = pd.date_range("2010-01-01", periods=120, freq="MS")

@@ -87,6 +87,7 @@ def test_all_rows_do_without_the_old_file(folder, tmp_path):
     assert (new.data / "data.csv").read_text() == (folder / "all.csv").read_text()
 
 
+@pytest.mark.explained
 def test_only_the_intervals_are_made_anew(folder, run, tmp_path):
     new = update(run, folder / "newer.csv", tmp_path / "new", options=UpdateOptions(intervals_only=True))
     page = new.report.read_text()
