@@ -69,7 +69,7 @@ def output_of(code, folder):
 
 @pytest.mark.slow
 def test_the_lines_of_the_readme_run(run, tmp_path):
-    made = export(run, "onnx")
+    made = export(run, "onnx", tmp_path / "made")
     text = (made.directory / "README.md").read_text()
     code, own_rows = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert "| input `past` | float32 `(batch, 12, 2)` | the last 12 steps, oldest first: `sales`, `visits` |" in text

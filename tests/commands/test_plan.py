@@ -29,7 +29,7 @@ def test_a_recursive_decoder_and_a_long_roll_out_continue_their_own_forecasts(pr
     sections = {"known_covariates": "price", "calendar": "day_of_week"}
     path = config(project, priced(), **sections)
     run = train(
-        load_config(path, {"model.decoder": "recursive", "training.early_stopping": None, "training.epochs": 25}),
+        load_config(path, {"model.decoder": "recursive", "training.early_stopping": None}),
         tmp_path / "run",
     )
     assert rmse_of(run) < 4 * NOISE
@@ -184,7 +184,7 @@ def with_future(days=AHEAD, shops=("north", "south")):
 def test_rows_of_the_future_in_the_training_file(project, tmp_path):
     table, ahead = with_future()
     path = config(project, table, known_covariates="price")
-    run = train(load_config(path, {"training.epochs": 1}), tmp_path / "run")
+    run = train(load_config(path, {"training.epochs": 3}), tmp_path / "run")
     forecast = pd.read_csv(run.forecast)
     assert forecast.timestamp.str[:10].tolist() == AHEAD * 2
     ahead.to_csv(tmp_path / "future.csv", index=False)

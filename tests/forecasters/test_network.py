@@ -60,11 +60,12 @@ OTHERS = [
     {"units": [6], "quantiles": [0.1, 0.5, 0.9], "normalization": "mean"},
 ]
 NETWORKS = [*CELLS, *NORMALIZATIONS, *DECODERS, *OTHERS]
+ON_JAX = [*CELLS[::2], *NORMALIZATIONS[1::2], *DECODERS[2:4], *OTHERS[:2], OTHERS[4], OTHERS[5]]  # Every cell and kind of layer.
 
 
 def contract(keys: dict, covariates: dict, *marks: pytest.MarkDecorator) -> object:
-    """A configuration on both backends, if JAX is to compile it, too: every cell, and every kind of layer with one cell."""
-    on_jax = [pytest.mark.backend] if keys in CELLS or keys.get("cell", "gru") == "gru" else []
+    """A configuration on both backends, if JAX is to compile it, too: see `ON_JAX`."""
+    on_jax = [pytest.mark.backend] if keys in ON_JAX else []
     return pytest.param(keys, covariates, marks=[pytest.mark.slow, *on_jax, *marks])
 
 
