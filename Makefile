@@ -13,7 +13,7 @@ test: .venv/ready-dev
 	$(RUN)/python -m ruff check .
 	$(RUN)/python -m mypy
 	TF_NUM_INTRAOP_THREADS=1 $(RUN)/python -m pytest -m "not exhaustive" --numprocesses 2 --dist loadfile
-	KERAS_BACKEND=jax $(RUN)/python -m pytest -m "backend and not exhaustive"
+	KERAS_BACKEND=jax $(RUN)/python -m pytest -m "backend and not exhaustive" --numprocesses 2
 
 test-all: .venv/ready-dev
 	$(RUN)/python -m ruff check .

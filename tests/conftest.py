@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import multiprocessing
 import os
+import pkgutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+
+from forecast.runs.run import Run
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -42,35 +48,72 @@ def _forget_networks() -> Iterator[None]:
             gc.freeze()  # The garbage collector need not look at the modules of TensorFlow after each test, which takes 0.3 s.
 
 
+@pytest.fixture(scope="session", autouse=True)
+def explained() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Trainings write no importance, gradients, plots and report, half of a short training, except within this context."""
+    names = [f"forecast.commands.train.{name}" for name in ("explain", "write_plots", "write_report")]
+    steps = {name: pkgutil.resolve_name(name) for name in names}
+
+    @contextlib.contextmanager
+    def explain() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, step in steps.items():
+                patch.setattr(name, step)
+            yield
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in names:
+            patch.setattr(name, lambda *_: None)
+        yield explain
+
+
 @pytest.fixture(autouse=True)
-def _without_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let trainings draw no plots, a third of their time, unless the test is marked `pictures`; test_plots.py draws them."""
-    if "slow" in request.keywords and "pictures" not in request.keywords:
-        monkeypatch.setattr("forecast.commands.train.write_plots", lambda result: None)
+def _explained_if_marked(request: pytest.FixtureRequest, explained: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """Let the trainings of a test marked `explained` write everything."""
+    with explained() if "explained" in request.keywords else contextlib.nullcontext():
+        yield
+
+
+def write_project(folder: Path, table: pd.DataFrame | None = None, **sections: dict) -> Path:
+    """Write data.csv and config.yaml into a folder and return the config's path; sections given are merged in."""
+    if table is None:
+        months = pd.date_range("2010-01-01", periods=120, freq="MS")
+        table = pd.DataFrame({"month": months, "sales": seasonal_rows()})
+    table.to_csv(folder / "data.csv", index=False)
+    config: dict = {
+        "data": {"path": "data.csv", "timestamp": "month", "target": "sales"},
+        "splits": {"validation": 18, "test": 18},
+        "windows": {"lookback": 12, "horizon": 3},
+        "model": {"units": [4]},
+        "training": {"epochs": 2},
+    }
+    for name, section in sections.items():
+        config[name] = {**config[name], **section} if isinstance(section, dict) and name in config else section
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder / "config.yaml"
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Callable[..., Path]:
-    """Writes data.csv and config.yaml into a folder and returns the config's path; sections given are merged in."""
+    """Writes a project into the folder of the test; see `write_project`."""
+    return partial(write_project, tmp_path)
 
-    def write(table: pd.DataFrame | None = None, **sections: dict) -> Path:
-        if table is None:
-            months = pd.date_range("2010-01-01", periods=120, freq="MS")
-            table = pd.DataFrame({"month": months, "sales": seasonal_rows()})
-        table.to_csv(tmp_path / "data.csv", index=False)
-        config: dict = {
-            "data": {"path": "data.csv", "timestamp": "month", "target": "sales"},
-            "splits": {"validation": 18, "test": 18},
-            "windows": {"lookback": 12, "horizon": 3},
-            "model": {"units": [4]},
-            "training": {"epochs": 2},
-        }
-        for name, section in sections.items():
-            config[name] = {**config[name], **section} if isinstance(section, dict) and name in config else section
-        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-        return tmp_path / "config.yaml"
 
-    return write
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+    """Trains a project once for all tests that only read its run; see `write_project`. A test that changes the run copies it."""
+    from forecast.commands.train import train  # Which few tests need.
+
+    runs: dict[str, Run] = {}
+
+    def find(table: pd.DataFrame | None = None, **sections: dict) -> Run:
+        key = repr((None if table is None else table.to_csv(), sections))
+        if key not in runs:
+            folder = tmp_path_factory.mktemp("trained")
+            runs[key] = train(write_project(folder, table, **sections), folder / "run")
+        return runs[key]
+
+    return find
 
 
 @pytest.fixture
@@ -101,8 +144,8 @@ def priced_run(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def sales(tmp_path_factory):
-    """A folder with a config, its data, the run that it trains and a backtest of it, with a fold for every five cutoffs."""
+def sales(tmp_path_factory, explained):
+    """A folder with a config, its data, the run that it trains and a backtest of it, with three folds."""
     from forecast.commands.backtest import backtest
     from forecast.commands.train import train
 
@@ -113,8 +156,9 @@ def sales(tmp_path_factory):
     pd.DataFrame({"month": months, "sales": sales}).to_csv(folder / "data.csv", index=False)
     (folder / "config.yaml").write_text(
         "data: {path: data.csv, timestamp: month, target: sales}\nsplits: {validation: 24, test: 27}\n"
-        "windows: {lookback: 12, horizon: 3}\nmodel: {units: 4}\ntraining: {epochs: 2}\n"
+        "windows: {lookback: 12, horizon: 3}\nmodel: {units: 4}\ntraining: {epochs: 2}\nbacktest: {folds: 3}\n"
     )
-    train(folder / "config.yaml", folder / "run")
+    with explained():
+        train(folder / "config.yaml", folder / "run")
     backtest(folder / "config.yaml", folder / "backtest")
     return folder

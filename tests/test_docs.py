@@ -38,10 +38,10 @@ COMMANDS = {command.callback.__name__.replace("_", "-"): command for command in 
 MADE = {"commands.md", "configuration-reference.md"}  # by docs/make_reference.py
 PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name not in MADE)]
 FEWER = {  # Epochs, folds and trials than the pages have. This changes the results, and not whether the commands work.
-    "train": ["--set", "training.epochs=2"],
-    "backtest": ["--set", "training.epochs=1", "--folds", "2"],
+    "train": ["--set", "training.epochs=1"],
+    "backtest": ["--set", "training.epochs=1", "--folds", "1"],
     "experiment": ["--set", "training.epochs=1"],
-    "tune": ["--set", "training.epochs=1", "--trials", "2"],
+    "tune": ["--set", "training.epochs=1", "--trials", "1"],
 }
 
 
@@ -110,7 +110,7 @@ def folder(tmp_path, monkeypatch):
     for name in ("configs", "data"):
         shutil.copytree(ROOT / name, tmp_path / name)
     for path in (tmp_path / "configs" / "experiments").iterdir():
-        keep_one_seed(path)
+        keep_two_runs(path)
     monkeypatch.chdir(tmp_path)
     days = pd.date_range("2023-01-01", periods=500)
     pd.DataFrame({"date": days, "sales": 100 + days.day_of_week * 10 + days.day_of_year / 10}).to_csv("sales.csv", index=False)
@@ -120,26 +120,24 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run_before(name: str, cut_short: bool = False) -> None:
+@pytest.fixture(scope="module")
+def shared() -> dict[tuple[str, ...], Path]:
+    """Runs that pages have trained, by the arguments of `forecast`. Other pages with the same command copy them."""
+    return {}
+
+
+def cut_short(run_dir: str) -> None:
     def stop(progress: object) -> None:
         if progress.epoch == 1 and progress.done == 1:
             raise KeyboardInterrupt
 
-    config = load_config("configs/airline.yaml", {"training.epochs": 2})
-    try:
-        train(config, name, on_progress=stop if cut_short else None)
-    except KeyboardInterrupt:
-        assert cut_short
+    with pytest.raises(KeyboardInterrupt):
+        train(load_config("configs/airline.yaml", {"training.epochs": 2}), run_dir, on_progress=stop)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if executable(page)], ids=lambda page: page.name)
-def test_every_block_of_a_page_runs(page, folder):
-    if page.name == "README.md":
-        run_before("runs/airline-2")
-        run_before("runs/airline-3", cut_short=True)
-        shutil.copytree("runs", "before")
-        shutil.rmtree("runs")
+def test_every_block_of_a_page_runs(page, folder, shared):
     for language, text in executable(page):
         if language == "yaml":
             write_config(text)
@@ -147,12 +145,15 @@ def test_every_block_of_a_page_runs(page, folder):
             exec(compile(text, page.name, "exec"), {})
         else:
             for line in re.findall(r"^\$ (.*)$", text, re.MULTILINE):
-                run_line(line)
+                run_line(line, shared)
 
 
-def keep_one_seed(experiment: Path) -> None:
-    """Let an experiment train fewer runs."""
-    experiment.write_text(re.sub(r"^seeds: .*", "seeds: [1]", experiment.read_text(), flags=re.MULTILINE))
+def keep_two_runs(experiment: Path) -> None:
+    """Let an experiment train two of its cases, with the first value of each grid and one seed."""
+    plan = yaml.load(experiment.read_text(), Loader)  # noqa: S506
+    grid = {key: values[:1] for key, values in plan.get("grid", {}).items()}
+    cases = dict(list(plan["cases"].items())[:2])
+    experiment.write_text(yaml.safe_dump(plan | {"grid": grid, "cases": cases, "seeds": [1]}))
 
 
 def write_config(text: str) -> None:
@@ -161,23 +162,32 @@ def write_config(text: str) -> None:
     path.write_text(text)
     if "\nbase:" in text:
         assert read_experiment(path).cells
-        keep_one_seed(path)
+        keep_two_runs(path)
     else:
         assert load_config(path).windows.lookback
 
 
-def run_line(line: str) -> None:
+def run_line(line: str, shared: dict[tuple[str, ...], Path]) -> None:
     line, _, target = line.partition(" > ")
     program, *arguments = shlex.split(line, comments=True)
-    for name in (name for name in ("airline-2", "airline-3") if f"runs/{name}" in arguments and not Path("runs", name).exists()):
-        shutil.copytree(Path("before", name), Path("runs", name))
+    if "runs/airline-2" in arguments:
+        shutil.copytree("runs/airline-1", "runs/airline-2")
+    if "runs/airline-3" in arguments:
+        cut_short("runs/airline-3")
     if program == "make":
         assert f"\n{arguments[0]}:" in (ROOT / "Makefile").read_text()
         return
     assert program == "forecast"
+    shipped = arguments[0] == "train" and len(arguments) == 2 and arguments[1].startswith("configs/")
+    run = Path("runs", f"{Path(arguments[-1]).stem}-1").absolute()
+    if shipped and tuple(arguments) in shared:
+        shutil.copytree(shared[tuple(arguments)], run)
+        return
     done = CliRunner().invoke(app, [*arguments, *FEWER.get(arguments[0], [])], catch_exceptions=False)
     allowed = (0, 3) if "--fail-if-worse-than" in arguments else (0,)
     assert done.exit_code in allowed, f"{line}\n{done.output}"
+    if shipped:
+        shared[tuple(arguments)] = Path(shutil.copytree(run, run.with_name("shared")))
     if target:
         Path(shlex.split(target, comments=True)[0]).write_text(done.stdout)
 

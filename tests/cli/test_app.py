@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -179,20 +180,19 @@ def test_schema_is_json():
 
 
 @pytest.mark.slow
-def test_odd_new_rows_are_warned_of(project, tmp_path):
-    train = call("train", project(), "--run-dir", tmp_path / "run", "-q")
-    assert train.exit_code == 0
-    old = pd.read_csv(tmp_path / "data.csv")
+def test_odd_new_rows_are_warned_of(trained, tmp_path):
+    run = shutil.copytree(trained().directory, tmp_path / "run")
+    old = pd.read_csv(trained().directory.with_name("data.csv"))
     old.head(60).to_csv(tmp_path / "old.csv", index=False)
-    done = call("predict", tmp_path / "run", "--data", tmp_path / "old.csv", "-q")
+    done = call("predict", run, "--data", tmp_path / "old.csv", "-q")
     assert done.exit_code == 0
     assert "warning: " in done.stderr
     assert "this forecasts the past" in done.stderr
     old.assign(sales=old.sales * 1000).to_csv(tmp_path / "kilo.csv", index=False)
-    assert "a factor of about 10^3" in call("predict", tmp_path / "run", "--data", tmp_path / "kilo.csv").stderr
+    assert "a factor of about 10^3" in call("predict", run, "--data", tmp_path / "kilo.csv").stderr
 
 
-@pytest.mark.pictures
+@pytest.mark.explained
 @pytest.mark.slow
 def test_time_zones_reach_the_forecast(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

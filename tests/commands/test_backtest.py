@@ -68,7 +68,7 @@ def test_no_series_trains_on_dates_that_another_is_tested_on():
 @pytest.mark.slow
 def test_every_cutoff_of_the_test_part_is_tested_once(sales):
     folds = pd.read_csv(Run(sales / "backtest").folds, parse_dates=["trained_until", "first_cutoff", "last_cutoff"])
-    assert folds.windows.tolist() == [5] * 5
+    assert folds.windows.tolist() == [8, 8, 9]
     ours, theirs = (pd.read_csv(sales / name / "predictions.csv") for name in ("backtest", "run"))
     assert ours.cutoff.tolist() == theirs.cutoff.tolist()
     assert ours.actual.tolist() == theirs.actual.tolist()
@@ -80,12 +80,12 @@ def test_every_cutoff_of_the_test_part_is_tested_once(sales):
 @pytest.mark.slow
 def test_rows_after_a_fold_change_nothing_in_it(sales, tmp_path):
     table = pd.read_csv(sales / "data.csv")
-    table.loc[180 - 27 + 12 :, "sales"] += 1000.0  # after all that fold 1 and 2 are scored on
+    table.loc[180 - 27 + 18 :, "sales"] += 1000.0  # after all that fold 1 and 2 are scored on
     table.to_csv(tmp_path / "data.csv", index=False)
     (tmp_path / "config.yaml").write_text((sales / "config.yaml").read_text())
     backtest(tmp_path / "config.yaml", tmp_path / "backtest")
     ours, theirs = (pd.read_csv(path / "backtest" / "predictions.csv") for path in (sales, tmp_path))
-    early = ours.cutoff <= "2017-12-01"  # the last cutoff of fold 2, whose targets end in March 2018
+    early = ours.cutoff <= "2018-12-01"  # the last cutoff of fold 2, whose targets end in March 2019
     columns = ["forecast", "linear", "q0.1", "q0.975"]
     pd.testing.assert_frame_equal(ours[early][columns], theirs[early][columns])
     assert not np.allclose(ours[~early].forecast, theirs[~early].forecast)
@@ -119,7 +119,7 @@ def test_what_cannot_be_tested_is_refused(sales, tmp_path):
     with pytest.raises(ConfigError, match="Leave out backtest.stride and all keys outside"):
         backtest(sales / "run", tmp_path / "c", overrides={"backtest.refit": "never", "splits.test": 30})
     with pytest.raises(ConfigError, match=r"5 folds with a stride of 40 need a test set of 202 rows: .*\n.*Use fewer folds"):
-        backtest(sales / "config.yaml", tmp_path / "d", overrides={"backtest.stride": 40})
+        backtest(sales / "config.yaml", tmp_path / "d", overrides={"backtest.folds": 5, "backtest.stride": 40})
     with pytest.raises(RunError, match="is a backtest, which keeps no network"):
         predict(sales / "backtest")
     with pytest.raises(RunError, match="the run directory holds the run to test"):

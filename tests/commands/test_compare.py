@@ -70,7 +70,9 @@ def test_a_backtest_of_the_same_cutoffs_is_ranked_too(sales):
     assert len(compare([sales / "run", sales / "backtest"])) == 2
 
 
-@pytest.mark.parametrize("overrides", [{"splits.test": 24}, {"windows.horizon": 2}], ids=str)
+@pytest.mark.parametrize(
+    "overrides", [{"splits.test": 24}, pytest.param({"windows.horizon": 2}, marks=pytest.mark.exhaustive)], ids=str
+)
 def test_other_cutoffs_are_refused(sales, overrides, tmp_path):
     other = train(load_config(sales / "config.yaml", {"training.epochs": 1} | overrides), tmp_path / "other")
     with pytest.raises(RunError, match="was scored on different data or cutoffs"):

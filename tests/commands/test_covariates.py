@@ -30,11 +30,12 @@ def test_a_known_covariate_brings_the_error_to_the_noise(priced_run):
 
 @pytest.mark.slow
 def test_yesterdays_price_or_none_does_not(project, tmp_path):
-    without = train(config(project, priced()), tmp_path / "without")
+    few = {"training.epochs": 5}
+    without = train(load_config(config(project, priced()), few), tmp_path / "without")
     assert rmse_of(without) > 10 * NOISE
     shifted = priced()
     shifted["price"] = shifted.groupby("shop").price.shift(1)
-    late = train(config(project, shifted.dropna(), known_covariates="price"), tmp_path / "late")
+    late = train(load_config(config(project, shifted.dropna(), known_covariates="price"), few), tmp_path / "late")
     assert rmse_of(late) > 10 * NOISE
 
 
@@ -100,7 +101,8 @@ def test_a_future_that_is_missing_or_of_no_use(priced_run, project, tmp_path):
         predict(priced_run)
     with pytest.raises(DataError, match="4 repeated timestamps"):
         predict(priced_run, future=future(priced_run, day="2021-02-04"))
-    plain = train(config(project, priced(), calendar=["month", "day_of_week"]), tmp_path / "plain")
+    path = config(project, priced(), calendar=["month", "day_of_week"])
+    plain = train(load_config(path, {"training.epochs": 1}), tmp_path / "plain")
     assert plain.forecast.exists(), "the calendar knows the future by itself"
     with pytest.raises(RunError, match="this run has no known covariates"):
         predict(plain, future=future(priced_run))

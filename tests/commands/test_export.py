@@ -52,11 +52,11 @@ def test_one_series_needs_no_number(project, tmp_path, cell, to):
 
 
 @pytest.mark.slow
-def test_an_export_takes_any_batch(project, tmp_path):
+def test_an_export_takes_any_batch(trained, tmp_path):
     """As many windows as the horizon of 3 has steps, among others: see `forecast.forecasters.network.layers.interface.add`."""
     from forecast.forecasters.network.backend import keras
 
-    made = export(train(project(training={"epochs": 1}), tmp_path / "run"), "keras", tmp_path / "made").directory
+    made = export(trained(), "keras", tmp_path / "made").directory
     model, expected = keras.saving.load_model(made / "model.keras"), np.load(made / "expected.npy")
     with np.load(made / "example.npz") as example:
         for batch in range(1, 6):

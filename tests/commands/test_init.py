@@ -28,9 +28,6 @@ FOUND = {
 }
 
 
-LARGE = ("beijing-pm25.csv", "ETTh1.csv")
-
-
 @pytest.mark.parametrize(("name", "keys"), FOUND.items(), ids=FOUND)
 def test_shared_data(shared_data, tmp_path, name, keys):
     config = load_config(init(shared_data / name, tmp_path / "config.yaml"))
@@ -40,7 +37,9 @@ def test_shared_data(shared_data, tmp_path, name, keys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.exhaustive] if name in LARGE else []) for name in FOUND])
+@pytest.mark.parametrize(
+    "name", ["airline-passengers.csv", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in list(FOUND)[:-1])]
+)
 def test_shared_data_trains_unedited(shared_data, tmp_path, name):
     config = load_config(init(shared_data / name, tmp_path / "config.yaml"), {"training.epochs": 1, "windows.stride": 40})
     run = train(config, tmp_path / "run")

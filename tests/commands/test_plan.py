@@ -19,6 +19,7 @@ from forecast.data.panel import read_panel
 from forecast.errors import ConfigError, DataError, RunError
 from forecast.forecasters.preparation import prepare
 from forecast.runs.loaded import read_trained
+from forecast.runs.run import Run
 from forecast.windows.windows import Imputation, Windows
 from tests.shops import NOISE, config, future, priced, rmse_of
 
@@ -27,7 +28,10 @@ from tests.shops import NOISE, config, future, priced, rmse_of
 def test_a_recursive_decoder_and_a_long_roll_out_continue_their_own_forecasts(project, tmp_path, caplog):
     sections = {"known_covariates": "price", "calendar": "day_of_week"}
     path = config(project, priced(), **sections)
-    run = train(load_config(path, {"model.decoder": "recursive", "training.early_stopping": None}), tmp_path / "run")
+    run = train(
+        load_config(path, {"model.decoder": "recursive", "training.early_stopping": None}),
+        tmp_path / "run",
+    )
     assert rmse_of(run) < 4 * NOISE
     days = pd.date_range("2021-02-04", periods=8)
     table = pd.concat([pd.DataFrame({"day": days, "shop": shop, "price": np.linspace(0, 1, 8)}) for shop in ("south", "north")])
@@ -159,10 +163,10 @@ def test_assumptions_use_the_lookback_only():
 @pytest.mark.slow
 def test_all_that_is_known_ahead_may_be_missing(project, tmp_path, caplog):
     path = config(project, priced(), known_covariates="price", missing_known={"price": "drop"})
-    run = train(load_config(path, {"training.epochs": 1}), tmp_path / "run")
+    shown = CliRunner().invoke(app, ["train", str(path), "--set", "training.epochs=1", "--run-dir", str(tmp_path / "run")])
+    run = Run.open(tmp_path / "run")
     pd.read_csv(future(run)).drop(columns="price").to_csv(tmp_path / "empty.csv", index=False)
     np.testing.assert_array_equal(predict(run, future=tmp_path / "empty.csv").forecast, predict(run).forecast)
-    shown = CliRunner().invoke(app, ["train", str(path), "--set", "training.epochs=1", "--run-dir", str(tmp_path / "again")])
     assert "If `price` is missing over the horizon and is replaced (drop), the MAE is " in shown.output
 
 

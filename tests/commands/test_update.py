@@ -25,6 +25,7 @@ from tests.conftest import seasonal_rows
 pytestmark = pytest.mark.slow
 KNOWN = 96  # rows that the run was trained on
 EVEN_IF_WORSE = UpdateOptions(even_if_worse=True)
+UNTRAINED = UpdateOptions(even_if_worse=True, intervals_only=True)
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +82,13 @@ def test_all_rows_do_without_the_old_file(folder, tmp_path):
             DataError, match=r"newer.csv: the data file of the run no longer exists: .*data.csv.\n  Restore the original data"
         ):
             update(run, folder / "newer.csv", tmp_path / "part")
-        new = update(run, folder / "all.csv", tmp_path / "new", options=EVEN_IF_WORSE)
+        new = update(run, folder / "all.csv", tmp_path / "new", options=UNTRAINED)
     finally:
         (folder / "moved.csv").rename(moved)
     assert (new.data / "data.csv").read_text() == (folder / "all.csv").read_text()
 
 
+@pytest.mark.explained
 def test_only_the_intervals_are_made_anew(folder, run, tmp_path):
     new = update(run, folder / "newer.csv", tmp_path / "new", options=UpdateOptions(intervals_only=True))
     page = new.report.read_text()
@@ -169,7 +171,7 @@ def test_what_was_known_of_the_future_is_replaced_by_what_came(tmp_path):
         "windows: {lookback: 12, horizon: 3}\nmodel: {units: 4}\ntraining: {epochs: 2}\n"
     )
     run = train(tmp_path / "config.yaml", tmp_path / "run")
-    new = update(run, tmp_path / "newer.csv", tmp_path / "new", options=EVEN_IF_WORSE)
+    new = update(run, tmp_path / "newer.csv", tmp_path / "new", options=UNTRAINED)
     joined = pd.read_csv(new.data / "data.csv", parse_dates=["month"])
     pd.testing.assert_frame_equal(joined, table[: KNOWN + 12], check_dtype=False)
 
@@ -179,14 +181,14 @@ def test_a_series_without_newer_rows_stays(folder, run, tmp_path):
     only = tmp_path / "only.csv"
     for rows in (newer[newer.shop == "north"], whole[whole.shop == "north"]):
         rows.to_csv(only, index=False, sep=";")
-        new = update(run, only, tmp_path / "new", force=True, options=EVEN_IF_WORSE)
+        new = update(run, only, tmp_path / "new", force=True, options=UNTRAINED)
         joined = pd.read_csv(new.data / "data.csv")
         assert joined.shop.value_counts().to_dict() == {"north": 120, "south": KNOWN}
 
 
 def test_a_run_and_its_parent_may_move(folder, run, tmp_path):
     shutil.copytree(run.directory, tmp_path / "parent")
-    update(tmp_path / "parent", folder / "newer.csv", tmp_path / "new", options=EVEN_IF_WORSE)
+    update(tmp_path / "parent", folder / "newer.csv", tmp_path / "new", options=UNTRAINED)
     (tmp_path / "new").rename(tmp_path / "moved")
     assert verdict_of(reproduce(tmp_path / "moved", data=tmp_path / "moved" / "data" / "data.csv")) == "equal"
     assert verdict_of(reproduce(tmp_path / "moved")) == "equal"
@@ -200,5 +202,5 @@ def test_revised_values_are_told(folder, run, tmp_path, caplog):
     late = rows[rows.month >= "2017-10-01"].copy()
     late.loc[late.month == "2017-11-01", "sales"] += 1
     late.to_csv(tmp_path / "late.csv", index=False)
-    update(run, tmp_path / "late.csv", tmp_path / "new", options=EVEN_IF_WORSE)
+    update(run, tmp_path / "late.csv", tmp_path / "new", options=UNTRAINED)
     assert "2 rows differ from those in the run. The first is at 2017-11-01" in caplog.text

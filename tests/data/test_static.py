@@ -22,7 +22,13 @@ STATIC = {"static_covariates": "size", "static_categories": "region"}
 def test_what_is_static_tells_the_series_apart(project, tmp_path, caplog):
     def trained(name, **static):
         path = config(project, promoted(), known_covariates="promotion", **static)
-        keys = {"scaling.per": "all", "windows.lookback": 2, "model.linear_skip": False, "model.decoder": "seq2seq"}
+        keys = {
+            "training.epochs": 20,
+            "scaling.per": "all",
+            "windows.lookback": 2,
+            "model.linear_skip": False,
+            "model.decoder": "seq2seq",
+        }
         return train(load_config(path, keys), tmp_path / name)
 
     run = trained("static", **STATIC)

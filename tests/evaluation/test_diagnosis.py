@@ -68,7 +68,7 @@ ILLNESSES = {
         {"clipnorm": None, "optimizer": "sgd", "learning_rate": 20.0},
     ),
     "simple RNN, lookback 500": (
-        "vanishing gradients", hourly(2500), PLAIN | {"cell": "simple_rnn", "lookback": 500}, {"epochs": 2},
+        "vanishing gradients", hourly(2500), PLAIN | {"cell": "simple_rnn", "lookback": 500}, {"epochs": 1},
     ),
     "noise, learned by heart": (
         "overfitting", np.random.default_rng(6).permutation(hourly(260)), PLAIN | {"units": [64]},
@@ -82,7 +82,7 @@ ILLNESSES = {
 }  # fmt: skip
 
 
-def trained(folder, values: np.ndarray, model: dict, training: dict) -> Run:
+def train_with(folder, values: np.ndarray, model: dict, training: dict) -> Run:
     monthly = len(values) <= 240
     stamps = pd.date_range("2000-01-01", periods=len(values), freq="MS" if monthly else "h")
     pd.DataFrame({"time": stamps, "value": values}).to_csv(folder / "data.csv", index=False)
@@ -99,14 +99,18 @@ def trained(folder, values: np.ndarray, model: dict, training: dict) -> Run:
     return train(folder / "config.yaml", folder / "run")
 
 
+QUICK = ("no clipping, exploding", "simple RNN, lookback 500", "a ridge regression is better", "the test part rises")
+
+
+@pytest.mark.explained
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "illness", [pytest.param(name, marks=pytest.mark.exhaustive if "by heart" in name else ()) for name in ILLNESSES]
+    "illness", [pytest.param(name, marks=pytest.mark.exhaustive if name not in QUICK else ()) for name in ILLNESSES]
 )
 def test_a_planted_illness_is_named(illness, tmp_path):
     name, *planted = ILLNESSES[illness]
     try:
-        trained(tmp_path, *planted)
+        train_with(tmp_path, *planted)
     except RunError as error:
         assert "no longer a number" in str(error)  # noqa: PT017
     found = diagnose(tmp_path / "run")
@@ -114,10 +118,18 @@ def test_a_planted_illness_is_named(illness, tmp_path):
     assert all(one.evidence and one.remedy for one in found)
 
 
+@pytest.mark.explained
 @pytest.mark.slow
-@pytest.mark.parametrize("values", [hourly(), yearly(), hourly(600, 1.0)], ids=["hourly", "yearly", "noisy"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(hourly(), id="hourly", marks=pytest.mark.exhaustive),
+        pytest.param(yearly(), id="yearly"),
+        pytest.param(hourly(600, 1.0), id="noisy", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_the_healthy_are_left_alone(values, tmp_path):
-    assert diagnose(trained(tmp_path, values, {}, {"epochs": 40})) == []
+    assert diagnose(train_with(tmp_path, values, {}, {"epochs": 40})) == []
 
 
 CONFIG = {"data": {"path": "a.csv", "timestamp": "t", "target": ["y"]}, "windows": {"lookback": 3, "horizon": 2}}
@@ -250,8 +262,8 @@ def test_a_network_that_is_the_linear_baseline_is_said_to_be(kept, losses, skip,
 
 
 @pytest.mark.slow
-def test_the_command_tells_what_to_turn(sales, tmp_path):
-    done = CliRunner().invoke(app, ["diagnose", str(sales / "run"), "--json"])
+def test_the_command_tells_what_to_turn(trained, tmp_path):
+    done = CliRunner().invoke(app, ["diagnose", str(trained().directory), "--json"])
     assert done.exit_code == 0
     Run.create("x", tmp_path / "run").write_status("failed", "training: memory ran out.\n  Lower training.batch_size.")
     done = CliRunner().invoke(app, ["diagnose", str(tmp_path / "run"), "--json"])

@@ -85,6 +85,7 @@ def test_a_damaged_run_is_told(sales, tmp_path, text):
             explain(tmp_path / "run")
 
 
+@pytest.mark.explained
 @pytest.mark.slow
 def test_columns_may_be_called_like_those_of_the_tool(tmp_path):
     days, rng = pd.date_range("2024-01-01", periods=60), np.random.default_rng(0)
@@ -178,7 +179,7 @@ def browser() -> Iterator[object]:
 
 
 @pytest.fixture(scope="module")
-def many_series_run(tmp_path_factory):
+def many_series_run(tmp_path_factory, explained):
     """500 short series, one epoch."""
     folder = tmp_path_factory.mktemp("many")
     days, rng = pd.date_range("2024-01-01", periods=60), np.random.default_rng(0)
@@ -189,17 +190,18 @@ def many_series_run(tmp_path_factory):
         "data: {path: data.csv, timestamp: day, target: sales, series_id: shop}\nsplits: {validation: 10, test: 10}\n"
         "windows: {lookback: 7, horizon: 3}\nmodel: {units: 4}\ntraining: {epochs: 1, batch_size: 512}\n"
     )
-    return train(folder / "config.yaml", folder / "run")
+    with explained():
+        return train(folder / "config.yaml", folder / "run")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("which", "width"),
     [
-        *[("run", "desktop"), ("backtest", "phone"), ("many", "phone")],
+        *[("run", "desktop"), ("many", "phone")],
         *(
             pytest.param(*rest, marks=pytest.mark.exhaustive)
-            for rest in [("run", "phone"), ("backtest", "desktop"), ("many", "desktop")]
+            for rest in [("run", "phone"), ("backtest", "desktop"), ("backtest", "phone"), ("many", "desktop")]
         ),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from forecast.errors import RunError
 from forecast.runs.checkpoints import Checkpoints, Interrupts
 from forecast.runs.run import Run
 from forecast.storage import sha256_of
+from tests.conftest import write_project
 from tests.hostile_runs import copy_in_earlier_layout
 
 pytestmark = pytest.mark.slow
@@ -40,7 +42,7 @@ def _signals():
 EVERYTHING = {
     "training.epochs": 12,
     "training.learning_rate": 0.02,
-    "training.early_stopping.patience": 4,
+    "training.early_stopping": {"patience": 4},
     "training.accumulate_gradients": 3,
     "model.dropout": 0.3,
     "model.linear_skip": False,
@@ -83,15 +85,27 @@ def within(epoch: int, done: float, action, member: int = 1):
     return at
 
 
-FEWER = ("lstm, plateau", "gru, cosine")
+FIRST, *REST = NETWORKS
 
 
-@pytest.mark.parametrize(
-    "name", [*FEWER, *(pytest.param(name, marks=pytest.mark.exhaustive) for name in NETWORKS if name not in FEWER)]
-)
-def test_the_weights_are_those_of_an_uninterrupted_training(project, tmp_path, name):
-    config = load_config(project(), EVERYTHING | NETWORKS[name] | {"training.checkpoint_every": 4, "training.batch_size": 8})
-    whole = train(config, tmp_path / "whole")
+@pytest.fixture
+def uninterrupted(trained):
+    """Returns the run of a network."""
+
+    def find(name: str) -> Run:
+        model, training = {}, {"checkpoint_every": 4, "batch_size": 8}
+        for key, value in (EVERYTHING | NETWORKS[name]).items():
+            section, _, option = key.partition(".")
+            {"model": model, "training": training}[section][option] = value
+        return trained(model=model, training=training)
+
+    return find
+
+
+@pytest.mark.parametrize("name", [FIRST, *(pytest.param(name, marks=pytest.mark.exhaustive) for name in REST)])
+def test_the_weights_are_those_of_an_uninterrupted_training(uninterrupted, tmp_path, name):
+    whole = uninterrupted(name)
+    config = load_config(whole.directory.with_name("config.yaml"))
     for epoch, done, kept in ((2, 0.1, (1, 0)), (4, 0.7, (3, 4))):  # of nine batches each
         run = Run(tmp_path / f"cut-{epoch}")
         with pytest.raises(KeyboardInterrupt, match="^$"):
@@ -106,7 +120,9 @@ def test_the_weights_are_those_of_an_uninterrupted_training(project, tmp_path, n
 
 
 def test_networks_that_were_done_are_not_trained_again(project, tmp_path):
-    config = load_config(project(), {"training.seeds": [1, 2], "training.epochs": 3, "model.linear_skip": False})
+    config = load_config(
+        project(), {"training.seeds": [1, 2], "training.epochs": 2, "model.linear_skip": False, "model.cell": "simple_rnn"}
+    )
     whole, run = train(config, tmp_path / "whole"), Run(tmp_path / "cut")
     with pytest.raises(KeyboardInterrupt, match="^$"):
         train(config, run.directory, on_progress=within(2, 0.0, _interrupt, member=2))
@@ -121,9 +137,9 @@ def _interrupt() -> None:
 
 
 @pytest.mark.backend
-def test_the_first_signal_lets_the_step_finish(project, tmp_path):
-    config = load_config(project(), EVERYTHING | NETWORKS["lstm, plateau"] | {"training.batch_size": 8})
-    whole, run = train(config, tmp_path / "whole"), Run(tmp_path / "run")
+def test_the_first_signal_lets_the_step_finish(uninterrupted, tmp_path):
+    whole, run = uninterrupted(FIRST), Run(tmp_path / "run")
+    config = load_config(whole.directory.with_name("config.yaml"))
     ask = lambda: os.kill(os.getpid(), signal.SIGINT)  # noqa: E731
     with pytest.raises(KeyboardInterrupt, match="^$"):
         train(config, run.directory, on_progress=within(2, 0.5, ask))
@@ -170,11 +186,29 @@ def test_signals_that_others_answer_are_left_alone():
         signal.signal(signal.SIGINT, before)
 
 
-def test_what_may_change_and_what_may_not(project, tmp_path):
-    path = project(training={"epochs": 4})
+@pytest.fixture(scope="module")
+def cut_short(tmp_path_factory) -> Path:
+    """A project whose run was interrupted in the third of four epochs."""
+    folder = tmp_path_factory.mktemp("cut")
+    path = write_project(folder, training={"epochs": 4})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("forecast.forecasters.network.callbacks.MIN_SECONDS_BETWEEN_EPOCHS", 0.0)
+        with pytest.raises(KeyboardInterrupt, match="^$"):
+            train(path, folder / "run", on_progress=within(3, 0.0, _interrupt))
+    return folder
+
+
+@pytest.fixture
+def cut(cut_short, tmp_path) -> Run:
+    """A copy of it."""
+    shutil.copytree(cut_short, tmp_path, dirs_exist_ok=True)
     run = Run(tmp_path / "run")
-    with pytest.raises(KeyboardInterrupt, match="^$"):
-        train(path, run.directory, on_progress=within(3, 0.0, _interrupt))
+    run.config.write_text(run.config.read_text().replace(str(cut_short), str(tmp_path)))
+    return run
+
+
+def test_what_may_change_and_what_may_not(cut, tmp_path):
+    path, run = tmp_path / "config.yaml", cut
     with pytest.raises(RunError, match=r"cannot change training.batch_size: \(default\) became 8.\s+Only training.epochs"):
         resume_training(run.directory, load_config(run.config, {"training.batch_size": 8}))
     result = CliRunner().invoke(app, ["train", "--resume", str(run.directory), "--set", "training.epochs=6"])
@@ -201,10 +235,8 @@ def test_an_epoch_that_is_under_way_is_finished(project, tmp_path):
     assert history(run).epoch.tolist() == [0, 1, 2, 3]
 
 
-def test_a_damaged_checkpoint_is_named(project, tmp_path):
-    run = Run(tmp_path / "run")
-    with pytest.raises(KeyboardInterrupt, match="^$"):
-        train(project(training={"epochs": 4}), run.directory, on_progress=within(3, 0.0, _interrupt))
+def test_a_damaged_checkpoint_is_named(cut):
+    run = cut
     for arrays in ({}, {"state": np.frombuffer(b"[]", dtype=np.uint8)}):
         run.write_arrays(run.checkpoint, arrays)
         with pytest.raises(
@@ -215,12 +247,9 @@ def test_a_damaged_checkpoint_is_named(project, tmp_path):
     assert resume_training(run.directory).finished
 
 
-def test_a_training_of_an_earlier_version_goes_on_in_its_layout(project, tmp_path):
-    run = Run(tmp_path / "run")
-    with pytest.raises(KeyboardInterrupt, match="^$"):
-        train(project(training={"epochs": 4}), run.directory, on_progress=within(3, 0.0, _interrupt))
-    old = copy_in_earlier_layout(run.directory, tmp_path / "old")
-    whole, again = resume_training(run.directory), resume_training(old.directory)
+def test_a_training_of_an_earlier_version_goes_on_in_its_layout(cut, trained, tmp_path):
+    old = copy_in_earlier_layout(cut.directory, tmp_path / "old")
+    whole, again = trained(training={"epochs": 4}), resume_training(old.directory)
     assert sha256_of(whole.weights) == sha256_of(again.weights)
     assert (old.directory / "history.csv").read_bytes().count(b"\n") == 6
     assert not (old.directory / "training").exists()
@@ -237,15 +266,11 @@ def test_what_is_no_training_is_not_resumed(tmp_path, kind, named):
     assert f"this is {named}" in CliRunner().invoke(app, ["train", "--resume", str(run.directory)]).output
 
 
-def test_changed_data_are_refused(project, tmp_path):
-    path = project(training={"epochs": 4})
-    run = Run(tmp_path / "run")
-    with pytest.raises(KeyboardInterrupt, match="^$"):
-        train(path, run.directory, on_progress=within(3, 0.0, _interrupt))
-    data = Path(path).with_name("data.csv")
+def test_changed_data_are_refused(cut, tmp_path):
+    data = tmp_path / "data.csv"
     data.write_text(data.read_text().replace("2010-01-01,", "2010-01-01,9"))
     with pytest.raises(RunError, match="the data has changed since this training run began"):
-        resume_training(run.directory)
+        resume_training(cut.directory)
 
 
 @pytest.mark.parametrize("number", [2, pytest.param(15, marks=pytest.mark.exhaustive)], ids=["SIGINT", "SIGTERM"])

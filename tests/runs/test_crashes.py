@@ -32,26 +32,22 @@ def wrong(made: list[dict]) -> list[dict]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stride", [47, pytest.param(1, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("stride", [99, pytest.param(1, marks=pytest.mark.exhaustive)])
 def test_killed_at_its_writes_a_training_leaves_nothing_that_is_wrong(project, tmp_path, stride):
     path = project(training={"epochs": 2, "checkpoint_every": 2, "batch_size": 16}, model={"dropout": 0.2})
     made = kills(path, tmp_path / "runs", "writes", str(stride))
-    assert len(made) == -(-made[0]["of"] // stride) >= 5
+    assert len(made) == -(-made[0]["of"] // stride) >= 3
     assert not wrong(made)
     assert all(kill["killed"] for kill in made)
     assert {kill["resumed"] for kill in made} == {True, False}
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("network", "count"),
-    [
-        ({"cell": "lstm"}, "2"),
-        pytest.param({"cell": "lstm"}, "7", marks=pytest.mark.exhaustive),
-        pytest.param({"cell": "gru"}, "7", marks=pytest.mark.exhaustive),
-        pytest.param({"cell": "lstm", "bidirectional": True}, "6", marks=pytest.mark.exhaustive),
-    ],
-    ids=["two", "lstm", "gru", "bidirectional"],
+    [({"cell": "lstm"}, "7"), ({"cell": "gru"}, "7"), ({"cell": "lstm", "bidirectional": True}, "6")],
+    ids=["lstm", "gru", "bidirectional"],
 )
 def test_killed_at_random_moments_a_training_ends_as_if_it_had_not_been(project, tmp_path, network, count):
     training = {"epochs": 15, "schedule": "plateau", "accumulate_gradients": 3, "early_stopping": {"patience": 5}}

@@ -43,7 +43,7 @@ def store(tmp_path, monkeypatch):
     return uri
 
 
-@pytest.mark.pictures
+@pytest.mark.explained
 def test_mlflow_has_parameters_metrics_and_artifacts(project, tmp_path, store):
     from mlflow.tracking import MlflowClient
 

@@ -27,9 +27,7 @@ def folder(tmp_path_factory):
         "windows: {lookback: 6, horizon: 2}\nmodel: {units: 2}\ntraining: {epochs: 1}\n"
     )
     (folder / "cells.yaml").write_text("base: config.yaml\ngrid: {model.cell: [gru, simple_rnn]}\nseeds: [1, 2]\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("forecast.commands.train.write_plots", lambda run: None)
-        train(folder / "config.yaml", folder / "run")
+    train(folder / "config.yaml", folder / "run")
     return folder
 
 

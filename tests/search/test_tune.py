@@ -299,16 +299,16 @@ def test_a_trial_whose_process_is_killed_is_computed_again(folder, tmp_path, fak
 
 def check_joined(folder: Path, tmp_path: Path, start, storage: str) -> None:
     """Two processes that join one study compute each trial once, and all of them."""
-    process = start(0.5, *_arguments(folder, "--trials", "12", "--storage", storage, "--run-dir", str(tmp_path / "first")))
+    process = start(0.2, *_arguments(folder, "--trials", "9", "--storage", storage, "--run-dir", str(tmp_path / "first")))
     lines = [process.stderr.readline()]  # The first trial has ended, and the second is under way.
     reports = []
-    overrides = QUICK | {"tuning.trials": 12}
+    overrides = QUICK | {"tuning.trials": 9}
     run = tune(folder / "config.yaml", tmp_path / "second", overrides=overrides, storage=storage, on_finished=reports.append)
     lines += process.communicate(timeout=300)[1].splitlines()
     assert process.returncode == 0, lines
-    names = [line.split("  ")[1] for line in lines if "/12" in line]
+    names = [line.split("  ")[1] for line in lines if "/9" in line]
     assert len(names) >= 2
-    assert sorted(names + [finished.name for finished in reports]) == sorted(f"trial {number}" for number in range(12))
+    assert sorted(names + [finished.name for finished in reports]) == sorted(f"trial {number}" for number in range(9))
     table = pd.read_csv(run.trials)
     assert set(table.state) <= {"finished", "pruned"}, "the second waits for the trials of the first"
     assert not table["training.learning_rate"].duplicated().any()
