@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import zoneinfo
 from typing import Literal
@@ -18,13 +19,10 @@ YEAR_LAST = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2\d{4}( \d{1,2}:\d{2}(:\d{2})
 OFFSET = r":\d{2}(?:[.,]\d+)? ?(Z|[+-]\d{2}:?(?:\d{2})?)$"
 UNIX: dict[str, Literal["s", "ms"]] = {"unix": "s", "unix_ms": "ms"}  # Values of data.date_format for numbers since 1970.
 CLOCK = ("year", "month", "day", "hour", "minute", "second")  # Columns that a timestamp may be spread over.
-PYTZ_ERRORS: tuple[type[Exception], ...] = ()  # Of local times that do not exist or are ambiguous. pandas 3 raises a ValueError.
-try:
-    from pytz.exceptions import InvalidTimeError
-except ImportError:
-    pass
-else:
-    PYTZ_ERRORS = (InvalidTimeError,)
+# Of local times that do not exist or are ambiguous. pandas 2 raises those of pytz, pandas 3 a ValueError.
+PYTZ_ERRORS: tuple[type[Exception], ...] = ()
+if importlib.util.find_spec("pytz"):
+    PYTZ_ERRORS = (importlib.import_module("pytz.exceptions").InvalidTimeError,)
 
 
 def choose_date_format(text: pd.Series, name: str, location: str) -> str:

@@ -118,7 +118,7 @@ def _draw_intervals(axis: Axes, table: pd.DataFrame, label: str | None = None) -
 def _draw_forecasters(columns: dict[str, Any], labels: Mapping[str, str], x: Any, **axis_settings: Any) -> Figure:
     """Draw the errors of every forecaster over x, those of the network on top. columns: errors by forecaster."""
     figure, (axis,) = _make_figure(1)
-    for name in reversed(labels):
+    for name in reversed(list(labels)):
         style = {"color": FORECAST, "linewidth": 2.2} if name == MODEL else {"linewidth": 1, "alpha": 0.7}
         axis.plot(x, columns[name], marker="o", markersize=3, label=labels[name], **style)
     axis.set(ylim=(0, None), **axis_settings)

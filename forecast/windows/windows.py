@@ -74,7 +74,8 @@ class Windows:
     @property
     def panel_rows(self) -> np.ndarray:
         """The row in the panel of each window's first target step: `(windows,)`."""
-        return self.first - self.series * self.future_rows
+        rows: np.ndarray = self.first - self.series * self.future_rows
+        return rows
 
     def __len__(self) -> int:
         return len(self.first)

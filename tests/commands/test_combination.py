@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
-from forecast.cli.app import app
 from forecast.commands.predict import predict
 from forecast.commands.train import train
 from forecast.config.load import load_config
+from forecast.errors import RunError
 from forecast.evaluation import Fitted
 from forecast.forecasters.baselines import forecast_baselines
 from forecast.forecasters.combination import Combination
@@ -20,11 +21,10 @@ from forecast.runs import Run, make_continuing_windows, read_rows_to_continue, r
 from tests.conftest import seasonal_rows
 
 pytestmark = pytest.mark.slow
-COMBINED = {"combine": "weighted", "baselines": ["theta"]}
 
 
 @pytest.fixture(scope="module")
-def combined(tmp_path_factory):
+def combined(tmp_path_factory, explained):
     """A run whose forecast is a combination, and its config."""
     folder = tmp_path_factory.mktemp("combined")
     months = pd.date_range("2010-01-01", periods=120, freq="MS")
@@ -34,13 +34,12 @@ def combined(tmp_path_factory):
         "windows: {lookback: 12, horizon: 3}\nmodel: {units: 4}\ntraining: {epochs: 2}\n"
         "baselines: [theta]\ncombine: weighted\n"
     )
-    return train(folder / "config.yaml", folder / "run"), folder / "config.yaml"
+    with explained():
+        return train(folder / "config.yaml", folder / "run"), folder / "config.yaml"
 
 
 def test_the_table_shows_the_combination_the_network_and_every_baseline(combined):
     run, _ = combined
-    shown = CliRunner().invoke(app, ["train", "--help"])
-    assert shown.exit_code == 0
     metrics = run.read_json(run.metrics)
     assert {"forecast", "network", "theta", "linear"} <= metrics["test"].keys()
     assert {"network", "theta"} <= metrics["compared"].keys()
@@ -90,10 +89,6 @@ def test_the_test_set_chooses_no_weight(combined):
 
 
 def test_a_damaged_combination_is_refused(combined, tmp_path):
-    import shutil
-
-    from forecast.errors import RunError
-
     run, _ = combined
     copy = Run(shutil.copytree(run.directory, tmp_path / "copy"))
     copy.write(copy.combination, Combination(method="mean", weights={"oracle": 1.0}, season_length=12))
