@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from forecast.forecasters.network.backend import keras
     from forecast.windows import Windows
 
+log = logging.getLogger(__name__)
 MAX_EXAMPLES = 32  # Windows on which an export is checked, and which it contains.
 MAX_COPIES = 100  # Copies of a network that continues its own forecasts.
 EXPORT_TOLERANCE = 1e-4  # The largest `relative_difference`. An export scales in float32, the run in float64.
@@ -87,6 +88,8 @@ def export(
         problem = f"the export would contain {trained.horizon} copies of the network, one for each step."
         raise RunError(problem, "Train with another model.decoder, or use forecast predict.", str(run.directory))
     _check_target(target, form, None if output else run)
+    if trained.combination:
+        log.warning("%s: exports hold the network alone. `forecast predict` combines it with baselines.", run.directory)
     check_installed(f"Export to {to}", ["keras", *form.writes_with], "export" if form.writes_with else None)
     windows, example, expected = make_examples(run, trained)
     with translate_write_errors(target):

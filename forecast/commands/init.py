@@ -93,7 +93,7 @@ def _write_config(draft: Draft, panel: Panel, horizon: int | None) -> str:
     ]
     for name, keys in sections.items():
         lines += _format_section(name, keys, remarks)
-    baselines = choose_baselines(panel, sizes.horizon)
+    baselines = choose_baselines(panel, season)
     lines += [""] + [f"baselines: {format_yaml_line(baselines)} # {REMARKS['baselines']}"] * bool(baselines)
     lines += [f"combine: weighted # {REMARKS['combine']}"]
     return "\n".join(lines) + "\n"

@@ -12,6 +12,7 @@ from forecast.config import infer_season_length
 from forecast.data import Panel
 from forecast.errors import DataError
 from forecast.forecasters.network.description import Array
+from forecast.forecasters.statistical import estimate_seconds
 
 MIN_ROWS = 16  # Rows of the longest series.
 MAX_HORIZON, MAX_LOOKBACK = 96, 336  # The longest that are chosen. A config may have longer ones.
@@ -21,7 +22,7 @@ MAX_WINDOWS = 30_000  # Training windows of an epoch. A stride thins out more.
 MIN_WINDOWS_OF_LARGE_MODEL = 1_000
 MIN_STRENGTH = 0.1  # Autocorrelation at a season, less that at half a season.
 MAX_INSPECTED = 50  # Series whose season is measured.
-SECONDS_PER_ROW = {"theta": 0.0003, "ets": 0.002}  # To fit each row of a series, measured.
+CHOSEN_BASELINES = ("theta", "ets")  # ARIMA takes ten times as long.
 MAX_SECONDS = 240  # For all fits of a statistical baseline.
 
 
@@ -124,10 +125,7 @@ def choose_sizes(panel: Panel, season: int, horizon: int | None) -> Sizes:
     )
 
 
-def choose_baselines(panel: Panel, horizon: int) -> list[str]:
-    """Return the statistical baselines that can be fitted to a panel in some minutes: on both sets, and for the forecast."""
-    from forecast.forecasters.statistical import count_fits, limit_history
-
-    rows = min(int(np.median(np.diff(panel.offsets))), limit_history(infer_season_length(panel.freq)))
-    fits = 2 * len(panel.series_ids) * count_fits(len(panel.series_ids)) + len(panel.series_ids)
-    return [name for name, seconds in SECONDS_PER_ROW.items() if fits * rows * seconds <= MAX_SECONDS]
+def choose_baselines(panel: Panel, season: int) -> list[str]:
+    """Return the statistical baselines that can be fitted to a panel in some minutes."""
+    rows, series = int(np.median(np.diff(panel.offsets))), len(panel.series_ids)
+    return [name for name in CHOSEN_BASELINES if estimate_seconds(name, rows, series, season) <= MAX_SECONDS]

@@ -9,11 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from forecast.config import Config, load_config
 from forecast.data import PARQUET, Panel, describe_repairs
 from forecast.errors import ConfigError, ForecastError
 from forecast.evaluation import CROWDED, check_covariates, count_independent, explain_few_windows
 from forecast.forecasters.preparation import Prepared, prepare_panel, read_and_resolve
+from forecast.forecasters.statistical import estimate_seconds
 from forecast.runs import check_trackers
 from forecast.training import check_can_train
 from forecast.training.memory import check_memory, suggest_less_memory
@@ -21,6 +24,7 @@ from forecast.training.memory import check_memory, suggest_less_memory
 MIN_WINDOWS = 50  # Training windows. With fewer, a network hardly learns more than its linear skip.
 MAX_SEASON = 100  # Steps. The lookback need not cover a longer season.
 MAX_TEXT_BYTES = 100e6
+SLOW_BASELINE = 300  # Seconds.
 Level = Literal["ok", "warning", "error"]
 
 
@@ -48,7 +52,7 @@ def validate(config: Config | str | Path, overrides: Mapping[str, object] | None
         return [*findings, Finding("error", "config" if is_config_error else "data", str(error))]
     findings += _check_data(loaded, prepared.panel if prepared else panel)
     if prepared:
-        findings += [*_check_leaks(prepared), *_check_windows(prepared), *_check_network(prepared)]
+        findings += [*_check_leaks(prepared), *_check_windows(prepared), *_check_network(prepared), *_check_baselines(prepared)]
     return [*findings, *_check_packages(loaded)]
 
 
@@ -97,6 +101,17 @@ def _check_network(prepared: Prepared) -> Iterator[Finding]:
         yield Finding("ok", "memory", f"training needs {memory}")
     else:
         yield Finding("warning", "memory", f"training needs {memory}", suggest_less_memory(prepared))
+
+
+def _check_baselines(prepared: Prepared) -> Iterator[Finding]:
+    lengths, season = np.diff(prepared.panel.offsets), prepared.season_length
+    for name in prepared.config.baselines:
+        seconds = estimate_seconds(name, int(np.median(lengths)), len(lengths), season) * len(prepared.panel.targets)
+        if seconds > SLOW_BASELINE:
+            text = f"fitting {name} to {len(lengths)} series takes about {seconds / 60:.0f} min"
+            yield Finding("warning", "baselines", text, f"Leave {name} out of `baselines` to save this time.")
+        else:
+            yield Finding("ok", "baselines", f"fitting {name} takes about {max(1, round(seconds))} s")
 
 
 def _check_packages(config: Config) -> Iterator[Finding]:

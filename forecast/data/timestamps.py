@@ -19,10 +19,10 @@ YEAR_LAST = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2\d{4}( \d{1,2}:\d{2}(:\d{2})
 OFFSET = r":\d{2}(?:[.,]\d+)? ?(Z|[+-]\d{2}:?(?:\d{2})?)$"
 UNIX: dict[str, Literal["s", "ms"]] = {"unix": "s", "unix_ms": "ms"}  # Values of data.date_format for numbers since 1970.
 CLOCK = ("year", "month", "day", "hour", "minute", "second")  # Columns that a timestamp may be spread over.
-# Of local times that do not exist or are ambiguous. pandas 2 raises those of pytz, pandas 3 a ValueError.
-PYTZ_ERRORS: tuple[type[Exception], ...] = ()
-if importlib.util.find_spec("pytz"):
-    PYTZ_ERRORS = (importlib.import_module("pytz.exceptions").InvalidTimeError,)
+# Of unknown zones, of times that a clock change makes impossible or ambiguous, and of the last and first hours that pandas knows.
+ZONE_ERRORS: tuple[type[Exception], ...] = (ValueError, KeyError, OSError, AssertionError)
+if importlib.util.find_spec("pytz"):  # pandas 2 raises its errors, pandas 3 ValueErrors.
+    ZONE_ERRORS += (importlib.import_module("pytz.exceptions").InvalidTimeError,)
 
 
 def choose_date_format(text: pd.Series, name: str, location: str) -> str:
@@ -124,8 +124,7 @@ def localize(stamps: pd.DatetimeIndex, offsets: set[str], zone: str | None, seri
             return stamps
         zoneinfo.ZoneInfo(zone)  # Raises a KeyError for a zone that does not exist.
         return stamps.tz_convert(zone) if stamps.tz is not None else _localize_each_series(stamps, zone, series)
-    # Unknown zones, times that a clock change makes impossible or ambiguous, and the last and first hours that pandas knows.
-    except (ValueError, KeyError, OSError, AssertionError, *PYTZ_ERRORS) as error:
+    except ZONE_ERRORS as error:
         cause = str(error).split(", try using")[0].strip("'\"")
         cause += " is a nonexistent time" if type(error).__name__ == "NonExistentTimeError" else ""
         remedy = "Use a time zone such as Europe/London and timestamps that exist in it, preferably with UTC offsets."

@@ -15,6 +15,7 @@ from forecast.evaluation.curves import MIN_EPOCHS, Curve, check_curve, split_by_
 from forecast.evaluation.intervals import method_of
 from forecast.evaluation.scores import LABELS, MODEL, Diagnosis, Metrics, Scores, TrainingMetrics
 from forecast.evaluation.significance import ALPHA, Comparison
+from forecast.forecasters.combination import NETWORK
 
 HEALTHY = "No problems were found in this training run."
 FAILURES = {"the loss is no longer a number": "exploding gradients", "memory ran out": "too little memory"}
@@ -180,6 +181,7 @@ def _ratio(error: float | None, reference: float | None) -> float:
 
 def _check_baselines(skip: bool, compared: Mapping[str, Comparison]) -> Iterator[Diagnosis]:
     """Name every baseline that forecasts better than the network, or as well. skip: the network began as the linear one."""
+    compared = {name: comparison for name, comparison in compared.items() if name != NETWORK}
     start = "" if skip else "Set model.linear_skip: true, to start from the linear baseline. "
     worse = [name for name, comparison in compared.items() if comparison.outcome == "loses to"]
     equal = [name for name, comparison in compared.items() if comparison.outcome not in ("loses to", "beats")]

@@ -85,7 +85,7 @@ def certify(fitted: Fitted) -> list[Check]:
         windows.sample_evenly(MAX_WINDOWS if not prepared.config.baselines else MAX_FITTED_WINDOWS) for windows in (before, after)
     ]
     outputs = [
-        replace(fitted, prepared=version, known={}).forecast(sample)[0]
+        replace(fitted, prepared=version, computed={}).forecast(sample)[0]
         for version, sample in zip((prepared, changed), samples, strict=True)
     ]
     checks = [Check.of("validation windows", cutoff, validation), Check.of("forecasts", cutoff, np.array_equal(*outputs))]

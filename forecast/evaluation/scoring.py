@@ -35,14 +35,14 @@ MAX_WEIGHED_WINDOWS = 2_000  # Windows of the validation set on which the weight
 class Fitted:
     """A trained network, with one member per seed, the linear baseline of the same windows, and how they are combined.
 
-    known: forecasts of all baselines for some windows, which need not be computed again, by the rows of these windows.
+    computed: forecasts of all baselines for some windows, which need not be computed again, by the rows of these windows.
     """
 
     prepared: Prepared
     members: list[Forward]
     linear: Linear
     combination: Combination | None = None
-    known: dict[bytes, dict[str, Values]] = field(default_factory=dict)
+    computed: dict[bytes, dict[str, Values]] = field(default_factory=dict)
 
     @property
     def forward(self) -> Forward:
@@ -71,11 +71,11 @@ class Fitted:
 
     def _forecast_baselines(self, windows: Windows) -> dict[str, Values]:
         prepared, key = self.prepared, windows.first.tobytes()
-        if key not in self.known:
+        if key not in self.computed:
             names = [*SIMPLE, *prepared.config.baselines]
             rows = prepared.panel, prepared.scaler, windows, self.linear, prepared.season_length
             return forecast_baselines(names, *rows)
-        return self.known[key]
+        return self.computed[key]
 
     def choose_combination(self) -> Fitted:
         """Return the same with the combination that the config asks for, whose weights are chosen on the validation set."""
@@ -84,12 +84,12 @@ class Fitted:
             return self
         names = name_members(prepared.config, prepared.season_length)
         weights = dict.fromkeys(names, 1 / len(names))
-        known = {}
+        computed = {}
         if method == "weighted":
             validation = prepared.windows["validation"]
             windows = next(split_into_chunks(validation.sample_evenly(MAX_WEIGHED_WINDOWS)))
             output, baselines = self.forecast_all(windows)
-            known[windows.first.tobytes()] = baselines
+            computed[windows.first.tobytes()] = baselines
             points = {NETWORK: prepared.scaler.undo(prepared.network.point(output), windows.series), **baselines}
             actual = gather(prepared.panel.target_values, windows.first, windows.horizon)
             scales = measure_scales(prepared)[windows.series, 0]

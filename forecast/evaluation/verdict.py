@@ -129,7 +129,7 @@ def describe_combination(combination: Combination) -> str:
 
 def is_worse_than(metrics: Metrics, baseline: str) -> bool:
     """Return whether the network loses to a baseline by more than chance can explain."""
-    return baseline in metrics.compared and metrics.compared[baseline].outcome == "loses to"
+    return metrics.compared[baseline].outcome == "loses to"
 
 
 def describe_coverage(metrics: Metrics) -> list[str]:

@@ -27,7 +27,7 @@ def combine_by_median(forwards: Sequence[Forward]) -> Forward:
 
 
 class Combination(Document):
-    """How the forecasts of members are combined (combination.json).
+    """The members of a combination and their weights (combination.json).
 
     weights: by member, at least 0 with sum 1; of the median they only name the members. season_length: of seasonal naive and of
     the statistical members, in steps.
