@@ -94,9 +94,8 @@ class Fitted:
             actual = gather(prepared.panel.target_values, windows.first, windows.horizon)
             scales = measure_scales(prepared)[windows.series, 0]
             weights = choose_weights({name: points[name] for name in names}, actual, scales, count_independent(validation))
-        return replace(
-            self, combination=Combination(method=method, weights=weights, season_length=prepared.season_length), known=known
-        )
+        combination = Combination(method=method, weights=weights, season_length=prepared.season_length)
+        return replace(self, combination=combination, computed=computed)
 
 
 def score_validation(fitted: Fitted, board: Scoreboard) -> Calibration | None:
