@@ -16,7 +16,7 @@ from forecast.storage import translate_write_errors
 LARGE_MODEL = {"cell": "gru", "units": [128], "dropout": 0.1, "normalization": "mean", "linear_skip": True}
 SMALL_MODEL = {"cell": "lstm", "units": [32], "dropout": 0.2, "normalization": "mean", "linear_skip": True}
 LARGE_TRAINING = {
-    "seeds": [1, 2, 3], "epochs": 20, "batch_size": "auto", "learning_rate": 0.002, "loss": "mae", "schedule": "cosine",
+    "seeds": [1, 2, 3], "epochs": 15, "batch_size": "auto", "learning_rate": 0.002, "loss": "mae", "schedule": "cosine",
     "early_stopping": {"patience": 5},
 }  # fmt: skip
 SMALL_TRAINING = {

@@ -93,7 +93,9 @@ class Fitted:
             points = {NETWORK: prepared.scaler.undo(prepared.network.point(output), windows.series), **baselines}
             actual = gather(prepared.panel.target_values, windows.first, windows.horizon)
             scales = measure_scales(prepared)[windows.series, 0]
-            weights = choose_weights({name: points[name] for name in names}, actual, scales, count_independent(validation))
+            # Series have surprises in common at the same cutoffs, so a hundred of them count as ten.
+            independent = count_independent(validation) / np.sqrt(len(np.unique(validation.series)))
+            weights = choose_weights({name: points[name] for name in names}, actual, scales, independent)
         combination = Combination(method=method, weights=weights, season_length=prepared.season_length)
         return replace(self, combination=combination, computed=computed)
 

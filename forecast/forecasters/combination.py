@@ -15,7 +15,7 @@ from forecast.windows import Forward, Scaler
 NETWORK = "network"  # Its name among the members of a combination.
 ROUNDS = 30  # Members that are selected one after another. A weight is the share of these selections.
 EQUAL_WINDOWS = 5  # Independent validation windows that are worth as much as the belief in equal weights.
-MAX_RELATIVE_ERROR = 1.5  # Error of a member, relative to that of the best one, with which it takes part in equal weights.
+MAX_RELATIVE_ERROR = 1.3  # Error of a member, relative to that of the best one, with which it takes part in equal weights.
 MIN_LOG1P = -0.99  # Lowest combination where the scaling takes logarithms, which -1 does not have.
 
 
@@ -66,7 +66,7 @@ def name_members(config: Config, season_length: int) -> list[str]:
     return [NETWORK, "linear", "naive", *(["seasonal_naive"] if season_length > 1 else []), *config.baselines]
 
 
-def choose_weights(points: Mapping[str, Values], actual: Values, scales: Values, independent: int) -> dict[str, float]:
+def choose_weights(points: Mapping[str, Values], actual: Values, scales: Values, independent: float) -> dict[str, float]:
     """Return the weights that forecast the windows of a validation set best, shrunk towards equal ones.
 
     Members are selected one after another, each so that the mean of all that are selected has the lowest error (ensemble
