@@ -1,4 +1,4 @@
-"""What `init` writes, unedited, on panels and on single series: its errors beside those of every baseline.
+"""Train what `init` writes, unedited, on panels and on single series, and compare its errors with those of every baseline.
 
 python benchmarks/panels.py PANELS/index.csv FILE[:TARGET] ... [--only NAME]
 
@@ -54,8 +54,8 @@ def measure_file(path: Path, init: list[str], train: list[str], season: int | No
         seconds, _ = measure(forecast("train", str(config), "--run-dir", str(run), "--quiet", *train))
         predictions = pd.read_csv(run / "predictions.csv", parse_dates=["timestamp"])
         scales = measure_scales(config, predictions, season)
-    known = [name for name in FORECASTERS if name in predictions]
-    errors = pd.DataFrame({name: score(predictions, predictions[name], scales) for name in known}, index=["sMAPE", "MASE"]).T
+    names = [name for name in FORECASTERS if name in predictions]
+    errors = pd.DataFrame({name: score(predictions, predictions[name], scales) for name in names}, index=["sMAPE", "MASE"]).T
     if path.stem in NAIVE2:
         errors["OWA"] = (errors[["sMAPE", "MASE"]] / NAIVE2[path.stem]).mean(axis=1)
     print(f"\n{path.stem}\n{errors.to_string(float_format='{:.3f}'.format)}", flush=True)
@@ -64,8 +64,8 @@ def measure_file(path: Path, init: list[str], train: list[str], season: int | No
         f"in {level}%": float(predictions.actual.between(predictions[low], predictions[high]).mean())
         for level, low, high in ((80, "q0.1", "q0.9"), (95, "q0.025", "q0.975"))
     }
-    own = {**errors.loc["forecast"], "MSIS": msis(predictions, scales), **inside}
-    return {**own, "seconds": seconds, "best baseline": best, "to best": own["MASE"] / best}
+    result = {**errors.loc["forecast"], "MSIS": msis(predictions, scales), **inside}
+    return {**result, "seconds": seconds, "best baseline": best, "to best": result["MASE"] / best}
 
 
 def measure_scales(config: Path, predictions: pd.DataFrame, season: int | None) -> pd.Series:

@@ -56,7 +56,8 @@ def describe_training(run: Run, metrics: TrainingMetrics) -> Iterator[str]:
     yield f"\n{run.name}: {metrics.verdict}"
     yield from _describe_scores(metrics, "test set")
     for name, cost in metrics.missing_known.items():
-        errors = f"MAE is {format_number(cost.mae)} instead of {format_number(metrics.test.forecast.total.mae)}"
+        network = metrics.test.network or metrics.test.forecast
+        errors = f"MAE is {format_number(cost.mae)} instead of {format_number(network.total.mae)}"
         yield f"If `{name}` is missing over the horizon and is replaced ({cost.policy}), the {errors}."
     problems: list[Diagnosis] = []
     traceback = f"Please report it with the traceback, which forecast diagnose {run.directory} --debug shows."
@@ -109,7 +110,7 @@ def _describe_scores(metrics: Metrics, title: str) -> Iterator[str]:
     for name, label in labels.items():
         label += f" ({metrics.season_length})" if name == "seasonal_naive" else ""
         rows.append((label, *_format_errors(scores.of(name).total)))
-        if name == "forecast" and scores.members:
+        if scores.members and name == ("network" if scores.network else "forecast"):
             rows += _describe_members(scores.members)
     yield from ["", *_align(rows)]
     if len(scores.forecast.per_target) > 1:

@@ -40,12 +40,12 @@ def print_scores(run: Run, printing: PrintOptions, fail_if_worse_than: str | Non
     from forecast.runs import read_metrics
 
     metrics = read_metrics(run)
-    if fail_if_worse_than and fail_if_worse_than not in metrics.compared:
-        problem = f"--fail-if-worse-than: {fail_if_worse_than} was not scored."
-        raise RunError(problem, f"Add it to `baselines`, or choose one of {', '.join(metrics.compared)}.", str(run.directory))
     lines = describe_training(run, metrics) if isinstance(metrics, TrainingMetrics) else describe_backtest(run, metrics)
     document = {"run": run.directory, **metrics.to_json()}
     print_result(printing.as_json, document, [str(run.directory)] if printing.quiet else lines)
+    if fail_if_worse_than and fail_if_worse_than not in metrics.compared:
+        problem = f"--fail-if-worse-than: {fail_if_worse_than} was not scored."
+        raise RunError(problem, f"Add it to `baselines`, or choose one of {', '.join(metrics.compared)}.", str(run.directory))
     if fail_if_worse_than and is_worse_than(metrics, fail_if_worse_than):
         echo(f"The network is worse than {fail_if_worse_than} (--fail-if-worse-than).", err=True)
         raise typer.Exit(3)

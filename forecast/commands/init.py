@@ -34,7 +34,7 @@ REMARKS = {
     "short_series": "adds rows before each series, marked as not observed, so that short ones are learned from, too",
     "align": "the series end at different times",
     "baselines": "fitted to each series again and again; leave them out to save time",
-    "combine": "of the network and the baselines, by weights that are chosen on the validation set",
+    "combine": "averages the network and the baselines, with weights that are chosen on the validation set",
 }
 
 
@@ -93,7 +93,7 @@ def _write_config(draft: Draft, panel: Panel, horizon: int | None) -> str:
     ]
     for name, keys in sections.items():
         lines += _format_section(name, keys, remarks)
-    baselines = choose_baselines(panel, season)
+    baselines = choose_baselines(panel, season, sizes)
     lines += [""] + [f"baselines: {format_yaml_line(baselines)} # {REMARKS['baselines']}"] * bool(baselines)
     lines += [f"combine: weighted # {REMARKS['combine']}"]
     return "\n".join(lines) + "\n"

@@ -60,7 +60,7 @@ def plan(
     config = trained.config.data
     panel = read_rows_to_continue(run, trained, data)
     ends = panel.offsets[1:] - 1
-    starts = np.maximum(panel.offsets[:-1], ends + 1 - trained.network.lookback)
+    starts = np.maximum(panel.begins, ends + 1 - trained.network.lookback)
     stamps = panel.future_timestamps(trained.known_steps)
     first, last = panel.timestamps[starts].min(), panel.timestamps[ends].max()
     if output and config.known_covariates:

@@ -125,7 +125,8 @@ def choose_sizes(panel: Panel, season: int, horizon: int | None) -> Sizes:
     )
 
 
-def choose_baselines(panel: Panel, season: int) -> list[str]:
+def choose_baselines(panel: Panel, season: int, sizes: Sizes) -> list[str]:
     """Return the statistical baselines that can be fitted to a panel in some minutes."""
     rows, series = int(np.median(np.diff(panel.offsets))), len(panel.series_ids)
-    return [name for name in CHOSEN_BASELINES if estimate_seconds(name, rows, series, season) <= MAX_SECONDS]
+    windows = 2 * series * (sizes.held_out - sizes.horizon + 1)
+    return [name for name in CHOSEN_BASELINES if estimate_seconds(name, rows, series, season, windows) <= MAX_SECONDS]

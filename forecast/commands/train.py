@@ -120,7 +120,7 @@ def continue_training(
 
 
 def _prepare(config: Config, parent: Parent | None, panel: Panel | None, seconds: dict[str, float]) -> Prepared:
-    check_can_train()
+    check_can_train(config.baselines)
     check_trackers(config)
     with _timed(seconds, "reading"):
         return prepare_with_parent(parent, *read_and_resolve(config, panel))

@@ -75,7 +75,7 @@ def update(
     check_inputs_outside(run_dir, {"the run to update": run.directory, "its data": config.data.path, "the newer rows": data})
     parent = Parent(run, trained, options.intervals_only, options.even_if_worse)
     # The first of the newer rows may complete a step that the data of the run began.
-    newer = parent.select_known_series(read_rows_to_continue(run, trained, data, keep_partial=True))
+    newer = parent.select_known_series(read_rows_to_continue(run, trained, data, keep_partial=True).without_padding())
     complete = _read_complete_steps(parent, data, newer) if config.data.resample else newer
     trained.for_panel(newer)  # This warns of unusual static values.
     warnings = [] if config.data.resample else compare_with_contract(newer, trained.contract)
@@ -102,7 +102,7 @@ def _change_config(config: Config, overrides: Mapping[str, object]) -> Config:
 def _read_complete_steps(parent: Parent, data: Path, newer: Panel) -> Panel | None:
     """Return newer rows without the steps that they cover in part; None if they cover no whole step."""
     try:
-        panel = read_rows_to_continue(parent.run, parent.trained, data)
+        panel = read_rows_to_continue(parent.run, parent.trained, data).without_padding()
     except DataError:
         return None
     return panel.select(np.array([panel.series_ids.index(name) for name in newer.series_ids]))

@@ -104,9 +104,10 @@ def _check_network(prepared: Prepared) -> Iterator[Finding]:
 
 
 def _check_baselines(prepared: Prepared) -> Iterator[Finding]:
-    lengths, season = np.diff(prepared.panel.offsets), prepared.season_length
+    lengths, season = np.diff(prepared.panel.offsets) - prepared.panel.padding, prepared.season_length
+    windows = len(prepared.windows["validation"]) + len(prepared.windows["test"])
     for name in prepared.config.baselines:
-        seconds = estimate_seconds(name, int(np.median(lengths)), len(lengths), season) * len(prepared.panel.targets)
+        seconds = estimate_seconds(name, int(np.median(lengths)), len(lengths), season, windows) * len(prepared.panel.targets)
         if seconds > SLOW_BASELINE:
             text = f"fitting {name} to {len(lengths)} series takes about {seconds / 60:.0f} min"
             yield Finding("warning", "baselines", text, f"Leave {name} out of `baselines` to save this time.")
@@ -117,7 +118,7 @@ def _check_baselines(prepared: Prepared) -> Iterator[Finding]:
 def _check_packages(config: Config) -> Iterator[Finding]:
     """Yield an error for what `train` would refuse on this machine, or a warning if the installation is for prediction only."""
     level: Level = "warning" if importlib.util.find_spec("keras") is None else "error"
-    for check in (check_can_train, partial(check_trackers, config)):
+    for check in (partial(check_can_train, config.baselines), partial(check_trackers, config)):
         try:
             check()
         except ForecastError as error:

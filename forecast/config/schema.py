@@ -137,7 +137,8 @@ class DataConfig(Section):
                 f"a target or covariate cannot be called {reserved.pop()!r}, which is a column of every result. Rename it"
             )
         if repeated := set(name_calendar_columns(self.computed)) & columns:
-            raise ValueError(f"data.calendar adds a column {repeated.pop()!r}, which the file already has. Rename it in the file")
+            key = "short_series: pad" if OBSERVED in repeated else "calendar"
+            raise ValueError(f"data.{key} adds a column {repeated.pop()!r}, which the file already has. Rename it in the file")
         return self
 
     @property

@@ -101,6 +101,7 @@ def compare_with_contract(panel: Panel, contract: Contract) -> list[str]:
     Raises:
         DataError: a forecast would mean nothing, since values are in other units, or only some timestamps have a zone.
     """
+    panel = panel.without_padding()
     columns = dict(zip(panel.file_columns, panel.values.T, strict=False))
     constant = [
         f"`{name}` is {values[0]:g} in every row." for name, values in columns.items() if len(values) > 1 and np.ptp(values) == 0
@@ -136,7 +137,7 @@ def compare_values_with_contract(columns: Mapping[str, ArrayLike], contract: Con
 
 def _find_unusual_times(panel: Panel, contract: Contract) -> list[str]:
     trained_until, last = pd.Timestamp(contract.last_timestamp), panel.timestamps.max()
-    first = panel.timestamps[panel.begins].min()
+    first = panel.timestamps.min()
     if (trained_until.tz is None) != (first.tz is None):
         zone = contract.timezone
         raise DataError(

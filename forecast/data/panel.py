@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from forecast.config import DataConfig, duration_to_steps, infer_season_length
 from forecast.data import cleaning
 from forecast.data.calendar import make_calendar_features
 from forecast.data.cleaning import Record
-from forecast.data.freq import check_freq, check_spacing, from_wall_clock, infer_freq, make_ticks, to_wall_clock
+from forecast.data.freq import check_freq, check_spacing, infer_freq, make_ticks
 from forecast.data.readers import read_rows
 from forecast.data.resampling import ORIGIN, resample
 from forecast.data.rows import Rows, StaticCovariates
@@ -78,26 +77,21 @@ class Panel:
     def ticks(self) -> pd.DatetimeIndex:
         """Every tick from the first to the last timestamp of any series."""
         if len(self.series_ids) == 1:
-            return self.timestamps
+            return self.timestamps[self.padding :]
         return make_ticks(self.timestamps[self.begins].min(), self.freq, self.timestamps.max())
 
     def pad(self, rows: int) -> Panel:
         """Return the panel with as many rows before each series: filled with its first values, and 0 in the last channel."""
+        if not rows:
+            return self
         is_first = np.isin(np.arange(len(self.values)), self.offsets[:-1])
         source = np.repeat(np.arange(len(self.values)), np.where(is_first, rows + 1, 1))
         offsets = self.offsets + rows * np.arange(len(self.offsets))
         values, filled, added = self.values[source], self.filled[source], (offsets[:-1, None] + np.arange(rows)).ravel()
         filled[added, : len(self.file_columns)] = True
         values[added, -1] = 0.0
-        spans = enumerate(pairwise(self.offsets))
-        stamps = [self._ticks_before(series, rows).append(self.timestamps[begin:end]) for series, (begin, end) in spans]
-        timestamps = pd.DatetimeIndex(stamps[0].append(stamps[1:]))
-        return replace(self, offsets=offsets, values=values, filled=filled, timestamps=timestamps, padding=rows)
-
-    def _ticks_before(self, series: int, rows: int) -> pd.DatetimeIndex:
-        first = self.timestamps[self.offsets[series]]
-        clock = to_wall_clock(pd.DatetimeIndex([first]))[0]
-        return from_wall_clock(pd.date_range(end=clock, periods=rows + 1, freq=self.freq)[:-1], first.tz)
+        # The rows that are added have the timestamp of the first one, since nothing reads it.
+        return replace(self, offsets=offsets, values=values, filled=filled, timestamps=self.timestamps[source], padding=rows)
 
     def without_padding(self) -> Panel:
         """Return the panel without the rows that `pad` added."""

@@ -19,7 +19,7 @@ YEAR_LAST = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2\d{4}( \d{1,2}:\d{2}(:\d{2})
 OFFSET = r":\d{2}(?:[.,]\d+)? ?(Z|[+-]\d{2}:?(?:\d{2})?)$"
 UNIX: dict[str, Literal["s", "ms"]] = {"unix": "s", "unix_ms": "ms"}  # Values of data.date_format for numbers since 1970.
 CLOCK = ("year", "month", "day", "hour", "minute", "second")  # Columns that a timestamp may be spread over.
-# Of unknown zones, of times that a clock change makes impossible or ambiguous, and of the last and first hours that pandas knows.
+# Errors of unknown zones, of times that a clock change makes impossible or ambiguous, and of hours outside the range of pandas.
 ZONE_ERRORS: tuple[type[Exception], ...] = (ValueError, KeyError, OSError, AssertionError)
 if importlib.util.find_spec("pytz"):  # pandas 2 raises its errors, pandas 3 ValueErrors.
     ZONE_ERRORS += (importlib.import_module("pytz.exceptions").InvalidTimeError,)

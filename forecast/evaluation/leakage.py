@@ -81,14 +81,13 @@ def certify(fitted: Fitted) -> list[Check]:
     changed, cutoff = change(first, len(panel.columns) - panel.known_channels), panel.timestamps[first[series] - 1].max()
     before, after = (version.windows["test"].select(numbers) for version in (prepared, changed))
     validation = _are_same(prepared.windows["validation"], changed.windows["validation"])
-    samples = [
-        windows.sample_evenly(MAX_WINDOWS if not prepared.config.baselines else MAX_FITTED_WINDOWS) for windows in (before, after)
+    count = MAX_FITTED_WINDOWS if fitted.combination and prepared.config.baselines else MAX_WINDOWS
+    versions = ((prepared, before), (changed, after))
+    outputs = [replace(fitted, prepared=one, computed={}).forecast(windows.sample_evenly(count)) for one, windows in versions]
+    checks = [
+        Check.of("validation windows", cutoff, validation),
+        Check.of("forecasts", cutoff, np.array_equal(outputs[0], outputs[1])),
     ]
-    outputs = [
-        replace(fitted, prepared=version, computed={}).forecast(sample)[0]
-        for version, sample in zip((prepared, changed), samples, strict=True)
-    ]
-    checks = [Check.of("validation windows", cutoff, validation), Check.of("forecasts", cutoff, np.array_equal(*outputs))]
     return [scaler, training, *checks, *check_covariates(prepared)]
 
 
@@ -111,6 +110,7 @@ def check_leaks(config: Config | str | Path) -> list[Check]:
             panel = build_panel(changed_rows, static, config.data, config.data.path)
             if panel.series_ids != prepared.panel.series_ids:  # Short series were left out.
                 panel = panel.select(np.array([panel.series_ids.index(name) for name in prepared.panel.series_ids]))
+            panel = panel.pad(prepared.panel.padding)
             changed = prepare_splits(prepared.config, panel, prepared.splits)
             checks += _compare(prepared, changed, cutoff, forward if unknown_only else None)
     return [*checks, *check_covariates(prepared)]

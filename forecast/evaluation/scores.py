@@ -9,10 +9,11 @@ from pydantic import AfterValidator
 
 from forecast.documents import Document
 from forecast.evaluation.significance import Comparison
+from forecast.forecasters.baselines import SIMPLE
 from forecast.forecasters.combination import NETWORK, Combination
 
-MODEL = "forecast"  # The network's name among the forecasters, and its column in predictions.csv.
-BASELINES = ("naive", "seasonal_naive", "drift", "mean", "linear")
+MODEL = "forecast"  # The name of the network or the combination among the forecasters, and its column in predictions.csv.
+BASELINES = SIMPLE
 LABELS = {MODEL: "this network", NETWORK: "network alone"} | {name: name.replace("_", " ") for name in BASELINES}
 LABELS |= {"theta": "Theta", "ets": "ETS", "arima": "ARIMA"}  # All forecasters, in the order of tables.
 

@@ -21,10 +21,11 @@ from forecast.evaluation.intervals import (
 from forecast.evaluation.metrics import Values
 from forecast.evaluation.scoreboard import Scoreboard, measure_scales
 from forecast.evaluation.scores import MissingCost
-from forecast.forecasters.baselines import SIMPLE, forecast_baselines
+from forecast.forecasters.baselines import MAX_FORECAST, SIMPLE, forecast_baselines
 from forecast.forecasters.combination import NETWORK, Combination, choose_weights, combine_by_median, name_members
 from forecast.forecasters.linear import Linear
 from forecast.forecasters.preparation import Prepared
+from forecast.forecasters.statistical import count_fits
 from forecast.windows import Forward, Windows, gather, make_imputations
 
 MAX_VALUES = 10**6  # Values of each forecaster in memory at once.
@@ -55,26 +56,29 @@ class Fitted:
             return self.forecast_all(windows)[0]
         return windows.forecast_with(self.forward, self.prepared.network.horizon)
 
-    def forecast_all(self, windows: Windows) -> tuple[Values, dict[str, Values]]:
+    def forecast_all(self, windows: Windows, share: float = 1.0) -> tuple[Values, dict[str, Values]]:
         """Return the scaled output for some windows, and the forecasts in units of the data of everything else that is scored.
 
         The output is that of the network, shifted to the combination if there is one; the network alone is then scored, too.
+        share: of the windows of a set.
         """
         prepared, network = self.prepared, self.prepared.network
         output = windows.forecast_with(self.forward, network.horizon)
-        baselines = self._forecast_baselines(windows)
+        baselines = self._forecast_baselines(windows, share)
         if not self.combination:
             return output, baselines
         alone = network.point(output)
-        baselines = {NETWORK: prepared.scaler.undo(alone, windows.series), **baselines}
+        undone = np.clip(prepared.scaler.undo(alone, windows.series), -MAX_FORECAST, MAX_FORECAST)
+        baselines = {NETWORK: undone, **baselines}
         return self.combination.shift(output, alone, baselines, prepared.scaler, windows.series), baselines
 
-    def _forecast_baselines(self, windows: Windows) -> dict[str, Values]:
+    def _forecast_baselines(self, windows: Windows, share: float) -> dict[str, Values]:
         prepared, key = self.prepared, windows.first.tobytes()
         if key not in self.computed:
             names = [*SIMPLE, *prepared.config.baselines]
             rows = prepared.panel, prepared.scaler, windows, self.linear, prepared.season_length
-            return forecast_baselines(names, *rows)
+            fits = max(1, round(share * count_fits(len(prepared.panel.series_ids))))
+            return forecast_baselines(names, *rows, fits)
         return self.computed[key]
 
     def choose_combination(self) -> Fitted:
@@ -87,7 +91,8 @@ class Fitted:
         computed = {}
         if method == "weighted":
             validation = prepared.windows["validation"]
-            windows = next(split_into_chunks(validation.sample_evenly(MAX_WEIGHED_WINDOWS)))
+            values = validation.horizon * validation.future.shape[1]
+            windows = validation.sample_evenly(max(1, min(MAX_WEIGHED_WINDOWS, MAX_VALUES // values)))
             output, baselines = self.forecast_all(windows)
             computed[windows.first.tobytes()] = baselines
             points = {NETWORK: prepared.scaler.undo(prepared.network.point(output), windows.series), **baselines}
@@ -128,7 +133,7 @@ def score(
     members = fitted.members if len(fitted.members) > 1 else []
     done = 0
     for chunk in split_into_chunks(windows, len(quantiles)):
-        output, baselines = fitted.forecast_all(chunk)
+        output, baselines = fitted.forecast_all(chunk, len(chunk) / len(windows))
         chunk_errors = errors.add(chunk.targets(), output)
         chunk_quantiles = calibration.apply(chunk, output, chunk_errors) if calibration else {}
         forecasts = join_forecasts(prepared, chunk, network.point(output), baselines, chunk_quantiles)

@@ -10,7 +10,7 @@ from forecast.data import Panel
 from forecast.forecasters import naive
 from forecast.forecasters.linear import Linear
 from forecast.forecasters.naive import Values
-from forecast.forecasters.statistical import MODELS, count_fits, forecast_statistical
+from forecast.forecasters.statistical import MODELS, forecast_statistical
 from forecast.windows import Scaler, Windows
 
 SIMPLE = ("naive", "seasonal_naive", "drift", "mean", "linear")
@@ -18,11 +18,12 @@ MAX_FORECAST = 1e100  # The squares of larger errors are not numbers. The logari
 
 
 def forecast_baselines(
-    names: Sequence[str], panel: Panel, scaler: Scaler, windows: Windows, linear: Linear | None, season_length: int
+    names: Sequence[str], panel: Panel, scaler: Scaler, windows: Windows, linear: Linear | None, season_length: int, fits: int = 1
 ) -> dict[str, Values]:
-    """Return the forecasts of baselines by name, `(windows, horizon, targets)`. linear: required for the name `linear`.
+    """Return the forecasts of baselines by name, `(windows, horizon, targets)`.
 
     Each reads rows of the panel before a window's first target, also those before the lookback; `linear` reads the lookback.
+    linear: required for the name `linear`. fits: how often to fit a statistical baseline to each series.
     """
     rows = (panel.target_values, panel.begins[windows.series], windows.panel_rows, windows.horizon)
     functions = {
@@ -37,7 +38,7 @@ def forecast_baselines(
             assert linear is not None
             forecasts[name] = scaler.undo(linear.forecast(windows), windows.series)
         elif name in MODELS:
-            forecasts[name] = forecast_statistical(name, *rows, season_length, count_fits(len(panel.series_ids)))
+            forecasts[name] = forecast_statistical(name, *rows, season_length, fits)
         else:
             forecasts[name] = functions[name]()
     return {name: np.clip(values, -MAX_FORECAST, MAX_FORECAST) for name, values in forecasts.items()}

@@ -16,6 +16,7 @@ NETWORK = "network"  # Its name among the members of a combination.
 ROUNDS = 30  # Members that are selected one after another. A weight is the share of these selections.
 EQUAL_WINDOWS = 5  # Independent validation windows that are worth as much as the belief in equal weights.
 MAX_RELATIVE_ERROR = 1.3  # Error of a member, relative to that of the best one, with which it takes part in equal weights.
+MIN_WEIGHT = 0.05  # A smaller one is dropped.
 MIN_LOG1P = -0.99  # Lowest combination where the scaling takes logarithms, which -1 does not have.
 
 
@@ -71,7 +72,7 @@ def choose_weights(points: Mapping[str, Values], actual: Values, scales: Values,
 
     Members are selected one after another, each so that the mean of all that are selected has the lowest error (ensemble
     selection, Caruana et al. 2004). The fewer independent windows there are, the more weight goes to the equal mean of all
-    members whose error is near that of the best.
+    members whose error is near that of the best. Weights below `MIN_WEIGHT` are dropped.
 
     points: by member, `(windows, horizon, targets)`. scales: the error that counts as 1, `(windows, targets)`, NaN to ignore.
     """
@@ -88,4 +89,7 @@ def choose_weights(points: Mapping[str, Values], actual: Values, scales: Values,
         best = min(points, key=lambda name: measure_error((total + points[name]) / selected))
         total, counts[best] = total + points[best], counts[best] + 1
     shrinkage = EQUAL_WINDOWS / (EQUAL_WINDOWS + independent)
-    return {name: (1 - shrinkage) * count / ROUNDS + shrinkage * (name in near) / len(near) for name, count in counts.items()}
+    equal = {name: (name in near) / len(near) for name in points}
+    weights = {name: (1 - shrinkage) * count / ROUNDS + shrinkage * equal[name] for name, count in counts.items()}
+    large = sum(weight for weight in weights.values() if weight >= MIN_WEIGHT)
+    return {name: weight / large if weight >= MIN_WEIGHT else 0.0 for name, weight in weights.items()}

@@ -73,7 +73,7 @@ class Parent:
     @cached_property
     def recent_panel(self) -> Panel:
         """The last rows of its data."""
-        return read_rows_to_continue(self.run, self.trained, None)
+        return read_rows_to_continue(self.run, self.trained, None).without_padding()
 
     @property
     def last_timestamps(self) -> dict[str, pd.Timestamp]:
@@ -135,7 +135,10 @@ def check_not_worse(run: Run, fitted: Fitted, parent: Parent) -> None:
     if not len(newest):
         log.warning("no window of the test set reaches the newer rows, so the new run is not compared with %s.", parent.run.name)
         return
-    before = _score_newest(replace(fitted, members=[parent.trained.forward("keras")]), newest)
+    trained = parent.trained
+    members, linear = [trained.forward("keras")], trained.linear or fitted.linear
+    fitted_parent = replace(fitted, members=members, linear=linear, combination=trained.combination, computed={})
+    before = _score_newest(fitted_parent, newest)
     after = _score_newest(fitted, newest)
     run.write(run.parent, parent.to_document().model_copy(update={"windows": len(newest), "before": before, "after": after}))
     metric, old, new = "mase", before.mase, after.mase

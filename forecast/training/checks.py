@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from forecast.errors import BACKENDS, RunError, check_backend, check_installed
@@ -24,11 +24,13 @@ def check_inputs_outside(run_dir: str | Path | None, inputs: Mapping[str, str | 
             raise RunError(f"the run directory {verb} {content}.", "Choose another --run-dir.", str(run_dir))
 
 
-def check_can_train() -> None:
-    """Check that the libraries for training are installed, and that the Keras backend can train.
+def check_can_train(baselines: Collection[str] = ()) -> None:
+    """Check that the libraries for training and for some baselines are installed, and that the Keras backend can train.
 
     Raises:
         ForecastError: a library is missing. The message has the command that installs it.
     """
     backend = check_backend()
     check_installed("Training", ["keras", backend, "matplotlib", "scipy", "sklearn"], BACKENDS[backend])
+    if baselines:
+        check_installed("`baselines`", ["statsforecast"])

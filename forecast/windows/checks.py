@@ -23,7 +23,7 @@ def drop_short_series(panel: Panel, splits: Splits, config: ConfigInSteps) -> tu
     Raises:
         ConfigError: the policy is error and a series has no training window, or no series has one.
     """
-    needed = config.windows.lookback + config.windows.horizon
+    needed = config.windows.lookback + config.windows.horizon + (panel.padding > 0)  # The cutoff is no row that was added.
     begin, train_end, _, end = splits.borders.T
     trained = train_end - begin >= needed
     policy = config.data.short_series
@@ -51,15 +51,19 @@ def drop_short_series(panel: Panel, splits: Splits, config: ConfigInSteps) -> tu
 def _describe_short_series(panel: Panel, training_rows: np.ndarray, config: ConfigInSteps) -> ConfigError:
     """Return the error about the series with the fewest training rows, with the largest lookback that would do."""
     lookback, horizon = config.windows.lookback, config.windows.horizon
+    training_rows = training_rows - panel.padding
     series_id, rows = panel.series_ids[int(np.argmin(training_rows))], int(training_rows.min())
     count = int((training_rows < lookback + horizon).sum())
     affected = f" ({count} of {len(training_rows)} series have no training window)" if count > 1 else ""
     hint = "Use smaller splits.validation and splits.test, a shorter horizon, or more data"
+    if panel.padding:
+        problem = f"no series has more training rows than the horizon, which is {horizon}."
+        return ConfigError(problem, f"{hint}.", config.locate("windows.horizon"))
     if rows > horizon:
         hint = f"Use at most {rows - horizon} ({rows} - horizon {horizon}), or a longer training set"
     return ConfigError(
         f"windows.lookback is {lookback}, but series '{series_id}' has {format_count(rows, 'training row')}{affected}.",
-        f"{hint}{', or set data.short_series: pad'}.",
+        f"{hint}, or set data.short_series: pad.",
         config.locate("windows.lookback"),
     )
 

@@ -153,8 +153,9 @@ class Scaler:
 def fit_scaler(panel: Panel, splits: Splits, config: ScalingConfig, windows: ResolvedWindowsConfig) -> Scaler:
     """Fit a scaler of each series, or one for all series, on measured training rows, and on nothing after them.
 
-    A series without training rows is scaled by its first `lookback` rows, none of which is ever a target. A channel that is
-    constant over these rows gets scale 1.
+    A series without training rows is scaled by its first `lookback` rows, none of which is ever a target. If `short_series: pad`
+    added these rows, it is centred at its first measured row, with the median scale of the others. A channel that is constant
+    over these rows gets scale 1.
 
     Raises:
         DataError: `transform: log1p` meets a value of -1 or less.
@@ -163,7 +164,14 @@ def fit_scaler(panel: Panel, splits: Splits, config: ScalingConfig, windows: Res
     check_transform(panel, config.transform)
     begin, end = splits.rows_of("train")
     if config.per == "series":
-        offset, scale = _fit_spans(panel, splits.scaler_rows(windows.lookback), config)
+        spans = splits.scaler_rows(windows.lookback)
+        offset, scale = _fit_spans(panel, spans, config)
+        unseen = np.array([panel.filled[span, : len(panel.file_columns)].all() for span in spans])
+        if config.method != "none" and unseen.any() and not unseen.all():  # Rows that were added to short series hold no values.
+            first = panel.begins[unseen]
+            offset[unseen] = _transform(panel.values[first], config.transform, len(panel.targets))
+            scale[unseen] = np.median(scale[~unseen], axis=0)
+            offset[unseen, len(panel.file_columns) :], scale[unseen, len(panel.file_columns) :] = 0.0, 1.0
     else:
         rows = np.concatenate([np.arange(*span) for span in zip(begin, end, strict=True)])
         count = len(panel.series_ids)

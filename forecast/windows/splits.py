@@ -103,7 +103,7 @@ def make_splits(
         at_ticks = fold.shift(*_find_borders(series_ticks, config))
         rows = (len(stamps) if at >= len(series_ticks) else int(stamps.searchsorted(series_ticks[at])) for at in at_ticks)
         rows_of_series = [begin + row for row in rows]
-        borders.append([first if at_ticks[0] == 0 else rows_of_series[0], *rows_of_series[1:]])
+        borders.append([first if rows_of_series[0] == begin else rows_of_series[0], *rows_of_series[1:]])
     return Splits(np.array(borders, dtype=np.int64))
 
 

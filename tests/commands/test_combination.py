@@ -12,7 +12,7 @@ from forecast.commands.predict import predict
 from forecast.commands.train import train
 from forecast.config.load import load_config
 from forecast.errors import RunError
-from forecast.evaluation import Fitted
+from forecast.evaluation import Fitted, check_leaks
 from forecast.forecasters.baselines import forecast_baselines
 from forecast.forecasters.combination import Combination
 from forecast.forecasters.linear import fit_linear
@@ -116,3 +116,18 @@ def test_series_of_any_length_are_trained_on_and_forecast(tmp_path):
     assert np.isfinite(forecast.select_dtypes("number").to_numpy()).all()
     assert run.read_json(run.contract)["rows"] == 8 + 9 + 20 + 40 + 3 * 120
     assert forecast[forecast.series_id == "s5"].forecast.to_numpy() == pytest.approx(0, abs=0.5)
+
+
+def test_padded_series_pass_the_leak_check(tmp_path):
+    shops = []
+    for name, rows in (("long", 60), ("short", 20)):
+        months = pd.date_range("2015-01-01", periods=rows, freq="MS")
+        shops.append(pd.DataFrame({"month": months, "shop": name, "sales": seasonal_rows(rows)}))
+    pd.concat(shops).to_csv(tmp_path / "data.csv", index=False)
+    (tmp_path / "config.yaml").write_text(
+        "data: {path: data.csv, timestamp: month, target: sales, series_id: shop, short_series: pad}\n"
+        "splits: {validation: 6, test: 6, align: ends}\nwindows: {lookback: 12, horizon: 3}\nmodel: {units: 4}\n"
+    )
+    checks = check_leaks(tmp_path / "config.yaml")
+    assert {"scaler", "forecasts"} <= {check.subject for check in checks}
+    assert all(check.passed for check in checks)

@@ -31,7 +31,7 @@ def test_a_useless_network_has_no_weight():
 
 
 def test_without_evidence_members_of_similar_errors_weigh_the_same():
-    points = {"network": off_by(0.1, 1), "theta": off_by(0.12, 2), "naive": off_by(3, 3)}
+    points = {"network": ACTUAL + 0.1, "theta": ACTUAL + 0.12, "naive": ACTUAL + 3}
     assert choose_weights(points, ACTUAL, SCALES, independent=0) == {"network": 0.5, "theta": 0.5, "naive": 0}
 
 
