@@ -41,7 +41,8 @@ def test_shared_data(shared_data, tmp_path, name, keys):
     "name", ["airline-passengers.csv", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in list(FOUND)[:-1])]
 )
 def test_shared_data_trains_unedited(shared_data, tmp_path, name):
-    config = load_config(init(shared_data / name, tmp_path / "config.yaml"), {"training.epochs": 1, "windows.stride": 40})
+    quick = {"training.epochs": 1, "training.seeds": None, "windows.stride": 40, "baselines": []}
+    config = load_config(init(shared_data / name, tmp_path / "config.yaml"), quick)
     run = train(config, tmp_path / "run")
     assert run.read_json(run.metrics)["skill"]["seasonal_naive"] > 0
 
