@@ -175,7 +175,7 @@ class _Reader:
     def _read_numbers(self, column: pd.Series) -> np.ndarray:
         if column.isna().all():
             return np.full(len(column), np.nan)
-        is_text = pd.api.types.is_string_dtype(column)
+        is_text = pd.api.types.is_string_dtype(column.dropna())
         if column.dtype == bool or not (is_text or pd.api.types.is_numeric_dtype(column)):
             problem = f"`{column.name}` contains {column.dtype} values."
             raise DataError(problem, "Choose a column of numbers.", str(self.path))

@@ -95,11 +95,9 @@ def write_advice(compared: Mapping[str, Comparison], persistence: float, trained
         )
     rivals = [name for name, comparison in compared.items() if comparison.outcome != "beats" and name not in ("linear", NETWORK)]
     if rivals:
-        best, subject = (
-            min(rivals, key=lambda name: OUTCOMES.index(compared[name].outcome)),
-            "combination" if combined else "network",
-        )
-        return f"Do not trust this {subject} yet: {LABELS[best]} costs nothing and may be as good. {untrained}".rstrip()
+        best = min(rivals, key=lambda name: OUTCOMES.index(compared[name].outcome))
+        warning = "Do not trust this combination yet" if combined else "Do not trust this network yet"
+        return f"{warning}: {LABELS[best]} costs nothing and may be as good. {untrained}".rstrip()
     if untrained or combined:
         return untrained
     if linear == "is not distinguishable from":

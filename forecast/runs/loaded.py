@@ -205,7 +205,7 @@ def _read_combination(run: Run, config: ConfigInSteps) -> tuple[Combination | No
         raise RunError("names a member that does not exist.", DAMAGED, str(run.combination))
     windows, targets = config.windows, len(config.data.target)
     kernel, bias = (windows.lookback, targets, windows.horizon), (windows.horizon, targets)
-    arrays = run.read_arrays(run.linear, math.prod(kernel) + math.prod(bias))
+    arrays = run.read_arrays(run.linear, 2 * (math.prod(kernel) + math.prod(bias)))  # They are float64.
     if {name: values.shape for name, values in arrays.items()} != {"kernel": kernel, "bias": bias}:
         raise RunError("the linear baseline does not fit the config.", DAMAGED, str(run.linear))
     return combination, Linear(arrays["kernel"], arrays["bias"], [], config.model.normalization)

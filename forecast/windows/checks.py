@@ -35,7 +35,7 @@ def drop_short_series(panel: Panel, splits: Splits, config: ConfigInSteps) -> tu
     record = list(panel.record)  # Other panels may share the record.
     for name, chosen in (
         ("series too short for a window, left out", ~scored),
-        ("series without a training window", scored & ~trained),
+        (f"series without a training window{', only scored' * (policy == 'skip')}", scored & ~trained),
     ):
         if chosen.any():
             examples = [panel.series_ids[series] for series in np.flatnonzero(chosen)[:3]]

@@ -10,6 +10,7 @@ import pytest
 
 from forecast.commands.predict import predict
 from forecast.commands.train import train
+from forecast.commands.update import UpdateOptions, update
 from forecast.config.load import load_config
 from forecast.errors import RunError
 from forecast.evaluation import Fitted, check_leaks
@@ -131,3 +132,23 @@ def test_padded_series_pass_the_leak_check(tmp_path):
     checks = check_leaks(tmp_path / "config.yaml")
     assert {"scaler", "forecasts"} <= {check.subject for check in checks}
     assert all(check.passed for check in checks)
+
+
+def test_a_padded_run_is_updated_with_newer_rows(tmp_path):
+    shops = []
+    for name, rows in (("long", 66), ("short", 26)):
+        months = pd.date_range(end="2020-06-01", periods=rows, freq="MS")
+        shops.append(pd.DataFrame({"month": months, "shop": name, "sales": seasonal_rows(rows)}))
+    table = pd.concat(shops)
+    newer = table[table.month > "2020-03-01"]
+    table[table.month <= "2020-03-01"].to_csv(tmp_path / "data.csv", index=False)
+    newer.to_csv(tmp_path / "newer.csv", index=False)
+    (tmp_path / "config.yaml").write_text(
+        "data: {path: data.csv, timestamp: month, target: sales, series_id: shop, short_series: pad}\n"
+        "splits: {validation: 6, test: 6, align: ends}\nwindows: {lookback: 12, horizon: 3}\n"
+        "model: {units: 4}\ntraining: {epochs: 1}\ncombine: mean\n"
+    )
+    run = train(tmp_path / "config.yaml", tmp_path / "run")
+    new = update(run, tmp_path / "newer.csv", tmp_path / "new", options=UpdateOptions(even_if_worse=True))
+    assert new.read_json(new.contract)["rows"] == len(table)
+    assert predict(new).timestamp.min() == pd.Timestamp("2020-07-01")

@@ -155,12 +155,12 @@ def test_the_best_trial_is_trained_and_its_config_is_written(study):
     assert table["training.learning_rate"][0] == 1e-3, "the config as it stands"
     best = table.loc[table.error.idxmin()]
     config = load_config(run.best)
-    assert config.training.learning_rate == best["training.learning_rate"] != 1e-3
-    assert best.error == error_of(config)
+    assert config.training.learning_rate == pytest.approx(best["training.learning_rate"]) != 1e-3
+    assert best.error == pytest.approx(error_of(config))
     trained = Run.open(run.runs / "best")
     assert trained.read_config().training == config.training
     assert [finished.done for finished in reports] == list(range(1, 13))
-    assert reports[-1].best_value == best.error
+    assert reports[-1].best_value == pytest.approx(best.error)
     assert reports[-1].best == f"trial {best.trial}"
     assert {path.name for path in run.plots.iterdir()} == {"history.png", "importance.png", "slice.png"}
     assert trained.read_json(trained.metrics)["verdict"][:20] in run.report.read_text()
