@@ -87,8 +87,8 @@ class DataConfig(Section):
     """Whether each column except the timestamp is a series. `target` then only names the values in the results."""
     short_series: Literal["error", "skip", "pad"] = "error"
     """What to do with a series too short for a training window. `skip` leaves it out of training, but still scores it if it has
-    windows in later sets. `pad` adds a lookback of rows before every series, which repeat its first value. A channel `observed`,
-    0 in these rows, tells the network so."""
+    windows in later sets. `pad` adds a lookback of rows before every series, which repeat its first value. The channel
+    `observed` is 0 in these rows and 1 elsewhere."""
     freq: Text | None = None
     """Length of one step as a pandas frequency, such as `h`, `D`, `MS` or `15min`. With null, it is inferred."""
     season_length: Steps | None = None
@@ -351,8 +351,8 @@ class TrainingConfig(Section):
     accumulate_gradients: Count = 1
     """Number of batches whose gradients are averaged in each optimizer step."""
     checkpoint_every: Count | None = None
-    """Number of batches between checkpoints within an epoch, for `train --resume`. Each epoch also ends with a checkpoint. With
-    null, there is one per minute."""
+    """Number of batches between checkpoints within an epoch, for `train --resume`. Epochs also end with a checkpoint, at
+    most one per second. With null, there is one per minute."""
     mixed_precision: YesNo = False
     """Whether the recurrent layers compute in bfloat16. This is faster on GPUs, and for wide layers on CPUs that support it."""
 
@@ -376,7 +376,8 @@ class BacktestConfig(Section):
     """Number of cutoffs in each fold. The test set is made long enough for them. With null, the cutoffs of the test set are
     divided among the folds."""
     refit: Refit = "every"
-    """Folds that refit the network and the scaling: every fold (`every`), only the first (`never`), or every n-th (a number)."""
+    """Folds that refit the network and the scaling: every fold (`every`), every n-th (a number), or only the first (`never`).
+    With `never`, the network of a run is tested as it is."""
     training_part: Literal["expanding", "sliding"] = "expanding"
     """Training set of later folds: all rows before the validation set (`expanding`), or as many rows as in the first
     fold (`sliding`)."""

@@ -1,4 +1,4 @@
-"""The leak certificate: change all values after a cutoff, and check that nothing known at the cutoff changes by a bit."""
+"""The leak certificate: change all values after a cutoff, and check that everything known at the cutoff stays identical."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows that a run continues: those that it holds of its training data, or newer ones, and the windows made from them."""
+"""The rows from which a run forecasts: the last rows of its training data or newer ones, and the windows made from them."""
 
 from __future__ import annotations
 

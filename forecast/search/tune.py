@@ -1,4 +1,4 @@
-"""`tune`: search with Optuna for settings with a small error on the validation set. The test set chooses nothing."""
+"""`tune`: search with Optuna for settings with a small error on the validation set. The test set is used only for scoring."""
 
 from __future__ import annotations
 

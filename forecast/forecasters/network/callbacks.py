@@ -1,4 +1,4 @@
-"""Callbacks of a training that Keras lacks: progress, checkpoints, and errors for a loss that is no number."""
+"""Training callbacks that Keras lacks: progress, checkpoints, and an error if the loss is not a number."""
 
 from __future__ import annotations
 
