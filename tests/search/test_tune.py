@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import subprocess
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from forecast.forecasters.preparation import read_and_resolve
 from forecast.reports.searches import draw_study
 from forecast.runs.run import Run
 from forecast.search.space import DEFAULT_SPANS, Search
+from forecast.search.study import DRIVER
 from forecast.search.tune import tune
 from forecast.search.workers import LostError, Workers
 from tests.search.fakes import error_of
@@ -265,7 +267,9 @@ def test_an_interrupted_trial_is_tried_again_however_often(folder, tmp_path, fak
 def test_the_trial_of_a_killed_search_is_tried_again(folder, tmp_path, start, fake_training):
     run_dir = tmp_path / "run"
     process = start(0.2, *_arguments(folder, "--trials", "4", "--run-dir", str(run_dir), "--set=training.epochs=5"))
-    assert process.stderr.readline().startswith("1/4"), "the second trial is under way"
+    assert process.stderr.readline().startswith("1/4")
+    while (run_dir / "study.journal").read_text().count(DRIVER) < 2:
+        time.sleep(0.001)  # Until the second trial is under way, and says by whom.
     process.kill()
     process.wait()
     reports = []
