@@ -136,8 +136,7 @@ def compare_values_with_contract(columns: Mapping[str, ArrayLike], contract: Con
 
 
 def _find_unusual_times(panel: Panel, contract: Contract) -> list[str]:
-    trained_until, last = pd.Timestamp(contract.last_timestamp), panel.timestamps.max()
-    first = panel.timestamps.min()
+    trained_until, first, last = pd.Timestamp(contract.last_timestamp), panel.timestamps.min(), panel.timestamps.max()
     if (trained_until.tz is None) != (first.tz is None):
         zone = contract.timezone
         raise DataError(

@@ -83,7 +83,9 @@ def certify(fitted: Fitted) -> list[Check]:
     validation = _are_same(prepared.windows["validation"], changed.windows["validation"])
     count = MAX_FITTED_WINDOWS if fitted.combination and prepared.config.baselines else MAX_WINDOWS
     versions = ((prepared, before), (changed, after))
-    outputs = [replace(fitted, prepared=one, computed={}).forecast(windows.sample_evenly(count)) for one, windows in versions]
+    outputs = [
+        replace(fitted, prepared=version, computed={}).forecast(windows.sample_evenly(count)) for version, windows in versions
+    ]
     checks = [
         Check.of("validation windows", cutoff, validation),
         Check.of("forecasts", cutoff, np.array_equal(outputs[0], outputs[1])),

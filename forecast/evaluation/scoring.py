@@ -67,10 +67,13 @@ class Fitted:
         baselines = self._forecast_baselines(windows, share)
         if not self.combination:
             return output, baselines
-        alone = network.point(output)
-        undone = np.clip(prepared.scaler.undo(alone, windows.series), -MAX_FORECAST, MAX_FORECAST)
-        baselines = {NETWORK: undone, **baselines}
-        return self.combination.shift(output, alone, baselines, prepared.scaler, windows.series), baselines
+        baselines = {NETWORK: self._undo(output, windows), **baselines}
+        return self.combination.shift(output, network.point(output), baselines, prepared.scaler, windows.series), baselines
+
+    def _undo(self, output: Values, windows: Windows) -> Values:
+        """Return the forecasts of the network alone in units of the data, from its scaled output."""
+        forecasts = self.prepared.scaler.undo(self.prepared.network.point(output), windows.series)
+        return np.asarray(np.clip(forecasts, -MAX_FORECAST, MAX_FORECAST))
 
     def _forecast_baselines(self, windows: Windows, share: float) -> dict[str, Values]:
         prepared, key = self.prepared, windows.first.tobytes()
@@ -95,7 +98,7 @@ class Fitted:
             windows = validation.sample_evenly(max(1, min(MAX_WEIGHED_WINDOWS, MAX_VALUES // values)))
             output, baselines = self.forecast_all(windows)
             computed[windows.first.tobytes()] = baselines
-            points = {NETWORK: prepared.scaler.undo(prepared.network.point(output), windows.series), **baselines}
+            points = {NETWORK: self._undo(output, windows), **baselines}
             actual = gather(prepared.panel.target_values, windows.first, windows.horizon)
             scales = measure_scales(prepared)[windows.series, 0]
             # Series have surprises in common at the same cutoffs, so a hundred of them count as ten.

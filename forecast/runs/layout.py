@@ -9,7 +9,6 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -245,8 +244,9 @@ class RunDirectory:
             if missing := [f"`{name}`" for name in columns if name not in header]:
                 raise ValueError(f"there is no column {first_few(missing)}")
             empty = {name: [""] if types.get(name) is str else ["", "nan"] for name in header}
-            read = partial(pd.read_csv, keep_default_na=False, float_precision="round_trip", chunksize=CHUNK_ROWS)
-            chunks = read(path, dtype=types, na_values=empty)
+            chunks = pd.read_csv(
+                path, dtype=types, keep_default_na=False, na_values=empty, float_precision="round_trip", chunksize=CHUNK_ROWS
+            )
             return pd.concat([chunk[select(chunk)] if select else chunk for chunk in chunks], ignore_index=True)
 
     def read_arrays(self, path: Path, count: int) -> dict[str, Array]:

@@ -19,7 +19,7 @@ from forecast.forecasters.combination import Combination
 from forecast.forecasters.linear import fit_linear
 from forecast.forecasters.preparation import prepare
 from forecast.runs import Run, make_continuing_windows, read_rows_to_continue, read_trained
-from tests.conftest import seasonal_rows
+from tests.conftest import seasonal_rows, write_project
 
 pytestmark = pytest.mark.slow
 
@@ -28,15 +28,9 @@ pytestmark = pytest.mark.slow
 def combined(tmp_path_factory, explained):
     """A run whose forecast is a combination, and its config."""
     folder = tmp_path_factory.mktemp("combined")
-    months = pd.date_range("2010-01-01", periods=120, freq="MS")
-    pd.DataFrame({"month": months, "sales": seasonal_rows()}).to_csv(folder / "data.csv", index=False)
-    (folder / "config.yaml").write_text(
-        "data: {path: data.csv, timestamp: month, target: sales}\nsplits: {validation: 18, test: 18}\n"
-        "windows: {lookback: 12, horizon: 3}\nmodel: {units: 4}\ntraining: {epochs: 2}\n"
-        "baselines: [theta]\ncombine: weighted\n"
-    )
+    config = write_project(folder, baselines=["theta"], combine="weighted")
     with explained():
-        return train(folder / "config.yaml", folder / "run"), folder / "config.yaml"
+        return train(config, folder / "run"), config
 
 
 def test_the_table_shows_the_combination_the_network_and_every_baseline(combined):

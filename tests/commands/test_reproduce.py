@@ -17,7 +17,7 @@ from forecast.commands.train import train
 from forecast.errors import DataError, RunError
 from forecast.runs.fingerprints import compare_documents, fingerprint_arrays
 from forecast.runs.run import Run
-from tests.conftest import seasonal_rows
+from tests.conftest import write_project
 
 STAGES = ["versions", "data", "windows", "initial weights", "epochs", "weights", "metrics"]
 
@@ -26,12 +26,7 @@ STAGES = ["versions", "data", "windows", "initial weights", "epochs", "weights",
 def folder(tmp_path_factory) -> Path:
     """A folder with data and a run."""
     folder = tmp_path_factory.mktemp("reproduced")
-    months = pd.date_range("2010-01-01", periods=120, freq="MS")
-    pd.DataFrame({"month": months, "sales": seasonal_rows()}).to_csv(folder / "data.csv", index=False)
-    (folder / "config.yaml").write_text(
-        "data: {path: data.csv, timestamp: month, target: sales}\nsplits: {validation: 18, test: 18}\n"
-        "windows: {lookback: 12, horizon: 3}\nmodel: {units: 4, dropout: 0.2}\ntraining: {epochs: 3, early_stopping: null}\n"
-    )
+    write_project(folder, model={"dropout": 0.2}, training={"epochs": 3, "early_stopping": None})
     train(folder / "config.yaml", folder / "run")
     return folder
 
