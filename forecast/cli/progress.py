@@ -77,7 +77,7 @@ def _update_reading(bar: Bar, path: Path, share: float) -> None:
 def _print_epoch(progress: Progress) -> None:
     if progress.done == 1:
         loss = "" if progress.epoch == 0 else f"  loss {progress.loss:.5f}"
-        epoch = f"{_member(progress)}epoch {progress.epoch}/{progress.epochs}"
+        epoch = f"{_member(progress)}{_epoch(progress)}"
         echo(f"{epoch}{loss}  val_loss {progress.val_loss:.5f}  {progress.seconds:.1f}s", err=True)
 
 
@@ -86,9 +86,12 @@ def _member(progress: Progress) -> str:
     return fold + (f"network {progress.member}/{progress.members}  " if progress.members > 1 else "")
 
 
+def _epoch(progress: Progress) -> str:
+    return f"{'refit ' * progress.refit}epoch {progress.epoch}/{progress.epochs}"
+
+
 def _update_bar(bar: Bar, task: TaskID, progress: Progress) -> None:
-    epoch = f"{_member(progress)}epoch {progress.epoch}/{progress.epochs}"
-    text = f"{epoch}  loss {progress.loss:.5f}  val_loss {progress.val_loss:.5f}"
+    text = f"{_member(progress)}{_epoch(progress)}  loss {progress.loss:.5f}  val_loss {progress.val_loss:.5f}"
     bar.update(task, description=text, total=progress.epochs, completed=max(0.0, progress.epoch - 1 + progress.done))
 
 

@@ -26,7 +26,6 @@ from forecast.evaluation import (
     TrainingMetrics,
     count_independent,
     score,
-    score_validation,
     summarize,
 )
 from forecast.forecasters.preparation import Prepared, prepare_panel, prepare_splits, read_and_resolve
@@ -39,7 +38,17 @@ from forecast.runs import (
     read_contract,
     read_trained,
 )
-from forecast.training import OnProgress, Weights, check_can_train, check_inputs_outside, fit_members, fit_ridges, write_scores
+from forecast.training import (
+    Member,
+    Members,
+    OnProgress,
+    calibrate_members,
+    check_can_train,
+    check_inputs_outside,
+    fit_members,
+    fit_ridges,
+    write_scores,
+)
 from forecast.windows import Fold, Splits, Windows, make_splits
 
 if TYPE_CHECKING:
@@ -86,10 +95,9 @@ def backtest(
 
 @dataclass(frozen=True)
 class _Networks:
-    """Trained networks: the weights of each seed, the largest best epoch, and whether they continue those of another run."""
+    """Trained networks, and whether they continue those of another run."""
 
-    members: list[Weights]
-    best_epoch: int
+    members: Members
     continued: bool = False
 
 
@@ -99,7 +107,7 @@ def _read_networks(run: Run, config: Config, first: Prepared) -> _Networks:
     Raises:
         ConfigError, RunError: config or data differ from those that decided on which rows the networks were trained.
     """
-    trained = read_trained(run)
+    trained = read_trained(run, "scored")
     sections = {name: getattr(trained.config, name) for name in ("data", "splits", "scaling", "windows", "model")}
     if config.backtest.stride or any(getattr(first.config, name) != section for name, section in sections.items()):
         problem = "`backtest.refit: never` tests the network of the run on the run's own test set, so neither can be changed."
@@ -110,8 +118,10 @@ def _read_networks(run: Run, config: Config, first: Prepared) -> _Networks:
         )
     if read_contract(run).sha256 != first.panel.sha256:
         raise RunError("the data file has changed since the run was trained.", "Backtest its config.", str(run.directory))
-    best_epoch = max(run.read(run.metrics, TrainingMetrics).kept_epochs.values())
-    return _Networks(trained.members, best_epoch, run.parent.exists())
+    epochs = run.read(run.metrics, TrainingMetrics).kept_epochs
+    pairs = zip(trained.config.seeds, read_trained(run, "selected").members, trained.members, strict=True)
+    members = {seed: Member(epochs[seed], selected, scored, scored) for seed, selected, scored in pairs}
+    return _Networks(members, run.parent.exists())
 
 
 @dataclass(frozen=True)
@@ -242,7 +252,6 @@ def _fit(
 ) -> tuple[Fitted, Calibration | None, int]:
     """Train networks for a fold, unless there are networks to test. Return the forecasters, intervals and the best epoch."""
     from forecast.forecasters.network.backend import keras
-    from forecast.forecasters.network.keras_builder import load_keras
 
     def report(progress: Progress) -> None:
         if on_progress:
@@ -252,10 +261,9 @@ def _fit(
     linear, ridge = fit_ridges(prepared)
     if not tested:
         members = fit_members(prepared, ridge, lambda row: append_history(run, {"fold": fold + 1} | row), report)
-        tested = _Networks([weights for _, weights in members.values()], max(epoch for epoch, _ in members.values()))
-    fitted = Fitted(prepared, [load_keras(prepared.network, member).predict_on_batch for member in tested.members], linear)
-    fitted = fitted.choose_combination()
-    return fitted, score_validation(fitted, Scoreboard(prepared)), tested.best_epoch
+        tested = _Networks(members)
+    fitted, calibration = calibrate_members(prepared, linear, tested.members, Scoreboard(prepared))
+    return fitted, calibration, max(member.epoch for member in tested.members.values())
 
 
 def _tabulate_steps(scores: Scores) -> pd.DataFrame:

@@ -81,6 +81,8 @@ def reproduce(
     config, parent = run.read_config(), read_parent(run)
     parent = parent and replace(parent, even_if_worse=True)  # It is compared with itself, not with its parent.
     config = change_config(config, {"tracking": []} | ({"data.path": str(data)} if data else {}))
+    if not run.scored.exists():  # Earlier versions did not refit.
+        config = change_config(config, {"training.refit": False})
     config, panel = read_and_resolve(config)
     prepared = prepare_with_parent(parent, config, panel)
     recorded = run.read(run.fingerprints, Fingerprints) if run.fingerprints.exists() else Fingerprints()

@@ -11,8 +11,8 @@ import numpy as np
 from forecast.config import infer_season_length
 from forecast.data import Panel
 from forecast.errors import DataError
+from forecast.forecasters.baselines import estimate_seconds
 from forecast.forecasters.network.description import Array
-from forecast.forecasters.statistical import estimate_seconds
 
 MIN_ROWS = 16  # Rows of the longest series.
 MAX_HORIZON, MAX_LOOKBACK = 96, 336  # The longest that are chosen. A config may have longer ones.
@@ -22,7 +22,8 @@ MAX_WINDOWS = 30_000  # Training windows of an epoch. A stride thins out more.
 MIN_WINDOWS_OF_LARGE_MODEL = 1_000
 MIN_STRENGTH = 0.1  # Autocorrelation at a season, less that at half a season.
 MAX_INSPECTED = 50  # Series whose season is measured.
-CHOSEN_BASELINES = ("theta", "ets")  # ARIMA takes ten times as long.
+CHOSEN_BASELINES = ("theta", "ets", "boosting")  # ARIMA takes ten times as long.
+MIN_ROWS_OF_BOOSTING = 1_000  # Of all series. Trees learn little from fewer.
 MAX_SECONDS = 240  # For all fits of a statistical baseline.
 
 
@@ -126,7 +127,8 @@ def choose_sizes(panel: Panel, season: int, horizon: int | None) -> Sizes:
 
 
 def choose_baselines(panel: Panel, season: int, sizes: Sizes) -> list[str]:
-    """Return the statistical baselines that can be fitted to a panel in some minutes."""
+    """Return the baselines that can be fitted to a panel in some minutes."""
     rows, series = int(np.median(np.diff(panel.offsets))), len(panel.series_ids)
     windows = 2 * series * (sizes.held_out - sizes.horizon + 1)
-    return [name for name in CHOSEN_BASELINES if estimate_seconds(name, rows, series, season, windows) <= MAX_SECONDS]
+    names = [name for name in CHOSEN_BASELINES if name != "boosting" or len(panel.values) >= MIN_ROWS_OF_BOOSTING]
+    return [name for name in names if estimate_seconds(name, rows, series, season, windows) <= MAX_SECONDS]

@@ -31,9 +31,11 @@ from forecast.runs import (
     prepare_with_parent,
     read_contract,
     read_parent,
+    read_trained,
 )
 from forecast.storage import PARTIAL_PREFIX
 from forecast.training import (
+    Member,
     Members,
     OnProgress,
     check_can_train,
@@ -144,28 +146,30 @@ def _train_into(
         with _timed(seconds, "training"):
             environment = inspect_environment()  # This loads Keras.
             run.write(run.environment, environment)
-            weights = dict(zip(prepared.config.seeds, parent.trained.members, strict=True)) if parent else {}
+            seeds = prepared.config.seeds
+            weights = dict(zip(seeds, parent.trained.members, strict=True)) if parent else {}
             if parent and parent.intervals_only:
-                members: Members = {seed: (0, arrays) for seed, arrays in weights.items()}
+                final = dict(zip(seeds, read_trained(parent.run).members, strict=True))
+                members: Members = {seed: Member(0, weights[seed], weights[seed], final[seed]) for seed in seeds}
             else:
                 for sentence in find_slow_settings(prepared.config, environment):
                     log.warning(sentence)
                 members = fit_members(prepared, ridge, record, on_progress, run, weights)
             save_networks(run, prepared, members)
-        best_epochs = {seed: epoch for seed, (epoch, _) in members.items()}
+        best_epochs = {seed: member.epoch for seed, member in members.items()}
         log.info("best epochs by seed: %s; %d parameters each", best_epochs, prepared.network.parameters)
         with _timed(seconds, "scoring"):
-            fitted, result = score_run(run, prepared, linear, best_epochs, contract, environment)
+            fitted, result = score_run(run, prepared, linear, members, contract, environment)
             if parent:
                 check_not_worse(run, fitted, parent)
                 result.parent = parent.to_document()
         run.seal()  # The result is complete. Nothing below may fail the run.
-        _explain(result, fitted, seconds)
+        _explain(result, fitted, members, seconds)
         with run.log_and_continue("removing the checkpoint"):
             run.checkpoint.unlink(missing_ok=True)
 
 
-def _explain(result: TrainingResult, fitted: Fitted, seconds: dict[str, float]) -> None:
+def _explain(result: TrainingResult, fitted: Fitted, members: Members, seconds: dict[str, float]) -> None:
     """Write the files that explain a complete result. Log the failure of any, and go on."""
     run, prepared, environment = result.run, fitted.prepared, result.environment
     with _timed(seconds, "leaks"), run.log_and_continue("checking for leaks"):
@@ -173,7 +177,7 @@ def _explain(result: TrainingResult, fitted: Fitted, seconds: dict[str, float]) 
     with run.log_and_continue("writing forecast.csv"):
         _write_forecast(result, prepared)
     with _timed(seconds, "explaining"), run.log_and_continue("measuring the importance of the inputs"):
-        explain(result, fitted)
+        explain(result, fitted, members[prepared.config.seeds[0]].scored)
     with run.log_and_continue("diagnosing the training"):
         write_diagnosis(result, prepared)
     with _timed(seconds, "plots"), run.log_and_continue("drawing the plots"):
@@ -210,7 +214,7 @@ def _record_inputs(run: Run, prepared: Prepared, parent: Parent | None) -> Contr
     contract = make_contract(panel)
     contract.parts = {
         subset: SubsetFacts(windows=len(windows), independent=count_independent(windows))
-        for subset, windows in prepared.windows.items()
+        for subset, windows in (prepared.windows | {"train": prepared.network_windows["train"]}).items()
     }
     run.write(run.contract, contract)
     run.write_json(run.scaler, prepared.scaler.to_json())
@@ -221,7 +225,7 @@ def _record_inputs(run: Run, prepared: Prepared, parent: Parent | None) -> Contr
     run.write_table(run.recent, make_recent_rows(panel, config))
     moved = change_config(config, {"data.path": os.path.relpath(config.data.path, run.directory)}) if parent else config
     run.write_text(run.config, moved.to_yaml())  # Written last: with it, a training can be resumed.
-    counts = {subset: len(windows) for subset, windows in prepared.windows.items()}
+    counts = {subset: facts.windows for subset, facts in contract.parts.items()}
     log.info("%s: %d rows, %d series; windows: %s", panel.source, len(panel.values), len(panel.series_ids), counts)
     for sentence in describe_repairs(panel.record):
         log.warning("%s: %s", panel.source, sentence)

@@ -70,7 +70,7 @@ def update(
     check_can_train()
     options = options or UpdateOptions()
     run, data = run if isinstance(run, Run) else Run.open(run), Path(data)
-    trained = read_trained(run)
+    trained = read_trained(run, "selected")
     config = _change_config(trained.config, options.overrides)
     check_inputs_outside(run_dir, {"the run to update": run.directory, "its data": config.data.path, "the newer rows": data})
     parent = Parent(run, trained, options.intervals_only, options.even_if_worse)

@@ -15,8 +15,8 @@ from forecast.config import Config, load_config
 from forecast.data import PARQUET, Panel, describe_repairs
 from forecast.errors import ConfigError, ForecastError
 from forecast.evaluation import CROWDED, check_covariates, count_independent, explain_few_windows
+from forecast.forecasters.baselines import estimate_seconds
 from forecast.forecasters.preparation import Prepared, prepare_panel, read_and_resolve
-from forecast.forecasters.statistical import estimate_seconds
 from forecast.runs import check_trackers
 from forecast.training import check_can_train
 from forecast.training.memory import check_memory, suggest_less_memory
@@ -76,7 +76,7 @@ def _check_leaks(prepared: Prepared) -> Iterator[Finding]:
 
 def _check_windows(prepared: Prepared) -> Iterator[Finding]:
     config, season = prepared.config, prepared.season_length
-    lookback, train = config.windows.lookback, len(prepared.windows["train"])
+    lookback, train = config.windows.lookback, len(prepared.network_windows["train"])
     sizes = ", ".join(f"{len(windows)} {subset}" for subset, windows in prepared.windows.items())
     yield Finding("ok", "windows", f"{sizes}; lookback {lookback}, horizon {config.windows.horizon}")
     if train < MIN_WINDOWS:
@@ -89,7 +89,7 @@ def _check_windows(prepared: Prepared) -> Iterator[Finding]:
 
 
 def _check_network(prepared: Prepared) -> Iterator[Finding]:
-    parameters, train = prepared.network.parameters, prepared.windows["train"]
+    parameters, train = prepared.network.parameters, prepared.network_windows["train"]
     values = len(train) * train.horizon * train.future.shape[1]
     if parameters > CROWDED * values:
         text = f"{parameters:,} parameters learn from {values:,} target values"

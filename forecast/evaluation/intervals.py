@@ -2,13 +2,14 @@
 
 Calibration trains nothing and works for every network. The errors on the validation set, separately for each horizon step and
 target, are added to its forecast: split conformal prediction (Vovk et al. 2005), or, for a network that forecasts quantiles,
-conformalized quantile regression (Romano et al. 2019). All values are in scaled units, so series of any size share their errors.
+conformalized quantile regression (Romano et al. 2019). All values are in scaled units. Series share their errors, each divided by
+the size that is usual in its series (normalized conformal prediction, Papadopoulos et al. 2002).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 import numpy as np
@@ -23,6 +24,8 @@ Indices = npt.NDArray[np.integer]
 MAX_ERRORS = 20_000_000  # Errors in memory at once. Of more, those of evenly spaced windows are used.
 MIN_TAIL_ERRORS = 5  # Errors expected beyond a quantile. With fewer, all steps are pooled.
 MIN_INDEPENDENT_WINDOWS = 10  # Without a shared target step. With fewer, intervals follow Student's t distribution.
+MIN_SIZED_SERIES = 10  # Series whose errors show how sizes follow from those of the naive forecast. With fewer, all sizes are 1.
+MIN_RELATIVE_SIZE = 0.01  # Of a series whose rows hardly differ, to that of the median series.
 MAX_NAIVE_WINDOWS = 10_000  # Training windows that measure how the errors of the naive forecast grow.
 MAX_TRACKED_VALUES = 500_000_000  # Quantiles of the test set up to which conformal intervals are compared with adaptive ones.
 DEFAULT_RATE = 0.1  # Move of a `Tracker` per step of the series, in deviations of the errors.
@@ -68,12 +71,14 @@ class Intervals:
     """Offsets that turn a scaled forecast into its quantiles.
 
     quantiles: ascending. network_quantiles: those that the network forecasts itself, the median among them, or none.
-    offsets: `(series, horizon, targets, quantiles)` in scaled units, or `(1, ...)` for all series.
+    offsets: `(series, horizon, targets, quantiles)`, or `(1, ...)` for all series. sizes: in scaled units, by which offsets are
+    multiplied: `(series, targets)`, or `(1, ...)`.
     """
 
     quantiles: list[float]
     network_quantiles: list[float]
     offsets: Values
+    sizes: Values = field(default_factory=lambda: np.ones((1, 1)))
 
     def apply(self, forecast: Values, series: Indices) -> Values:
         """Return the scaled quantiles `(windows, horizon, targets, quantiles)` of a network's output.
@@ -82,7 +87,7 @@ class Intervals:
         never below it, and the quantile 0.5 is the forecast itself. Steps beyond the horizon that was calibrated are NaN.
         """
         steps, levels = min(forecast.shape[1], self.offsets.shape[1]), np.array(self.quantiles)
-        offsets = (self.offsets if len(self.offsets) == 1 else self.offsets[series])[:, :steps]
+        offsets = _of_series(self.offsets, series)[:, :steps] * _of_series(self.sizes, series)[:, None, :, None]
         values = base_of(forecast[:, :steps], self.network_quantiles, self.quantiles) + offsets
         point = base_of(forecast[:, :steps], self.network_quantiles, [0.5])
         low, high = np.where(levels < 0.5, -np.inf, point), np.where(levels > 0.5, np.inf, point)
@@ -91,14 +96,17 @@ class Intervals:
 
     def select(self, series: list[int | None]) -> Intervals:
         """Return the intervals of some series by their numbers. None is a new series, which gets the mean of all."""
-        if len(self.offsets) == 1:
-            return self
-        mean = self.offsets.mean(axis=0)
-        return replace(self, offsets=np.stack([mean if number is None else self.offsets[number] for number in series]))
+
+        def choose(values: Values) -> Values:
+            mean = values.mean(axis=0)
+            return values if len(values) == 1 else np.stack([mean if number is None else values[number] for number in series])
+
+        return replace(self, offsets=choose(self.offsets), sizes=choose(self.sizes))
 
     def to_arrays(self) -> dict[str, Values]:
         """Return the arrays to store. The config of the run has the rest."""
-        return {"offsets": self.offsets.astype(np.float32)}
+        sizes = np.broadcast_to(self.sizes, (len(self.sizes), self.offsets.shape[2]))
+        return {"offsets": self.offsets.astype(np.float32), "sizes": sizes.astype(np.float32)}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Values], shape: tuple[int, int, int], config: Config, path: str = "") -> Intervals:
@@ -107,11 +115,22 @@ class Intervals:
         Raises:
             RunError: the arrays do not fit the run.
         """
-        quantiles, offsets = quantiles_of(config), arrays.get("offsets", np.empty(0))
-        sizes = [(series, *shape[1:], len(quantiles)) for series in (1, shape[0])]
-        if len(arrays) != 1 or offsets.shape not in sizes or offsets.dtype != np.float32 or not np.isfinite(offsets).all():
+        arrays = {"sizes": np.ones((1, shape[2]), np.float32)} | arrays  # Earlier versions stored no sizes.
+        quantiles = quantiles_of(config)
+        shapes = [
+            {"offsets": (offsets, *shape[1:], len(quantiles)), "sizes": (sizes, shape[2])}
+            for offsets in (1, shape[0])
+            for sizes in (1, shape[0])
+        ]
+        usable = all(values.dtype == np.float32 and np.isfinite(values).all() for values in arrays.values())
+        if not usable or {name: values.shape for name, values in arrays.items()} not in shapes:
             raise RunError("the intervals are damaged or belong to another run.", DAMAGED, path)
-        return cls(quantiles, config.model.quantiles or [], offsets)
+        return cls(quantiles, config.model.quantiles or [], arrays["offsets"], arrays["sizes"])
+
+
+def _of_series(values: Values, series: Indices) -> Values:
+    """Return the values of some series, from those of each, or from one that is shared."""
+    return values if len(values) == 1 else values[series]
 
 
 def base_of(forecast: Values, network_quantiles: list[float], quantiles: list[float]) -> Values:
@@ -137,18 +156,20 @@ class HeldOutErrors:
         values = len(windows) * windows.horizon * windows.future.shape[1] * (len(quantiles) if network_quantiles else 1)
         self.stride, self.skip = max(1, ceil(values / MAX_ERRORS)), 0
         self.independent = count_independent(windows)
-        self.chunks: list[Values] = []
+        self.chunks: list[tuple[Values, Indices]] = []
 
-    def add(self, actual: Values, forecast: Values) -> Values:
+    def add(self, actual: Values, forecast: Values, series: Indices) -> Values:
         """Add scaled actuals `(windows, horizon, targets)` and the network's output for these windows. Return their errors."""
         errors = actual[..., None] - base_of(forecast, self.network_quantiles, self.quantiles)
-        self.chunks.append(errors[self.skip :: self.stride].copy())  # A view would keep all of them.
+        chosen = slice(self.skip, None, self.stride)
+        self.chunks.append((errors[chosen].copy(), series[chosen]))  # A view would keep all of them.
         self.skip = (self.skip - len(errors)) % self.stride
         return errors
 
-    def all(self) -> Values:
-        """Return the errors of all chunks, thinned out to `MAX_ERRORS`."""
-        return np.concatenate(self.chunks)
+    def all(self) -> tuple[Values, Indices]:
+        """Return the errors of all chunks, thinned out to `MAX_ERRORS`, and the series of each window."""
+        errors, series = zip(*self.chunks, strict=True)
+        return np.concatenate(errors), np.concatenate(series)
 
 
 def count_independent(windows: Windows) -> int:
@@ -178,6 +199,28 @@ def naive_growth(train: Windows) -> Values:
         squares += np.square(targets - chunk.past_values()[:, -1:, : targets.shape[2]]).sum(axis=0)
     growth: Values = np.sqrt(squares / len(chosen))
     return growth.clip(1e-3 * growth.max(axis=0) + np.finfo(np.float32).tiny)  # Repeated values must not divide by 0.
+
+
+def fit_sizes(errors: Values, series: Indices, naive: Values) -> Values:
+    """Return the usual size of the errors in each series: a power of the naive errors, `(series, targets)`.
+
+    The exponent, from 0 to 1, is fitted to held-out errors `(windows, horizon, targets, quantiles or 1)`: where a network removes
+    what differs between series, sizes hardly differ. naive: mean absolute errors of the seasonal naive forecast on the training
+    set, scaled, `(series, targets)`, NaN where they are unknown.
+    """
+    typical = np.nanmedian(naive, axis=0) if np.isfinite(naive).any() else np.ones(naive.shape[1])
+    relative = np.log(np.nan_to_num(naive / typical, nan=1.0).clip(MIN_RELATIVE_SIZE))
+    scored, numbers = np.unique(series, return_inverse=True)
+    if len(scored) < MIN_SIZED_SERIES:
+        return np.ones((1, naive.shape[1]))
+    sizes: Values = np.empty_like(relative)
+    for target in range(naive.shape[1]):
+        measured = np.bincount(numbers, np.abs(errors[:, :, target]).mean(axis=(1, 2))) / np.bincount(numbers)
+        known = measured > 0
+        x, y = relative[scored[known], target], np.log(measured[known])
+        slope = float(np.cov(x, y)[0, 1] / np.var(x, ddof=1)) if known.sum() > 1 and np.var(x) > 0 else 0.0
+        sizes[:, target] = np.exp(min(max(slope, 0.0), 1.0) * relative[:, target])
+    return sizes
 
 
 def calibrate(errors: Values, quantiles: list[float], network_quantiles: list[float]) -> Intervals:
@@ -286,20 +329,32 @@ class Tracker:
 class Calibration:
     """Intervals around one network's forecasts, from its errors on the validation set: conformal, and adaptive if `tracked`."""
 
-    def __init__(self, errors: HeldOutErrors, growth: Values, series: int, tracked: bool = True):
-        """Calibrate on the errors of the validation set. growth: from `naive_growth`. series: number of series."""
+    def __init__(self, errors: HeldOutErrors, growth: Values, naive: Values, tracked: bool = True):
+        """Calibrate on the errors of the validation set. growth: from `naive_growth`. naive: as for `fit_sizes`."""
         self.validation, self.growth = errors, growth
-        self.conformal, size = self._calibrate(errors.all(), errors.independent)
-        self.tracker = Tracker(self.conformal, size, series) if tracked else None
+        values, series = errors.all()
+        self.sizes = fit_sizes(values, series, naive)
+        self.conformal, size = self._calibrate(values, series, errors.independent)
+        self.tracker = Tracker(self.conformal, size, len(naive)) if tracked else None
 
-    def _calibrate(self, errors: Values, independent: int) -> tuple[Intervals, Values]:
-        """Return intervals and the size of the errors at each step, `(horizon, targets, quantiles or 1)`."""
-        network_quantiles, quantiles = self.validation.network_quantiles, self.validation.quantiles
+    def _divide(self, errors: Values, series: Indices) -> Values:
+        """Return errors as multiples of the usual size in their series."""
+        return np.asarray(errors / _of_series(self.sizes, series)[:, None, :, None])
+
+    def _calibrate(self, errors: Values, series: Indices, independent: int) -> tuple[Intervals, Values]:
+        """Return intervals, and the size of the errors at each step before `sizes`, `(horizon, targets, quantiles or 1)`."""
+        errors, network_quantiles, quantiles = (
+            self._divide(errors, series),
+            self.validation.network_quantiles,
+            self.validation.quantiles,
+        )
         if independent >= MIN_INDEPENDENT_WINDOWS:
-            return calibrate(errors, quantiles, network_quantiles), errors.std(axis=0)
-        # 2n + 1 degrees covered best on the training rows of four panels, see benchmarks/few_windows.py.
-        intervals = calibrate_few(errors, quantiles, network_quantiles, self.growth, degrees=2 * independent + 1)
-        return intervals, _size_of_few(errors, self.growth)
+            intervals, size = calibrate(errors, quantiles, network_quantiles), errors.std(axis=0)
+        else:
+            # 2n + 1 degrees covered best on the training rows of four panels, see benchmarks/few_windows.py.
+            intervals = calibrate_few(errors, quantiles, network_quantiles, self.growth, degrees=2 * independent + 1)
+            size = _size_of_few(errors, self.growth)
+        return replace(intervals, sizes=self.sizes), size
 
     def apply(self, windows: Windows, forecast: Values, errors: Values) -> dict[str, Values]:
         """Return scaled quantiles by method, each `(windows, horizon, targets, quantiles)`, as they were at the cutoffs.
@@ -308,7 +363,9 @@ class Calibration:
         """
         quantiles = {"conformal": self.conformal.apply(forecast, windows.series)}
         if self.tracker:
-            tracked = replace(self.conformal, offsets=self.tracker.follow(windows.first, windows.series, errors))
+            offsets = self.tracker.follow(windows.first, windows.series, self._divide(errors, windows.series))
+            sizes = _of_series(self.sizes, windows.series)
+            tracked = replace(self.conformal, offsets=offsets, sizes=sizes)
             quantiles["adaptive"] = tracked.apply(forecast, np.arange(len(windows)))
         return quantiles
 
@@ -317,5 +374,6 @@ class Calibration:
         if method == "adaptive":
             assert self.tracker, "adaptive intervals are tracked"
             return self.tracker.finish()
-        errors = np.concatenate([self.validation.all(), test.all()])
-        return self._calibrate(errors, self.validation.independent + test.independent)[0]
+        (errors, series), (test_errors, test_series) = self.validation.all(), test.all()
+        independent = self.validation.independent + test.independent
+        return self._calibrate(np.concatenate([errors, test_errors]), np.concatenate([series, test_series]), independent)[0]

@@ -74,13 +74,16 @@ def certify(fitted: Fitted) -> list[Check]:
     ends = _scaler_ends(prepared)
     changed, cutoff = change(ends, len(panel.columns)), panel.timestamps[ends - 1].max()
     scaler = Check.of("scaler", cutoff, changed.scaler.to_json() == prepared.scaler.to_json())
-    training = Check.of("training windows", cutoff, _are_same(prepared.windows["train"], changed.windows["train"]))
+    training = Check.of(
+        "training windows", cutoff, _are_same(prepared.network_windows["train"], changed.network_windows["train"])
+    )
     series, numbers = np.unique(test.series, return_index=True)  # The first test window of each series.
     first = panel.offsets[1:].copy()  # Nothing changes in a series without a test window.
     first[series] = test.first[numbers]
     changed, cutoff = change(first, len(panel.columns) - panel.known_channels), panel.timestamps[first[series] - 1].max()
     before, after = (version.windows["test"].select(numbers) for version in (prepared, changed))
-    validation = _are_same(prepared.windows["validation"], changed.windows["validation"])
+    validation = _are_same(prepared.network_windows["validation"], changed.network_windows["validation"])
+    refit = _are_same(prepared.extend_training("validation", True), changed.extend_training("validation", True))
     count = MAX_FITTED_WINDOWS if fitted.combination and prepared.config.baselines else MAX_WINDOWS
     versions = ((prepared, before), (changed, after))
     outputs = [
@@ -88,6 +91,7 @@ def certify(fitted: Fitted) -> list[Check]:
     ]
     checks = [
         Check.of("validation windows", cutoff, validation),
+        *([Check.of("refit windows", cutoff, refit)] if prepared.config.training.refit else []),
         Check.of("forecasts", cutoff, np.array_equal(outputs[0], outputs[1])),
     ]
     return [scaler, training, *checks, *check_covariates(prepared)]

@@ -71,10 +71,14 @@ class IntervalPool:
         return IntervalScores(levels=levels, pinball=pinball, crps=self.crps / self.windows)
 
 
-def measure_scales(prepared: Prepared) -> Values:
-    """Return the mean absolute and squared seasonal naive error of each series on its training rows: `(series, 2, targets)`."""
+def measure_scales(prepared: Prepared, scaled: bool = False) -> Values:
+    """Return the mean absolute and squared seasonal naive error of each series on its training rows: `(series, 2, targets)`.
+
+    scaled: in the units that the scaler makes.
+    """
     panel = prepared.panel
-    measured = np.where(panel.filled[:, : len(panel.targets)], np.nan, panel.target_values)
+    values = prepared.windows["train"].future.astype(np.float64) if scaled else panel.target_values
+    measured = np.where(panel.filled[:, : len(panel.targets)], np.nan, values)
     rows = [measured[span] for span in prepared.splits.scaler_rows(prepared.config.windows.lookback)]
     return np.stack([metrics.seasonal_scales(values, prepared.season_length) for values in rows])
 

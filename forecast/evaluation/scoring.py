@@ -116,7 +116,7 @@ def score_validation(fitted: Fitted, board: Scoreboard) -> Calibration | None:
         return None
     values = len(prepared.windows["test"]) * config.windows.horizon * len(prepared.panel.targets) * len(errors.quantiles)
     tracked = method_of(config) == "adaptive" or values <= MAX_TRACKED_VALUES
-    return Calibration(errors, naive_growth(prepared.windows["train"]), len(prepared.panel.series_ids), tracked)
+    return Calibration(errors, naive_growth(prepared.windows["train"]), measure_scales(prepared, scaled=True)[:, 0], tracked)
 
 
 def score(
@@ -137,7 +137,7 @@ def score(
     done = 0
     for chunk in split_into_chunks(windows, len(quantiles)):
         output, baselines = fitted.forecast_all(chunk, len(chunk) / len(windows))
-        chunk_errors = errors.add(chunk.targets(), output)
+        chunk_errors = errors.add(chunk.targets(), output, chunk.series)
         chunk_quantiles = calibration.apply(chunk, output, chunk_errors) if calibration else {}
         forecasts = join_forecasts(prepared, chunk, network.point(output), baselines, chunk_quantiles)
         points = [network.point(chunk.forecast_with(member, network.horizon)) for member in members]

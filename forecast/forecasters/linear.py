@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -53,8 +54,16 @@ def fit_linear(train: Windows, validation: Windows, normalization: str) -> Linea
     moments = [
         [_sum_moments(windows.select_target(target), normalization) for windows in (train, validation)] for target in targets
     ]
-    kernels, biases, strengths = zip(*(_solve_ridge(*pair) for pair in moments), strict=True)
+    kernels, biases, strengths = zip(*(_solve_ridge(fitted, held_out) for fitted, held_out in moments), strict=True)
     return Linear(np.stack(kernels, axis=1), np.stack(biases, axis=1), list(strengths), normalization)
+
+
+def refit_linear(linear: Linear, train: Windows) -> Linear:
+    """Return the ridge regression of other training windows, with the same penalties."""
+    moments = [_sum_moments(train.select_target(target), linear.normalization) for target in range(train.future.shape[1])]
+    pairs = zip(moments, linear.strength, strict=True)
+    kernels, biases, _ = zip(*(_solve_ridge(sums, sums, [strength]) for sums, strength in pairs), strict=True)
+    return replace(linear, kernel=np.stack(kernels, axis=1), bias=np.stack(biases, axis=1))
 
 
 def _sum_moments(windows: Windows, normalization: str) -> Moments:
@@ -71,7 +80,9 @@ def _sum_moments(windows: Windows, normalization: str) -> Moments:
     return xx, xy
 
 
-def _solve_ridge(train: Moments, validation: Moments) -> tuple[Floats, Floats, float]:
+def _solve_ridge(
+    train: Moments, validation: Moments, strengths: Sequence[float] | Floats = PENALTIES
+) -> tuple[Floats, Floats, float]:
     """Return kernel `(lookback, horizon)`, bias `(horizon,)`, which is not penalized, and the strength that validation chose."""
     (xx, xy), (validation_xx, validation_xy), count = train, validation, train[0][-1, -1]
     mean_x, mean_y = xx[-1, :-1] / count, xy[-1] / count
@@ -82,7 +93,7 @@ def _solve_ridge(train: Moments, validation: Moments) -> tuple[Floats, Floats, f
     unit = max(eigenvalues.mean(), np.finfo(np.float64).tiny)
     rotated = vectors.T @ cross
     best = (np.inf, np.zeros_like(cross), mean_y, 0.0)
-    for strength in PENALTIES:
+    for strength in strengths:
         kernel = vectors @ (rotated / (eigenvalues + strength * unit)[:, None])
         bias = mean_y - mean_x @ kernel
         solution = np.vstack([kernel, bias])  # (lookback + 1, horizon)

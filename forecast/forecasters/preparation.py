@@ -40,7 +40,8 @@ from forecast.windows import (
 class Prepared:
     """Everything that exists before the first weight.
 
-    windows: those of the training set are `windows.stride` steps apart. ridge_windows: all windows of the training set.
+    windows: all that hold no filled value from their cutoff on. network_windows: those that networks are trained and validated
+    on, `windows.stride` steps apart in the training set. Filled targets, which do not count, are NaN.
     season_length: in steps; 1 if the training set holds no whole season. inherited: the scaler, if it is that of a parent run.
     """
 
@@ -49,7 +50,7 @@ class Prepared:
     splits: Splits
     scaler: Scaler
     windows: dict[Subset, Windows]
-    ridge_windows: Windows
+    network_windows: dict[Subset, Windows]
     season_length: int
     inherited: Scaler | None = None
 
@@ -57,6 +58,14 @@ class Prepared:
     def network(self) -> Network:
         """Return the description of the network that the config asks for."""
         return describe_network(self.config, self.scaler)
+
+    def extend_training(self, last: Subset, with_gaps: bool = False) -> Windows:
+        """Return the windows of a training set that reaches to the end of a later subset. with_gaps: those for networks."""
+        borders, windows = self.splits.borders.copy(), self.network_windows if with_gaps else self.windows
+        borders[:, 1] = borders[:, SUBSETS.index(last) + 1]
+        train, stride = windows["train"], self.config.windows.stride if with_gaps else 1
+        longer = make_windows(self.panel, train.past, Splits(borders), "train", self.config.windows, stride, with_gaps)
+        return replace(longer, static=train.static)
 
     def limit_horizon(self, windows: Windows) -> Windows:
         """Return the windows with the horizon that the network forecasts at once, a single step for `decoder: recursive`."""
@@ -109,16 +118,19 @@ def prepare_splits(config: ConfigInSteps, panel: Panel, splits: Splits, scaler: 
     scaler = inherited or fit_scaler(panel, splits, config.scaling, config.windows)
     scaled, static = scale_panel(panel, scaler), scaler.static.apply(panel.static)
 
-    def cut(subset: Subset, stride: int = 1) -> Windows:
-        return replace(make_windows(panel, scaled, splits, subset, config.windows, stride), static=static)
+    def cut(subset: Subset, stride: int = 1, with_gaps: bool = False) -> Windows:
+        return replace(make_windows(panel, scaled, splits, subset, config.windows, stride, with_gaps), static=static)
 
     windows: dict[Subset, Windows] = {subset: cut(subset) for subset in SUBSETS}
-    all_train, windows["train"] = windows["train"], cut("train", config.windows.stride)
     check_windows_measured(windows, config)
-    resolved = resolve_auto_settings(config, len(windows["train"]))
-    _check_accumulation(resolved, len(windows["train"]))
+    network_windows: dict[Subset, Windows] = {
+        "train": cut("train", config.windows.stride, with_gaps=True),
+        "validation": cut("validation", with_gaps=True),
+    }
+    resolved = resolve_auto_settings(config, len(network_windows["train"]))
+    _check_accumulation(resolved, len(network_windows["train"]))
     season_length = _choose_season_length(panel, splits, config)
-    return Prepared(resolved, panel, splits, scaler, windows, all_train, season_length, inherited)
+    return Prepared(resolved, panel, splits, scaler, windows, network_windows, season_length, inherited)
 
 
 def digest_scored_windows(prepared: Prepared) -> str:

@@ -38,7 +38,7 @@ def fingerprint_arrays(arrays: Mapping[str, np.ndarray]) -> Fingerprint:
 def fingerprint_inputs(prepared: Prepared) -> Fingerprint:
     """Return the fingerprint of everything that networks see and are scored on."""
     arrays: dict[str, np.ndarray] = {}
-    for part, windows in prepared.windows.items():
+    for part, windows in (prepared.windows | prepared.network_windows).items():
         arrays |= {f"{part}/first": windows.first, f"{part}/series": windows.series}
     arrays |= {"past": windows.past, "known": windows.known_covariates, "future": windows.future}  # All parts share these arrays.
     return fingerprint_arrays(arrays | {f"static/{name}": values for name, values in windows.static.items()})

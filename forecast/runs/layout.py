@@ -89,6 +89,7 @@ class RunDirectory:
 
     network = Entry("model/network.json")  # The description that rebuilds the network.
     weights = Entry("model/weights.safetensors")
+    scored = Entry("model/scored.safetensors")  # Networks and linear baseline before they were refitted to all rows.
     intervals = Entry("model/intervals.safetensors")  # Offsets from the forecasts of the network to their quantiles.
     combination = Entry("model/combination.json")  # The members of a combination and their weights, if there is one.
     linear = Entry("model/linear.safetensors")  # The linear baseline, which may be a member.
@@ -148,7 +149,9 @@ class RunDirectory:
     def sealed(self) -> dict[Path, str]:
         """Return every file that forecasting reads, with its name in the checksums: its path from their folder."""
         paths = [self.config, self.contract, self.scaler, self.recent, self.network, self.weights]
-        paths += [path for path in (self.intervals, self.combination, self.linear) if path.exists()]  # Some runs have none.
+        paths += [
+            path for path in (self.scored, self.intervals, self.combination, self.linear) if path.exists()
+        ]  # Some runs have none.
         return {path: Path(os.path.relpath(path, self.checksums.parent)).as_posix() for path in paths}
 
     def seal(self) -> None:

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 class Parent:
     """A run that another run continues with newer rows, from its scaling and its weights.
 
+    trained: its networks at the stage `selected`, which know none of the rows that the other run is scored on.
     intervals_only: leave the weights as they are. even_if_worse: accept the other run even if its errors are larger.
     rows: a file with all rows, of which the other run gets a copy.
     """
@@ -109,7 +110,7 @@ def read_parent(run: Run) -> Parent | None:
         raise RunError(problem, f"Restore that run, or write its new path to {run.parent}.", str(run.directory)) from None
     if sha256_of(parent.weights) != record.weights:
         raise RunError(f"{run.name} continues this run, but its weights have changed.", DAMAGED, str(parent.directory))
-    return Parent(parent, read_trained(parent), record.intervals_only, record.even_if_worse)
+    return Parent(parent, read_trained(parent, "selected"), record.intervals_only, record.even_if_worse)
 
 
 def copy_rows_into_run(run: Run, prepared: Prepared, rows: Path) -> Prepared:
@@ -135,7 +136,7 @@ def check_not_worse(run: Run, fitted: Fitted, parent: Parent) -> None:
     if not len(newest):
         log.warning("no window of the test set reaches the newer rows, so the new run is not compared with %s.", parent.run.name)
         return
-    trained = parent.trained
+    trained = parent.trained if parent.intervals_only else read_trained(parent.run, "scored")
     members, linear = [trained.forward("keras")], trained.linear or fitted.linear
     fitted_parent = replace(fitted, members=members, linear=linear, combination=trained.combination, computed={})
     before = _score_newest(fitted_parent, newest)

@@ -9,7 +9,8 @@ import logging
 import math
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -17,13 +18,12 @@ from forecast.config import Config, ConfigInSteps, resolve_durations
 from forecast.data import Contract
 from forecast.errors import DAMAGED, DataError, RunError, did_you_mean, first_few
 from forecast.evaluation import Evidence, Intervals, Metrics, TrainingMetrics, method_of, quantiles_of
-from forecast.forecasters.baselines import SIMPLE, forecast_baselines
+from forecast.forecasters.baselines import FITTED, SIMPLE, forecast_baselines
 from forecast.forecasters.combination import NETWORK, Combination, combine_by_median
 from forecast.forecasters.linear import Linear
 from forecast.forecasters.network.architectures import describe_network
 from forecast.forecasters.network.description import KNOWN, Array, Network
 from forecast.forecasters.network.numpy_runtime import forward as numpy_forward
-from forecast.forecasters.statistical import MODELS
 from forecast.runs.documents import Gradients
 from forecast.runs.run import Run
 from forecast.runs.tables import read_history
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 MAX_DEVIATIONS = 5  # Distance of a static number from the mean of the training series, in their deviations, that is usual.
 MAX_HORIZONS = 100  # Horizons to roll out. Errors have added up long before.
+# Networks that know the training set only, those that were scored, and those that forecast. See `training.refit`.
+Stage = Literal["selected", "scored", "final"]
 RUNTIMES = ("numpy", "keras")  # Both forecast the same, but Keras takes seconds to start.
 log = logging.getLogger(__name__)
 
@@ -173,8 +175,8 @@ class Trained:
                 log.warning(message, panel.source, name, first_few(unseen))
 
 
-def read_trained(run: Run) -> Trained:
-    """Read the network that a run holds. Nothing in it is executed, and nothing is used unchecked."""
+def read_trained(run: Run, stage: Stage = "final") -> Trained:
+    """Read the networks of a run at a stage. Nothing in the run is executed, and nothing is used unchecked."""
     contract = read_contract(run)
     config = _read_config_in_steps(run, contract)
     scaler = Scaler.from_json(run.read_json(run.scaler), str(run.scaler))
@@ -191,24 +193,41 @@ def read_trained(run: Run) -> Trained:
         shape = len(scaler.series_ids), horizon, len(config.data.target)
         arrays = run.read_arrays(run.intervals, math.prod(shape) * quantiles)
         intervals = Intervals.from_arrays(arrays, shape, config, str(run.intervals))
-    combination, linear = _read_combination(run, config)
-    members = read_members(run, config, expected)
+    combination = _read_combination(run, config)
+    members, linear = _read_forecasters(run, config, expected, stage)
     return Trained(config, contract, scaler, expected, members, horizon, intervals, combination, linear)
 
 
-def _read_combination(run: Run, config: ConfigInSteps) -> tuple[Combination | None, Linear | None]:
-    """Return the combination that the config of a run asks for, and its linear baseline."""
+def _read_combination(run: Run, config: ConfigInSteps) -> Combination | None:
+    """Return the combination that the config of a run asks for."""
     if config.combine == "none":
-        return None, None
+        return None
     combination = run.read(run.combination, Combination)
-    if set(combination.weights) - {NETWORK, *SIMPLE, *MODELS}:
+    if set(combination.weights) - {NETWORK, *SIMPLE, *FITTED}:
         raise RunError("names a member that does not exist.", DAMAGED, str(run.combination))
+    return combination
+
+
+def _read_forecasters(
+    run: Run, config: ConfigInSteps, network: Network, stage: Stage
+) -> tuple[list[dict[str, Array]], Linear | None]:
+    """Return the weights of each seed's network, and the linear baseline if a combination may need it, at a stage."""
     windows, targets = config.windows, len(config.data.target)
-    kernel, bias = (windows.lookback, targets, windows.horizon), (windows.horizon, targets)
-    arrays = run.read_arrays(run.linear, 2 * (math.prod(kernel) + math.prod(bias)))  # They are float64.
-    if {name: values.shape for name, values in arrays.items()} != {"kernel": kernel, "bias": bias}:
-        raise RunError("the linear baseline does not fit the config.", DAMAGED, str(run.linear))
-    return combination, Linear(arrays["kernel"], arrays["bias"], [], config.model.normalization)
+    shapes = {"kernel": (windows.lookback, targets, windows.horizon), "bias": (windows.horizon, targets)}
+    count = network.parameters * len(config.seeds)
+    count_linear = 2 * sum(map(math.prod, shapes.values()))  # They are float64.
+    if stage == "final" or not run.scored.exists():
+        members = _split_members(run.read_arrays(run.weights, count), config, network, run.weights)
+        path, arrays = run.linear, run.read_arrays(run.linear, count_linear) if config.combine != "none" else {}
+    else:
+        path, arrays = run.scored, run.read_arrays(run.scored, 2 * count + count_linear)
+        members = _split_members(pop_prefixed(arrays, f"{stage}/"), config, network, path)
+        arrays = pop_prefixed(arrays, "linear/")
+    if config.combine == "none":
+        return members, None
+    if {name: values.shape for name, values in arrays.items()} != shapes:
+        raise RunError("the linear baseline does not fit the config.", DAMAGED, str(path))
+    return members, Linear(arrays["kernel"], arrays["bias"], [], config.model.normalization)
 
 
 def _check_files_belong_together(run: Run, config: ConfigInSteps, contract: Contract, scaler: Scaler) -> None:
@@ -232,13 +251,12 @@ def _read_config_in_steps(run: Run, contract: Contract) -> ConfigInSteps:
         raise RunError(f"{contract.freq!r} is not a pandas frequency.", DAMAGED, str(run.contract)) from None
 
 
-def read_members(run: Run, config: Config, network: Network) -> list[dict[str, Array]]:
+def _split_members(weights: dict[str, Array], config: Config, network: Network, path: Path) -> list[dict[str, Array]]:
     """Return the weights of each seed's network, in the order of `Config.seeds`."""
-    weights = run.read_arrays(run.weights, network.parameters * len(config.seeds))
     members = [pop_prefixed(weights, make_member_prefix(config, seed)) for seed in config.seeds]
     members[0] |= weights  # `check_weights` refuses those that belong to no seed.
     for member in members:
-        network.check_weights(member, str(run.weights))
+        network.check_weights(member, str(path))
     return members
 
 

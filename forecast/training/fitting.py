@@ -3,33 +3,90 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from forecast.forecasters.linear import Linear, fit_linear
+from forecast.forecasters.linear import Linear, fit_linear, refit_linear
 from forecast.forecasters.network.description import Array, Network
 from forecast.forecasters.preparation import Prepared
-from forecast.runs import Checkpoints, Run
+from forecast.runs import Checkpoints, Run, Stage, pop_prefixed
+from forecast.windows import Subset, Windows
 
 if TYPE_CHECKING:
-    from forecast.forecasters.network.callbacks import Progress
+    import keras
+
+    from forecast.forecasters.network.callbacks import CheckpointStore, Progress
 
 Weights = dict[str, Array]  # Arrays by `layer/weight`, as the description of the network names them.
-Members = dict[int, tuple[int, Weights]]  # By seed: the best epoch of its network, and the weights of that epoch.
 OnProgress = Callable[["Progress"], None]  # Called after each batch and each epoch.
-NOT_RECORDED = {"epochs", "done", "member", "members", "fold", "folds"}  # Fields of `Progress` that history.csv leaves out.
+NOT_RECORDED = {
+    "epochs",
+    "done",
+    "member",
+    "members",
+    "fold",
+    "folds",
+    "refit",
+}  # Fields of `Progress` that history.csv leaves out.
+REFIT_SHARE, REFIT_RATE = 0.2, 0.25  # Epochs and learning rate of a refit, relative to those of the training.
+REFITTED: dict[Stage, Subset] = {"scored": "validation", "final": "test"}  # The last subset that each refit is trained on.
+
+
+@dataclass(frozen=True)
+class Member:
+    """A trained network at three stages, which are the same without `training.refit`.
+
+    epoch: the best one. selected: its weights, which know the training set only. scored: they know the validation set, too.
+    final: they know all rows.
+    """
+
+    epoch: int
+    selected: Weights
+    scored: Weights
+    final: Weights
+
+    @classmethod
+    def unchanged(cls, weights: Weights, epoch: int = 0) -> Member:
+        """Return a network that is the same at all stages."""
+        return cls(epoch, weights, weights, weights)
+
+    def at(self, stage: Stage) -> Weights:
+        """Return the weights of a stage."""
+        weights: Weights = getattr(self, stage)
+        return weights
+
+    def to_arrays(self) -> Weights:
+        """Return the weights of all stages by `stage/layer/weight`."""
+        return {f"{stage}/{name}": values for stage in get_args(Stage) for name, values in self.at(stage).items()}
+
+    @classmethod
+    def from_arrays(cls, epoch: int, arrays: Weights) -> Member:
+        """Return the network whose `to_arrays` are given."""
+        arrays = dict(arrays)
+        return cls(epoch, *(pop_prefixed(arrays, f"{stage}/") for stage in get_args(Stage)))
+
+
+Members = dict[int, Member]  # By seed.
 
 
 def fit_ridges(prepared: Prepared) -> tuple[Linear, Linear]:
     """Fit the linear baseline, and the ridge regression that the network starts from, which may forecast fewer steps."""
-    train_windows, validation = prepared.ridge_windows, prepared.windows["validation"]
+    train_windows, validation = prepared.windows["train"], prepared.windows["validation"]
     linear = fit_linear(train_windows, validation, prepared.config.model.normalization)
     if prepared.network.horizon == prepared.config.windows.horizon:
         return linear, linear
     return linear, fit_linear(prepared.limit_horizon(train_windows), prepared.limit_horizon(validation), linear.normalization)
+
+
+def refit_ridge(prepared: Prepared, linear: Linear, stage: Stage) -> Linear:
+    """Return the linear baseline at a stage of `REFITTED`."""
+    if not prepared.config.training.refit:
+        return linear
+    return refit_linear(linear, prepared.extend_training(REFITTED[stage]))
 
 
 def fit_members(
@@ -40,7 +97,7 @@ def fit_members(
     run: Run | None = None,
     initial_weights: Mapping[int, Weights] | None = None,
 ) -> Members:
-    """Train a network for each seed, and return the best epoch and weights of each.
+    """Train a network for each seed.
 
     record: receives a row for each epoch. run: stores checkpoints, and may hold one to resume from. initial_weights: by seed, of
     networks that continue others; None draws them.
@@ -49,11 +106,11 @@ def fit_members(
     checkpoints = Checkpoints(run)
     for number, seed in enumerate(seeds):
         if seed in checkpoints.done:
-            members[seed] = checkpoints.done[seed]
+            members[seed] = Member.from_arrays(*checkpoints.done[seed])
             continue
 
         def report(progress: Progress, number: int = number, seed: int = seed) -> None:
-            if progress.done == 1:
+            if progress.done == 1 and not progress.refit:
                 record({"seed": seed} | {name: value for name, value in asdict(progress).items() if name not in NOT_RECORDED})
             if on_progress:
                 on_progress(replace(progress, member=number + 1, members=len(seeds)))
@@ -61,14 +118,12 @@ def fit_members(
         with checkpoints.interrupts if run else contextlib.nullcontext():
             start = initial_weights[seed] if initial_weights else ridge
             members[seed] = _fit_network(prepared, start, seed, report, checkpoints)
-        checkpoints.done[seed] = members[seed]
+        checkpoints.done[seed] = members[seed].epoch, members[seed].to_arrays()
     return members
 
 
-def _fit_network(
-    prepared: Prepared, start: Linear | Weights, seed: int, report: OnProgress, checkpoints: Checkpoints
-) -> tuple[int, Weights]:
-    """Build and train the network of a seed. Return its best epoch, and the weights of that epoch.
+def _fit_network(prepared: Prepared, start: Linear | Weights, seed: int, report: OnProgress, checkpoints: Checkpoints) -> Member:
+    """Build and train the network of a seed, and refit it if the config says so.
 
     start: all initial weights, or those of the linear skip alone; then the others are drawn.
     """
@@ -79,15 +134,55 @@ def _fit_network(
     model = build_keras(network, config.model, seed, config.training.mixed_precision)
     if not isinstance(start, Linear):
         set_weights(model, network, start)
-    elif config.model.linear_skip:
-        skip = {"linear_skip/kernel": start.kernel, "linear_skip/bias": start.bias}
-        skip = {name: values.astype(np.float32) for name, values in skip.items()}
-        set_weights(model, network, get_weights(model, network) | skip)
+    else:
+        set_weights(model, network, get_weights(model, network) | _make_skip(network, start))
     checkpoints.record_initial_weights(seed, get_weights(model, network))
-    windows = {subset: prepared.limit_horizon(windows) for subset, windows in prepared.windows.items()}
+    windows = {subset: prepared.limit_horizon(windows) for subset, windows in prepared.network_windows.items()}
     compile_model(model, config.training, network.quantiles)
-    best_epoch = fit(model, windows, config.training, seed, report, checkpoints.open_store(seed))
-    return best_epoch, _average_categories(network, get_weights(model, network))
+    store = checkpoints.open_store(seed)
+    epoch = fit(model, windows, config.training, seed, report, store)
+    selected = _average_categories(network, get_weights(model, network))
+    if not config.training.refit:
+        return Member.unchanged(selected, epoch)
+    if not epoch and isinstance(start, Linear):  # The network is the ridge regression, or was best without any training.
+        longer = [prepared.limit_horizon(prepared.extend_training(last)) for last in REFITTED.values()]
+        return Member(epoch, selected, *(selected | _make_skip(network, refit_linear(start, windows)) for windows in longer))
+    refitted = []
+    for last in REFITTED.values():
+        _refit(model, prepared, last, max(1, math.ceil(REFIT_SHARE * epoch)), seed, report, store)
+        refitted.append(_average_categories(network, get_weights(model, network)))
+    return Member(epoch, selected, *refitted)
+
+
+def _make_skip(network: Network, ridge: Linear) -> Weights:
+    """Return the weights of a linear skip that is a ridge regression, or none if the network has no such layer."""
+    weights = {"linear_skip/kernel": ridge.kernel, "linear_skip/bias": ridge.bias}
+    return {name: values.astype(np.float32) for name, values in weights.items() if name in network.weights}
+
+
+def _refit(
+    model: keras.Model,
+    prepared: Prepared,
+    last: Subset,
+    epochs: int,
+    seed: int,
+    report: OnProgress,
+    store: CheckpointStore | None,
+) -> None:
+    """Train a network further on all rows up to the end of a subset. It saves no checkpoint: a resumed training does it again."""
+    from forecast.forecasters.network.fitting import fit, reset_optimizer
+
+    training = prepared.config.training
+    rate = REFIT_RATE * training.learning_rate
+    changes = {"epochs": epochs, "learning_rate": rate, "schedule": "cosine", "warmup_epochs": 0, "early_stopping": None}
+    windows: dict[Subset, Windows] = {
+        "train": prepared.limit_horizon(prepared.extend_training(last, with_gaps=True)),
+        "validation": prepared.limit_horizon(prepared.network_windows["validation"]),
+    }
+    reset_optimizer(model)
+    if store:
+        store = replace(store, save=lambda checkpoint: None, resumed=None)
+    fit(model, windows, training.model_copy(update=changes), seed, lambda progress: report(replace(progress, refit=True)), store)
 
 
 def _average_categories(network: Network, weights: Weights) -> Weights:

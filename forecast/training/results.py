@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
+from forecast.config import Config
 from forecast.data import Contract
 from forecast.evaluation import (
+    Calibration,
     Certificate,
     Diagnoses,
     Evidence,
@@ -35,8 +38,9 @@ from forecast.forecasters.network.description import Array, Network
 from forecast.forecasters.network.numpy_runtime import READER_TOLERANCE, forward, relative_difference
 from forecast.forecasters.preparation import Prepared
 from forecast.reports import TrainingResult, remove_time_zones, select_series
-from forecast.runs import Environment, Gradients, Run, make_member_prefix, read_history, read_members
-from forecast.training.fitting import Members, Weights
+from forecast.runs import Environment, Gradients, Run, Stage, make_member_prefix, read_history
+from forecast.training.fitting import Members, Weights, refit_ridge
+from forecast.windows import Forward
 
 MAX_PROBED_WINDOWS = 64  # Windows of the validation set that show how far back a network learns.
 MAX_PROBED_STATES = 5_000_000  # Numbers in the states of all steps of the probed windows.
@@ -48,39 +52,46 @@ log = logging.getLogger(__name__)
 def save_networks(run: Run, prepared: Prepared, members: Members) -> None:
     """Write the description of the network and the weights of each seed."""
     run.write_json(run.network, prepared.network.to_json())
-    prefixes = {seed: make_member_prefix(prepared.config, seed) for seed in members}
-    arrays = {prefixes[seed] + name: values for seed, (_, weights) in members.items() for name, values in weights.items()}
-    run.write_arrays(run.weights, arrays)
+    run.write_arrays(run.weights, _name_weights(prepared.config, members, "final"))
 
 
-def save_combination(run: Run, fitted: Fitted) -> None:
-    """Write the combination, and the linear baseline, which may be a member of it."""
+def _name_weights(config: Config, members: Members, stage: Stage) -> Weights:
+    """Return the weights of all networks at a stage, by the names that they have in the run."""
+    return {
+        make_member_prefix(config, seed) + name: values
+        for seed, member in members.items()
+        for name, values in member.at(stage).items()
+    }
+
+
+def _save_scored(run: Run, fitted: Fitted, members: Members) -> None:
+    """Write networks and linear baseline as they were scored, and the linear baseline that forecasts, for a combination."""
+    config, linear = fitted.prepared.config, fitted.linear
     if fitted.combination:
         run.write(run.combination, fitted.combination)
-        run.write_arrays(run.linear, fitted.linear.to_arrays())
+        run.write_arrays(run.linear, refit_ridge(fitted.prepared, linear, "final").to_arrays())
+    if config.training.refit:
+        parts = {"selected": _name_weights(config, members, "selected"), "scored": _name_weights(config, members, "scored")}
+        parts["linear"] = linear.to_arrays()
+        run.write_arrays(run.scored, {f"{part}/{name}": values for part in parts for name, values in parts[part].items()})
 
 
 def score_run(
-    run: Run, prepared: Prepared, linear: Linear, best_epochs: dict[int, int], contract: Contract, environment: Environment
+    run: Run, prepared: Prepared, linear: Linear, members: Members, contract: Contract, environment: Environment
 ) -> tuple[Fitted, TrainingResult]:
-    """Write the metrics of network and baselines and the forecasts of the test set. Return the forecasters and the result.
-
-    The network is read back from the run, so that the scores are those of the network that will forecast.
-    """
-    from forecast.forecasters.network.keras_builder import load_keras
-
+    """Write the metrics of network and baselines and the forecasts of the test set. Return the forecasters and the result."""
     config, network = prepared.config, prepared.network
-    weights = read_members(run, config, network)
-    fitted = Fitted(prepared, [load_keras(network, member).predict_on_batch for member in weights], linear).choose_combination()
-    save_combination(run, fitted)
     validation, test = Scoreboard(prepared), Scoreboard(prepared)
-    calibration = score_validation(fitted, validation)
+    fitted, calibration = calibrate_members(prepared, linear, members, validation)
+    _save_scored(run, fitted, members)
     with run.open_table(run.predictions) as append:
         table = PredictionTable(prepared, append)
         errors = score(fitted, prepared.windows["test"], test, calibration, table)
     if calibration:
         run.write_arrays(run.intervals, calibration.make_final_intervals(method_of(config), errors).to_arrays())
     inputs = prepared.limit_horizon(prepared.windows["test"]).sample_evenly(MAX_COMPARED_WINDOWS).inputs()
+    best_epochs = {seed: member.epoch for seed, member in members.items()}
+    weights = [member.scored for member in members.values()]
     is_trained = any(best_epochs.values()) or run.parent.exists()
     metrics = TrainingMetrics(
         **vars(summarize(test, is_trained, count_independent(prepared.windows["validation"]))),
@@ -93,6 +104,23 @@ def score_run(
         validation=validation.scores(),
     )
     return fitted, write_scores(run, contract, environment, metrics, test, table)
+
+
+def calibrate_members(
+    prepared: Prepared, linear: Linear, members: Members, board: Scoreboard
+) -> tuple[Fitted, Calibration | None]:
+    """Choose the combination and the intervals on the validation set, which is scored with networks that never saw it.
+
+    Returns the forecasters of the test set, which were refitted on the validation set if the config says so, and the intervals.
+    """
+    from forecast.forecasters.network.keras_builder import load_keras
+
+    def load(stage: Stage) -> list[Forward]:
+        return [load_keras(prepared.network, member.at(stage)).predict_on_batch for member in members.values()]
+
+    fitted = Fitted(prepared, load("selected"), linear).choose_combination()
+    calibration = score_validation(fitted, board)
+    return replace(fitted, members=load("scored"), linear=refit_ridge(prepared, linear, "scored"), computed={}), calibration
 
 
 def write_scores(
@@ -143,8 +171,11 @@ def write_certificate(result: TrainingResult, fitted: Fitted) -> None:
             log.warning("%s %s", check.subject, check.result)
 
 
-def explain(result: TrainingResult, fitted: Fitted) -> None:
-    """Write the importance of each input, and the gradient norms of the first network and of a simple RNN of the same sizes."""
+def explain(result: TrainingResult, fitted: Fitted, weights: Weights) -> None:
+    """Write the importance of each input, and the gradient norms of a network and of a simple RNN of the same sizes.
+
+    weights: those of the network.
+    """
     from forecast.forecasters.network.gradients import measure_gradient_norms
     from forecast.forecasters.network.keras_builder import build_keras, load_keras
 
@@ -155,7 +186,7 @@ def explain(result: TrainingResult, fitted: Fitted) -> None:
     width = max(config.model.units) * len(prepared.panel.targets) * prepared.network.lookback
     windows = prepared.limit_horizon(prepared.windows["validation"])
     inputs = windows.sample_evenly(max(1, min(MAX_PROBED_WINDOWS, MAX_PROBED_STATES // width))).inputs()
-    trained = load_keras(prepared.network, read_members(run, config, prepared.network)[0])
+    trained = load_keras(prepared.network, weights)
     simple = config.model_copy(update={"model": config.model.model_copy(update={"cell": "simple_rnn"})})
     network = describe_network(simple, prepared.scaler)
     norms = measure_gradient_norms(trained, prepared.network, inputs)
@@ -177,7 +208,7 @@ def write_diagnosis(result: TrainingResult, prepared: Prepared) -> None:
         config=prepared.config,
         metrics=result.metrics,
         history=read_history(run) if run.history.exists() else None,  # An interrupted process may have begun it.
-        train_windows=len(prepared.windows["train"]),
+        train_windows=len(prepared.network_windows["train"]),
         gradients=result.gradients.network if result.gradients else None,
         continued=result.parent is not None,
     )

@@ -171,11 +171,18 @@ def gather(rows: np.ndarray, first: np.ndarray, steps: int) -> np.ndarray:
 
 
 def make_windows(
-    panel: Panel, scaled: np.ndarray, splits: Splits, subset: Subset, config: ResolvedWindowsConfig, stride: int = 1
+    panel: Panel,
+    scaled: np.ndarray,
+    splits: Splits,
+    subset: Subset,
+    config: ResolvedWindowsConfig,
+    stride: int = 1,
+    with_gaps: bool = False,
 ) -> Windows:
     """Cut the windows whose targets lie in a subset, `stride` steps apart; `scaled` is the panel's matrix after scaling.
 
-    Windows whose cutoff or targets hold a filled value are left out.
+    Windows whose cutoff or targets hold a filled value are left out. with_gaps: windows are kept if their cutoff and at least
+    half of their rows after it were measured. Their targets are NaN where they were filled.
     """
     lookback, horizon = config.lookback, config.horizon
     firsts = [
@@ -186,8 +193,11 @@ def make_windows(
     first = np.concatenate(firsts)
     # A filled target is no truth. If the row at the cutoff was filled, the first target may have helped to fill it.
     filled = np.concatenate([[0], np.cumsum(panel.filled.any(axis=1))])
-    measured = filled[first + horizon] == filled[first - 1]
+    allowed = horizon // 2 if with_gaps else 0
+    measured = (filled[first] == filled[first - 1]) & (filled[first + horizon] - filled[first] <= allowed)
     known_covariates, future = _select_known_covariates(panel, scaled), scaled[:, : len(panel.targets)]
+    if with_gaps and filled[-1]:
+        future = np.where(panel.filled[:, : len(panel.targets)], np.float32(np.nan), future)
     return Windows(scaled, known_covariates, future, first[measured], series[measured], lookback, horizon)
 
 

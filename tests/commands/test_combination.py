@@ -77,7 +77,7 @@ def test_the_test_set_chooses_no_weight(combined):
         prepared = prepare(load_config(config))
         if changed:
             prepared.panel.values[prepared.splits.rows_of("test")[0][0] :] += 500  # The scaled windows of the other sets stay.
-        linear = fit_linear(prepared.ridge_windows, prepared.windows["validation"], "mean")
+        linear = fit_linear(prepared.windows["train"], prepared.windows["validation"], "mean")
         fitted = Fitted(prepared, [lambda inputs: np.zeros((len(inputs["past"]), 3, 1), np.float32)], linear)
         chosen.append(fitted.choose_combination().combination)
     assert chosen[0] == chosen[1]

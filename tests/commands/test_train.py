@@ -94,8 +94,8 @@ def test_a_run_is_whole(project, tmp_path):
     files = {str(path.relative_to(run.directory)) for path in run.directory.rglob("*") if path.is_file()}
     assert files == {
         "report.html", "forecast.csv", "predictions.csv", "metrics.json", "config.yaml",
-        "model/network.json", "model/weights.safetensors", "model/intervals.safetensors", "model/scaler.json",
-        "model/contract.json", "model/recent.csv", "model/SHA256SUMS",
+        "model/network.json", "model/weights.safetensors", "model/scored.safetensors", "model/intervals.safetensors",
+        "model/scaler.json", "model/contract.json", "model/recent.csv", "model/SHA256SUMS",
         "evaluation/series.csv", "evaluation/cutoffs.csv", "evaluation/importance.json", "evaluation/leakage.json",
         "evaluation/diagnosis.json",
         "training/history.csv", "training/log.txt", "training/status.json", "training/environment.json",
@@ -103,7 +103,7 @@ def test_a_run_is_whole(project, tmp_path):
         "plots/forecast.png", "plots/learning_curve.png", "plots/error_per_step.png", "plots/residuals.png",
     }  # fmt: skip
     assert run.read_json(run.status)["state"] == "finished"
-    assert [progress.epoch for progress in seen if progress.done == 1] == [0, 1, 2]
+    assert [progress.epoch for progress in seen if progress.done == 1 and not progress.refit] == [0, 1, 2]
 
     history = pd.read_csv(run.history)
     assert list(history.columns) == ["seed", "epoch", "loss", "val_loss", "learning_rate", "seconds", "gradient_norm", "clipped"]
@@ -220,8 +220,8 @@ def test_epoch_zero_is_the_linear_baseline_and_is_kept_if_nothing_beats_it(proje
 @pytest.mark.parametrize("stride", [1, 12])
 def test_the_linear_baseline_sees_every_training_window(project, stride):
     prepared = prepare(load_config(project(windows={"stride": stride})))
-    assert len(prepared.ridge_windows) == 70
-    assert len(prepared.windows["train"]) == (70 if stride == 1 else 6)
+    assert len(prepared.windows["train"]) == 70
+    assert len(prepared.network_windows["train"]) == (70 if stride == 1 else 6)
     assert (len(prepared.windows["validation"]), len(prepared.windows["test"])) == (16, 16)
 
 
@@ -452,7 +452,7 @@ def ensemble(tmp_path_factory):
 
 @pytest.mark.slow
 def test_several_seeds_forecast_their_median(ensemble):
-    trained = read_trained(ensemble)
+    trained = read_trained(ensemble, "scored")
     windows = prepare(ensemble.read_config().model_copy(update={"data": data_of(ensemble)})).windows["test"]
     each = [forward(trained.network, weights, windows.inputs()) for weights in trained.members]
     assert not np.allclose(each[0], each[1])

@@ -62,7 +62,7 @@ def test_newer_rows_are_appended_and_trained_on(folder, run, tmp_path):
     parent = json.loads(new.parent.read_text())
     assert parent["run"] == str(run.directory)
     assert parent["windows"] == 2 * 18 - 2 * 2, "of the test part, those whose last target is newer than the run's data"
-    assert parent["after"]["mase"] <= 1.005 * parent["before"]["mase"]
+    assert parent["after"]["mase"] <= 1.05 * parent["before"]["mase"]
     assert f"Continues {run.directory}: MAE on the 32 newest windows was" in result.output
     before, after = read_trained(run), read_trained(new)
     assert after.scaler.to_json() == before.scaler.to_json()

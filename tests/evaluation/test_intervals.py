@@ -23,6 +23,7 @@ from forecast.evaluation.intervals import (
     calibrate_few,
     count_independent,
     explain_few_windows,
+    fit_sizes,
     naive_growth,
     quantiles_of,
 )
@@ -30,6 +31,7 @@ from forecast.windows.windows import Windows
 
 QUANTILES = [0.025, 0.1, 0.9, 0.975]
 GROWTH = np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])  # (horizon, targets)
+NAIVE = np.ones((1, 2))
 CONFIG = Config.model_validate(
     {"data": {"path": "x", "timestamp": "t", "target": ["y"]}, "windows": {"lookback": 2, "horizon": 3}}
 )
@@ -50,7 +52,7 @@ def windows_of(counts: list[int], horizon: int = 3) -> Windows:
 
 def kept_errors(errors: np.ndarray) -> HeldOutErrors:
     kept = HeldOutErrors(windows_of([len(errors)]), [], QUANTILES)
-    kept.add(errors[..., 0], np.zeros((len(errors), 3, 2)))
+    kept.add(errors[..., 0], np.zeros((len(errors), 3, 2)), np.zeros(len(errors), int))
     return kept
 
 
@@ -87,9 +89,9 @@ def test_each_step_is_as_wide_as_its_few_errors_are_large():
 def test_an_error_is_what_came_less_what_was_forecast(own, base):
     errors = HeldOutErrors(windows_of([4]), own, [0.1, 0.5, 0.9])
     actual, forecast = np.random.default_rng(0).normal(size=(2, 4, 3, 2))
-    added = errors.add(actual, forecast[..., None] + base if own else forecast)
+    added = errors.add(actual, forecast[..., None] + base if own else forecast, np.zeros(4, int))
     np.testing.assert_allclose(added, (actual - forecast)[..., None] - (base if own else 0))
-    np.testing.assert_array_equal(errors.all(), added)
+    np.testing.assert_array_equal(errors.all()[0], added)
 
 
 def test_a_networks_own_quantiles_are_moved_each_by_itself():
@@ -154,7 +156,7 @@ def test_few_windows_around_a_networks_own_quantiles():
 def test_calibration_says_when_windows_are_too_few(windows, few):
     errors = kept_errors(noise(windows, 0))
     assert (errors.independent < MIN_INDEPENDENT_WINDOWS) == few
-    made = Calibration(errors, GROWTH, series=1).conformal.offsets
+    made = Calibration(errors, GROWTH, NAIVE).conformal.offsets
     by_rank = calibrate(noise(windows, 0), QUANTILES, [])
     by_rule = calibrate_few(noise(windows, 0), QUANTILES, [], GROWTH, degrees=2 * errors.independent + 1)
     np.testing.assert_array_equal(made, (by_rule if few else by_rank).offsets)
@@ -162,7 +164,7 @@ def test_calibration_says_when_windows_are_too_few(windows, few):
 
 
 def test_one_window_moves_adaptive_intervals_too():
-    calibration = Calibration(kept_errors(noise(1, 0)), GROWTH, series=1)
+    calibration = Calibration(kept_errors(noise(1, 0)), GROWTH, NAIVE)
     before = calibration.tracker.offsets.copy()
     calibration.tracker.follow(np.arange(9) + 10, np.zeros(9, int), noise(9, 1) + 100)
     assert (calibration.tracker.offsets > before).all()
@@ -267,7 +269,7 @@ def test_series_are_tracked_apart_and_pieces_are_one():
 
 
 def test_the_future_is_calibrated_on_the_test_part_too():
-    made = Calibration(kept_errors(noise(100, 0)), GROWTH, series=1).make_final_intervals("conformal", kept_errors(noise(100, 1)))
+    made = Calibration(kept_errors(noise(100, 0)), GROWTH, NAIVE).make_final_intervals("conformal", kept_errors(noise(100, 1)))
     np.testing.assert_array_equal(made.offsets, calibrate(np.concatenate([noise(100, 0), noise(100, 1)]), QUANTILES, []).offsets)
 
 
@@ -276,9 +278,11 @@ def test_many_errors_are_thinned(monkeypatch):
     errors, all_of_them = HeldOutErrors(windows_of([100]), [], QUANTILES), noise(100, 0)
     for begin in range(0, 100, 4):  # pieces shorter than the stride
         piece = all_of_them[begin : begin + 4]
-        assert errors.add(piece[..., 0], np.zeros((4, 3, 2))).shape == (4, 3, 2, 1)
-    np.testing.assert_array_equal(errors.all(), all_of_them[::10])
-    assert all(piece.base is None for piece in errors.chunks), "a view would keep what was thinned out in memory"
+        assert errors.add(piece[..., 0], np.zeros((4, 3, 2)), np.arange(begin, begin + 4)).shape == (4, 3, 2, 1)
+    kept, series = errors.all()
+    np.testing.assert_array_equal(kept, all_of_them[::10])
+    np.testing.assert_array_equal(series, np.arange(100)[::10])
+    assert all(piece.base is None for piece, _ in errors.chunks), "a view would keep what was thinned out in memory"
 
 
 def test_what_a_run_keeps_is_read_again():
@@ -288,7 +292,17 @@ def test_what_a_run_keeps_is_read_again():
     assert again.quantiles == QUANTILES
     each = replace(made, offsets=np.repeat(made.offsets, 5, axis=0)).to_arrays()  # of five series
     assert len(Intervals.from_arrays(each, (5, 3, 2), CONFIG).offsets) == 5
-    for stored, shape in ((made.to_arrays(), (1, 4, 2)), (each, (1, 3, 2)), (each, (2, 3, 2)), (each, (6, 3, 2))):
+    sized = replace(made, sizes=np.arange(1.0, 11).reshape(5, 2))
+    np.testing.assert_array_equal(Intervals.from_arrays(sized.to_arrays(), (5, 3, 2), CONFIG).sizes, sized.sizes)
+    del each["sizes"]  # As earlier versions stored them.
+    assert len(Intervals.from_arrays(each, (5, 3, 2), CONFIG).offsets) == 5
+    for stored, shape in (
+        (made.to_arrays(), (1, 4, 2)),
+        (sized.to_arrays(), (4, 3, 2)),
+        (each, (1, 3, 2)),
+        (each, (2, 3, 2)),
+        (each, (6, 3, 2)),
+    ):
         with pytest.raises(RunError, match="damaged or belong to another run"):
             Intervals.from_arrays(stored, shape, CONFIG)
 
@@ -300,11 +314,44 @@ def test_the_last_errors_count_when_their_time_has_come():
     changed[-1] += 100
     ends = []
     for errors in (later, changed):
-        calibration = Calibration(kept_errors(start), GROWTH, series=1)
+        calibration = Calibration(kept_errors(start), GROWTH, NAIVE)
         calibration.tracker.follow(np.arange(30) + 7, np.zeros(30, int), errors)
         ends.append(calibration.make_final_intervals("adaptive", kept_errors(start)).offsets)
     assert (ends[1] >= ends[0]).all()
     assert (ends[1] > ends[0]).any()
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+def test_sizes_follow_the_errors_of_the_naive_forecast(exponent):
+    rng = np.random.default_rng(0)
+    naive = np.exp(rng.normal(size=(400, 2)))
+    series = np.repeat(np.arange(400), 4)
+    errors = noise(1600, 1) * (naive**exponent)[series][:, None, :, None]
+    sizes = fit_sizes(errors, series, naive)
+    expected = (naive / np.median(naive, axis=0)) ** exponent
+    np.testing.assert_allclose(np.log(sizes), np.log(expected), atol=0.25)
+    naive[7] = np.nan  # A series without two seasons is a usual one.
+    np.testing.assert_array_equal(fit_sizes(errors, series, naive)[7], [1, 1])
+
+
+def test_few_series_share_one_size():
+    series, naive = np.repeat(np.arange(9), 5), np.arange(1.0, 19).reshape(9, 2)
+    np.testing.assert_array_equal(fit_sizes(noise(45, 0), series, naive), [[1, 1]])
+
+
+@pytest.mark.parametrize("method", ["conformal", "adaptive"])
+def test_intervals_of_a_wild_series_are_wider(method):
+    naive = np.repeat(np.logspace(-1, 1, 40)[:, None], 2, axis=1)
+    series = np.repeat(np.arange(40), 30)
+    windows = windows_of([30] * 40)
+    errors = HeldOutErrors(windows, [], QUANTILES)
+    held_out = noise(1200, 0) * naive[series][:, None, :, None]
+    errors.add(held_out[..., 0], np.zeros((1200, 3, 2)), series)
+    calibration, later = Calibration(errors, GROWTH, naive), noise(1200, 1) * naive[series][:, None, :, None]
+    quantiles = calibration.apply(windows, np.zeros((1200, 3, 2)), later)[method]
+    inside = (quantiles[..., 1] <= later[..., 0]) & (later[..., 0] <= quantiles[..., 2])  # The interval of 80%.
+    for group in np.array_split(inside, 4):
+        assert group.mean() == pytest.approx(0.8, abs=0.05)
 
 
 def test_new_series_have_the_mean_of_all():

@@ -13,7 +13,7 @@ from forecast.errors import RunError
 from forecast.forecasters.network.architectures import describe_layers
 from forecast.forecasters.network.backend import keras
 from forecast.forecasters.network.description import VERSION, Network
-from forecast.forecasters.network.fitting import pinball
+from forecast.forecasters.network.fitting import ignore_missing, pinball
 from forecast.forecasters.network.gradients import measure_gradient_norms
 from forecast.forecasters.network.keras_builder import build_keras, get_weights, load_keras, set_weights
 from forecast.forecasters.network.layers import KINDS
@@ -171,11 +171,26 @@ def test_contract(keys, covariates, tmp_path):
 def test_a_network_overfits_one_batch(keys, covariates):
     network, model = built(keys, **covariates)
     seen, quantiles = inputs(**covariates), keys.get("quantiles", [])
-    model.compile(keras.optimizers.Adam(0.02), loss=pinball(quantiles) if quantiles else "mse", jit_compile=False)
+    model.compile(keras.optimizers.Adam(0.02), loss=ignore_missing(pinball(quantiles)) if quantiles else "mse", jit_compile=False)
     losses = [float(model.train_on_batch(seen, FUTURE)) for _ in range(150)]
     assert np.isfinite(losses).all()
     assert losses[-1] < 0.2 * losses[0]
     assert all(np.isfinite(values).all() for values in get_weights(model, network).values())
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("quantiles", [[], [0.1, 0.5, 0.9]], ids=["point", "quantiles"])
+def test_missing_targets_move_no_weight(quantiles):
+    loss = ignore_missing(pinball(quantiles) if quantiles else keras.losses.mean_absolute_error)
+    actual = np.random.default_rng(0).normal(size=(5, 4, 2)).astype(np.float32)
+    forecast = np.zeros((5, 4, 2, *([3] if quantiles else [])), np.float32)
+    gaps = actual.copy()
+    gaps[1, 2] = np.nan
+    losses, with_gaps = (keras.ops.convert_to_numpy(loss(values, forecast)) for values in (actual, gaps))
+    assert (with_gaps[1, 2] == 0).all()
+    assert (losses[1, 2] > 0).all()
+    losses[1, 2] = 0
+    np.testing.assert_array_equal(with_gaps, losses)
 
 
 @pytest.mark.backend

@@ -75,6 +75,19 @@ def test_windows_with_a_filled_cutoff_or_target_are_left_out():
     assert windows_of(panel, "train", settings).first.tolist() == [4, 5, 6, 7, 8, 9, 10, 14, 15, 16]
 
 
+def test_networks_learn_from_windows_with_gaps():
+    panel, settings = coded_panel(30, targets=2), config(horizon=4)
+    panel.filled[[12, 13], 1] = True
+    splits = make_splits(panel, settings.splits)
+    windows = make_windows(panel, panel.values, splits, "train", settings.windows, with_gaps=True)
+    assert windows.first.tolist() == [4, 5, 6, 7, 8, 9, 10, 11, 12], "a filled cutoff knows the future"
+    targets = windows.targets(slice(6, 7))[0]  # Rows 10 to 13.
+    np.testing.assert_array_equal(np.isnan(targets), [[False, False]] * 2 + [[False, True]] * 2)
+    panel.filled[[10, 11], 0] = True
+    fewer = make_windows(panel, panel.values, splits, "train", settings.windows, with_gaps=True)
+    assert fewer.first.tolist() == [4, 5, 6, 7, 8], "half of the rows were measured"
+
+
 def test_last_windows_forecast_what_comes_after_each_series():
     panel = coded_panel(10, 20, targets=2)
     last = make_last_windows(panel, panel.values, 3, 2)

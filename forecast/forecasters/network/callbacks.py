@@ -42,6 +42,7 @@ class Progress:
     members: int = 1
     fold: int = 1  # Number of the fold in a backtest, from 1.
     folds: int = 1
+    refit: bool = False  # Whether the network is trained further after validation has chosen its epochs.
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ OPTIMIZERS = {kind.__name__.lower(): type(kind.__name__, (_GradientStatistics, k
 
 def compile_model(model: keras.Model, config: ResolvedTrainingConfig, quantiles: Sequence[float]) -> None:
     """Give a model its optimizer and its loss, which is that of its quantiles if it forecasts any."""
-    loss = pinball(quantiles) if quantiles else LOSSES[config.loss or "mse"]
+    loss = ignore_missing(pinball(quantiles) if quantiles else LOSSES[config.loss or "mse"])
     # The metric is the loss without the L2 penalty: smaller weights are not better forecasts.
     error = keras.metrics.MeanMetricWrapper(loss, name="error")
     accumulated = config.accumulate_gradients if config.accumulate_gradients > 1 else None
@@ -75,6 +75,12 @@ def compile_model(model: keras.Model, config: ResolvedTrainingConfig, quantiles:
         warnings.simplefilter("ignore")  # `fit` warns if XLA cannot compile the network.
         model.compile(optimizer, loss=loss, metrics=[error], jit_compile=compiled)
     model.optimizer.build(model.trainable_variables)
+
+
+def reset_optimizer(model: keras.Model) -> None:
+    """Make the optimizer of a model forget what it has seen, so that another training can begin without compiling again."""
+    for variable in model.optimizer.variables:
+        variable.assign(keras.ops.zeros_like(variable))
 
 
 def fit(
@@ -176,15 +182,26 @@ def _has_stopped(resumed: Checkpoint, config: ResolvedTrainingConfig) -> bool:
 def pinball(quantiles: Sequence[float]) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the loss of quantile regression (Koenker & Bassett 1978), averaged over the quantiles.
 
-    Its arguments are actuals `(batch, horizon, targets)` and forecasts `(batch, horizon, targets, quantiles)`.
+    Its arguments are actuals `(batch, horizon, targets, quantiles or 1)` and forecasts `(batch, horizon, targets, quantiles)`.
     """
     shares = np.array(quantiles, dtype=np.float32)
 
     def loss(y_true: Tensor, y_pred: Tensor) -> Tensor:
-        error = keras.ops.expand_dims(keras.ops.cast(y_true, y_pred.dtype), -1) - y_pred
+        error = keras.ops.cast(y_true, y_pred.dtype) - y_pred
         return keras.ops.mean(keras.ops.maximum(shares * error, (shares - 1) * error), axis=-1)
 
     return loss
+
+
+def ignore_missing(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a loss that is 0, and has no gradient, where an actual value is NaN."""
+
+    def masked(y_true: Tensor, y_pred: Tensor) -> Tensor:
+        if len(y_true.shape) < len(y_pred.shape):  # Each actual value has a forecast for every quantile.
+            y_true = keras.ops.expand_dims(y_true, -1)
+        return loss(keras.ops.where(keras.ops.isnan(y_true), y_pred, y_true), y_pred)
+
+    return masked
 
 
 def compute_learning_rate(epoch: int, config: TrainingConfig, current: float | None = None) -> float:
