@@ -7,6 +7,7 @@ import logging
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import typer
 
@@ -48,12 +49,17 @@ def init(
     target: opt.Target = None,
     horizon: opt.Horizon = None,
     force: opt.Force = False,
+    quick: opt.Quick = False,
+    thorough: opt.Thorough = False,
 ) -> None:
     """Write a commented config for a data file. You can train with it unchanged.
 
     Example:  forecast init sales.csv -o sales.yaml --target revenue --horizon 14
     """
-    path = forecast.init(data, output, target, horizon, force)
+    if quick and thorough:
+        raise typer.BadParameter("--quick and --thorough exclude each other. Use one of them.")
+    effort: Literal["quick", "usual", "thorough"] = "quick" if quick else "thorough" if thorough else "usual"
+    path = forecast.init(data, output, target, horizon, force, effort)
     echo(f"Wrote {path}. Its comments explain each choice.\nNext: forecast train {path}")
 
 

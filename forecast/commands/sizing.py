@@ -18,13 +18,32 @@ MIN_ROWS = 16  # Rows of the longest series.
 MAX_HORIZON, MAX_LOOKBACK = 96, 336  # The longest that are chosen. A config may have longer ones.
 SEASONS = 7  # Seasons in the lookback, which had the lowest validation errors on panels of hours, days, months and quarters.
 MAX_LOOKBACK_SHARE = 0.3  # Of the rows of a usual series.
-MAX_WINDOWS = 30_000  # Training windows of an epoch. A stride thins out more.
 MIN_WINDOWS_OF_LARGE_MODEL = 1_000
 MIN_STRENGTH = 0.1  # Autocorrelation at a season, less that at half a season.
 MAX_INSPECTED = 50  # Series whose season is measured.
-CHOSEN_BASELINES = ("theta", "ets", "boosting")  # ARIMA takes ten times as long.
 MIN_ROWS_OF_BOOSTING = 1_000  # Of all series. Trees learn little from fewer.
-MAX_SECONDS = 240  # For all fits of a statistical baseline.
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much time a config may take.
+
+    seeds: number of networks. epochs: relative to the usual number. windows: of an epoch; a stride thins out more. seconds: for
+    all fits of a baseline. baselines: those that may be chosen.
+    """
+
+    seeds: int
+    epochs: float
+    windows: int
+    seconds: float
+    baselines: tuple[str, ...] = ("theta", "ets", "boosting")
+
+
+EFFORTS = {
+    "quick": Effort(1, 0.4, 15_000, 20),
+    "usual": Effort(3, 1, 30_000, 240),
+    "thorough": Effort(7, 1.5, 60_000, 1200, ("theta", "ets", "arima", "boosting")),
+}
 
 
 def find_season(panel: Panel) -> tuple[int, str]:
@@ -90,7 +109,7 @@ class Sizes:
     pad: bool
 
 
-def choose_sizes(panel: Panel, season: int, horizon: int | None) -> Sizes:
+def choose_sizes(panel: Panel, season: int, horizon: int | None, effort: Effort) -> Sizes:
     """Choose sizes for a panel by its median series. horizon: None chooses a season, or an eighth of that series.
 
     Raises:
@@ -119,16 +138,16 @@ def choose_sizes(panel: Panel, season: int, horizon: int | None) -> Sizes:
         held_out=held_out,
         lookback=lookback,
         horizon=chosen,
-        stride=max(1, -(-windows // MAX_WINDOWS)),
+        stride=max(1, -(-windows // effort.windows)),
         segment=base if not small and 1 < base <= lookback else None,
         small=small,
         pad=pad,
     )
 
 
-def choose_baselines(panel: Panel, season: int, sizes: Sizes) -> list[str]:
-    """Return the baselines that can be fitted to a panel in some minutes."""
+def choose_baselines(panel: Panel, season: int, sizes: Sizes, effort: Effort) -> list[str]:
+    """Return the baselines that can be fitted to a panel in the time that the effort allows."""
     rows, series = int(np.median(np.diff(panel.offsets))), len(panel.series_ids)
     windows = 2 * series * (sizes.held_out - sizes.horizon + 1)
-    names = [name for name in CHOSEN_BASELINES if name != "boosting" or len(panel.values) >= MIN_ROWS_OF_BOOSTING]
-    return [name for name in names if estimate_seconds(name, rows, series, season, windows) <= MAX_SECONDS]
+    names = [name for name in effort.baselines if name != "boosting" or len(panel.values) >= MIN_ROWS_OF_BOOSTING]
+    return [name for name in names if estimate_seconds(name, rows, series, season, windows) <= effort.seconds]

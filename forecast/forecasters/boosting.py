@@ -18,6 +18,7 @@ from forecast.windows import Windows
 FITS = 5  # Fits to the windows of a set, at evenly spaced cutoffs, for a single series. From 3 series on, there is one.
 MIN_LAGS, MAX_LAGS = 12, 96  # Limits of the last values that are inputs, which are otherwise those of two seasons.
 MAX_EXAMPLES = 40_000  # More lower the errors less than they cost.
+MIN_EXAMPLES = 40  # A tree does not split fewer.
 TREES = 100
 SECONDS_PER_EXAMPLE = 0.00015  # Of a fit.
 
@@ -75,10 +76,11 @@ def _forecast_target(windows: Windows, begin: Rows, examples: tuple[Rows, Rows],
     inputs, base = _make_inputs(
         windows, target, np.repeat(begin, horizon), np.repeat(windows.first, horizon), every_step, season_length
     )
-    if len(rows) > 1:
+    if len(rows) >= MIN_EXAMPLES:
         seen, seen_base = _make_inputs(windows, target, starts, rows - steps, steps, season_length)
+        known = ~np.isnan(seen).all(axis=0)  # Lags before the beginning of every series are not.
         model = HistGradientBoostingRegressor(loss="absolute_error", max_iter=TREES, random_state=0)
-        base = base + model.fit(seen, values[rows] - seen_base).predict(inputs)
+        base = base + model.fit(seen[:, known], values[rows] - seen_base).predict(inputs[:, known])
     return base.reshape(len(windows), horizon)
 
 

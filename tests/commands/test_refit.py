@@ -17,7 +17,7 @@ from forecast.runs import read_trained
 from tests.conftest import seasonal_rows, write_project
 
 pytestmark = pytest.mark.slow
-SETTINGS = {"training": {"epochs": 6, "learning_rate": 0.01}, "combine": "weighted"}
+SETTINGS = {"model": {"linear_skip": False}, "training": {"epochs": 6, "learning_rate": 0.01}, "combine": "weighted"}
 
 
 def project_with_sales(folder, sales):
