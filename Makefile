@@ -12,13 +12,13 @@ demo: .venv/ready
 test: .venv/ready-dev
 	$(RUN)/python -m ruff check .
 	$(RUN)/python -m mypy
-	TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 $(RUN)/python -m pytest -m "not exhaustive" --numprocesses 2 --dist loadfile
+	TF_NUM_INTRAOP_THREADS=1 $(RUN)/python -m pytest -m "not exhaustive" --numprocesses 2 --dist loadfile
 	KERAS_BACKEND=jax $(RUN)/python -m pytest -m "backend and not exhaustive" --numprocesses 2
 
 test-all: .venv/ready-dev
 	$(RUN)/python -m ruff check .
 	$(RUN)/python -m mypy
-	TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 FUZZ_EXAMPLES=1000 $(RUN)/python -m pytest --numprocesses 2 --dist loadfile
+	TF_NUM_INTRAOP_THREADS=1 FUZZ_EXAMPLES=1000 $(RUN)/python -m pytest --numprocesses 2 --dist loadfile
 	KERAS_BACKEND=jax $(RUN)/python -m pytest -m backend
 
 docs: .venv/ready-dev

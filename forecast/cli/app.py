@@ -57,7 +57,7 @@ def init(
     Example:  forecast init sales.csv -o sales.yaml --target revenue --horizon 14
     """
     if quick and thorough:
-        raise typer.BadParameter("--quick and --thorough exclude each other. Use one of them.")
+        raise typer.BadParameter("--quick and --thorough cannot be combined. Use one of them.")
     effort: Literal["quick", "usual", "thorough"] = "quick" if quick else "thorough" if thorough else "usual"
     path = forecast.init(data, output, target, horizon, force, effort)
     echo(f"Wrote {path}. Its comments explain each choice.\nNext: forecast train {path}")

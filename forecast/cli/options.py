@@ -107,7 +107,7 @@ Plot = Annotated[Path | None, typer.Option(help="PNG file for a bar chart of the
 Target = Annotated[str | None, typer.Option(help="Column to forecast. [default: the first numeric column]")]
 Horizon = Annotated[int | None, typer.Option(min=1, help="Number of steps to forecast. [default: one season]")]
 Quick = Annotated[bool, typer.Option("--quick", help="Write a config that trains in about a fifth of the usual time.")]
-Thorough = Annotated[bool, typer.Option("--thorough", help="Write a config that trains about five times as long.")]
+Thorough = Annotated[bool, typer.Option("--thorough", help="Write a config that trains 5 times as long as usual.")]
 Resume = Annotated[Path | None, typer.Option(metavar="RUN", help="Resume an interrupted training run.")]
 Diff = Annotated[bool, typer.Option("--diff", help="Print only the values that differ from the defaults.")]
 Folds = Annotated[int | None, typer.Option(min=1, help="Number of folds. [default: backtest.folds in the config]")]

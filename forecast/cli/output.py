@@ -71,7 +71,7 @@ def describe_training(run: Run, metrics: TrainingMetrics) -> Iterator[str]:
     stages = run.read(run.environment, Environment).seconds
     yield "\nSeconds: " + ", ".join(f"{stage} {spent:.1f}" for stage, spent in stages.items())
     epochs = ", ".join(map(str, metrics.kept_epochs.values()))
-    refit = ", and refitted them to the newest rows" if run.scored.exists() else ""
+    refit = " and refitted them on the newest rows" if run.scored.exists() else ""
     yield f"Kept the weights of epoch {epochs}{refit}. Predictions, metrics and plots: {run.directory}/"
     if run.report.exists():
         yield f"Report for a browser: {run.report}"

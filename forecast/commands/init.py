@@ -11,7 +11,7 @@ from forecast.commands.inspection import Draft, inspect_file
 from forecast.commands.sizing import EFFORTS, Effort, choose_baselines, choose_sizes, find_season, needs_logarithm
 from forecast.config import format_yaml_line, infer_season_length
 from forecast.data import Panel
-from forecast.errors import RunError
+from forecast.errors import ConfigError, RunError, did_you_mean
 from forecast.storage import translate_write_errors
 
 LARGE_MODEL = {"cell": "gru", "units": [128], "dropout": 0.1, "normalization": "mean", "linear_skip": True}
@@ -31,10 +31,10 @@ REMARKS = {
     "normalization": "subtracts the mean of each window, so that the network can forecast at a new level",
     "linear_skip": "training starts from a ridge regression, and keeps it if no epoch is better",
     "segment": "steps that a recurrent layer reads at once: a season",
-    "seeds": "of several networks, whose median is the forecast of the network",
+    "seeds": "one network each; the network's forecast is their median",
     "short_series": "adds rows before each series, marked as not observed, so that short ones are learned from, too",
     "align": "the series end at different times",
-    "baselines": "fitted to each series again and again; leave them out to save time",
+    "baselines": "fitted again as time goes on; leave them out to save time",
     "combine": "averages the network and the baselines, with weights that are chosen on the validation set",
 }
 
@@ -51,12 +51,14 @@ def init(
 
     output: None means the name of the data with .yaml, in the current folder.
     target, horizon: None chooses them from the data.
-    effort: of the training. A quick one takes about a fifth of the usual time, and a thorough one five times as long.
+    effort: `quick` takes about a fifth of the usual training time, and `thorough` about five times as long.
 
     Raises:
         DataError: no timestamp or numeric column is found, or no policy makes the rows usable.
         RunError: `output` exists and `force` is false, or it cannot be written.
     """
+    if effort not in EFFORTS:
+        raise ConfigError(f"there is no effort `{effort}`.", did_you_mean(effort, EFFORTS), "init")
     data = Path(data)
     output = Path(output or f"{data.stem}.yaml")
     if output.exists() and not force:

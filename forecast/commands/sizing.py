@@ -11,8 +11,8 @@ import numpy as np
 from forecast.config import infer_season_length
 from forecast.data import Panel
 from forecast.errors import DataError
-from forecast.forecasters.baselines import estimate_seconds
 from forecast.forecasters.network.description import Array
+from forecast.forecasters.statistical import estimate_seconds
 
 MIN_ROWS = 16  # Rows of the longest series.
 MAX_HORIZON, MAX_LOOKBACK = 96, 336  # The longest that are chosen. A config may have longer ones.
@@ -21,28 +21,27 @@ MAX_LOOKBACK_SHARE = 0.3  # Of the rows of a usual series.
 MIN_WINDOWS_OF_LARGE_MODEL = 1_000
 MIN_STRENGTH = 0.1  # Autocorrelation at a season, less that at half a season.
 MAX_INSPECTED = 50  # Series whose season is measured.
-MIN_ROWS_OF_BOOSTING = 1_000  # Of all series. Trees learn little from fewer.
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much time a config may take.
+    """Limits on a config's run time.
 
-    seeds: number of networks. epochs: relative to the usual number. windows: of an epoch; a stride thins out more. seconds: for
-    all fits of a baseline. baselines: those that may be chosen.
+    seeds: number of networks. epochs: relative to the usual number. windows: maximum per epoch. seconds: maximum for all fits
+    of a baseline. baselines: those that may be chosen.
     """
 
     seeds: int
     epochs: float
     windows: int
     seconds: float
-    baselines: tuple[str, ...] = ("theta", "ets", "boosting")
+    baselines: tuple[str, ...] = ("theta", "ets")
 
 
 EFFORTS = {
     "quick": Effort(1, 0.4, 15_000, 20),
     "usual": Effort(3, 1, 30_000, 240),
-    "thorough": Effort(7, 1.5, 60_000, 1200, ("theta", "ets", "arima", "boosting")),
+    "thorough": Effort(7, 1.5, 60_000, 1200, ("theta", "ets", "arima")),
 }
 
 
@@ -149,5 +148,4 @@ def choose_baselines(panel: Panel, season: int, sizes: Sizes, effort: Effort) ->
     """Return the baselines that can be fitted to a panel in the time that the effort allows."""
     rows, series = int(np.median(np.diff(panel.offsets))), len(panel.series_ids)
     windows = 2 * series * (sizes.held_out - sizes.horizon + 1)
-    names = [name for name in effort.baselines if name != "boosting" or len(panel.values) >= MIN_ROWS_OF_BOOSTING]
-    return [name for name in names if estimate_seconds(name, rows, series, season, windows) <= effort.seconds]
+    return [name for name in effort.baselines if estimate_seconds(name, rows, series, season, windows) <= effort.seconds]

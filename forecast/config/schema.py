@@ -344,8 +344,8 @@ class TrainingConfig(Section):
     early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
     """When to stop training early: `patience` and `min_delta`. With null, all epochs run, and the last weights are kept."""
     refit: YesNo = True
-    """Whether networks learn from newer rows once validation has chosen their epochs: from the validation set before the test set
-    is scored, and from all rows before they forecast the future. Each takes a fifth of these epochs."""
+    """Whether to train networks further once validation has chosen their epochs: on the validation set before the test set is
+    scored, and on all rows for the forecast of the future. Each refit takes a fifth of the epochs."""
     schedule: Literal["constant", "step", "cosine", "plateau"] = "constant"
     """Learning rate after the warm-up. `step` halves it every 10 epochs, `cosine` lowers it to zero, and `plateau` halves it when
     the validation loss stalls."""
@@ -427,8 +427,8 @@ class Config(Section):
     intervals: IntervalsConfig | None = IntervalsConfig()
     """Prediction intervals: `level` and `method`. With null, there are none."""
     baselines: Baselines = []
-    """Baselines to score in addition to the simple ones. `theta`, `ets` and `arima` are fitted to each series, which takes a
-    while with many series. `boosting` fits gradient-boosted trees to all series together."""
+    """Statistical baselines to score in addition to the simple ones: `theta`, `ets` and `arima`. They are fitted to each series,
+    which takes a while with many series."""
     combine: Literal["none", "mean", "median", "weighted"] = "none"
     """What to forecast. `none` is the network alone. `mean` and `median` combine the network with linear, naive, seasonal naive
     and `baselines`. `weighted` averages them with weights that are chosen on the validation set."""

@@ -3,7 +3,7 @@
 Calibration trains nothing and works for every network. The errors on the validation set, separately for each horizon step and
 target, are added to its forecast: split conformal prediction (Vovk et al. 2005), or, for a network that forecasts quantiles,
 conformalized quantile regression (Romano et al. 2019). All values are in scaled units. Series share their errors, each divided by
-the size that is usual in its series (normalized conformal prediction, Papadopoulos et al. 2002).
+the typical error of its series (normalized conformal prediction, Papadopoulos et al. 2002).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Indices = npt.NDArray[np.integer]
 MAX_ERRORS = 20_000_000  # Errors in memory at once. Of more, those of evenly spaced windows are used.
 MIN_TAIL_ERRORS = 5  # Errors expected beyond a quantile. With fewer, all steps are pooled.
 MIN_INDEPENDENT_WINDOWS = 10  # Without a shared target step. With fewer, intervals follow Student's t distribution.
-MIN_SIZED_SERIES = 10  # Series whose errors show how sizes follow from those of the naive forecast. With fewer, all sizes are 1.
-MIN_RELATIVE_SIZE = 0.01  # Of a series whose rows hardly differ, to that of the median series.
+MIN_SIZED_SERIES = 10  # Series that are needed to fit sizes to their errors. With fewer, all sizes are 1.
+MIN_RELATIVE_SIZE = 0.01  # Lower limit for nearly constant series. The median series has 1, and the upper limit is 100.
 MAX_NAIVE_WINDOWS = 10_000  # Training windows that measure how the errors of the naive forecast grow.
 MAX_TRACKED_VALUES = 500_000_000  # Quantiles of the test set up to which conformal intervals are compared with adaptive ones.
 DEFAULT_RATE = 0.1  # Move of a `Tracker` per step of the series, in deviations of the errors.
@@ -71,8 +71,8 @@ class Intervals:
     """Offsets that turn a scaled forecast into its quantiles.
 
     quantiles: ascending. network_quantiles: those that the network forecasts itself, the median among them, or none.
-    offsets: `(series, horizon, targets, quantiles)`, or `(1, ...)` for all series. sizes: in scaled units, by which offsets are
-    multiplied: `(series, targets)`, or `(1, ...)`.
+    offsets: in scaled units, `(series, horizon, targets, quantiles)`, or `(1, ...)` for all series. sizes: factors of the
+    offsets, `(series, targets)` or `(1, ...)`.
     """
 
     quantiles: list[float]
@@ -129,7 +129,7 @@ class Intervals:
 
 
 def _of_series(values: Values, series: Indices) -> Values:
-    """Return the values of some series, from those of each, or from one that is shared."""
+    """Return the values of some series. A single entry is shared by all of them."""
     return values if len(values) == 1 else values[series]
 
 
@@ -202,14 +202,15 @@ def naive_growth(train: Windows) -> Values:
 
 
 def fit_sizes(errors: Values, series: Indices, naive: Values) -> Values:
-    """Return the usual size of the errors in each series: a power of the naive errors, `(series, targets)`.
+    """Return the typical relative error of each series, a power of its naive error: `(series, targets)`.
 
-    The exponent, from 0 to 1, is fitted to held-out errors `(windows, horizon, targets, quantiles or 1)`: where a network removes
-    what differs between series, sizes hardly differ. naive: mean absolute errors of the seasonal naive forecast on the training
+    The exponent, from 0 to 1, is fitted to held-out errors `(windows, horizon, targets, quantiles or 1)`. It is near 0 if the
+    network's errors are similar in all series. naive: mean absolute errors of the seasonal naive forecast on the training
     set, scaled, `(series, targets)`, NaN where they are unknown.
     """
-    typical = np.nanmedian(naive, axis=0) if np.isfinite(naive).any() else np.ones(naive.shape[1])
-    relative = np.log(np.nan_to_num(naive / typical, nan=1.0).clip(MIN_RELATIVE_SIZE))
+    positive = np.where(naive > 0, naive, np.nan)
+    typical = [np.median(column[column > 0]) if (column > 0).any() else 1.0 for column in positive.T]
+    relative = np.log(np.nan_to_num(positive / typical, nan=1.0).clip(MIN_RELATIVE_SIZE, 1 / MIN_RELATIVE_SIZE))
     scored, numbers = np.unique(series, return_inverse=True)
     if len(scored) < MIN_SIZED_SERIES:
         return np.ones((1, naive.shape[1]))

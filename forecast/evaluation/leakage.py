@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -21,7 +21,7 @@ from forecast.evaluation.metrics import Values
 from forecast.evaluation.scoring import Fitted
 from forecast.forecasters.network.numpy_runtime import forward as numpy_forward
 from forecast.forecasters.preparation import Prepared, prepare, prepare_splits
-from forecast.windows import SUBSETS, Forward, Subset, Windows
+from forecast.windows import SUBSETS, Forward, Windows
 
 MAX_FITTED_WINDOWS = 16  # Windows for which statistical baselines are fitted twice.
 MAX_WINDOWS = 256  # Windows of each set that are compared, and series. The same code cuts all of them.
@@ -148,17 +148,26 @@ def _compare(prepared: Prepared, changed: Prepared, cutoff: pd.Timestamp, forwar
         offset, scale, scaler = prepared.scaler.offset[fitted], prepared.scaler.scale[fitted], changed.scaler
         same = np.array_equal(offset, scaler.offset[fitted]) and np.array_equal(scale, scaler.scale[fitted])
         yield Check.of("scaler", cutoff, same)
-    subsets: Sequence[Subset] = ["test"] if forward else SUBSETS
-    for subset in subsets:
+    for subject, before, after in _pair_windows(prepared, changed, forward):
         # Windows whose cutoffs, or without `forward` also their targets, are not after the cutoff.
-        steps = 0 if forward else prepared.windows[subset].horizon
-        before, after = (
+        steps = 0 if forward else before.horizon
+        known_before, known_after = (
             windows.select((prepared.panel.timestamps[windows.first + steps - 1] <= cutoff) & fitted[windows.series])
-            for windows in (version.windows[subset] for version in (prepared, changed))
+            for windows in (before, after)
         )
-        if len(before):
-            subject = "forecasts" if forward else f"{subset} windows"
-            yield Check.of(subject, cutoff, _are_same(before, after, forward, prepared.network.horizon))
+        if len(known_before):
+            yield Check.of(subject, cutoff, _are_same(known_before, known_after, forward, prepared.network.horizon))
+
+
+def _pair_windows(prepared: Prepared, changed: Prepared, forward: Forward | None) -> Iterator[tuple[str, Windows, Windows]]:
+    """Yield the windows of both versions with their name: those to forecast with `forward`, else all that are used."""
+    if forward:
+        yield "forecasts", prepared.windows["test"], changed.windows["test"]
+        return
+    for subset in SUBSETS:
+        yield f"{subset} windows", prepared.windows[subset], changed.windows[subset]
+    yield "network windows", prepared.network_windows["train"], changed.network_windows["train"]
+    yield "refit windows", *(version.extend_training("validation", with_gaps=True) for version in (prepared, changed))
 
 
 def _are_same(before: Windows, after: Windows, forward: Forward | None = None, block: int | None = None) -> bool:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from forecast.data import Panel
-from forecast.forecasters import boosting, naive, statistical
+from forecast.forecasters import naive
 from forecast.forecasters.linear import Linear
 from forecast.forecasters.naive import Values
+from forecast.forecasters.statistical import MODELS, forecast_statistical
 from forecast.windows import Scaler, Windows
 
 SIMPLE = ("naive", "seasonal_naive", "drift", "mean", "linear")
-FITTED = (*statistical.MODELS, "boosting")  # Those that `Config.baselines` may name.
 MAX_FORECAST = 1e100  # The squares of larger errors are not numbers. The logarithms of `scaling.transform` can grow beyond it.
 
 
@@ -37,23 +37,8 @@ def forecast_baselines(
         if name == "linear":
             assert linear is not None
             forecasts[name] = scaler.undo(linear.forecast(windows), windows.series)
-        elif name == "boosting":
-            begins = panel.begins[windows.series] + windows.series * windows.future_rows
-            measured = np.zeros((len(windows.past), len(panel.targets)), dtype=bool)
-            measured[np.arange(len(panel.values)) + panel.series * windows.future_rows] = ~panel.filled[:, : len(panel.targets)]
-            forecasts[name] = scaler.undo(boosting.forecast_boosting(windows, begins, measured, season_length), windows.series)
-        elif name in statistical.MODELS:
-            forecasts[name] = statistical.forecast_statistical(name, *rows, season_length, fits)
+        elif name in MODELS:
+            forecasts[name] = forecast_statistical(name, *rows, season_length, fits)
         else:
             forecasts[name] = functions[name]()
     return {name: np.clip(values, -MAX_FORECAST, MAX_FORECAST) for name, values in forecasts.items()}
-
-
-def estimate_seconds(name: str, rows: int, series: int, season_length: int, windows: int) -> float:
-    """Estimate the seconds that one of `FITTED` takes in a training: fits and forecasts of both sets, and the final forecast.
-
-    rows: of a series. windows: those of both sets, over all series.
-    """
-    if name == "boosting":
-        return boosting.estimate_seconds(rows * series, series)
-    return statistical.estimate_seconds(name, rows, series, season_length, windows)

@@ -60,7 +60,7 @@ class Prepared:
         return describe_network(self.config, self.scaler)
 
     def extend_training(self, last: Subset, with_gaps: bool = False) -> Windows:
-        """Return the windows of a training set that reaches to the end of a later subset. with_gaps: those for networks."""
+        """Return the training windows up to the end of a later subset. with_gaps: return those for networks."""
         borders, windows = self.splits.borders.copy(), self.network_windows if with_gaps else self.windows
         borders[:, 1] = borders[:, SUBSETS.index(last) + 1]
         train, stride = windows["train"], self.config.windows.stride if with_gaps else 1
@@ -127,6 +127,7 @@ def prepare_splits(config: ConfigInSteps, panel: Panel, splits: Splits, scaler: 
         "train": cut("train", config.windows.stride, with_gaps=True),
         "validation": cut("validation", with_gaps=True),
     }
+    check_windows_measured(network_windows, config)
     resolved = resolve_auto_settings(config, len(network_windows["train"]))
     _check_accumulation(resolved, len(network_windows["train"]))
     season_length = _choose_season_length(panel, splits, config)

@@ -17,9 +17,8 @@ MAX_POINTS = 3000  # Timestamps in one chart, the newest.
 MAX_BANDS = 3
 MAX_RESIDUALS = 2000
 MAX_LAGS = 40
-# Names of colours in page.css.
 COLOURS = {MODEL: "forecast", "naive": "other", "seasonal_naive": "second", "drift": "third", "mean": "fifth", "linear": "fourth"}
-COLOURS |= {"network": "sixth", "theta": "seventh", "ets": "eighth", "arima": "ninth", "boosting": "tenth"}
+COLOURS |= {"network": "sixth", "theta": "seventh", "ets": "eighth", "arima": "ninth"}  # Names of colours in page.css.
 
 
 def chart_forecast(

@@ -9,8 +9,8 @@ from forecast.runs.fingerprints import compare_documents, compare_fingerprints, 
 from forecast.runs.layout import RunDirectory
 from forecast.runs.lineage import Parent, check_not_worse, copy_rows_into_run, prepare_with_parent, read_parent
 from forecast.runs.loaded import (
-    Stage,
     Trained,
+    TrainingStage,
     make_member_prefix,
     pop_prefixed,
     read_contract,

@@ -10,6 +10,7 @@ import numpy as np
 
 from forecast.forecasters.preparation import Prepared
 from forecast.runs.documents import SIGNS, Fingerprint
+from forecast.windows import Windows
 
 CHUNK = 2**17  # Numbers that are sketched at once.
 TINY = float(np.finfo(np.float32).tiny)
@@ -38,9 +39,13 @@ def fingerprint_arrays(arrays: Mapping[str, np.ndarray]) -> Fingerprint:
 def fingerprint_inputs(prepared: Prepared) -> Fingerprint:
     """Return the fingerprint of everything that networks see and are scored on."""
     arrays: dict[str, np.ndarray] = {}
-    for part, windows in (prepared.windows | prepared.network_windows).items():
+    networks = prepared.network_windows
+    parts = dict[str, Windows](prepared.windows) | {"train": networks["train"]}
+    if len(networks["validation"]) != len(parts["validation"]):  # They have gaps.
+        parts["network validation"] = networks["validation"]
+    for part, windows in parts.items():
         arrays |= {f"{part}/first": windows.first, f"{part}/series": windows.series}
-    arrays |= {"past": windows.past, "known": windows.known_covariates, "future": windows.future}  # All parts share these arrays.
+    arrays |= {"past": windows.past, "known": windows.known_covariates, "future": networks["train"].future}  # For all parts.
     return fingerprint_arrays(arrays | {f"static/{name}": values for name, values in windows.static.items()})
 
 

@@ -186,6 +186,9 @@ class RunDirectory:
         """
         if not self.checksums.exists():
             raise RunError("the run has no checksums.", DAMAGED, str(self.checksums))
+        names = {line.partition("  ")[2] for line in self.checksums.read_text("utf-8", "replace").splitlines()}
+        if missing := sorted(names - set(self.sealed.values())):
+            raise RunError("is missing.", DAMAGED, str(self.checksums.parent / missing[0]))
         for path in self.network.parent.iterdir():
             if path not in (*self.sealed, self.checksums) and not path.name.startswith("."):
                 raise RunError("this file does not belong in a run.", "Check it, then remove it. It may contain code.", str(path))

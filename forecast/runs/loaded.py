@@ -18,12 +18,13 @@ from forecast.config import Config, ConfigInSteps, resolve_durations
 from forecast.data import Contract
 from forecast.errors import DAMAGED, DataError, RunError, did_you_mean, first_few
 from forecast.evaluation import Evidence, Intervals, Metrics, TrainingMetrics, method_of, quantiles_of
-from forecast.forecasters.baselines import FITTED, SIMPLE, forecast_baselines
+from forecast.forecasters.baselines import SIMPLE, forecast_baselines
 from forecast.forecasters.combination import NETWORK, Combination, combine_by_median
 from forecast.forecasters.linear import Linear
 from forecast.forecasters.network.architectures import describe_network
 from forecast.forecasters.network.description import KNOWN, Array, Network
 from forecast.forecasters.network.numpy_runtime import forward as numpy_forward
+from forecast.forecasters.statistical import MODELS
 from forecast.runs.documents import Gradients
 from forecast.runs.run import Run
 from forecast.runs.tables import read_history
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 
 MAX_DEVIATIONS = 5  # Distance of a static number from the mean of the training series, in their deviations, that is usual.
 MAX_HORIZONS = 100  # Horizons to roll out. Errors have added up long before.
-# Networks that know the training set only, those that were scored, and those that forecast. See `training.refit`.
-Stage = Literal["selected", "scored", "final"]
+# Networks trained on the training set only, networks that are scored, and those that forecast: `training.refit`.
+TrainingStage = Literal["selected", "scored", "final"]
 RUNTIMES = ("numpy", "keras")  # Both forecast the same, but Keras takes seconds to start.
 log = logging.getLogger(__name__)
 
@@ -175,7 +176,7 @@ class Trained:
                 log.warning(message, panel.source, name, first_few(unseen))
 
 
-def read_trained(run: Run, stage: Stage = "final") -> Trained:
+def read_trained(run: Run, stage: TrainingStage = "final") -> Trained:
     """Read the networks of a run at a stage. Nothing in the run is executed, and nothing is used unchecked."""
     contract = read_contract(run)
     config = _read_config_in_steps(run, contract)
@@ -203,13 +204,13 @@ def _read_combination(run: Run, config: ConfigInSteps) -> Combination | None:
     if config.combine == "none":
         return None
     combination = run.read(run.combination, Combination)
-    if set(combination.weights) - {NETWORK, *SIMPLE, *FITTED}:
+    if set(combination.weights) - {NETWORK, *SIMPLE, *MODELS}:
         raise RunError("names a member that does not exist.", DAMAGED, str(run.combination))
     return combination
 
 
 def _read_forecasters(
-    run: Run, config: ConfigInSteps, network: Network, stage: Stage
+    run: Run, config: ConfigInSteps, network: Network, stage: TrainingStage
 ) -> tuple[list[dict[str, Array]], Linear | None]:
     """Return the weights of each seed's network, and the linear baseline if a combination may need it, at a stage."""
     windows, targets = config.windows, len(config.data.target)

@@ -219,12 +219,10 @@ def _compute_validation_error(prepared: Prepared, on_progress: Callable[[Progres
     from forecast.forecasters.network.keras_builder import load_keras
 
     keras.utils.clear_session()  # Otherwise the networks of all trials stay in memory.
-    training = prepared.config.training.model_copy(update={"refit": False})
-    changes = {"baselines": [], "training": training}  # These take long, and change nothing on the validation set.
-    prepared = replace(prepared, config=prepared.config.model_copy(update=changes))
     linear, start = fit_ridges(prepared)
-    members = fit_members(prepared, start, lambda row: None, on_progress)
+    members = fit_members(prepared, start, lambda row: None, on_progress, refits=[])
     networks = [load_keras(prepared.network, member.selected).predict_on_batch for member in members.values()]
+    prepared = replace(prepared, config=prepared.config.model_copy(update={"baselines": []}))  # They take long.
     board = Scoreboard(prepared)
     score_validation(Fitted(prepared, networks, linear), board)
     return _error(board.scores())

@@ -32,5 +32,5 @@ def check_can_train(baselines: Collection[str] = ()) -> None:
     """
     backend = check_backend()
     check_installed("Training", ["keras", backend, "matplotlib", "scipy", "sklearn"], BACKENDS[backend])
-    if set(baselines) - {"boosting"}:
+    if baselines:
         check_installed("`baselines`", ["statsforecast"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, get_args
 
@@ -13,7 +13,7 @@ import numpy as np
 from forecast.forecasters.linear import Linear, fit_linear, refit_linear
 from forecast.forecasters.network.description import Array, Network
 from forecast.forecasters.preparation import Prepared
-from forecast.runs import Checkpoints, Run, Stage, pop_prefixed
+from forecast.runs import Checkpoints, Run, TrainingStage, pop_prefixed
 from forecast.windows import Subset, Windows
 
 if TYPE_CHECKING:
@@ -33,15 +33,18 @@ NOT_RECORDED = {
     "refit",
 }  # Fields of `Progress` that history.csv leaves out.
 REFIT_SHARE, REFIT_RATE = 0.2, 0.25  # Epochs and learning rate of a refit, relative to those of the training.
-REFITTED: dict[Stage, Subset] = {"scored": "validation", "final": "test"}  # The last subset that each refit is trained on.
+REFITTED: dict[TrainingStage, Subset] = {
+    "scored": "validation",
+    "final": "test",
+}  # The last subset that each refit is trained on.
 
 
 @dataclass(frozen=True)
 class Member:
     """A trained network at three stages, which are the same without `training.refit`.
 
-    epoch: the best one. selected: its weights, which know the training set only. scored: they know the validation set, too.
-    final: they know all rows.
+    epoch: the best one. selected: weights of that epoch. scored: after the refit on the validation set. final: after the
+    refit on all rows.
     """
 
     epoch: int
@@ -54,20 +57,24 @@ class Member:
         """Return a network that is the same at all stages."""
         return cls(epoch, weights, weights, weights)
 
-    def at(self, stage: Stage) -> Weights:
+    def at(self, stage: TrainingStage) -> Weights:
         """Return the weights of a stage."""
         weights: Weights = getattr(self, stage)
         return weights
 
     def to_arrays(self) -> Weights:
-        """Return the weights of all stages by `stage/layer/weight`."""
-        return {f"{stage}/{name}": values for stage in get_args(Stage) for name, values in self.at(stage).items()}
+        """Return the weights of all stages by `stage/layer/weight`, or by `layer/weight` if they are the same."""
+        if self.final is self.selected:
+            return self.selected
+        return {f"{stage}/{name}": values for stage in get_args(TrainingStage) for name, values in self.at(stage).items()}
 
     @classmethod
     def from_arrays(cls, epoch: int, arrays: Weights) -> Member:
         """Return the network whose `to_arrays` are given."""
-        arrays = dict(arrays)
-        return cls(epoch, *(pop_prefixed(arrays, f"{stage}/") for stage in get_args(Stage)))
+        arrays, first = dict(arrays), get_args(TrainingStage)[0]
+        if not any(name.startswith(f"{first}/") for name in arrays):
+            return cls.unchanged(arrays, epoch)
+        return cls(epoch, *(pop_prefixed(arrays, f"{stage}/") for stage in get_args(TrainingStage)))
 
 
 Members = dict[int, Member]  # By seed.
@@ -82,7 +89,7 @@ def fit_ridges(prepared: Prepared) -> tuple[Linear, Linear]:
     return linear, fit_linear(prepared.limit_horizon(train_windows), prepared.limit_horizon(validation), linear.normalization)
 
 
-def refit_ridge(prepared: Prepared, linear: Linear, stage: Stage) -> Linear:
+def refit_ridge(prepared: Prepared, linear: Linear, stage: TrainingStage) -> Linear:
     """Return the linear baseline at a stage of `REFITTED`."""
     if not prepared.config.training.refit:
         return linear
@@ -96,11 +103,13 @@ def fit_members(
     on_progress: OnProgress | None = None,
     run: Run | None = None,
     initial_weights: Mapping[int, Weights] | None = None,
+    refits: Sequence[TrainingStage] = ("scored", "final"),
 ) -> Members:
     """Train a network for each seed.
 
     record: receives a row for each epoch. run: stores checkpoints, and may hold one to resume from. initial_weights: by seed, of
-    networks that continue others; None draws them.
+    networks that continue others; None draws them. refits: the stages to train, if the config asks for refits; a stage that is left
+    out is that before it.
     """
     seeds, members = prepared.config.seeds, {}
     checkpoints = Checkpoints(run)
@@ -117,12 +126,19 @@ def fit_members(
 
         with checkpoints.interrupts if run else contextlib.nullcontext():
             start = initial_weights[seed] if initial_weights else ridge
-            members[seed] = _fit_network(prepared, start, seed, report, checkpoints)
+            members[seed] = _fit_network(prepared, start, seed, report, checkpoints, refits)
         checkpoints.done[seed] = members[seed].epoch, members[seed].to_arrays()
     return members
 
 
-def _fit_network(prepared: Prepared, start: Linear | Weights, seed: int, report: OnProgress, checkpoints: Checkpoints) -> Member:
+def _fit_network(
+    prepared: Prepared,
+    start: Linear | Weights,
+    seed: int,
+    report: OnProgress,
+    checkpoints: Checkpoints,
+    refits: Sequence[TrainingStage],
+) -> Member:
     """Build and train the network of a seed, and refit it if the config says so.
 
     start: all initial weights, or those of the linear skip alone; then the others are drawn.
@@ -142,16 +158,16 @@ def _fit_network(prepared: Prepared, start: Linear | Weights, seed: int, report:
     store = checkpoints.open_store(seed)
     epoch = fit(model, windows, config.training, seed, report, store)
     selected = _average_categories(network, get_weights(model, network))
-    if not config.training.refit:
-        return Member.unchanged(selected, epoch)
-    if not epoch and isinstance(start, Linear):  # The network is the ridge regression, or was best without any training.
-        longer = [prepared.limit_horizon(prepared.extend_training(last)) for last in REFITTED.values()]
-        return Member(epoch, selected, *(selected | _make_skip(network, refit_linear(start, windows)) for windows in longer))
-    refitted = []
-    for last in REFITTED.values():
-        _refit(model, prepared, last, max(1, math.ceil(REFIT_SHARE * epoch)), seed, report, store)
-        refitted.append(_average_categories(network, get_weights(model, network)))
-    return Member(epoch, selected, *refitted)
+    stages = [selected]
+    for stage in refits if config.training.refit else ():
+        last = REFITTED[stage]
+        if epoch or not isinstance(start, Linear):
+            _refit(model, prepared, last, max(1, math.ceil(REFIT_SHARE * epoch)), seed, report, store)
+            stages.append(_average_categories(network, get_weights(model, network)))
+        else:  # The network is the ridge regression, or was best without any training.
+            windows = prepared.limit_horizon(prepared.extend_training(last))
+            stages.append(selected | _make_skip(network, refit_linear(start, windows)))
+    return Member(epoch, *stages, *(3 - len(stages)) * stages[-1:])
 
 
 def _make_skip(network: Network, ridge: Linear) -> Weights:
@@ -169,7 +185,7 @@ def _refit(
     report: OnProgress,
     store: CheckpointStore | None,
 ) -> None:
-    """Train a network further on all rows up to the end of a subset. It saves no checkpoint: a resumed training does it again."""
+    """Train a network further on all rows up to the end of a subset. Save no checkpoint: a resumed training repeats the refit."""
     from forecast.forecasters.network.fitting import fit, reset_optimizer
 
     training = prepared.config.training

@@ -38,7 +38,7 @@ from forecast.forecasters.network.description import Array, Network
 from forecast.forecasters.network.numpy_runtime import READER_TOLERANCE, forward, relative_difference
 from forecast.forecasters.preparation import Prepared
 from forecast.reports import TrainingResult, remove_time_zones, select_series
-from forecast.runs import Environment, Gradients, Run, Stage, make_member_prefix, read_history
+from forecast.runs import Environment, Gradients, Run, TrainingStage, make_member_prefix, read_history
 from forecast.training.fitting import Members, Weights, refit_ridge
 from forecast.windows import Forward
 
@@ -52,10 +52,12 @@ log = logging.getLogger(__name__)
 def save_networks(run: Run, prepared: Prepared, members: Members) -> None:
     """Write the description of the network and the weights of each seed."""
     run.write_json(run.network, prepared.network.to_json())
+    for member in members.values():
+        prepared.network.check_weights(member.final, str(run.weights))  # The last step of a refit may have left no numbers.
     run.write_arrays(run.weights, _name_weights(prepared.config, members, "final"))
 
 
-def _name_weights(config: Config, members: Members, stage: Stage) -> Weights:
+def _name_weights(config: Config, members: Members, stage: TrainingStage) -> Weights:
     """Return the weights of all networks at a stage, by the names that they have in the run."""
     return {
         make_member_prefix(config, seed) + name: values
@@ -65,15 +67,15 @@ def _name_weights(config: Config, members: Members, stage: Stage) -> Weights:
 
 
 def _save_scored(run: Run, fitted: Fitted, members: Members) -> None:
-    """Write networks and linear baseline as they were scored, and the linear baseline that forecasts, for a combination."""
+    """Write networks and linear baseline before the last refit. For a combination, also write the final linear baseline."""
     config, linear = fitted.prepared.config, fitted.linear
     if fitted.combination:
         run.write(run.combination, fitted.combination)
         run.write_arrays(run.linear, refit_ridge(fitted.prepared, linear, "final").to_arrays())
-    if config.training.refit:
-        parts = {"selected": _name_weights(config, members, "selected"), "scored": _name_weights(config, members, "scored")}
-        parts["linear"] = linear.to_arrays()
-        run.write_arrays(run.scored, {f"{part}/{name}": values for part in parts for name, values in parts[part].items()})
+    if any(member.final is not member.scored for member in members.values()):
+        stages = {"selected": _name_weights(config, members, "selected"), "scored": _name_weights(config, members, "scored")}
+        stages["linear"] = linear.to_arrays()
+        run.write_arrays(run.scored, {f"{stage}/{name}": values for stage in stages for name, values in stages[stage].items()})
 
 
 def score_run(
@@ -115,12 +117,14 @@ def calibrate_members(
     """
     from forecast.forecasters.network.keras_builder import load_keras
 
-    def load(stage: Stage) -> list[Forward]:
+    def load(stage: TrainingStage) -> list[Forward]:
         return [load_keras(prepared.network, member.at(stage)).predict_on_batch for member in members.values()]
 
     fitted = Fitted(prepared, load("selected"), linear).choose_combination()
     calibration = score_validation(fitted, board)
-    return replace(fitted, members=load("scored"), linear=refit_ridge(prepared, linear, "scored"), computed={}), calibration
+    if any(member.scored is not member.selected for member in members.values()):
+        fitted = replace(fitted, members=load("scored"))
+    return replace(fitted, linear=refit_ridge(prepared, linear, "scored"), computed={}), calibration
 
 
 def write_scores(

@@ -181,8 +181,8 @@ def make_windows(
 ) -> Windows:
     """Cut the windows whose targets lie in a subset, `stride` steps apart; `scaled` is the panel's matrix after scaling.
 
-    Windows whose cutoff or targets hold a filled value are left out. with_gaps: windows are kept if their cutoff and at least
-    half of their rows after it were measured. Their targets are NaN where they were filled.
+    Windows whose cutoff or targets hold a filled value are left out. with_gaps: windows are kept if the cutoff and at least
+    half of the rows after it were measured. Filled targets are NaN.
     """
     lookback, horizon = config.lookback, config.horizon
     firsts = [

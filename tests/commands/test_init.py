@@ -48,18 +48,11 @@ def test_shared_data_trains_unedited(shared_data, tmp_path, name):
 
 
 @pytest.mark.parametrize(("effort", "seeds", "epochs"), [("quick", 1, 120), ("usual", 3, 300), ("thorough", 7, 450)])
-def test_time_buys_networks_and_epochs(tmp_path, effort, seeds, epochs):
+def test_effort_sets_seeds_and_epochs(tmp_path, effort, seeds, epochs):
     pd.DataFrame({"month": MONTHS, "sales": seasonal_rows()}).to_csv(tmp_path / "data.csv", index=False)
     config = load_config(init(tmp_path / "data.csv", tmp_path / "config.yaml", effort=effort))
     assert (len(config.seeds), config.training.epochs) == (seeds, epochs)
     assert ("arima" in config.baselines) == (effort == "thorough")
-
-
-def test_trees_are_fitted_to_many_rows_only(tmp_path):
-    for rows, chosen in ((120, False), (1200, True)):
-        days = pd.date_range("2015-01-01", periods=rows, freq="D")
-        pd.DataFrame({"day": days, "sales": seasonal_rows(rows)}).to_csv(tmp_path / f"{rows}.csv", index=False)
-        assert ("boosting" in load_config(init(tmp_path / f"{rows}.csv", tmp_path / f"{rows}.yaml")).baselines) == chosen
 
 
 def write(folder, table, name="data.csv", **options):

@@ -72,7 +72,7 @@ def test_the_validation_set_is_scored_with_networks_that_never_saw_it(pair):
 
 
 def test_the_newest_rows_move_the_forecast(pair):
-    """The rows of the test set, which were all that changed, are 200 higher; so is a forecast that has learned from them."""
+    """Only rows of the test set differ. They are 200 higher, and so is a forecast that has learned from them."""
     first, second = (predict(run).forecast.mean() for run in pair)
     assert second - first == pytest.approx(200, abs=60)
 

@@ -78,7 +78,7 @@ def compile_model(model: keras.Model, config: ResolvedTrainingConfig, quantiles:
 
 
 def reset_optimizer(model: keras.Model) -> None:
-    """Make the optimizer of a model forget what it has seen, so that another training can begin without compiling again."""
+    """Set the optimizer state of a model to zero, so that another training can begin without compiling again."""
     for variable in model.optimizer.variables:
         variable.assign(keras.ops.zeros_like(variable))
 
