@@ -78,7 +78,7 @@ def coverage(name: str, run: Path) -> None:
 
 def rates(config: Path, run: Path) -> None:
     """Print how each rate does on the second half of the validation part."""
-    trained, windows = read_trained(Run.open(run)), prepare(load_config(config)).windows["validation"]
+    trained, windows = read_trained(Run.open(run), "selected"), prepare(load_config(config)).windows["validation"]
     made = trained.network.point(windows.forecast_with(trained.forward("numpy"), trained.network.horizon))
     errors, half = (windows.targets() - made)[..., None], len(windows) // 2
     later = slice(half + min(windows.horizon, half // 2), None)  # no target of the first half is one of the second

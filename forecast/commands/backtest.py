@@ -260,9 +260,8 @@ def _fit(
     keras.utils.clear_session()  # Otherwise the networks of all folds would stay in memory.
     linear, ridge = fit_ridges(prepared)
     if not tested:
-        members = fit_members(
-            prepared, ridge, lambda row: append_history(run, {"fold": fold + 1} | row), report, refits=["scored"]
-        )
+        number = {"fold": fold + 1}
+        members = fit_members(prepared, ridge, lambda row: append_history(run, number | row), report, refits=["scored"])
         tested = _Networks(members)
     fitted, calibration = calibrate_members(prepared, linear, tested.members, Scoreboard(prepared))
     return fitted, calibration, max(member.epoch for member in tested.members.values())

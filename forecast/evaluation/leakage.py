@@ -167,7 +167,7 @@ def _pair_windows(prepared: Prepared, changed: Prepared, forward: Forward | None
     for subset in SUBSETS:
         yield f"{subset} windows", prepared.windows[subset], changed.windows[subset]
     yield "network windows", prepared.network_windows["train"], changed.network_windows["train"]
-    yield "refit windows", *(version.extend_training("validation", with_gaps=True) for version in (prepared, changed))
+    yield "refit windows", prepared.extend_training("validation", True), changed.extend_training("validation", True)
 
 
 def _are_same(before: Windows, after: Windows, forward: Forward | None = None, block: int | None = None) -> bool:

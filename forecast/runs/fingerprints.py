@@ -40,7 +40,7 @@ def fingerprint_inputs(prepared: Prepared) -> Fingerprint:
     """Return the fingerprint of everything that networks see and are scored on."""
     arrays: dict[str, np.ndarray] = {}
     networks = prepared.network_windows
-    parts = dict[str, Windows](prepared.windows) | {"train": networks["train"]}
+    parts: dict[str, Windows] = {**prepared.windows, "train": networks["train"]}
     if len(networks["validation"]) != len(parts["validation"]):  # They have gaps.
         parts["network validation"] = networks["validation"]
     for part, windows in parts.items():

@@ -23,20 +23,10 @@ if TYPE_CHECKING:
 
 Weights = dict[str, Array]  # Arrays by `layer/weight`, as the description of the network names them.
 OnProgress = Callable[["Progress"], None]  # Called after each batch and each epoch.
-NOT_RECORDED = {
-    "epochs",
-    "done",
-    "member",
-    "members",
-    "fold",
-    "folds",
-    "refit",
-}  # Fields of `Progress` that history.csv leaves out.
+# Fields of `Progress` that history.csv leaves out.
+NOT_RECORDED = {"epochs", "done", "member", "members", "fold", "folds", "refit"}
 REFIT_SHARE, REFIT_RATE = 0.2, 0.25  # Epochs and learning rate of a refit, relative to those of the training.
-REFITTED: dict[TrainingStage, Subset] = {
-    "scored": "validation",
-    "final": "test",
-}  # The last subset that each refit is trained on.
+REFITTED: dict[TrainingStage, Subset] = {"scored": "validation", "final": "test"}  # The last subset of each refit.
 
 
 @dataclass(frozen=True)
@@ -108,8 +98,8 @@ def fit_members(
     """Train a network for each seed.
 
     record: receives a row for each epoch. run: stores checkpoints, and may hold one to resume from. initial_weights: by seed, of
-    networks that continue others; None draws them. refits: the stages to train, if the config asks for refits; a stage that is left
-    out is that before it.
+    networks that continue others; None draws them. refits: the stages to train if the config asks for refits. A stage that is
+    left out equals the one before it.
     """
     seeds, members = prepared.config.seeds, {}
     checkpoints = Checkpoints(run)
@@ -165,8 +155,8 @@ def _fit_network(
             _refit(model, prepared, last, max(1, math.ceil(REFIT_SHARE * epoch)), seed, report, store)
             stages.append(_average_categories(network, get_weights(model, network)))
         else:  # The network is the ridge regression, or was best without any training.
-            windows = prepared.limit_horizon(prepared.extend_training(last))
-            stages.append(selected | _make_skip(network, refit_linear(start, windows)))
+            ridge = refit_linear(start, prepared.limit_horizon(prepared.extend_training(last)))
+            stages.append(selected | _make_skip(network, ridge))
     return Member(epoch, *stages, *(3 - len(stages)) * stages[-1:])
 
 
