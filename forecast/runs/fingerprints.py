@@ -40,10 +40,10 @@ def fingerprint_inputs(prepared: Prepared) -> Fingerprint:
     """Return the fingerprint of everything that networks see and are scored on."""
     arrays: dict[str, np.ndarray] = {}
     networks = prepared.network_windows
-    parts: dict[str, Windows] = {**prepared.windows, "train": networks["train"]}
-    if len(networks["validation"]) != len(parts["validation"]):  # They have gaps.
-        parts["network validation"] = networks["validation"]
-    for part, windows in parts.items():
+    parts: list[tuple[str, Windows]] = [*prepared.windows.items(), ("train", networks["train"])]
+    if len(networks["validation"]) != len(prepared.windows["validation"]):  # They have gaps.
+        parts.append(("network validation", networks["validation"]))
+    for part, windows in parts:
         arrays |= {f"{part}/first": windows.first, f"{part}/series": windows.series}
     arrays |= {"past": windows.past, "known": windows.known_covariates, "future": networks["train"].future}  # For all parts.
     return fingerprint_arrays(arrays | {f"static/{name}": values for name, values in windows.static.items()})
