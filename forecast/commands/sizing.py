@@ -27,21 +27,21 @@ MAX_INSPECTED = 50  # Series whose season is measured.
 class Effort:
     """Limits on a config's run time.
 
-    seeds: number of networks. epochs: relative to the usual number. windows: maximum per epoch. seconds: maximum for all fits
-    of a baseline. baselines: those that may be chosen.
+    seeds: number of networks. epochs: relative to the usual number. steps: maximum number of recurrent steps per epoch; a stride
+    thins out the windows beyond it. seconds: maximum for all fits of a baseline. baselines: those that may be chosen.
     """
 
     seeds: int
     epochs: float
-    windows: int
+    steps: int
     seconds: float
     baselines: tuple[str, ...] = ("theta", "ets")
 
 
 EFFORTS = {
-    "quick": Effort(1, 0.4, 15_000, 20),
-    "usual": Effort(3, 1, 30_000, 240),
-    "thorough": Effort(7, 1.5, 60_000, 1200, ("theta", "ets", "arima")),
+    "quick": Effort(1, 0.4, 150_000, 20),
+    "usual": Effort(3, 1, 300_000, 240),
+    "thorough": Effort(7, 1.5, 600_000, 1200, ("theta", "ets", "arima")),
 }
 
 
@@ -133,12 +133,14 @@ def choose_sizes(panel: Panel, season: int, horizon: int | None, effort: Effort)
     pad = bool(len(lengths) > 1 and lengths.min() - 2 * held_out < 2 * (lookback + chosen))
     windows = int(np.maximum(lengths - 2 * held_out - chosen - (0 if pad else lookback), 0).sum())
     small = windows < MIN_WINDOWS_OF_LARGE_MODEL
+    segment = base if not small and 1 < base <= lookback else None
+    steps = windows * (lookback + chosen) // (segment or 1)
     return Sizes(
         held_out=held_out,
         lookback=lookback,
         horizon=chosen,
-        stride=max(1, -(-windows // effort.windows)),
-        segment=base if not small and 1 < base <= lookback else None,
+        stride=max(1, -(-steps // effort.steps)),
+        segment=segment,
         small=small,
         pad=pad,
     )
