@@ -9,7 +9,7 @@ import pytest
 from forecast.commands.init import init
 from forecast.commands.train import train
 from forecast.config.load import load_config
-from forecast.errors import DataError, RunError
+from forecast.errors import ConfigError, DataError, RunError
 from forecast.forecasters.preparation import prepare
 from tests.conftest import seasonal_rows
 
@@ -53,6 +53,11 @@ def test_effort_sets_seeds_and_epochs(tmp_path, effort, seeds, epochs):
     config = load_config(init(tmp_path / "data.csv", tmp_path / "config.yaml", effort=effort))
     assert (len(config.seeds), config.training.epochs) == (seeds, epochs)
     assert ("arima" in config.baselines) == (effort == "thorough")
+
+
+def test_an_unknown_effort_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="there is no effort `fast`"):
+        init(tmp_path / "data.csv", effort="fast")
 
 
 def write(folder, table, name="data.csv", **options):

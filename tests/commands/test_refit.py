@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,11 +11,12 @@ import pytest
 from forecast.commands.predict import predict
 from forecast.commands.reproduce import reproduce, verdict_of
 from forecast.commands.train import resume_training, train
-from forecast.evaluation import Scoreboard, score_validation
+from forecast.errors import RunError
+from forecast.evaluation import Scoreboard, check_leaks, score_validation
 from forecast.evaluation.scoring import Fitted
 from forecast.forecasters.linear import fit_linear
 from forecast.forecasters.preparation import prepare
-from forecast.runs import read_trained
+from forecast.runs import Run, read_trained
 from tests.conftest import seasonal_rows, write_project
 
 pytestmark = pytest.mark.slow
@@ -92,6 +95,18 @@ def test_an_interrupted_refit_ends_with_the_same_weights(pair, tmp_path):
 
 def test_a_refitted_run_is_reproduced(pair):
     assert verdict_of(reproduce(pair[0])) == "equal"
+
+
+def test_a_run_that_lost_its_scored_networks_is_refused(pair, tmp_path):
+    run = Run(shutil.copytree(pair[0].directory, tmp_path / "copy"))
+    run.scored.unlink()
+    with pytest.raises(RunError, match=r"scored.safetensors: is missing"):
+        read_trained(run)
+
+
+def test_every_set_of_windows_is_checked_for_leaks(pair):
+    subjects = {check.subject for check in check_leaks(pair[0].read_config())}
+    assert {"train windows", "network windows", "refit windows", "validation windows", "test windows"} <= subjects
 
 
 def test_without_refit_all_stages_are_the_same(trained):

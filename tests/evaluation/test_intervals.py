@@ -334,6 +334,14 @@ def test_sizes_follow_the_errors_of_the_naive_forecast(exponent):
     np.testing.assert_array_equal(fit_sizes(errors, series, naive)[7], [1, 1])
 
 
+def test_idle_series_leave_the_sizes_of_others_alone():
+    naive, series = np.repeat([[0.0]] * 30 + [[1.0]] * 20 + [[4.0]] * 10, 2, axis=1), np.repeat(np.arange(60), 4)
+    errors = noise(240, 0) * np.maximum(naive, 1)[series][:, None, :, None]
+    sizes = fit_sizes(errors, series, naive)
+    np.testing.assert_array_equal(sizes[:30], 1)
+    np.testing.assert_allclose(sizes[50:] / sizes[30:40], 4, rtol=0.3)
+
+
 def test_few_series_share_one_size():
     series, naive = np.repeat(np.arange(9), 5), np.arange(1.0, 19).reshape(9, 2)
     np.testing.assert_array_equal(fit_sizes(noise(45, 0), series, naive), [[1, 1]])
