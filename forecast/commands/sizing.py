@@ -39,9 +39,9 @@ class Effort:
 
 
 EFFORTS = {
-    "quick": Effort(1, 0.4, 150_000, 20),
-    "usual": Effort(3, 1, 300_000, 240),
-    "thorough": Effort(7, 1.5, 600_000, 1200, ("theta", "ets", "arima")),
+    "quick": Effort(1, 0.4, 100_000, 20),
+    "usual": Effort(3, 1, 200_000, 240),
+    "thorough": Effort(7, 1.5, 500_000, 1200, ("theta", "ets", "arima")),
 }
 
 
