@@ -16,7 +16,7 @@ import pandas as pd
 
 from forecast.config import Config, ConfigInSteps, load_config
 from forecast.data import Panel, make_contract
-from forecast.errors import ConfigError, RunError
+from forecast.errors import ConfigError, RunError, format_count
 from forecast.evaluation import (
     Calibration,
     Fitted,
@@ -167,7 +167,7 @@ def _plan(config: Config) -> _Folds:
     cutoffs = int((end - begin).max()) - in_steps.windows.horizon + 1
     if cutoffs < count:
         raise ConfigError(
-            f"the test set has {cutoffs} cutoffs, too few for {count} folds.",
+            f"the test set has {format_count(cutoffs, 'cutoff')}, too few for {count} folds.",
             f"Use at most {cutoffs}, or set backtest.stride to the number of cutoffs per fold.",
             config.locate("backtest.folds"),
         )

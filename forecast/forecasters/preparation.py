@@ -168,7 +168,7 @@ def _check_covariates(config: ConfigInSteps, freq: str) -> None:
     data, season = config.data, config.data.season_length or infer_season_length(freq)
     if config.model.decoder == "recursive" and data.past_covariates:
         raise ConfigError(
-            f"model.decoder: recursive forecasts step by step, but `{data.past_covariates[0]}` is unknown after the first step.",
+            f"the recursive decoder forecasts step by step, but `{data.past_covariates[0]}` is unknown after the first step.",
             "Use direct or seq2seq, or leave out the past covariates.",
             config.locate("model.decoder"),
         )

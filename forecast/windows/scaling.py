@@ -274,7 +274,7 @@ def check_transform(panel: Panel, transform: Transform) -> None:
         row, column = low[0]
         raise DataError(
             f"scaling.transform is log1p, but `{panel.targets[column]}` is {panel.values[row, column]:g}"
-            f" at {panel.timestamps[row]} ({len(low)} values are -1 or less).",
+            f" at {panel.timestamps[row]} (values of -1 or less: {len(low)}).",
             "Set scaling.transform: none, or shift the column above -1.",
             panel.source,
         )
