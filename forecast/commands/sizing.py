@@ -125,7 +125,7 @@ def choose_sizes(panel: Panel, season: int, horizon: int | None, effort: Effort)
     if rows < MIN_ROWS or longest < 1:
         raise DataError(
             f"the {'median' if len(lengths) > 1 else 'only'} series has {rows} rows, too few for a horizon of {chosen}.",
-            f"Use at least {MIN_ROWS} rows, and at least 8 rows per step of the horizon. A network learns little from fewer than 100 rows.",
+            f"Use at least {MIN_ROWS} rows, and 8 per step of the horizon. A network learns little from fewer than 100 rows.",
             panel.source,
         )
     lookback = min(max(SEASONS * base, 2 * chosen), MAX_LOOKBACK, round(MAX_LOOKBACK_SHARE * rows), longest)
