@@ -427,10 +427,10 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
         "the interval bounds are too large to represent",
         {"intervals as wide as the sky": offsets(lambda arrays: arrays.update(offsets=arrays["offsets"] * np.float32(1e35)))},
     ),
+    **refused("intervals.safetensors: is missing", {"no intervals": lambda run: run.intervals.unlink()}),
     **refused(
         "intervals.safetensors: cannot be read",
         {
-            "no intervals": lambda run: run.intervals.unlink(),
             "pickled intervals": replace("intervals", pickled),
             "intervals of a huge shape": replace("intervals", header(HUGE)),
         },

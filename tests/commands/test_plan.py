@@ -90,7 +90,7 @@ def test_a_segment_whose_covariates_are_incomplete_is_refused(segmented):
 
 @pytest.mark.slow
 def test_detection_forecasts_as_the_run_did(segmented, caplog):
-    trained = read_trained(segmented)
+    trained = read_trained(segmented, "scored")
     of_data = detection._forecast_points(segmented, trained, trained.intervals, segmented.directory.parent / "data.csv")
     assert "the last 3 rows of each series are not compared" in caplog.text
     assert len(of_data) == 2 * (200 - 8 - 3)
