@@ -80,7 +80,7 @@ def compile_model(model: keras.Model, config: ResolvedTrainingConfig, quantiles:
 def reset_optimizer(model: keras.Model) -> None:
     """Set the optimizer state of a model to zero, so that another training can begin without compiling again."""
     for variable in model.optimizer.variables:
-        variable.assign(keras.ops.zeros_like(variable))
+        variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
 
 
 def fit(
