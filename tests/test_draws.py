@@ -65,6 +65,7 @@ def test_a_draw(seed, tmp_path):
 
 
 AS_TEXT = {"dtype": {"series_id": str, "target": str}, "keep_default_na": False, "na_values": {"q0.5": [""]}}
+AS_TEXT |= {"float_precision": "round_trip"}  # Otherwise pandas 2 reads the last digits of a number inexactly.
 
 
 def filled_plan(run, folder):
@@ -154,11 +155,10 @@ def check_metrics(predictions, run):
     json.dumps(scores, allow_nan=False)
     for name in (MODEL, *BASELINES):
         found, actual, error = scores[name]["total"], predictions.actual, predictions[name] - predictions.actual
-        sizes = actual.abs() + predictions[name].abs()
-        size = sizes.max()  # pandas reads the last digits of a number inexactly.
+        size, sizes = error.abs().max(), actual.abs() + predictions[name].abs()
         np.testing.assert_allclose(found["mae"], error.abs().mean(), rtol=1e-6, atol=1e-12 * size)
         np.testing.assert_allclose(found["rmse"], np.sqrt(np.square(error).mean()), rtol=1e-6, atol=1e-12 * size)
-        np.testing.assert_allclose(found["bias"], error.mean(), rtol=1e-6, atol=1e-9 * error.abs().max() + 1e-12 * size)
+        np.testing.assert_allclose(found["bias"], error.mean(), rtol=1e-6, atol=1e-9 * size)
         np.testing.assert_allclose(found["smape"], (error.abs() / sizes.where(sizes > 0, 1)).mean(), rtol=1e-6, atol=1e-12)
         if found["wape"] is not None:
-            np.testing.assert_allclose(found["wape"], error.abs().sum() / actual.abs().sum(), rtol=1e-6, atol=1e-12)
+            np.testing.assert_allclose(found["wape"], error.abs().sum() / actual.abs().sum(), rtol=1e-6)

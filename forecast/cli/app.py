@@ -7,7 +7,6 @@ import logging
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import typer
 
@@ -58,8 +57,7 @@ def init(
     """
     if quick and thorough:
         raise typer.BadParameter("--quick and --thorough cannot be combined. Use one of them.")
-    effort: Literal["quick", "usual", "thorough"] = "quick" if quick else "thorough" if thorough else "usual"
-    path = forecast.init(data, output, target, horizon, force, effort)
+    path = forecast.init(data, output, target, horizon, force, "quick" if quick else "thorough" if thorough else "usual")
     echo(f"Wrote {path}. Its comments explain each choice.\nNext: forecast train {path}")
 
 

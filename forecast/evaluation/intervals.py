@@ -217,9 +217,9 @@ def fit_sizes(errors: Values, series: Indices, naive: Values) -> Values:
     sizes: Values = np.empty_like(relative)
     for target in range(naive.shape[1]):
         measured = np.bincount(numbers, np.abs(errors[:, :, target]).mean(axis=(1, 2))) / np.bincount(numbers)
-        known = measured > 0
-        x, y = relative[scored[known], target], np.log(measured[known])
-        slope = float(np.cov(x, y)[0, 1] / np.var(x, ddof=1)) if known.sum() > 1 and np.var(x) > 0 else 0.0
+        mask = measured > 0
+        x, y = relative[scored[mask], target], np.log(measured[mask])
+        slope = float(np.cov(x, y)[0, 1] / np.var(x, ddof=1)) if mask.sum() > 1 and np.var(x) > 0 else 0.0
         sizes[:, target] = np.exp(min(max(slope, 0.0), 1.0) * relative[:, target])
     return sizes
 
@@ -344,11 +344,8 @@ class Calibration:
 
     def _calibrate(self, errors: Values, series: Indices, independent: int) -> tuple[Intervals, Values]:
         """Return intervals, and the size of the errors at each step before `sizes`, `(horizon, targets, quantiles or 1)`."""
-        errors, network_quantiles, quantiles = (
-            self._divide(errors, series),
-            self.validation.network_quantiles,
-            self.validation.quantiles,
-        )
+        network_quantiles, quantiles = self.validation.network_quantiles, self.validation.quantiles
+        errors = self._divide(errors, series)
         if independent >= MIN_INDEPENDENT_WINDOWS:
             intervals, size = calibrate(errors, quantiles, network_quantiles), errors.std(axis=0)
         else:

@@ -83,7 +83,6 @@ def certify(fitted: Fitted) -> list[Check]:
     changed, cutoff = change(first, len(panel.columns) - panel.known_channels), panel.timestamps[first[series] - 1].max()
     before, after = (version.windows["test"].select(numbers) for version in (prepared, changed))
     validation = _are_same(prepared.network_windows["validation"], changed.network_windows["validation"])
-    refit = _are_same(prepared.extend_training("validation", True), changed.extend_training("validation", True))
     count = MAX_FITTED_WINDOWS if fitted.combination and prepared.config.baselines else MAX_WINDOWS
     versions = ((prepared, before), (changed, after))
     outputs = [
@@ -91,9 +90,11 @@ def certify(fitted: Fitted) -> list[Check]:
     ]
     checks = [
         Check.of("validation windows", cutoff, validation),
-        *([Check.of("refit windows", cutoff, refit)] if prepared.config.training.refit else []),
         Check.of("forecasts", cutoff, np.array_equal(outputs[0], outputs[1])),
     ]
+    if prepared.config.training.refit:
+        refit = _are_same(prepared.extend_training("validation", True), changed.extend_training("validation", True))
+        checks.append(Check.of("refit windows", cutoff, refit))
     return [scaler, training, *checks, *check_covariates(prepared)]
 
 
@@ -151,12 +152,12 @@ def _compare(prepared: Prepared, changed: Prepared, cutoff: pd.Timestamp, forwar
     for subject, before, after in _pair_windows(prepared, changed, forward):
         # Windows whose cutoffs, or without `forward` also their targets, are not after the cutoff.
         steps = 0 if forward else before.horizon
-        known_before, known_after = (
+        pair = [
             windows.select((prepared.panel.timestamps[windows.first + steps - 1] <= cutoff) & fitted[windows.series])
             for windows in (before, after)
-        )
-        if len(known_before):
-            yield Check.of(subject, cutoff, _are_same(known_before, known_after, forward, prepared.network.horizon))
+        ]
+        if len(pair[0]):
+            yield Check.of(subject, cutoff, _are_same(pair[0], pair[1], forward, prepared.network.horizon))
 
 
 def _pair_windows(prepared: Prepared, changed: Prepared, forward: Forward | None) -> Iterator[tuple[str, Windows, Windows]]:

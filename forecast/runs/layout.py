@@ -149,9 +149,8 @@ class RunDirectory:
     def sealed(self) -> dict[Path, str]:
         """Return every file that forecasting reads, with its name in the checksums: its path from their folder."""
         paths = [self.config, self.contract, self.scaler, self.recent, self.network, self.weights]
-        paths += [
-            path for path in (self.scored, self.intervals, self.combination, self.linear) if path.exists()
-        ]  # Some runs have none.
+        optional = (self.scored, self.intervals, self.combination, self.linear)
+        paths += [path for path in optional if path.exists()]
         return {path: Path(os.path.relpath(path, self.checksums.parent)).as_posix() for path in paths}
 
     def seal(self) -> None:
