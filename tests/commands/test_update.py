@@ -40,7 +40,7 @@ def folder(tmp_path_factory) -> Path:
         rows.to_csv(folder / f"{name}.csv", index=False, sep=";")
     (folder / "config.yaml").write_text(
         "data: {path: data.csv, timestamp: month, target: sales, series_id: shop}\nsplits: {validation: 18, test: 18}\n"
-        "windows: {lookback: 12, horizon: 3}\nmodel: {units: 4}\ntraining: {epochs: 3}\n"
+        "windows: {lookback: 12, horizon: 3}\nmodel: {units: 4}\ntraining: {epochs: 3, refit: false}\n"
     )
     train(folder / "config.yaml", folder / "run")
     return folder
@@ -62,7 +62,7 @@ def test_newer_rows_are_appended_and_trained_on(folder, run, tmp_path):
     parent = json.loads(new.parent.read_text())
     assert parent["run"] == str(run.directory)
     assert parent["windows"] == 2 * 18 - 2 * 2, "of the test part, those whose last target is newer than the run's data"
-    assert parent["after"]["mase"] <= 1.05 * parent["before"]["mase"]
+    assert parent["after"]["mase"] <= 1.005 * parent["before"]["mase"]
     assert f"Continues {run.directory}: MAE on the 32 newest windows was" in result.output
     before, after = read_trained(run), read_trained(new)
     assert after.scaler.to_json() == before.scaler.to_json()
