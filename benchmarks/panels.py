@@ -21,7 +21,7 @@ import pandas as pd
 from start_up import forecast, measure
 
 NAIVE2 = {"m4-hourly": (18.383, 2.395)}  # sMAPE and MASE that OWA compares with, as published by the M4 competition.
-FORECASTERS = ["forecast", "network", "linear", "naive", "seasonal_naive", "drift", "mean", "theta", "ets", "arima"]
+FORECASTERS = ["forecast", "network", "linear", "naive", "seasonal_naive", "drift", "mean", "theta", "ets", "arima", "boosting"]
 
 
 def main() -> None:

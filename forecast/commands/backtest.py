@@ -46,7 +46,7 @@ from forecast.training import (
     check_can_train,
     check_inputs_outside,
     fit_members,
-    fit_ridges,
+    fit_regressions,
     write_scores,
 )
 from forecast.windows import Fold, Splits, Windows, make_splits
@@ -258,12 +258,12 @@ def _fit(
             on_progress(replace(progress, fold=fold + 1, folds=prepared.config.backtest.folds))
 
     keras.utils.clear_session()  # Otherwise the networks of all folds would stay in memory.
-    linear, ridge = fit_ridges(prepared)
+    regressions, ridge = fit_regressions(prepared)
     if not tested:
         number = {"fold": fold + 1}
         members = fit_members(prepared, ridge, lambda row: append_history(run, number | row), report, refits=["scored"])
         tested = _Networks(members)
-    fitted, calibration = calibrate_members(prepared, linear, tested.members, Scoreboard(prepared))
+    fitted, calibration = calibrate_members(prepared, regressions, tested.members, Scoreboard(prepared))
     return fitted, calibration, max(member.epoch for member in tested.members.values())
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from forecast.config import infer_season_length
 from forecast.data import Panel
 from forecast.errors import DataError
+from forecast.forecasters.baselines import estimate_seconds
 from forecast.forecasters.network.description import Array
-from forecast.forecasters.statistical import estimate_seconds
 
 MIN_ROWS = 16  # Rows of the longest series.
 MAX_HORIZON, MAX_LOOKBACK = 96, 336  # The longest that are chosen. A config may have longer ones.
@@ -35,13 +35,13 @@ class Effort:
     epochs: float
     steps: int
     seconds: float
-    baselines: tuple[str, ...] = ("theta", "ets")
+    baselines: tuple[str, ...] = ("theta", "ets", "boosting")
 
 
 EFFORTS = {
     "quick": Effort(1, 0.4, 100_000, 20),
     "usual": Effort(3, 1, 200_000, 240),
-    "thorough": Effort(7, 1.5, 500_000, 1200, ("theta", "ets", "arima")),
+    "thorough": Effort(7, 1.5, 500_000, 1200, ("theta", "ets", "arima", "boosting")),
 }
 
 
@@ -150,4 +150,5 @@ def choose_baselines(panel: Panel, season: int, sizes: Sizes, effort: Effort) ->
     """Return the baselines that can be fitted to a panel in the time that the effort allows."""
     rows, series = int(np.median(np.diff(panel.offsets))), len(panel.series_ids)
     windows = 2 * series * (sizes.held_out - sizes.horizon + 1)
-    return [name for name in effort.baselines if estimate_seconds(name, rows, series, season, windows) <= effort.seconds]
+    names = [name for name in effort.baselines if name != "boosting" or not sizes.small]  # Trees need many windows.
+    return [name for name in names if estimate_seconds(name, rows, series, season, windows) <= effort.seconds]

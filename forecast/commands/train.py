@@ -44,7 +44,7 @@ from forecast.training import (
     explain,
     explain_memory_error,
     fit_members,
-    fit_ridges,
+    fit_regressions,
     save_networks,
     score_run,
     suggest_less_memory,
@@ -141,8 +141,8 @@ def _train_into(
         if parent and parent.rows:
             prepared = copy_rows_into_run(run, prepared, parent.rows)
         contract = _record_inputs(run, prepared, parent)
-        with _timed(seconds, "ridge"):
-            linear, ridge = fit_ridges(prepared)
+        with _timed(seconds, "regressions"):
+            regressions, ridge = fit_regressions(prepared)
         with _timed(seconds, "training"):
             environment = inspect_environment()  # This loads Keras.
             run.write(run.environment, environment)
@@ -159,7 +159,7 @@ def _train_into(
         best_epochs = {seed: member.epoch for seed, member in members.items()}
         log.info("best epochs by seed: %s; %d parameters each", best_epochs, prepared.network.parameters)
         with _timed(seconds, "scoring"):
-            fitted, result = score_run(run, prepared, linear, members, contract, environment)
+            fitted, result = score_run(run, prepared, regressions, members, contract, environment)
             if parent:
                 check_not_worse(run, fitted, parent)
                 result.parent = parent.to_document()

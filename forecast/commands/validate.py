@@ -15,8 +15,8 @@ from forecast.config import Config, load_config
 from forecast.data import PARQUET, Panel, describe_repairs
 from forecast.errors import ConfigError, ForecastError
 from forecast.evaluation import CROWDED, check_covariates, count_independent, explain_few_windows
+from forecast.forecasters.baselines import estimate_seconds
 from forecast.forecasters.preparation import Prepared, prepare_panel, read_and_resolve
-from forecast.forecasters.statistical import estimate_seconds
 from forecast.runs import check_trackers
 from forecast.training import check_can_train
 from forecast.training.memory import check_memory, suggest_less_memory

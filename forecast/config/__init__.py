@@ -30,5 +30,5 @@ from forecast.config.schema import (
     WindowsConfig,
     name_calendar_columns,
 )
-from forecast.config.types import DURATION, HOLIDAYS, MAX_CATEGORY_LENGTH, Name, Seeds, Text, parse_wait
+from forecast.config.types import DURATION, HOLIDAYS, MAX_CATEGORY_LENGTH, Baseline, Name, Seeds, Text, parse_wait
 from forecast.config.yaml12 import format_yaml_line, parse_yaml_value

@@ -427,8 +427,8 @@ class Config(Section):
     intervals: IntervalsConfig | None = IntervalsConfig()
     """Prediction intervals: `level` and `method`. With null, there are none."""
     baselines: Baselines = []
-    """Statistical baselines to score in addition to the simple ones: `theta`, `ets` and `arima`. They are fitted to each series,
-    which takes a while with many series."""
+    """Baselines to score in addition to the simple ones. `theta`, `ets` and `arima` are fitted to each series, which takes a
+    while with many series. `boosting` fits trees to the training windows of all series."""
     combine: Literal["none", "mean", "median", "weighted"] = "none"
     """What to forecast. `none` is the network alone. `mean` and `median` combine the network with linear, naive, seasonal naive
     and `baselines`. `weighted` averages them with weights that are chosen on the validation set."""

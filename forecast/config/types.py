@@ -163,7 +163,7 @@ Levels = Annotated[
 ]
 Spans = Annotated[dict[str, Annotated[dict[str, Any], AfterValidator(_span)]], Field(min_length=1)]
 Tracker = Literal["tensorboard", "mlflow"]
-Baseline = Literal["theta", "ets", "arima"]
+Baseline = Literal["theta", "ets", "arima", "boosting"]
 Baselines = Annotated[list[Baseline], BeforeValidator(_one_or_list, json_schema_input_type=Baseline | list[Baseline]), DISTINCT]
 Trackers = Annotated[list[Tracker], BeforeValidator(_one_or_list, json_schema_input_type=Tracker | list[Tracker]), DISTINCT]
 Wait = Annotated[str, _check(WAIT.fullmatch, "it must be a duration such as 90s, 10m, 2h or 1d")]

@@ -15,7 +15,7 @@ from forecast.forecasters.combination import NETWORK, Combination
 MODEL = "forecast"  # The name of the network or the combination among the forecasters, and its column in predictions.csv.
 BASELINES = SIMPLE
 LABELS = {MODEL: "this network", NETWORK: "network alone"} | {name: name.replace("_", " ") for name in BASELINES}
-LABELS |= {"theta": "Theta", "ets": "ETS", "arima": "ARIMA"}  # All forecasters, in the order of tables.
+LABELS |= {"theta": "Theta", "ets": "ETS", "arima": "ARIMA", "boosting": "boosting"}  # All forecasters, in the order of tables.
 
 
 def _check_every_baseline(compared: dict[str, Comparison]) -> dict[str, Comparison]:
@@ -123,6 +123,7 @@ class Scores(Document):
     theta: ForecasterScores | None = None
     ets: ForecasterScores | None = None
     arima: ForecasterScores | None = None
+    boosting: ForecasterScores | None = None
     intervals: dict[str, IntervalScores] = {}
 
     def of(self, forecaster: str) -> ForecasterScores:

@@ -23,8 +23,8 @@ from forecast.evaluation.scoreboard import Scoreboard, measure_scales
 from forecast.evaluation.scores import MissingCost
 from forecast.forecasters.baselines import MAX_FORECAST, SIMPLE, forecast_baselines
 from forecast.forecasters.combination import NETWORK, Combination, choose_weights, combine_by_median, name_members
-from forecast.forecasters.linear import Linear
 from forecast.forecasters.preparation import Prepared
+from forecast.forecasters.regressions import Regressions
 from forecast.forecasters.statistical import count_fits
 from forecast.windows import Forward, Windows, gather, make_imputations
 
@@ -34,14 +34,14 @@ MAX_WEIGHED_WINDOWS = 2_000  # Windows of the validation set on which the weight
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained network, with one member per seed, the linear baseline of the same windows, and how they are combined.
+    """A trained network, with one member per seed, the regressions of the same windows, and how they are combined.
 
     computed: forecasts of all baselines for some windows, which need not be computed again, by the rows of these windows.
     """
 
     prepared: Prepared
     members: list[Forward]
-    linear: Linear
+    regressions: Regressions
     combination: Combination | None = None
     computed: dict[bytes, dict[str, Values]] = field(default_factory=dict)
 
@@ -79,7 +79,7 @@ class Fitted:
         prepared, key = self.prepared, windows.first.tobytes()
         if key not in self.computed:
             names = [*SIMPLE, *prepared.config.baselines]
-            rows = prepared.panel, prepared.scaler, windows, self.linear, prepared.season_length
+            rows = prepared.panel, prepared.scaler, windows, self.regressions, prepared.season_length
             fits = max(1, round(share * count_fits(len(prepared.panel.series_ids))))
             return forecast_baselines(names, *rows, fits)
         return self.computed[key]

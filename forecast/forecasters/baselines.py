@@ -7,23 +7,29 @@ from collections.abc import Sequence
 import numpy as np
 
 from forecast.data import Panel
-from forecast.forecasters import naive
-from forecast.forecasters.linear import Linear
+from forecast.forecasters import boosting, naive, statistical
 from forecast.forecasters.naive import Values
-from forecast.forecasters.statistical import MODELS, forecast_statistical
+from forecast.forecasters.regressions import Regressions
 from forecast.windows import Scaler, Windows
 
+REGRESSIONS = ("linear", "boosting")
 SIMPLE = ("naive", "seasonal_naive", "drift", "mean", "linear")
 MAX_FORECAST = 1e100  # The squares of larger errors are not numbers. The logarithms of `scaling.transform` can grow beyond it.
 
 
 def forecast_baselines(
-    names: Sequence[str], panel: Panel, scaler: Scaler, windows: Windows, linear: Linear | None, season_length: int, fits: int = 1
+    names: Sequence[str],
+    panel: Panel,
+    scaler: Scaler,
+    windows: Windows,
+    regressions: Regressions | None,
+    season_length: int,
+    fits: int = 1,
 ) -> dict[str, Values]:
     """Return the forecasts of baselines by name, `(windows, horizon, targets)`.
 
-    Each reads rows of the panel before a window's first target, also those before the lookback; `linear` reads the lookback.
-    linear: required for the name `linear`. fits: how often to fit a statistical baseline to each series.
+    Each reads rows of the panel before a window's first target, also those before the lookback; regressions read the lookback.
+    regressions: required for `linear` and `boosting`. fits: how often to fit a statistical baseline to each series.
     """
     rows = (panel.target_values, panel.begins[windows.series], windows.panel_rows, windows.horizon)
     functions = {
@@ -34,11 +40,17 @@ def forecast_baselines(
     }
     forecasts = {}
     for name in names:
-        if name == "linear":
-            assert linear is not None
-            forecasts[name] = scaler.undo(linear.forecast(windows), windows.series)
-        elif name in MODELS:
-            forecasts[name] = forecast_statistical(name, *rows, season_length, fits)
+        if name in REGRESSIONS:
+            forecasts[name] = scaler.undo(getattr(regressions, name).forecast(windows), windows.series)
+        elif name in statistical.MODELS:
+            forecasts[name] = statistical.forecast_statistical(name, *rows, season_length, fits)
         else:
             forecasts[name] = functions[name]()
     return {name: np.clip(values, -MAX_FORECAST, MAX_FORECAST) for name, values in forecasts.items()}
+
+
+def estimate_seconds(name: str, rows: int, series: int, season_length: int, windows: int) -> float:
+    """Estimate the seconds that one of `config.Baseline` takes in a training. windows: those of both sets, over all series."""
+    if name == "boosting":
+        return boosting.estimate_seconds(rows * series)
+    return statistical.estimate_seconds(name, rows, series, season_length, windows)

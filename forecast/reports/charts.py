@@ -18,7 +18,8 @@ MAX_BANDS = 3
 MAX_RESIDUALS = 2000
 MAX_LAGS = 40
 COLOURS = {MODEL: "forecast", "naive": "other", "seasonal_naive": "second", "drift": "third", "mean": "fifth", "linear": "fourth"}
-COLOURS |= {"network": "sixth", "theta": "seventh", "ets": "eighth", "arima": "ninth"}  # Names of colours in page.css.
+# Names of colours in page.css.
+COLOURS |= {"network": "sixth", "theta": "seventh", "ets": "eighth", "arima": "ninth", "boosting": "tenth"}
 
 
 def chart_forecast(

@@ -89,10 +89,10 @@ class RunDirectory:
 
     network = Entry("model/network.json")  # The description that rebuilds the network.
     weights = Entry("model/weights.safetensors")
-    scored = Entry("model/scored.safetensors")  # Networks and linear baseline before they were refitted to all rows.
+    scored = Entry("model/scored.safetensors")  # Networks and regressions before they were refitted to all rows.
     intervals = Entry("model/intervals.safetensors")  # Offsets from the forecasts of the network to their quantiles.
     combination = Entry("model/combination.json")  # The members of a combination and their weights, if there is one.
-    linear = Entry("model/linear.safetensors")  # The linear baseline, which may be a member.
+    linear = Entry("model/linear.safetensors")  # The linear and boosting baselines, which may be members.
     scaler = Entry("model/scaler.json", "scaler.json")
     contract = Entry("model/contract.json", "contract.json")  # Facts about the data.
     recent = Entry("model/recent.csv", "recent.csv")  # The last rows of the data, so that a run forecasts without it.

@@ -137,8 +137,8 @@ def check_not_worse(run: Run, fitted: Fitted, parent: Parent) -> None:
         log.warning("no window of the test set reaches the newer rows, so the new run is not compared with %s.", parent.run.name)
         return
     trained = parent.trained if parent.intervals_only else read_trained(parent.run, "scored")
-    members, linear = [trained.forward("keras")], trained.linear or fitted.linear
-    fitted_parent = replace(fitted, members=members, linear=linear, combination=trained.combination, computed={})
+    members, regressions = [trained.forward("keras")], trained.regressions or fitted.regressions
+    fitted_parent = replace(fitted, members=members, regressions=regressions, combination=trained.combination, computed={})
     before = _score_newest(fitted_parent, newest)
     after = _score_newest(fitted, newest)
     run.write(run.parent, parent.to_document().model_copy(update={"windows": len(newest), "before": before, "after": after}))

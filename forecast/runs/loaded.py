@@ -10,21 +10,20 @@ import math
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from forecast.config import Config, ConfigInSteps, resolve_durations
+from forecast.config import Baseline, Config, ConfigInSteps, resolve_durations
 from forecast.data import Contract
 from forecast.errors import DAMAGED, DataError, RunError, did_you_mean, first_few
 from forecast.evaluation import Evidence, Intervals, Metrics, TrainingMetrics, method_of, quantiles_of
 from forecast.forecasters.baselines import SIMPLE, forecast_baselines
 from forecast.forecasters.combination import NETWORK, Combination, combine_by_median
-from forecast.forecasters.linear import Linear
 from forecast.forecasters.network.architectures import describe_network
 from forecast.forecasters.network.description import KNOWN, Array, Network
 from forecast.forecasters.network.numpy_runtime import forward as numpy_forward
-from forecast.forecasters.statistical import MODELS
+from forecast.forecasters.regressions import Regressions, get_shapes
 from forecast.runs.documents import Gradients
 from forecast.runs.run import Run
 from forecast.runs.tables import read_history
@@ -57,7 +56,7 @@ class Trained:
     horizon: int
     intervals: Intervals | None = None
     combination: Combination | None = None
-    linear: Linear | None = None
+    regressions: Regressions | None = None
 
     @property
     def known_channels(self) -> int:
@@ -105,7 +104,7 @@ class Trained:
         if self.combination and panel:
             names = [name for name in self.combination.members if name != NETWORK]
             windows_ahead = replace(windows, horizon=self.horizon)
-            rows = panel, self.scaler, windows_ahead, self.linear, self.combination.season_length
+            rows = panel, self.scaler, windows_ahead, self.regressions, self.combination.season_length
             points, alone = forecast_baselines(names, *rows), self.network.point(outputs)
             outputs = self.combination.shift(outputs, alone, points, self.scaler, windows.series)
         forecasts = self.scaler.undo(self.network.point(outputs), windows.series)
@@ -195,8 +194,8 @@ def read_trained(run: Run, stage: TrainingStage = "final") -> Trained:
         arrays = run.read_arrays(run.intervals, math.prod(shape) * quantiles)
         intervals = Intervals.from_arrays(arrays, shape, config, str(run.intervals))
     combination = _read_combination(run, config)
-    members, linear = _read_forecasters(run, config, expected, stage)
-    return Trained(config, contract, scaler, expected, members, horizon, intervals, combination, linear)
+    members, regressions = _read_forecasters(run, config, expected, combination, stage)
+    return Trained(config, contract, scaler, expected, members, horizon, intervals, combination, regressions)
 
 
 def _read_combination(run: Run, config: ConfigInSteps) -> Combination | None:
@@ -204,31 +203,31 @@ def _read_combination(run: Run, config: ConfigInSteps) -> Combination | None:
     if config.combine == "none":
         return None
     combination = run.read(run.combination, Combination)
-    if set(combination.weights) - {NETWORK, *SIMPLE, *MODELS}:
+    if set(combination.weights) - {NETWORK, *SIMPLE, *get_args(Baseline)}:
         raise RunError("names a member that does not exist.", DAMAGED, str(run.combination))
     return combination
 
 
 def _read_forecasters(
-    run: Run, config: ConfigInSteps, network: Network, stage: TrainingStage
-) -> tuple[list[dict[str, Array]], Linear | None]:
-    """Return the weights of each seed's network, and the linear baseline if a combination may need it, at a stage."""
-    windows, targets = config.windows, len(config.data.target)
-    shapes = {"kernel": (windows.lookback, targets, windows.horizon), "bias": (windows.horizon, targets)}
+    run: Run, config: ConfigInSteps, network: Network, combination: Combination | None, stage: TrainingStage
+) -> tuple[list[dict[str, Array]], Regressions | None]:
+    """Return the weights of each seed's network, and the regressions if a combination may need them, at a stage."""
     count = network.parameters * len(config.seeds)
-    count_linear = 2 * sum(map(math.prod, shapes.values()))  # They are float64.
+    count_regressions = 2 * sum(map(math.prod, get_shapes(config).values()))  # In float32 numbers.
     if stage == "final" or not run.scored.exists():
         members = _split_members(run.read_arrays(run.weights, count), config, network, run.weights)
-        path, arrays = run.linear, run.read_arrays(run.linear, count_linear) if config.combine != "none" else {}
+        path, arrays = run.linear, run.read_arrays(run.linear, count_regressions) if combination else {}
     else:
-        path, arrays = run.scored, run.read_arrays(run.scored, 2 * count + count_linear)
+        path, arrays = run.scored, run.read_arrays(run.scored, 2 * count + count_regressions)
         members = _split_members(pop_prefixed(arrays, f"{stage}/"), config, network, path)
         arrays = pop_prefixed(arrays, "linear/")
-    if config.combine == "none":
+    if not combination:
         return members, None
-    if {name: values.shape for name, values in arrays.items()} != shapes:
-        raise RunError("the linear baseline does not fit the config.", DAMAGED, str(path))
-    return members, Linear(arrays["kernel"], arrays["bias"], [], config.model.normalization)
+    try:
+        known = network.inputs.get(KNOWN, [0, 0])[1]
+        return members, Regressions.from_arrays(arrays, config, known, combination.season_length)
+    except ValueError as error:
+        raise RunError(f"{error}.", DAMAGED, str(path)) from None
 
 
 def _check_files_belong_together(run: Run, config: ConfigInSteps, contract: Contract, scaler: Scaler) -> None:

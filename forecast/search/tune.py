@@ -41,7 +41,7 @@ from forecast.search.study import (
     trials_table,
 )
 from forecast.search.workers import Finished, Job, Workers
-from forecast.training import check_can_train, check_inputs_outside, fit_members, fit_ridges
+from forecast.training import check_can_train, check_inputs_outside, fit_members, fit_regressions
 
 if TYPE_CHECKING:
     import optuna
@@ -219,12 +219,12 @@ def _compute_validation_error(prepared: Prepared, on_progress: Callable[[Progres
     from forecast.forecasters.network.keras_builder import load_keras
 
     keras.utils.clear_session()  # Otherwise the networks of all trials stay in memory.
-    linear, start = fit_ridges(prepared)
+    prepared = replace(prepared, config=prepared.config.model_copy(update={"baselines": []}))  # They take long.
+    regressions, start = fit_regressions(prepared)
     members = fit_members(prepared, start, lambda row: None, on_progress, refits=[])
     networks = [load_keras(prepared.network, member.selected).predict_on_batch for member in members.values()]
-    prepared = replace(prepared, config=prepared.config.model_copy(update={"baselines": []}))  # They take long.
     board = Scoreboard(prepared)
-    score_validation(Fitted(prepared, networks, linear), board)
+    score_validation(Fitted(prepared, networks, regressions), board)
     return _error(board.scores())
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from forecast.errors import BACKENDS, RunError, check_backend, check_installed
+from forecast.forecasters.statistical import MODELS
 
 
 def check_inputs_outside(run_dir: str | Path | None, inputs: Mapping[str, str | Path]) -> None:
@@ -32,5 +33,5 @@ def check_can_train(baselines: Collection[str] = ()) -> None:
     """
     backend = check_backend()
     check_installed("Training", ["keras", backend, "matplotlib", "scipy", "sklearn"], BACKENDS[backend])
-    if baselines:
+    if MODELS.keys() & set(baselines):
         check_installed("`baselines`", ["statsforecast"])

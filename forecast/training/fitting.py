@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
+from forecast.forecasters.boosting import fit_boosting
 from forecast.forecasters.linear import Linear, fit_linear, refit_linear
 from forecast.forecasters.network.description import Array, Network
 from forecast.forecasters.preparation import Prepared
+from forecast.forecasters.regressions import Regressions
 from forecast.runs import Checkpoints, Run, TrainingStage, pop_prefixed
 from forecast.windows import Subset, Windows
 
@@ -70,20 +72,22 @@ class Member:
 Members = dict[int, Member]  # By seed.
 
 
-def fit_ridges(prepared: Prepared) -> tuple[Linear, Linear]:
-    """Fit the linear baseline, and the ridge regression that the network starts from, which may forecast fewer steps."""
-    train_windows, validation = prepared.windows["train"], prepared.windows["validation"]
-    linear = fit_linear(train_windows, validation, prepared.config.model.normalization)
+def fit_regressions(prepared: Prepared) -> tuple[Regressions, Linear]:
+    """Fit the regressions, and the ridge regression that the network starts from, which may forecast fewer steps."""
+    train, validation = prepared.windows["train"], prepared.windows["validation"]
+    linear = fit_linear(train, validation, prepared.config.model.normalization)
+    boosting = fit_boosting(train, prepared.season_length) if "boosting" in prepared.config.baselines else None
+    regressions = Regressions(linear, boosting)
     if prepared.network.horizon == prepared.config.windows.horizon:
-        return linear, linear
-    return linear, fit_linear(prepared.limit_horizon(train_windows), prepared.limit_horizon(validation), linear.normalization)
+        return regressions, linear
+    return regressions, fit_linear(prepared.limit_horizon(train), prepared.limit_horizon(validation), linear.normalization)
 
 
-def refit_ridge(prepared: Prepared, linear: Linear, stage: TrainingStage) -> Linear:
-    """Return the linear baseline at a stage of `REFITTED`."""
+def refit_regressions(prepared: Prepared, regressions: Regressions, stage: TrainingStage) -> Regressions:
+    """Return the regressions at a stage of `REFITTED`."""
     if not prepared.config.training.refit:
-        return linear
-    return refit_linear(linear, prepared.extend_training(REFITTED[stage]))
+        return regressions
+    return regressions.refit(prepared.extend_training(REFITTED[stage]))
 
 
 def fit_members(

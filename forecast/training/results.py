@@ -32,14 +32,14 @@ from forecast.evaluation import (
     summarize,
 )
 from forecast.forecasters.combination import combine_by_median
-from forecast.forecasters.linear import Linear
 from forecast.forecasters.network.architectures import describe_network
 from forecast.forecasters.network.description import Array, Network
 from forecast.forecasters.network.numpy_runtime import READER_TOLERANCE, forward, relative_difference
 from forecast.forecasters.preparation import Prepared
+from forecast.forecasters.regressions import Regressions
 from forecast.reports import TrainingResult, remove_time_zones, select_series
 from forecast.runs import Environment, Gradients, Run, TrainingStage, make_member_prefix, read_history
-from forecast.training.fitting import Members, Weights, refit_ridge
+from forecast.training.fitting import Members, Weights, refit_regressions
 from forecast.windows import Forward
 
 MAX_PROBED_WINDOWS = 64  # Windows of the validation set that show how far back a network learns.
@@ -67,24 +67,24 @@ def _name_weights(config: Config, members: Members, stage: TrainingStage) -> Wei
 
 
 def _save_scored(run: Run, fitted: Fitted, members: Members) -> None:
-    """Write networks and linear baseline before the last refit. For a combination, also write the final linear baseline."""
-    config, linear = fitted.prepared.config, fitted.linear
+    """Write networks and regressions before the last refit. For a combination, also write the final regressions."""
+    config, regressions = fitted.prepared.config, fitted.regressions
     if fitted.combination:
         run.write(run.combination, fitted.combination)
-        run.write_arrays(run.linear, refit_ridge(fitted.prepared, linear, "final").to_arrays())
+        run.write_arrays(run.linear, refit_regressions(fitted.prepared, regressions, "final").to_arrays())
     if any(member.final is not member.scored for member in members.values()):
         stages = {"selected": _name_weights(config, members, "selected"), "scored": _name_weights(config, members, "scored")}
-        stages["linear"] = linear.to_arrays()
+        stages["linear"] = regressions.to_arrays()
         run.write_arrays(run.scored, {f"{stage}/{name}": values for stage in stages for name, values in stages[stage].items()})
 
 
 def score_run(
-    run: Run, prepared: Prepared, linear: Linear, members: Members, contract: Contract, environment: Environment
+    run: Run, prepared: Prepared, regressions: Regressions, members: Members, contract: Contract, environment: Environment
 ) -> tuple[Fitted, TrainingResult]:
     """Write the metrics of network and baselines and the forecasts of the test set. Return the forecasters and the result."""
     config, network = prepared.config, prepared.network
     validation, test = Scoreboard(prepared), Scoreboard(prepared)
-    fitted, calibration = calibrate_members(prepared, linear, members, validation)
+    fitted, calibration = calibrate_members(prepared, regressions, members, validation)
     _save_scored(run, fitted, members)
     with run.open_table(run.predictions) as append:
         table = PredictionTable(prepared, append)
@@ -101,7 +101,7 @@ def score_run(
         kept_epochs=best_epochs,
         parameters=network.parameters * len(weights),
         runtime_difference=_reader_difference(network, weights, inputs, fitted.forward(inputs)),
-        linear_strength=dict(zip(prepared.panel.targets, linear.strength, strict=True)),
+        linear_strength=dict(zip(prepared.panel.targets, regressions.linear.strength, strict=True)),
         combination=fitted.combination,
         validation=validation.scores(),
     )
@@ -109,7 +109,7 @@ def score_run(
 
 
 def calibrate_members(
-    prepared: Prepared, linear: Linear, members: Members, board: Scoreboard
+    prepared: Prepared, regressions: Regressions, members: Members, board: Scoreboard
 ) -> tuple[Fitted, Calibration | None]:
     """Choose the combination and the intervals on the validation set, which is scored with networks that never saw it.
 
@@ -120,11 +120,11 @@ def calibrate_members(
     def load(stage: TrainingStage) -> list[Forward]:
         return [load_keras(prepared.network, member.at(stage)).predict_on_batch for member in members.values()]
 
-    fitted = Fitted(prepared, load("selected"), linear).choose_combination()
+    fitted = Fitted(prepared, load("selected"), regressions).choose_combination()
     calibration = score_validation(fitted, board)
     if any(member.scored is not member.selected for member in members.values()):
         fitted = replace(fitted, members=load("scored"))
-    return replace(fitted, linear=refit_ridge(prepared, linear, "scored"), computed={}), calibration
+    return replace(fitted, regressions=refit_regressions(prepared, regressions, "scored"), computed={}), calibration
 
 
 def write_scores(

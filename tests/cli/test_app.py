@@ -120,7 +120,7 @@ def test_a_bug_is_reported_as_one_and_names_the_log(project, monkeypatch, tmp_pa
         "error: this is a bug in forecast (TypeError: no list).\n  Please report it. --debug shows the traceback.\n"
     )
     assert isinstance(call("diagnose", run, "--debug").exception, TypeError)
-    monkeypatch.setattr("forecast.commands.train.fit_ridges", fail)
+    monkeypatch.setattr("forecast.commands.train.fit_regressions", fail)
     done = call("train", project(), "--run-dir", tmp_path / "run")
     assert done.stderr.splitlines()[-2] == f"  The log of the run is {Run(tmp_path / 'run').log}."
     assert "in fail" in Run(tmp_path / "run").log.read_text()

@@ -16,9 +16,9 @@ from forecast.errors import RunError
 from forecast.evaluation import Fitted, check_leaks
 from forecast.forecasters.baselines import forecast_baselines
 from forecast.forecasters.combination import Combination
-from forecast.forecasters.linear import fit_linear
 from forecast.forecasters.preparation import prepare
 from forecast.runs import Run, make_continuing_windows, read_rows_to_continue, read_trained
+from forecast.training import fit_regressions
 from tests.conftest import seasonal_rows, write_project
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 def combined(tmp_path_factory, explained):
     """A run whose forecast is a combination, and its config."""
     folder = tmp_path_factory.mktemp("combined")
-    config = write_project(folder, baselines=["theta"], combine="weighted")
+    config = write_project(folder, baselines=["theta", "boosting"], combine="weighted")
     with explained():
         return train(config, folder / "run"), config
 
@@ -36,8 +36,8 @@ def combined(tmp_path_factory, explained):
 def test_the_table_shows_the_combination_the_network_and_every_baseline(combined):
     run, _ = combined
     metrics = run.read_json(run.metrics)
-    assert {"forecast", "network", "theta", "linear"} <= metrics["test"].keys()
-    assert {"network", "theta"} <= metrics["compared"].keys()
+    assert {"forecast", "network", "theta", "linear", "boosting"} <= metrics["test"].keys()
+    assert {"network", "theta", "boosting"} <= metrics["compared"].keys()
     assert sum(metrics["combination"]["weights"].values()) == pytest.approx(1)
     predictions = pd.read_csv(run.predictions)
     weights = metrics["combination"]["weights"]
@@ -55,7 +55,7 @@ def test_predict_combines_the_same_members(combined):
     windows = make_continuing_windows(panel, trained)
     network = trained.scaler.undo(windows.forecast_with(trained.forward("numpy")), windows.series)
     names = [name for name in trained.combination.members if name != "network"]
-    points = forecast_baselines(names, panel, trained.scaler, windows, trained.linear, trained.combination.season_length)
+    points = forecast_baselines(names, panel, trained.scaler, windows, trained.regressions, trained.combination.season_length)
     expected = trained.combination.apply({"network": network, **points}).ravel()
     table = predict(run)
     assert table.forecast.to_numpy() == pytest.approx(expected, rel=1e-5)
@@ -77,8 +77,8 @@ def test_the_test_set_chooses_no_weight(combined):
         prepared = prepare(load_config(config))
         if changed:
             prepared.panel.values[prepared.splits.rows_of("test")[0][0] :] += 500  # The scaled windows of the other sets stay.
-        linear = fit_linear(prepared.windows["train"], prepared.windows["validation"], "mean")
-        fitted = Fitted(prepared, [lambda inputs: np.zeros((len(inputs["past"]), 3, 1), np.float32)], linear)
+        regressions, _ = fit_regressions(prepared)
+        fitted = Fitted(prepared, [lambda inputs: np.zeros((len(inputs["past"]), 3, 1), np.float32)], regressions)
         chosen.append(fitted.choose_combination().combination)
     assert chosen[0] == chosen[1]
 
@@ -89,6 +89,19 @@ def test_a_damaged_combination_is_refused(combined, tmp_path):
     copy.write(copy.combination, Combination(method="mean", weights={"oracle": 1.0}, season_length=12))
     copy.seal()
     with pytest.raises(RunError, match="names a member that does not exist"):
+        predict(copy)
+
+
+@pytest.mark.parametrize("feature", [-1, 10**6])
+def test_trees_that_read_no_input_are_refused(combined, tmp_path, feature):
+    run, _ = combined
+    copy = Run(shutil.copytree(run.directory, tmp_path / "copy"))
+    arrays = dict(copy.read_arrays(copy.linear, 10**6))
+    arrays["boosting/features"] = arrays["boosting/features"].copy()
+    arrays["boosting/features"][0, 0, 0] = feature
+    copy.write_arrays(copy.linear, arrays)
+    copy.seal()
+    with pytest.raises(RunError, match="names an input that does not exist"):
         predict(copy)
 
 

@@ -14,9 +14,9 @@ from forecast.commands.train import resume_training, train
 from forecast.errors import RunError
 from forecast.evaluation import Scoreboard, check_leaks, score_validation
 from forecast.evaluation.scoring import Fitted
-from forecast.forecasters.linear import fit_linear
 from forecast.forecasters.preparation import prepare
 from forecast.runs import Run, read_trained
+from forecast.training import fit_regressions
 from tests.conftest import seasonal_rows, write_project
 
 pytestmark = pytest.mark.slow
@@ -47,7 +47,7 @@ def test_the_test_set_reaches_nothing_that_is_scored(pair):
     for stage, is_same in (("selected", True), ("scored", True), ("final", False)):
         first, second = (weights_at(run, stage) for run in pair)
         assert all(np.array_equal(first[name], second[name]) for name in first) == is_same, stage
-    linear = [read_trained(run, stage).linear.kernel for stage in ("scored", "final") for run in pair]
+    linear = [read_trained(run, stage).regressions.linear.kernel for stage in ("scored", "final") for run in pair]
     np.testing.assert_array_equal(linear[0], linear[1])
     assert not np.array_equal(linear[2], linear[3])
     first, second = (pd.read_csv(run.predictions).query("step <= 3").head(3) for run in pair)
@@ -66,9 +66,9 @@ def test_each_stage_learns_from_more_rows(pair):
 def test_the_validation_set_is_scored_with_networks_that_never_saw_it(pair):
     run = pair[0]
     trained, prepared = read_trained(run, "selected"), prepare(run.read_config())
-    linear = fit_linear(prepared.windows["train"], prepared.windows["validation"], "mean")
+    regressions, _ = fit_regressions(prepared)
     board = Scoreboard(prepared)
-    score_validation(Fitted(prepared, [trained.forward("numpy")], linear, trained.combination), board)
+    score_validation(Fitted(prepared, [trained.forward("numpy")], regressions, trained.combination), board)
     stored = run.read_json(run.metrics)["validation"]
     for name in ("forecast", "network", "linear"):
         assert board.scores().of(name).total.mae == pytest.approx(stored[name]["total"]["mae"], rel=1e-3)

@@ -17,6 +17,7 @@ from forecast.evaluation.scores import BASELINES, MODEL
 from forecast.forecasters.baselines import SIMPLE, forecast_baselines
 from forecast.forecasters.linear import fit_linear
 from forecast.forecasters.preparation import prepare
+from forecast.forecasters.regressions import Regressions
 from forecast.windows.normalization import compute_window_statistics
 from tests.conftest import seasonal_rows
 
@@ -32,7 +33,7 @@ class Fixed:
 
 
 def join(prepared, windows, network, linear, quantiles):
-    rows = prepared.panel, prepared.scaler, windows, Fixed(linear), prepared.season_length
+    rows = prepared.panel, prepared.scaler, windows, Regressions(Fixed(linear)), prepared.season_length
     return join_forecasts(prepared, windows, network, forecast_baselines(SIMPLE, *rows), quantiles)
 
 
@@ -126,7 +127,7 @@ def test_baselines_and_metrics_of_series_of_any_size(project, monkeypatch, per):
 
     board, pieces = Scoreboard(prepared), []
     written = PredictionTable(prepared, pieces.append)
-    scoring.score(scoring.Fitted(prepared, [forward], linear), prepared.windows["test"], board, table=written)
+    scoring.score(scoring.Fitted(prepared, [forward], Regressions(linear)), prepared.windows["test"], board, table=written)
     found, scores = pd.concat(pieces, ignore_index=True), board.scores()
     drawn = written.select_series(prepared.panel.series_ids[1:3])
     rows = found[found.series_id.isin(prepared.panel.series_ids[1:3])].reset_index(drop=True)
