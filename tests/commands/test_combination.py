@@ -21,6 +21,7 @@ from forecast.runs import Run, make_continuing_windows, read_rows_to_continue, r
 from forecast.training import fit_regressions
 from tests.conftest import seasonal_rows, write_project
 
+LENGTHS = [8, 9, 20, 40, 120, 1000, 3000]  # Rows of series in a panel.
 pytestmark = pytest.mark.slow
 
 
@@ -107,7 +108,7 @@ def test_trees_that_read_no_input_are_refused(combined, tmp_path, feature):
 
 def test_series_of_any_length_are_trained_on_and_forecast(tmp_path):
     rows = []
-    for number, length in enumerate([8, 9, 20, 40, 120, 120, 120]):
+    for number, length in enumerate(LENGTHS):
         months = pd.date_range(end="2019-12-01", periods=length, freq="MS")
         values = {4: np.full(length, 7.0), 5: np.zeros(length)}.get(number, seasonal_rows(length, number) * 10.0**number)
         rows.append(pd.DataFrame({"month": months, "shop": f"s{number}", "sales": values}))
@@ -115,14 +116,14 @@ def test_series_of_any_length_are_trained_on_and_forecast(tmp_path):
     (tmp_path / "config.yaml").write_text(
         "data: {path: data.csv, timestamp: month, target: sales, series_id: shop, short_series: pad}\n"
         "splits: {validation: 6, test: 6, align: ends}\nscaling: {method: none, transform: log1p}\n"
-        "windows: {lookback: 24, horizon: 6}\nmodel: {cell: gru, units: 8, segment: 12, decoder: parallel}\n"
-        "training: {epochs: 2, loss: mae}\ncombine: weighted\nbaselines: [theta, ets]\n"
+        "windows: {lookback: 24, horizon: 6, stride: 4}\nmodel: {cell: gru, units: 8, segment: 12, decoder: parallel}\n"
+        "training: {epochs: 2, loss: mae}\ncombine: weighted\nbaselines: [theta, ets, boosting]\n"
     )
     run = train(tmp_path / "config.yaml", tmp_path / "run")
     forecast = predict(run)
     assert forecast.groupby("series_id").size().to_dict() == {f"s{number}": 6 for number in range(7)}
     assert np.isfinite(forecast.select_dtypes("number").to_numpy()).all()
-    assert run.read_json(run.contract)["rows"] == 8 + 9 + 20 + 40 + 3 * 120
+    assert run.read_json(run.contract)["rows"] == sum(LENGTHS)
     assert forecast[forecast.series_id == "s5"].forecast.to_numpy() == pytest.approx(0, abs=0.5)
 
 
