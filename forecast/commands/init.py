@@ -34,7 +34,7 @@ REMARKS = {
     "seeds": "one network each; the network's forecast is their median",
     "short_series": "adds rows before each series, marked as not observed, so that short ones are learned from, too",
     "align": "the series end at different times",
-    "baselines": "fitted again as time goes on; leave them out to save time",
+    "baselines": "forecast in addition to the network; leave them out to save time",
     "combine": "averages the network and the baselines, with weights that are chosen on the validation set",
 }
 

@@ -151,4 +151,4 @@ def choose_baselines(panel: Panel, season: int, sizes: Sizes, effort: Effort) ->
     rows, series = int(np.median(np.diff(panel.offsets))), len(panel.series_ids)
     windows = 2 * series * (sizes.held_out - sizes.horizon + 1)
     names = [name for name in effort.baselines if name != "boosting" or not sizes.small]  # Trees need many windows.
-    return [name for name in names if estimate_seconds(name, rows, series, season, windows) <= effort.seconds]
+    return [name for name in names if estimate_seconds(name, rows, series, season, windows, sizes.horizon) <= effort.seconds]

@@ -107,7 +107,8 @@ def _check_baselines(prepared: Prepared) -> Iterator[Finding]:
     lengths, season = np.diff(prepared.panel.offsets) - prepared.panel.padding, prepared.season_length
     windows = len(prepared.windows["validation"]) + len(prepared.windows["test"])
     for name in prepared.config.baselines:
-        seconds = estimate_seconds(name, int(np.median(lengths)), len(lengths), season, windows) * len(prepared.panel.targets)
+        rows, horizon = int(np.median(lengths)), prepared.config.windows.horizon
+        seconds = estimate_seconds(name, rows, len(lengths), season, windows, horizon) * len(prepared.panel.targets)
         if seconds > SLOW_BASELINE:
             text = f"fitting {name} to {len(lengths)} series takes about {seconds / 60:.0f} min"
             yield Finding("warning", "baselines", text, f"Leave {name} out of `baselines` to save this time.")

@@ -9,10 +9,9 @@ import numpy as np
 from forecast.data import Panel
 from forecast.forecasters import boosting, naive, statistical
 from forecast.forecasters.naive import Values
-from forecast.forecasters.regressions import Regressions
+from forecast.forecasters.regressions import REGRESSIONS, Regressions
 from forecast.windows import Scaler, Windows
 
-REGRESSIONS = ("linear", "boosting")
 SIMPLE = ("naive", "seasonal_naive", "drift", "mean", "linear")
 MAX_FORECAST = 1e100  # The squares of larger errors are not numbers. The logarithms of `scaling.transform` can grow beyond it.
 
@@ -41,7 +40,8 @@ def forecast_baselines(
     forecasts = {}
     for name in names:
         if name in REGRESSIONS:
-            forecasts[name] = scaler.undo(getattr(regressions, name).forecast(windows), windows.series)
+            assert regressions is not None
+            forecasts[name] = scaler.undo(regressions.forecast(name, windows), windows.series)
         elif name in statistical.MODELS:
             forecasts[name] = statistical.forecast_statistical(name, *rows, season_length, fits)
         else:
@@ -49,8 +49,8 @@ def forecast_baselines(
     return {name: np.clip(values, -MAX_FORECAST, MAX_FORECAST) for name, values in forecasts.items()}
 
 
-def estimate_seconds(name: str, rows: int, series: int, season_length: int, windows: int) -> float:
+def estimate_seconds(name: str, rows: int, series: int, season_length: int, windows: int, horizon: int) -> float:
     """Estimate the seconds that one of `config.Baseline` takes in a training. windows: those of both sets, over all series."""
     if name == "boosting":
-        return boosting.estimate_seconds(rows * series)
+        return boosting.estimate_seconds(rows * series, horizon, windows)
     return statistical.estimate_seconds(name, rows, series, season_length, windows)

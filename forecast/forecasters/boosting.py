@@ -20,7 +20,8 @@ MAX_SEASONS = 7
 MAX_EXAMPLES = 40_000  # More take long and hardly lower errors.
 TREES, DEPTH = 100, 6
 SPLITS = 2**DEPTH - 1  # Of a complete tree.
-FITS, SECONDS_PER_FIT, SECONDS_PER_EXAMPLE = 3, 0.5, 0.00015  # A fit for each stage of a training.
+FITS = 3  # One for each stage of a training.
+SECONDS_PER_EXAMPLE, SECONDS_PER_STEP = 0.0001, 0.00002  # Of a fit, and of the forecasts.
 Floats = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.integer]
 
@@ -30,21 +31,21 @@ class Boosting:
     """Fitted trees, each stored as a complete binary tree. A split that a tree lacks sends every example to the left.
 
     features, thresholds: of each split, `(targets, TREES, SPLITS)`; larger inputs go to the right.
-    values: of each leaf, `(targets, TREES, SPLITS + 1)`.
+    values: of each leaf, `(targets, TREES, SPLITS + 1)`. horizon: steps that the trees have learned; more are rolled out.
     """
 
     features: Indices
     thresholds: Floats
     values: Floats
     season_length: int
+    horizon: int
 
     def forecast(self, windows: Windows) -> Floats:
         """Return scaled forecasts `(windows, horizon, targets)`."""
-        return np.concatenate([self._forecast(chunk) for chunk in windows.chunks(MAX_EXAMPLES // windows.horizon)])
+        return windows.forecast_with(self._forward, self.horizon)
 
-    def _forecast(self, windows: Windows) -> Floats:
-        inputs, steps = windows.inputs(), np.tile(np.arange(windows.horizon), (len(windows), 1))
-        forecasts = []
+    def _forward(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        steps, forecasts = np.tile(np.arange(self.horizon), (len(inputs["past"]), 1)), []
         for target in range(len(self.values)):
             examples, start = _make_examples(inputs, steps, target, self.season_length)
             forecasts.append(start + self._apply_trees(examples, target).reshape(start.shape))
@@ -72,20 +73,24 @@ def fit_boosting(train: Windows, season_length: int) -> Boosting:
     for target in range(train.future.shape[1]):
         examples, corrections = [], []
         for chunk, steps in chunks:
-            inputs, start = _make_examples(chunk.inputs(), steps, target, season_length)
+            single = chunk.select_target(target)
+            inputs, start = _make_examples(single.inputs(), steps, 0, season_length)
             examples.append(inputs)
-            corrections.append((np.take_along_axis(chunk.targets()[..., target], steps, 1) - start).ravel())
+            corrections.append((np.take_along_axis(single.targets()[..., 0], steps, 1) - start).ravel())
         model = HistGradientBoostingRegressor(
             loss="absolute_error", max_iter=TREES, max_depth=DEPTH, early_stopping=False, random_state=0
         )
         trees.append(_complete_trees(model.fit(np.concatenate(examples), np.concatenate(corrections))))
     features, thresholds, values = (np.stack(arrays) for arrays in zip(*trees, strict=True))
-    return Boosting(features, thresholds, values, season_length)
+    return Boosting(features, thresholds, values, season_length, train.horizon)
 
 
-def estimate_seconds(rows: int) -> float:
-    """Estimate the seconds of all fits of a target in a training. rows: total over all series."""
-    return FITS * (SECONDS_PER_FIT + min(rows, MAX_EXAMPLES) * SECONDS_PER_EXAMPLE)
+def estimate_seconds(rows: int, horizon: int, windows: int) -> float:
+    """Estimate the seconds that a target takes in a training: fits, and forecasts of both sets of windows.
+
+    rows: total over all series. windows: those of both sets.
+    """
+    return FITS * min(rows * horizon, MAX_EXAMPLES) * SECONDS_PER_EXAMPLE + windows * horizon * SECONDS_PER_STEP
 
 
 def count_inputs(lookback: int, known_covariates: int, season_length: int) -> int:
@@ -100,7 +105,7 @@ def _make_examples(inputs: Mapping[str, Floats], steps: Indices, target: int, se
 
     inputs: of a network. steps: of each window, `(windows, steps)`, counted from 0.
     """
-    past = inputs["past"][..., target]
+    past = inputs["past"][..., target].astype(np.float64)
     lookback = past.shape[1]
     season = season_length if season_length <= lookback else 1
     last = past[:, -min(lookback, max(season, MIN_LAGS), MAX_LAGS) :]
@@ -110,9 +115,9 @@ def _make_examples(inputs: Mapping[str, Floats], steps: Indices, target: int, se
     same_step = np.take_along_axis(seasons, (steps % season)[:, None], 2).transpose(0, 2, 1)  # (windows, steps, seasons)
     growth = past[:, -1:] - past[:, -min(lookback, season + 1), None]
     level = past.mean(axis=1, keepdims=True) - centre
-    of_window = np.hstack([last - centre, seasons.mean(axis=2), growth, level, past.std(axis=1, keepdims=True)])
+    window_inputs = np.hstack([last - centre, seasons.mean(axis=2), growth, level, past.std(axis=1, keepdims=True)])
     columns = [
-        np.broadcast_to(of_window[:, None], (*steps.shape, of_window.shape[1])),
+        np.broadcast_to(window_inputs[:, None], (*steps.shape, window_inputs.shape[1])),
         same_step,
         same_step.mean(axis=2, keepdims=True),
         same_step.std(axis=2, keepdims=True),
@@ -129,16 +134,16 @@ def _complete_trees(model: Any) -> tuple[Indices, Floats, Floats]:
     shape = TREES, SPLITS
     features, thresholds, values = np.zeros(shape, np.int64), np.full(shape, np.inf), np.zeros((TREES, SPLITS + 1))
     for tree, (predictor,) in enumerate(model._predictors):  # scikit-learn has no public access to them. A test compares results.
-        nodes, places = predictor.nodes, [(0, 0)]  # Numbers of a node in scikit-learn's tree and in the complete one.
-        while places:
-            number, place = places.pop()
+        nodes, pairs = predictor.nodes, [(0, 0)]  # Numbers of a node in scikit-learn's tree and in the complete one.
+        while pairs:
+            number, position = pairs.pop()
             node = nodes[number]
-            if place >= SPLITS:
-                values[tree, place - SPLITS] = node["value"]
+            if position >= SPLITS:
+                values[tree, position - SPLITS] = node["value"]
             elif node["is_leaf"]:
-                places.append((number, 2 * place + 1))
+                pairs.append((number, 2 * position + 1))
             else:
-                features[tree, place], thresholds[tree, place] = node["feature_idx"], node["num_threshold"]
-                places += [(node["left"], 2 * place + 1), (node["right"], 2 * place + 2)]
+                features[tree, position], thresholds[tree, position] = node["feature_idx"], node["num_threshold"]
+                pairs += [(node["left"], 2 * position + 1), (node["right"], 2 * position + 2)]
     values[0] += model._baseline_prediction.item()
     return features, thresholds, values

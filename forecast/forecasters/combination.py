@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
 from forecast.config import Config
 from forecast.documents import Document
@@ -30,13 +31,13 @@ def combine_by_median(forwards: Sequence[Forward]) -> Forward:
 class Combination(Document):
     """The members of a combination and their weights (combination.json).
 
-    weights: by member, at least 0 with sum 1; of the median they only name the members. season_length: of seasonal naive and of
-    the statistical members, in steps.
+    weights: by member, at least 0 with sum 1; of the median they only name the members. season_length: of seasonal naive,
+    boosting and the statistical members, in steps.
     """
 
     method: Literal["mean", "median", "weighted"]
     weights: dict[str, float]
-    season_length: int
+    season_length: int = Field(ge=1)
 
     @property
     def members(self) -> list[str]:

@@ -14,6 +14,7 @@ from forecast.forecasters.boosting import SPLITS, TREES, Boosting, count_inputs,
 from forecast.forecasters.linear import Linear, refit_linear
 from forecast.windows import Windows
 
+REGRESSIONS = ("linear", "boosting")
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -29,6 +30,12 @@ class Regressions:
         boosting = self.boosting and fit_boosting(train, self.boosting.season_length)
         return Regressions(refit_linear(self.linear, train), boosting)
 
+    def forecast(self, name: str, windows: Windows) -> npt.NDArray[np.floating]:
+        """Return the scaled forecasts of one of `REGRESSIONS`, `(windows, horizon, targets)`."""
+        fitted = {"linear": self.linear, "boosting": self.boosting}[name]
+        assert fitted is not None
+        return fitted.forecast(windows)
+
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return the arrays to store. The config of the run has the rest."""
         arrays: dict[str, npt.NDArray[Any]] = self.linear.to_arrays()
@@ -38,9 +45,9 @@ class Regressions:
 
     @classmethod
     def from_arrays(
-        cls, arrays: Mapping[str, npt.NDArray[Any]], config: ConfigInSteps, known: int, season_length: int
+        cls, arrays: Mapping[str, npt.NDArray[Any]], config: ConfigInSteps, known_covariates: int, season_length: int
     ) -> Regressions:
-        """Return the regressions whose `to_arrays` are given. known: number of known covariates.
+        """Return the regressions whose `to_arrays` are given. known_covariates: their number.
 
         Raises:
             ValueError: they do not fit the config.
@@ -51,10 +58,12 @@ class Regressions:
         if "boosting" not in config.baselines:
             return cls(linear)
         features, thresholds, values = (arrays[f"boosting/{name}"] for name in ("features", "thresholds", "values"))
-        inputs = count_inputs(config.windows.lookback, known, season_length)
+        inputs = count_inputs(config.windows.lookback, known_covariates, season_length)
         if features.dtype != np.int64 or features.min() < 0 or features.max() >= inputs:
             raise ValueError("the boosting baseline names an input that does not exist")
-        return cls(linear, Boosting(features, thresholds, values, season_length))
+        if thresholds.dtype != np.float64 or values.dtype != np.float64 or not np.isfinite(values).all():
+            raise ValueError("the boosting baseline has values that are not numbers")
+        return cls(linear, Boosting(features, thresholds, values, season_length, config.windows.horizon))
 
 
 def get_shapes(config: ConfigInSteps) -> Shapes:

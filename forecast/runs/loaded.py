@@ -10,11 +10,11 @@ import math
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from forecast.config import Baseline, Config, ConfigInSteps, resolve_durations
+from forecast.config import Config, ConfigInSteps, resolve_durations
 from forecast.data import Contract
 from forecast.errors import DAMAGED, DataError, RunError, did_you_mean, first_few
 from forecast.evaluation import Evidence, Intervals, Metrics, TrainingMetrics, method_of, quantiles_of
@@ -203,7 +203,7 @@ def _read_combination(run: Run, config: ConfigInSteps) -> Combination | None:
     if config.combine == "none":
         return None
     combination = run.read(run.combination, Combination)
-    if set(combination.weights) - {NETWORK, *SIMPLE, *get_args(Baseline)}:
+    if set(combination.weights) - {NETWORK, *SIMPLE, *config.baselines}:
         raise RunError("names a member that does not exist.", DAMAGED, str(run.combination))
     return combination
 
@@ -224,8 +224,8 @@ def _read_forecasters(
     if not combination:
         return members, None
     try:
-        known = network.inputs.get(KNOWN, [0, 0])[1]
-        return members, Regressions.from_arrays(arrays, config, known, combination.season_length)
+        known_covariates = network.inputs.get(KNOWN, [0, 0])[1]
+        return members, Regressions.from_arrays(arrays, config, known_covariates, combination.season_length)
     except ValueError as error:
         raise RunError(f"{error}.", DAMAGED, str(path)) from None
 

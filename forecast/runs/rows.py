@@ -14,7 +14,7 @@ from forecast.config import MAX_CATEGORY_LENGTH, ConfigInSteps, DataConfig, infe
 from forecast.data import Panel, check_freq, read_panel
 from forecast.errors import DAMAGED, DataError, RunError
 from forecast.forecasters.network.description import Array
-from forecast.forecasters.statistical import limit_history
+from forecast.forecasters.statistical import MODELS, limit_history
 from forecast.runs.loaded import Trained
 from forecast.runs.run import Run
 from forecast.windows import Windows, make_imputations, make_last_windows, scale_panel
@@ -84,7 +84,7 @@ def _count_recent_rows(config: ConfigInSteps, known_channels: int, freq: str) ->
     windows, before = config.windows, config.windows.lookback
     if config.combine != "none":
         season_length = config.data.season_length or infer_season_length(freq)
-        before = max(before, limit_history(season_length) if config.baselines else season_length)
+        before = max(before, limit_history(season_length) if MODELS.keys() & set(config.baselines) else season_length)
     return before + RECENT_WINDOWS - 1 + (2 * windows.horizon if known_channels else 0)
 
 

@@ -1,4 +1,4 @@
-"""Fit the forecasters of prepared data: the ridge regressions and the network of each seed."""
+"""Fit the forecasters of prepared data: the regressions and the network of each seed."""
 
 from __future__ import annotations
 

@@ -87,22 +87,30 @@ def test_the_test_set_chooses_no_weight(combined):
 def test_a_damaged_combination_is_refused(combined, tmp_path):
     run, _ = combined
     copy = Run(shutil.copytree(run.directory, tmp_path / "copy"))
-    copy.write(copy.combination, Combination(method="mean", weights={"oracle": 1.0}, season_length=12))
-    copy.seal()
-    with pytest.raises(RunError, match="names a member that does not exist"):
-        predict(copy)
+    for name in ("oracle", "arima"):  # The config does not ask for ARIMA.
+        copy.write(copy.combination, Combination(method="mean", weights={name: 1.0}, season_length=12))
+        copy.seal()
+        with pytest.raises(RunError, match="names a member that does not exist"):
+            predict(copy)
 
 
-@pytest.mark.parametrize("feature", [-1, 10**6])
-def test_trees_that_read_no_input_are_refused(combined, tmp_path, feature):
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("features", -1, "names an input that does not exist"),
+        ("features", 10**6, "names an input that does not exist"),
+        ("values", np.nan, "has values that are not numbers"),
+    ],
+)
+def test_damaged_trees_are_refused(combined, tmp_path, name, value, message):
     run, _ = combined
     copy = Run(shutil.copytree(run.directory, tmp_path / "copy"))
-    arrays = dict(copy.read_arrays(copy.linear, 10**6))
-    arrays["boosting/features"] = arrays["boosting/features"].copy()
-    arrays["boosting/features"][0, 0, 0] = feature
-    copy.write_arrays(copy.linear, arrays)
+    arrays = copy.read_arrays(copy.linear, 10**6)
+    damaged = arrays[f"boosting/{name}"].copy()
+    damaged[0, 0, 0] = value
+    copy.write_arrays(copy.linear, arrays | {f"boosting/{name}": damaged})
     copy.seal()
-    with pytest.raises(RunError, match="names an input that does not exist"):
+    with pytest.raises(RunError, match=message):
         predict(copy)
 
 

@@ -43,7 +43,7 @@ def test_trees_are_those_of_scikit_learn(examples):
     inputs = rng.normal(size=(examples, 7)).astype(np.float32)
     model = HistGradientBoostingRegressor(max_iter=boosting.TREES, max_depth=boosting.DEPTH, early_stopping=False)
     model.fit(inputs, 3 + inputs[:, 0] * inputs[:, 1] + rng.normal(size=examples))
-    fitted = Boosting(*(array[None] for array in boosting._complete_trees(model)), SEASON)
+    fitted = Boosting(*(array[None] for array in boosting._complete_trees(model)), SEASON, HORIZON)
     unseen = rng.normal(size=(500, 7)).astype(np.float32)
     np.testing.assert_allclose(fitted._apply_trees(unseen, 0), model.predict(unseen), rtol=1e-9, atol=1e-9)
 
@@ -84,11 +84,18 @@ def test_a_season_longer_than_the_lookback_is_replaced_by_the_mean():
     assert error(fit_boosting(train, 10 * LOOKBACK).forecast(test), test) < error(np.zeros(1), test)
 
 
-def test_many_windows_are_sampled_and_forecasts_do_not_depend_on_the_chunks(monkeypatch):
+def test_many_windows_are_sampled(monkeypatch):
     values = make_series()
     train, test = make_windows(values, range(LOOKBACK, 150)), make_windows(values, range(160, ROWS - HORIZON))
+    all_windows = error(fit_boosting(train, SEASON).forecast(test), test)
     monkeypatch.setattr(boosting, "MAX_EXAMPLES", 300)
-    fitted = fit_boosting(train, SEASON)
-    sampled = fitted.forecast(test)
-    monkeypatch.setattr(boosting, "MAX_EXAMPLES", HORIZON)
-    np.testing.assert_array_equal(fitted.forecast(test), sampled)
+    sampled = error(fit_boosting(train, SEASON).forecast(test), test)
+    assert all_windows < sampled < 2 * all_windows
+
+
+def test_steps_beyond_the_horizon_are_rolled_out():
+    time = np.arange(4 * ROWS)
+    values = (time % ROWS + 10 * np.sin(2 * np.pi * time / SEASON))[:, None]
+    fitted = fit_boosting(make_windows(values, range(LOOKBACK, 100)), SEASON)
+    long = replace(make_windows(values, range(100, 110)), horizon=3 * SEASON)
+    assert error(fitted.forecast(long), long) < 2  # Without growth, the error in the last season alone would be 24.
