@@ -48,7 +48,7 @@ class Section(BaseModel):
 
 
 class ResampleConfig(Section):
-    """Resampling to one row per step. A first or last step that the rows cover only in part is left out."""
+    """Resampling to one row per step. A first or last step that the rows cover only partly is left out."""
 
     freq: Text
     """Length of the new step as a pandas frequency."""
@@ -67,7 +67,7 @@ class DataConfig(Section):
     target: Annotated[Columns, Field(min_length=1)]
     """Column to forecast, or a list of columns to forecast together."""
     past_covariates: Columns = []
-    """Columns that help to forecast and are known only up to the cutoff."""
+    """Columns that help to forecast the target, known only up to the cutoff."""
     known_covariates: Columns = []
     """Columns that are also known over the horizon, such as planned prices. `predict --future` reads their future values."""
     missing_known: dict[str, Literal["hold", "seasonal", "drop"]] = {}
@@ -87,7 +87,7 @@ class DataConfig(Section):
     """Whether each column except the timestamp is a series. `target` then only names the values in the results."""
     short_series: Literal["error", "skip", "pad"] = "error"
     """What to do with a series too short for a training window. `skip` leaves it out of training, but still scores it if it has
-    windows in later sets. `pad` adds a lookback of rows before every series, which repeat its first value. The channel
+    windows in later sets. `pad` extends the start of every series by a lookback of rows that repeat its first value. The channel
     `observed` is 0 in these rows and 1 elsewhere."""
     freq: Text | None = None
     """Length of one step as a pandas frequency, such as `h`, `D`, `MS` or `15min`. With null, it is inferred."""
@@ -95,13 +95,13 @@ class DataConfig(Section):
     """Length of the season for seasonal naive and MASE, in steps or as a duration such as `7d`. With null, it depends on the
     frequency: 24 for h, 7 for D, 52 for W, and 12 for MS."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
-    """Character between the columns. With null, the comma, semicolon, tab or vertical bar is detected."""
+    """Character between the columns. With null, a comma, semicolon, tab or vertical bar is detected."""
     encoding: Text = "utf-8"
     """Text encoding of the file, such as `utf-8`, `latin-1` or `utf-16`."""
     decimal: Literal[".", ","] = "."
     """Decimal separator of numbers."""
     thousands: Literal[",", ".", " ", "'"] | None = None
-    """Thousands separator of numbers. With null, numbers have none."""
+    """Thousands separator of numbers. With null, there is none."""
     date_format: Text | None = None
     """Format of the timestamps: a strptime format such as `%d/%m/%Y`, `unix` (seconds since 1970) or `unix_ms` (milliseconds).
     With null, ISO 8601 timestamps and other unambiguous dates are recognized."""
@@ -118,7 +118,7 @@ class DataConfig(Section):
     """How to fill empty cells. `interpolate` draws a straight line across the gap, `forward` repeats the last value, and `season`
     repeats the value one season earlier. In the first season, it repeats the last value."""
     max_gap: Steps = 24
-    """Longest run of empty cells to fill, in steps or as a duration. A longer run is an error."""
+    """Longest gap of empty cells to fill, in steps or as a duration. A longer gap is an error."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -193,7 +193,7 @@ def name_calendar_columns(names: list[str]) -> list[str]:
 
 
 class SplitsConfig(Section):
-    """Split of the rows by time into training set, validation set and test set."""
+    """Split of the rows by time into a training set, a validation set and a test set."""
 
     validation: Border = 0.15
     """Size of the validation set, on which the best epoch and the ridge strength are chosen: a fraction of the rows, a number of
@@ -205,11 +205,11 @@ class SplitsConfig(Section):
     """How to split several series. `dates` starts each set at the same date in all series. `ends` counts back from the end of
     each series."""
     end: Date | None = None
-    """First date to leave out: rows from this date on are in none of the three sets. With null, all rows are used."""
+    """First date to leave out: rows from this date on belong to none of the three sets. With null, all rows are used."""
 
 
 class ScalingConfig(Section):
-    """Scaling of each series. It is fitted on the training set, and undone in every result."""
+    """Scaling of each series. It is fitted on the training set and undone in every result."""
 
     method: Literal["minmax", "standard", "robust", "none"] = "minmax"
     """How to scale. `minmax` maps the training values to `range`, `standard` gives them mean 0 and standard deviation 1, and
@@ -267,16 +267,16 @@ class ModelConfig(Section):
     """Number of units of each stacked recurrent layer, from first to last."""
     segment: Steps | None = None
     """Number of steps that a recurrent layer reads at once. Windows are cut into segments of this length, and each segment
-    becomes one vector. This is faster, and better for long lookbacks. With null, the layers read one step at a time."""
+    becomes one vector. This is faster, and better with long lookbacks. With null, the layers read one step at a time."""
     front: FrontConfig | None = None
     """Layers before the recurrent layers: `conv` and `batch_norm`. With null, there are none."""
     attention: YesNo = False
     """Whether to combine the states of all steps with learned weights, instead of using only the last state. This
     helps with long lookbacks."""
     dropout: Share = 0.0
-    """Fraction of the outputs of each recurrent layer to drop in training."""
+    """Fraction of the outputs of each recurrent layer to drop during training."""
     recurrent_dropout: Share = 0.0
-    """Fraction of the recurrent state to drop in training. Values above 0 prevent the use of cuDNN, which is faster."""
+    """Fraction of the recurrent state to drop during training. Values above 0 prevent the use of cuDNN, which is faster."""
     l2: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Penalty on the squared weights of the recurrent layers and the output layer."""
     layer_norm: YesNo = False
@@ -287,7 +287,7 @@ class ModelConfig(Section):
     decoder: Literal["direct", "parallel", "seq2seq", "recursive"] = "direct"
     """How to forecast the horizon. `direct` computes all steps at once from the last state. `parallel` takes one recurrent step
     from that state to each segment of the horizon. `seq2seq` starts a second recurrent layer from that state. `recursive` trains
-    a network to forecast one step. Each forecast becomes input for the next step."""
+    a network to forecast one step. Each forecast becomes the input for the next step."""
     channel_independent: YesNo = False
     """Whether the network sees each target separately, with the covariates, instead of all targets together."""
     linear_skip: YesNo = True
@@ -319,17 +319,17 @@ class TrainingConfig(Section):
     """Training of the network."""
 
     seeds: Seeds | None = None
-    """Seeds of several networks. The forecast is their median, and the spread of their errors is reported. With null, one
-    network is trained, with `seed`."""
+    """Seeds of several networks. The forecast is their median, and the spread of their errors is reported. With null, one network
+    is trained with `seed`."""
     epochs: Count = 100
     """Maximum number of passes over the training windows."""
     batch_size: BatchSize = 32
     """Number of windows in each optimizer step. `auto` is the largest of 32, 64, 128 and 256 that leaves at least 16
     steps per epoch."""
     jit_compile: Compiled = False
-    """Whether XLA compiles the training step on TensorFlow, which takes about 10 s. Training is then faster with GRUs, segments
-    and small batches, and slower with dropout or wide layers. `auto` compiles if training uses at least 200,000 windows over all
-    epochs, batches of at most 64 and no dropout."""
+    """Whether to compile the training step with XLA on TensorFlow, which takes about 10 s. Training is then faster with GRUs,
+    segments and small batches, and slower with dropout or wide layers. `auto` compiles if training uses at least 200,000 windows
+    over all epochs, batches of at most 64 and no dropout."""
     sampling: Literal["windows", "series"] = "windows"
     """Windows to use in each epoch. `windows` uses each window once. `series` draws the same number of windows from
     each series."""
@@ -344,8 +344,8 @@ class TrainingConfig(Section):
     early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
     """When to stop training early: `patience` and `min_delta`. With null, all epochs run, and the last weights are kept."""
     refit: YesNo = True
-    """Whether to train networks further once validation has chosen their epochs: on the validation set before the test set is
-    scored, and on all rows for the forecast of the future. Each refit takes a fifth of the epochs."""
+    """Whether to continue training once the best epoch is chosen: also on the validation set before the test set is scored, and
+    on all rows before the final forecast. Each refit takes a fifth of the epochs."""
     schedule: Literal["constant", "step", "cosine", "plateau"] = "constant"
     """Learning rate after the warm-up. `step` halves it every 10 epochs, `cosine` lowers it to zero, and `plateau` halves it when
     the validation loss stalls."""
@@ -354,8 +354,8 @@ class TrainingConfig(Section):
     accumulate_gradients: Count = 1
     """Number of batches whose gradients are averaged in each optimizer step."""
     checkpoint_every: Count | None = None
-    """Number of batches between checkpoints within an epoch, for `train --resume`. Epochs also end with a checkpoint, at
-    most one per second. With null, there is one per minute."""
+    """Number of batches between checkpoints within an epoch, for `train --resume`. Each epoch also ends with a checkpoint, at
+    most one per second. With null, one is written every minute."""
     mixed_precision: YesNo = False
     """Whether the recurrent layers compute in bfloat16. This is faster on GPUs, and for wide layers on CPUs that support it."""
 
@@ -379,8 +379,8 @@ class BacktestConfig(Section):
     """Number of cutoffs in each fold. The test set is made long enough for them. With null, the cutoffs of the test set are
     divided among the folds."""
     refit: Refit = "every"
-    """Folds that refit the network and the scaling: every fold (`every`), every n-th (a number), or only the first (`never`).
-    With `never`, the network of a run is tested as it is."""
+    """Folds that refit the network and the scaling: every fold (`every`), every n-th fold (a number), or only the first
+    (`never`). With `never`, the network of a run is tested as it is."""
     training_part: Literal["expanding", "sliding"] = "expanding"
     """Training set of later folds: all rows before the validation set (`expanding`), or as many rows as in the first
     fold (`sliding`)."""
@@ -395,12 +395,12 @@ class TuningConfig(Section):
     `model.units`. With null, the search covers 1 to 3 layers of 32 to 256 units, dropout up to 0.5, and learning rates from 1e-4
     to 1e-2."""
     trials: Count = 30
-    """Number of trials in the whole search."""
+    """Total number of trials."""
     budget: Wait | None = None
     """Time after which no trial starts, such as `90s`, `10m` or `2h`. With null, there is no limit."""
     sampler: Literal["tpe", "random", "grid"] = "tpe"
-    """How to choose trials. `tpe` learns from earlier trials, `random` draws them, and `grid` runs all combinations of choices
-    and steps and ignores `trials`."""
+    """How to choose trials. `tpe` learns from earlier trials, and `random` chooses at random. `grid` runs all combinations of
+    choices and steps, and ignores `trials`."""
     pruner: Literal["median", "halving", "none"] = "median"
     """Which trials to stop early, by their validation loss. `median` stops those worse than the median at the same epoch.
     `halving` stops those outside the best quarter at epochs 1, 4, 16 and so on."""
@@ -427,15 +427,15 @@ class Config(Section):
     intervals: IntervalsConfig | None = IntervalsConfig()
     """Prediction intervals: `level` and `method`. With null, there are none."""
     baselines: Baselines = []
-    """Baselines to score in addition to the simple ones. `theta`, `ets` and `arima` are fitted to each series, which takes a
-    while with many series. `boosting` fits trees to the training windows of all series."""
+    """Baselines to score in addition to the simple ones. `theta`, `ets` and `arima` are fitted to each series, which is slow with
+    many series. `boosting` fits trees to the training windows of all series."""
     combine: Literal["none", "mean", "median", "weighted"] = "none"
     """What to forecast. `none` is the network alone. `mean` and `median` combine the network with linear, naive, seasonal naive
     and `baselines`. `weighted` averages them with weights that are chosen on the validation set."""
     backtest: BacktestConfig = BacktestConfig()
     tuning: TuningConfig = TuningConfig()
     tracking: Trackers = []
-    """Tools that also record the parameters, the metrics of each epoch, and the results."""
+    """Additional tools that record the parameters, the metrics of each epoch, and the results."""
 
     _locations: dict[str, str] = PrivateAttr(default_factory=dict)
 
