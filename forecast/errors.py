@@ -51,7 +51,7 @@ class ResourceError(RunError):
 
 
 DAMAGED = "The run is damaged. Train again, or restore an undamaged copy."
-BEGIN_ANEW = "Remove it. Then --resume starts at the first epoch."  # The remedy for a damaged checkpoint.
+BEGIN_ANEW = "Delete this file. Then --resume starts from the first epoch."  # The remedy for a damaged checkpoint.
 
 
 @contextlib.contextmanager
@@ -116,7 +116,7 @@ def check_backend() -> str:
     backend = backend or "tensorflow"
     if backend not in BACKENDS:
         names = " or ".join(BACKENDS)
-        problem = f"the Keras backend is {str(backend)!r:.40}, but training supports only {names}."
+        problem = f"the Keras backend is {str(backend)!r:.40}, but training supports only {' and '.join(BACKENDS)}."
         raise ForecastError(problem, f"Set the environment variable KERAS_BACKEND to {names}.", location)
     return backend
 

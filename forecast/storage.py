@@ -50,8 +50,8 @@ def translate_write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = "Check the folder, its permissions and the disk."
-        raise ResourceError(f"cannot be written ({error.strerror}).", remedy, str(path)) from None
+        remedy = "Check that the folder exists and is writable, and that the disk has free space."
+        raise ResourceError(f"cannot write to this path ({error.strerror}).", remedy, str(path)) from None
 
 
 @contextlib.contextmanager

@@ -222,7 +222,9 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
             "a checksum of a path": lambda run: run.checksums.write_text(run.checksums.read_text().replace("  ", "  ../../../")),
         },
     ),
-    **refused("status.json: cannot be read", {f"status cut to {share:.0%}": cut("status", share) for share in (0, 0.5, 0.9)}),
+    **refused(
+        "status.json: this file cannot be read", {f"status cut to {share:.0%}": cut("status", share) for share in (0, 0.5, 0.9)}
+    ),
     **refused("`state`: Input should be", {"a state that is a list": replace("status", b'{"state": []}', False)}),
     **refused("the run has no checksums", {"no checksums": lambda run: run.checksums.unlink()}),
     **refused(
@@ -297,7 +299,7 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
         },
     ),
     **refused(
-        "weights.safetensors: cannot be read",
+        "weights.safetensors: this file cannot be read",
         {
             "a huge tensor in the header": replace("weights", header(HUGE)),
             "a header of 2^63 bytes": replace("weights", header(b"{}", 2**63)),
@@ -354,7 +356,7 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
         },
     ),
     **refused(
-        "network.json: cannot be read",
+        "network.json: this file cannot be read",
         {
             "a number of a million digits": replace("network", b'{"version": ' + b"9" * 10**6 + b"}"),
             "a Keras archive for the description": replace("network", keras_lambda),
@@ -396,7 +398,7 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
         },
     ),
     **refused(
-        "config, contract and scaler do not belong together",
+        "the config, the contract and the scaler do not belong together",
         {
             "a scaler of another column": edit("scaler", lambda data: data.update(columns=["sales", "else"])),
             "a scaler of a static column that no config names": edit(
@@ -427,16 +429,16 @@ HOSTILE: dict[str, tuple[str, Callable[[Run], None]]] = {
         "the interval bounds are too large to represent",
         {"intervals as wide as the sky": offsets(lambda arrays: arrays.update(offsets=arrays["offsets"] * np.float32(1e35)))},
     ),
-    **refused("intervals.safetensors: is missing", {"no intervals": lambda run: run.intervals.unlink()}),
+    **refused("intervals.safetensors: this file is missing", {"no intervals": lambda run: run.intervals.unlink()}),
     **refused(
-        "intervals.safetensors: cannot be read",
+        "intervals.safetensors: this file cannot be read",
         {
             "pickled intervals": replace("intervals", pickled),
             "intervals of a huge shape": replace("intervals", header(HUGE)),
         },
     ),
     **refused(
-        r"contract.json: cannot be read \((`(freq|columns|timezone|last_timestamp)`: |Input should be an object)",
+        r"contract.json: this file cannot be read \((`(freq|columns|timezone|last_timestamp)`: |Input should be an object)",
         {
             "a contract that is a list": replace("contract", b"[]"),
             "a contract of lists": edit("contract", lambda data: data.update(freq=["D"])),

@@ -33,7 +33,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
 @app.callback()
 def _forecast(ctx: typer.Context, version: opt.Version = False) -> None:
-    """Forecast time series with recurrent networks and compare them with simple baselines.
+    """Train recurrent networks to forecast time series, and compare them with simple baselines.
 
     Start with:  forecast init sales.csv
     """
@@ -51,7 +51,7 @@ def init(
     quick: opt.Quick = False,
     thorough: opt.Thorough = False,
 ) -> None:
-    """Write a commented config for a data file. You can train with it unchanged.
+    """Write a commented config for a data file. It is ready for training.
 
     Example:  forecast init sales.csv -o sales.yaml --target revenue --horizon 14
     """
@@ -313,7 +313,7 @@ def check_leaks(config: opt.ConfigOrRun, options: opt.ConfigOptions, as_json: op
 
 @command
 def export(run: opt.RunFolder, printing: opt.PrintOptions, to: opt.Format, output: opt.ExportOutput = None) -> None:
-    """Write the network of a run in another format. The export includes the scaling and is checked against the run.
+    """Export a run's network to another format. The export includes the scaling and is checked against the run.
 
     Example:  forecast export runs/airline-1 --to onnx
     """
@@ -326,7 +326,7 @@ def export(run: opt.RunFolder, printing: opt.PrintOptions, to: opt.Format, outpu
 
 @command
 def config(config: opt.ConfigFile, options: opt.ConfigOptions, diff: opt.Diff = False) -> None:
-    """Print a config with all its defaults.
+    """Print a config with all defaults filled in.
 
     Example:  forecast config configs/airline.yaml --diff
     """

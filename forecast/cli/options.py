@@ -118,7 +118,7 @@ Stride = Annotated[
 Refit = Annotated[
     str | None,
     typer.Option(
-        help="Folds that train a network: every fold (every), only the first (never), or every N-th (a number)."
+        help="Which folds train a network: every fold (every), only the first (never), or every Nth (a number)."
         " [default: backtest.refit in the config]"
     ),
 ]
@@ -127,15 +127,17 @@ Runtime = Annotated[str, typer.Option(help="Library that runs the network: numpy
 Future = Annotated[Path | None, typer.Option(help="CSV file with the known covariates of the forecast steps. See forecast plan.")]
 NewSeries = Annotated[bool, typer.Option("--new-series", help="Also forecast series that the run was not trained on.")]
 Trials = Annotated[int | None, typer.Option(min=1, help="Number of trials in the study. [default: tuning.trials in the config]")]
-Budget = Annotated[str | None, typer.Option(metavar="TIME", help="Start no more trials after this time, such as 90s, 10m or 2h.")]
+Budget = Annotated[str | None, typer.Option(metavar="TIME", help="Time after which no new trial starts, such as 90s, 10m or 2h.")]
 Storage = Annotated[str | None, typer.Option(metavar="FILE|URL", help="Journal file or database that several processes share.")]
-IntervalsOnly = Annotated[bool, typer.Option("--intervals-only", help="Update the prediction intervals without any training.")]
+IntervalsOnly = Annotated[bool, typer.Option("--intervals-only", help="Update only the prediction intervals, without training.")]
 EvenIfWorse = Annotated[
     bool, typer.Option("--even-if-worse", help="Keep the new run even if the old one forecasts the newest rows better.")
 ]
 OriginalData = Annotated[Path | None, typer.Option(help="Training data, if it has moved. [default: the path in the config]")]
 Tolerance = Annotated[float, typer.Option(min=0, help="Largest relative difference at which numbers count as equal.")]
-TestedData = Annotated[Path | None, typer.Option(help="CSV or Parquet file to search. [default: the test set of the run]")]
+TestedData = Annotated[
+    Path | None, typer.Option(help="CSV or Parquet file to search for anomalies. [default: the test set of the run]")
+]
 Level = Annotated[float | None, typer.Option(help="Level of the prediction interval, in percent. [default: the widest]")]
 Format = Annotated[str, typer.Option(metavar="onnx|keras|saved_model|litert", help="Format to write.")]
 
@@ -152,7 +154,7 @@ class PrintOptions:
 class ForecastOptions:
     """Rows to forecast from, and number of steps to forecast."""
 
-    data: Annotated[Path | None, typer.Option(help="Newer rows, with the columns of the training data.")] = None
+    data: Annotated[Path | None, typer.Option(help="File of newer rows, with the same columns as the training data.")] = None
     steps: Annotated[int | None, typer.Option(min=1, help="Number of steps to forecast. [default: the horizon of the run]")] = (
         None
     )
@@ -199,7 +201,7 @@ class SearchOptions(ConfigOptions):
     run_dir: GroupDir = None
     force: Force = False
     count: Annotated[
-        int, typer.Option("--workers", min=1, help="Number of processes, which share the cores. Ignored with --engine ray.")
+        int, typer.Option("--workers", min=1, help="Number of processes that share the cores. Ignored with --engine ray.")
     ] = 1
     engine: Annotated[str, typer.Option(metavar="local|ray", help="Where to train the networks.")] = "local"
     address: Annotated[str | None, typer.Option(help="Address of a Ray cluster, such as 10.0.0.1:6379 or auto.")] = None

@@ -74,7 +74,7 @@ def describe_training(run: Run, metrics: TrainingMetrics) -> Iterator[str]:
     refit = " and refitted them on the newest rows" if run.scored.exists() else ""
     yield f"Kept the weights of epoch {epochs}{refit}. Predictions, metrics and plots: {run.directory}/"
     if run.report.exists():
-        yield f"Report for a browser: {run.report}"
+        yield f"HTML report: {run.report}"
     command = "predict" if run.forecast.exists() else "plan"  # Known covariates over the horizon are missing.
     yield f"Next: forecast {command} {run.directory}"
 
@@ -224,7 +224,7 @@ def describe_comparison(table: pd.DataFrame) -> Iterator[str]:
         yield line + (f"\n   {detail}" if detail else "")
     p_values = table.p_value.iloc[1:].dropna()
     if len(p_values) and p_values.iloc[0] >= ALPHA:
-        yield f"\nThe first two runs are not distinguishable: p is {ALPHA:g} or more."
+        yield f"\nThe difference between the first two runs is not statistically significant: p is {ALPHA:g} or more."
     elif len(table) > 1 and not len(p_values):
         yield "\nThere are too few cutoffs for a significance test. Run forecast backtest to get more."
 
@@ -290,5 +290,5 @@ def describe_leak_checks(certificate: Certificate, config: Path) -> Iterator[str
 def describe_export(result: Export) -> Iterator[str]:
     """Yield the folder of an export, and how far its forecasts are from those of the run."""
     yield f"Wrote {result.directory}/. Its README.md explains how to run it."
-    differences = f"at most {result.difference:.2g}, {result.difference_scaled:.0e} of the largest forecast"
+    differences = f"at most {result.difference:.2g}, which is {result.difference_scaled:.0e} of the largest forecast"
     yield f"Checked on {result.windows} windows: its forecasts differ from those of the run by {differences}."

@@ -62,7 +62,7 @@ def locate_output(run: Run, output: Path | None, data: Path | None) -> Path:
     if data and target == Path(os.path.realpath(data)):
         raise RunError("--output would replace --data.", "Choose another file.", str(path))
     if target.parent == Path(os.path.realpath(run.directory)) and path != run.locate_forecast(data):
-        raise RunError("--output is among the files of the run.", "Choose another folder.", str(path))
+        raise RunError("--output points into the run directory.", "Choose another folder.", str(path))
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise RunError("--output is not a regular file.", "Choose another name.", str(path))
     return path

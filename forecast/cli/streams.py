@@ -75,7 +75,7 @@ def _refuse(error: OSError) -> None:
     if isinstance(error, BrokenPipeError):  # The reader has stopped, as `head` does. Typer ends the command.
         raise error
     remedy = "Files that the command wrote are complete. Redirect its output elsewhere."
-    raise OutputError(f"standard output cannot be written ({error.strerror}).\n  {remedy}") from None
+    raise OutputError(f"cannot write to standard output ({error.strerror}).\n  {remedy}") from None
 
 
 def _spell(error: UnicodeError) -> tuple[str, int]:

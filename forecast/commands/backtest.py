@@ -117,7 +117,7 @@ def _read_networks(run: Run, config: Config, first: Prepared) -> _Networks:
             str(run.directory),
         )
     if read_contract(run).sha256 != first.panel.sha256:
-        raise RunError("the data file has changed since the run was trained.", "Backtest its config.", str(run.directory))
+        raise RunError("the data file has changed since the run was trained.", "Backtest its config file.", str(run.directory))
     epochs = run.read(run.metrics, TrainingMetrics).kept_epochs
     pairs = zip(trained.config.seeds, read_trained(run, "selected").members, trained.members, strict=True)
     members = {seed: Member(epochs[seed], selected, scored, scored) for seed, selected, scored in pairs}
@@ -174,7 +174,7 @@ def _plan(config: Config) -> _Folds:
     folds = _Folds(first, panel.ticks, stride or cutoffs // count)
     empty = np.flatnonzero(np.bincount(folds.find_folds(first.windows["test"]), minlength=count) == 0)
     if len(empty):
-        problem = f"fold {empty[0] + 1} of {count} has no window that is free of filled values."
+        problem = f"fold {empty[0] + 1} of {count} has no window without filled values."
         raise ConfigError(problem, "Use fewer folds or a longer stride.", config.locate("backtest.folds"))
     return folds
 

@@ -69,7 +69,7 @@ def _check_same_windows(runs: list[Run], metrics: list[Metrics]) -> None:
         if test.scored_on != first.scored_on:
             counts = f"{test.windows} windows instead of {first.windows}"
             raise RunError(
-                f"was scored on different data or cutoffs from {runs[0].directory} ({counts}),"
+                f"this run was scored on different data or cutoffs than {runs[0].directory} ({counts}),"
                 " so their errors cannot be compared.",
                 "Use the same data, splits, target and horizon in both.",
                 str(run.directory),

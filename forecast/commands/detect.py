@@ -78,7 +78,7 @@ def _read_points(run: Run) -> pd.DataFrame:
     table = read_predictions(run, lambda table: table.step == 1)
     count = run.read(run.metrics, TrainingMetrics).test.windows * table.target.nunique()
     if len(table) < count:
-        message = "%s has only %d of %d one-step forecasts. To compare all, pass the file with --data."
+        message = "%s has only %d of %d one-step forecasts. To compare all, pass the data file with --data."
         log.warning(message, run.predictions, len(table), count)
     return table
 

@@ -89,7 +89,7 @@ def export(
         raise RunError(problem, "Train with another model.decoder, or use forecast predict.", str(run.directory))
     _check_target(target, form, None if output else run)
     if trained.combination:
-        log.warning("%s: exports hold the network alone. `forecast predict` combines it with baselines.", run.directory)
+        log.warning("%s: exports contain only the network. `forecast predict` combines it with baselines.", run.directory)
     check_installed(f"Export to {to}", ["keras", *form.writes_with], "export" if form.writes_with else None)
     windows, example, expected = make_examples(run, trained)
     with translate_write_errors(target):

@@ -26,16 +26,16 @@ SMALL_TRAINING: dict[str, Any] = {
 REMARKS = {
     "validation": "steps, used to select the best epoch",
     "test": "steps, used only for scoring",
-    "transform": "logarithms make errors relative, and growth by a percentage even",
+    "transform": "logarithms turn exponential growth into linear growth, and make errors relative",
     "lookback": "past steps that the network sees",
     "normalization": "subtracts the mean of each window, so that the network can forecast at a new level",
     "linear_skip": "training starts from a ridge regression, and keeps it if no epoch is better",
     "segment": "steps that a recurrent layer reads at once: a season",
-    "seeds": "one network each; the network's forecast is their median",
-    "short_series": "adds rows before each series, marked as not observed, so that short ones are learned from, too",
+    "seeds": "one network per seed; the network's forecast is their median",
+    "short_series": "adds rows before each series, marked as not observed, so that short series are also used for training",
     "align": "the series end at different times",
     "baselines": "forecast in addition to the network; leave them out to save time",
-    "combine": "averages the network and the baselines, with weights that are chosen on the validation set",
+    "combine": "averages the network and the baselines, with weights chosen on the validation set",
 }
 
 

@@ -160,12 +160,12 @@ def _find_timestamps(draft: Draft, table: pd.DataFrame, path: Path) -> pd.Series
     for name in table.select_dtypes(np.integer).columns:
         for date_format, (low, high) in NUMERIC_STAMPS.items():
             if table[name].between(low, high).all():
-                remark = f"CHECK THIS: integers from {table[name].min()} to {table[name].max()}"
+                remark = f"CHECK THIS: integers from {table[name].min()} to {table[name].max()} are read as timestamps"
                 draft.set("timestamp", name)
                 draft.set("date_format", date_format, remark)
                 return parse_timestamps(table[name].astype(str), date_format)[0]
     raise DataError(
-        f"no column holds timestamps in a known format. The columns are {', '.join(map(str, table.columns[:12]))}.",
+        f"no column contains timestamps in a known format. The columns are {', '.join(map(str, table.columns[:12]))}.",
         "Write a config by hand, with data.timestamp and data.date_format.",
         str(path),
     )
@@ -190,7 +190,7 @@ def _parse_column(draft: Draft, column: pd.Series) -> pd.Series | None:
     if len(formats) > 1:
         draft.remarks["date_format"] = "CHECK THIS: day and month could be swapped; in this order, the rows are evenly spaced"
     if len(offsets) > 1:
-        remark = f"CHECK THIS: offsets are {', '.join(sorted(offsets))}; set the time zone, such as Europe/London"
+        remark = f"CHECK THIS: the UTC offsets are {', '.join(sorted(offsets))}; set the time zone, such as Europe/London"
         draft.set("timezone", "UTC", remark)
     return stamps
 
@@ -218,11 +218,11 @@ def _find_series(draft: Draft, table: pd.DataFrame, stamps: pd.Series, path: Pat
         column = column.fillna("NA") if pd.api.types.is_string_dtype(column) else column  # A series may be called NA.
         is_id = column.nunique() <= len(table) / MIN_ROWS and not pd.api.types.is_float_dtype(column) and column.notna().all()
         if is_id and pd.DataFrame({"t": stamps, "s": column}).duplicated().sum() <= repeated / 100:
-            draft.set("series_id", name, f"{column.nunique()} series; it separates nearly all timestamps that repeat")
+            draft.set("series_id", name, f"{column.nunique()} series; this column separates nearly all repeated timestamps")
             return
     raise DataError(
         f"{repeated} of {len(table)} timestamps repeat, and no single column separates the series.",
-        "Add a column that names the series of each row, such as store and item joined.",
+        "Add a column that names the series of each row, for example by combining store and item.",
         str(path),
     )
 
@@ -230,7 +230,7 @@ def _find_series(draft: Draft, table: pd.DataFrame, stamps: pd.Series, path: Pat
 def _find_target(draft: Draft, table: pd.DataFrame, target: str | None, path: Path) -> None:
     """Set the target: the first numeric column that does not just count rows, unless it was chosen."""
     if target is not None and target not in table.columns:
-        raise DataError(f"no column `{target}`.", did_you_mean(target, map(str, table.columns)), f"{path}:1")
+        raise DataError(f"the file has no column `{target}`.", did_you_mean(target, map(str, table.columns)), f"{path}:1")
     keys = [*_as_list(draft.keys["timestamp"]), draft.keys.get("series_id")]
     numeric = [name for name in table.select_dtypes("number", exclude="timedelta").columns if name not in keys]
     numeric = [name for name in numeric if table[name].nunique() > 1 and not _counts_rows(table[name])] or numeric
@@ -240,7 +240,7 @@ def _find_target(draft: Draft, table: pd.DataFrame, target: str | None, path: Pa
         more = ", ".join(map(str, numeric[1:]))
         draft.set("target", numeric[0], f"the first numeric column; others: {more}" if more else "")
     else:
-        raise DataError("no column holds numbers.", "Use a file with a column to forecast.", str(path))
+        raise DataError("no column contains numbers.", "Use a file with a numeric column to forecast.", str(path))
 
 
 def _counts_rows(column: pd.Series) -> bool:
@@ -274,7 +274,7 @@ def _explain_repair(draft: Draft, repair: Repair, policies: dict[str, Any]) -> N
     if repair.kind == "duplicates":
         draft.set("duplicates", "first", f"{repair.rows} timestamps repeat; other policies are mean, sum and last")
     elif repair.kind == "missing timestamps":
-        draft.set("missing_timestamps", "fill", f"{repair.rows} are missing, the first at {repair.first[0]}")
+        draft.set("missing_timestamps", "fill", f"{repair.rows} missing, the first at {repair.first[0]}")
     elif repair.kind.startswith("rows before") and "missing_values" not in draft.keys:
         remark = f"the first {repair.rows} rows have no value and are left out"
         draft.set("missing_values", policies["missing_values"], remark)
@@ -282,6 +282,6 @@ def _explain_repair(draft: Draft, repair: Repair, policies: dict[str, Any]) -> N
         remark = f"{repair.cells} cells are empty; windows with a filled cutoff or target are left out"
         draft.set("missing_values", policies["missing_values"], remark)
         if (repair.longest or 0) > DataConfig.model_fields["max_gap"].default:
-            draft.set("max_gap", repair.longest, "the longest gap; with a smaller number, it is an error")
+            draft.set("max_gap", repair.longest, "length of the longest gap; with a smaller value, this gap is an error")
     elif repair.kind == "resampled":
         draft.set("resample", policies["resample"], "the rows are not evenly spaced")

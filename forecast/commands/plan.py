@@ -73,7 +73,7 @@ def plan(
 
 def _write_template(path: Path, panel: Panel, stamps: pd.DatetimeIndex, config: DataConfig) -> None:
     if path.exists():
-        raise RunError("this file already exists.", "Choose another --output, or remove it.", str(path))
+        raise RunError("this file already exists.", "Choose another --output, or remove the file.", str(path))
     steps, names = _index_steps(panel, stamps), config.series_id or []
     series_ids = steps.get_level_values(0)
     table = format_timestamps(stamps, config.timestamp, config.date_format)
@@ -120,8 +120,8 @@ def read_future(panel: Panel, trained: Trained, path: str | Path | None) -> Arra
     rows = pd.DataFrame(index=steps[:0]) if rows is None else rows
     if path and len(rows) and not rows.index.isin(steps).any():
         first_row, first_step = ("series '{}' at {}".format(*index[0]) for index in (rows.index, steps))
-        problem = f"the file has no row for any step to forecast. The first row is {first_row}."
-        raise DataError(problem, f"The first step to forecast is {first_step}.", str(path))
+        problem = f"the file has no row for any step to forecast. The first row is for {first_row}."
+        raise DataError(problem, f"The first step to forecast is for {first_step}.", str(path))
     cells, source = rows.reindex(steps).reindex(columns=config.known_covariates), str(path or panel.source)
     _check_cells(cells, config, source, reason)
     columns = {name: cells[name].to_numpy() for name in config.known_covariates}

@@ -65,7 +65,8 @@ def predict(
     horizon = trained.config.windows.horizon
     if trained.horizon > horizon:
         message = (
-            "steps %d to %d are forecast from earlier forecasts, so errors accumulate. The metrics of the run do not cover them."
+            "steps %d to %d are forecast from earlier forecasts, so errors accumulate."
+            " The metrics of the run do not cover these steps."
         )
         log.warning(message, horizon + 1, steps)
     trained = trained.for_panel(panel, new_series)

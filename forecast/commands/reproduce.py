@@ -118,7 +118,7 @@ def _compare_versions(run: Run) -> Stage:
 
 
 def _describe_changes(pairs: dict[str, tuple[object, object]]) -> list[str]:
-    return [f"{name} {old} became {new}" for name, (old, new) in pairs.items() if old != new]
+    return [f"{name} changed from {old} to {new}" for name, (old, new) in pairs.items() if old != new]
 
 
 def _compare_data(run: Run, now: Contract) -> Stage:
@@ -151,7 +151,7 @@ def _compare_trainings(
     now = again.read(again.fingerprints, Fingerprints).initial_weights
     if initial and initial.keys() != now.keys():
         old, new = (", ".join(map(str, seeds)) for seeds in (initial, now))
-        yield Stage("initial weights", "differs", f"seeds {old} became {new}")
+        yield Stage("initial weights", "differs", f"the seeds changed from {old} to {new}")
     elif now:  # An update of the intervals alone has none.
         stages = [_compare_arrays("initial weights", initial.get(seed), weights, tolerance) for seed, weights in now.items()]
         yield max(stages, key=lambda stage: ORDER.index(stage.verdict))
@@ -177,7 +177,7 @@ def _compare_epochs(run: Run, again: Run, config: Config, tolerance: float) -> S
     """Compare the first epoch that differs by more than the tolerance, or else the first that differs at all."""
     before, now = (_read_epochs(side) for side in (run, again))
     if list(before.index) != list(now.index):
-        return Stage("epochs", "differs", f"{len(before)} epochs became {len(now)}")
+        return Stage("epochs", "differs", f"the number of epochs changed from {len(before)} to {len(now)}")
     old, new = (table.to_dict("records") for table in (before, now))
     differences = [compare_documents(*pair) for pair in zip(old, new, strict=True)]
     rows = (row for threshold in (tolerance, 0.0) for row, (size, _) in enumerate(differences) if size > threshold)
@@ -185,14 +185,14 @@ def _compare_epochs(run: Run, again: Run, config: Config, tolerance: float) -> S
         return Stage("epochs", "equal", f"{len(before)} of them")
     (seed, epoch), (difference, column) = before.index[row], differences[row]
     name = f"epoch {epoch}" + (f" of seed {seed}" if config.training.seeds else "")
-    detail = f"{name}: {column} {old[row][column]:.6g} became {new[row][column]:.6g}"
+    detail = f"{name}: {column} changed from {old[row][column]:.6g} to {new[row][column]:.6g}"
     return _judge("epochs", difference, column, tolerance, detail)
 
 
 def _read_epochs(run: Run) -> pd.DataFrame:
     table = read_history(run).set_index(["seed", "epoch"])[EPOCH]
     if table.index.has_duplicates:
-        raise RunError("holds an epoch twice.", DAMAGED, str(run.history))
+        raise RunError("this file contains an epoch twice.", DAMAGED, str(run.history))
     return table
 
 

@@ -267,6 +267,6 @@ def _config_to_resume(run: Run, config: Config | None) -> Config:
     changed = [key for key in keys if before.get(key, "(default)") != after.get(key, "(default)")]
     if changed:
         old, new = (settings.get(changed[0], "(default)") for settings in (before, after))
-        problem = f"a resumed training run cannot change {first_few(changed)}: {old} became {new}."
+        problem = f"a resumed training run cannot change {first_few(changed)}: {old} was changed to {new}."
         raise RunError(problem, f"Only {', '.join(RESUMABLE)} may change. To change other keys, train again.", str(run.directory))
     return config

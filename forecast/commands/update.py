@@ -219,7 +219,7 @@ def _check_old_data(parent: Parent, old: Path, data: Path) -> None:
     elif sha256_of(old) != contract.sha256:
         problem = "has changed since the run was trained"
     elif (old.suffix.lower() in PARQUET) != (data.suffix.lower() in PARQUET):
-        problem = "has another format"
+        problem = "has a different format"
     if problem:
         remedy = f"Restore the original data, or provide all rows, from {contract.first_timestamp} on."
         raise DataError(f"the data file of the run {problem}: {old}.", remedy, str(data))

@@ -82,7 +82,7 @@ def _check_windows(prepared: Prepared) -> Iterator[Finding]:
     if train < MIN_WINDOWS:
         yield Finding("warning", "windows", f"only {train} training windows", "Use a shorter lookback or horizon, or more data.")
     if config.intervals and (sentence := explain_few_windows(count_independent(prepared.windows["validation"]))):
-        yield Finding("ok", "intervals", sentence, "Use a larger splits.validation for calibrated intervals.")
+        yield Finding("ok", "intervals", sentence, "Increase splits.validation to calibrate the intervals on more windows.")
     if 1 < season <= MAX_SEASON and lookback < season:
         text = f"the lookback of {lookback} steps is shorter than the season of {season} steps"
         yield Finding("warning", "windows", text, "Increase windows.lookback.")

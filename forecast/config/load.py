@@ -110,7 +110,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Locations, list[ConfigError]]
         location, problem = str(path), str(error)
         if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
             location, problem = _format_location(path, error.problem_mark), error.problem or problem
-        remedy = "Check indentation, colons and quotes near this place."
+        remedy = "Check the indentation, colons and quotes near this position."
         raise ConfigError(f"the file is not valid YAML: {problem}.", remedy, location) from None
 
 
@@ -171,7 +171,7 @@ def _collect_locations(node: yaml.Node, prefix: str, file: str, locations: Locat
     for key, value in node.value if isinstance(node, yaml.MappingNode) else []:
         name, location = f"{prefix}{key.value}", _format_location(file, key.start_mark)
         if not isinstance(key, yaml.ScalarNode) or not key.tag.endswith(":str"):
-            errors.append(ConfigError(f"the key `{key.value}` is not text.", "Keys are names such as `windows`.", location))
+            errors.append(ConfigError(f"the key `{key.value}` is not text.", "Keys must be names such as `windows`.", location))
         if name in locations:
             problem = f"`{name}` is set twice, first at {locations[name]}."
             errors.append(ConfigError(problem, "Remove one of the two.", location))
@@ -229,7 +229,7 @@ def _describe_expected(item: Mapping[str, Any]) -> str:
     if kind == "value_error":
         return message
     if kind.endswith(("too_short", "too_long")):
-        return f"it should have {message.split(' should have ')[-1].split(' after ')[0]}"
+        return f"it must have {message.split(' should have ')[-1].split(' after ')[0]}"
     if kind in {"model_type", "model_attributes_type", "dict_type"}:
-        return "it should be a section with keys"
-    return f"it should be {message.removeprefix('Input should be ')}"
+        return "it must be a section with keys"
+    return f"it must be {message.removeprefix('Input should be ')}"

@@ -125,16 +125,17 @@ class DataConfig(Section):
         if self.thousands == self.decimal:
             raise ValueError(f"decimal and thousands cannot both be {self.decimal!r}")
         if self.wide and (self.past_covariates or self.known_covariates or self.static):
-            raise ValueError("a wide file has no covariates except the calendar")
+            raise ValueError("a wide file cannot have covariates other than the calendar")
         if self.wide and (self.series_id or len(self.target) > 1):
-            raise ValueError("a wide file has no series_id and only one target, which names the values of all its columns")
+            raise ValueError("a wide file cannot have a series_id or several targets. Its target names the values of all columns")
         if unknown := sorted(set(self.missing_known) - set(self.known_covariates)):
             hint = did_you_mean(unknown[0], self.known_covariates) if self.known_covariates else ""
             raise ValueError(f"missing_known names {unknown[0]!r}, which is not a known covariate. {hint}".rstrip(" ."))
         columns = {*self.values, *self.static}
         if reserved := {"series_id", "timestamp"} & columns:
             raise ValueError(
-                f"a target or covariate cannot be called {reserved.pop()!r}, which is a column of every result. Rename it"
+                f"a target or covariate cannot be called {reserved.pop()!r}, because every result has a column of that name."
+                " Rename it"
             )
         if repeated := set(name_calendar_columns(self.computed)) & columns:
             key = "short_series: pad" if OBSERVED in repeated else "calendar"

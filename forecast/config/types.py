@@ -59,7 +59,7 @@ def _border(value: object) -> object:
         return value
     return _date(
         value,
-        "a fraction between 0 and 1, a number of steps (1 or more), a duration such as 30d, or a first date such as 2015-01-31",
+        "a fraction between 0 and 1, a number of steps (1 or more), a duration such as 30d, or a start date such as 2015-01-31",
     )
 
 
@@ -76,8 +76,8 @@ def _date(value: object, expected: str = "a date such as 2015-01-31 or 2015-01-3
 def _calendar(value: list[str]) -> list[str]:
     for name in value:
         if not CALENDAR.fullmatch(name):
-            names = "hour, day_of_week, day_of_month, month, week or, with the code of a country, holidays(DE)"
-            raise ValueError(f"`{name}` is not {names}")
+            names = "hour, day_of_week, day_of_month, month, week, or holidays with a country code, such as holidays(DE)"
+            raise ValueError(f"`{name}` is not one of {names}")
     return value
 
 
@@ -86,7 +86,7 @@ def _span(value: dict[str, Any]) -> dict[str, Any]:
     kinds = [kind for kind in ("int", "float", "choice") if kind in value]
     if len(kinds) != 1 or set(value) - {kinds[0], "step", "log"} or "choice" in value and len(value) > 1:
         raise ValueError(
-            "it must be like {int: [32, 256], step: 32}, {float: [0.0001, 0.01], log: true} or {choice: [lstm, gru]}"
+            "it must have the form {int: [32, 256], step: 32}, {float: [0.0001, 0.01], log: true} or {choice: [lstm, gru]}"
         )
     kind, values = kinds[0], value[kinds[0]]
     if not isinstance(values, list) or not values:
@@ -95,12 +95,12 @@ def _span(value: dict[str, Any]) -> dict[str, Any]:
         return value
     numbers = (int,) if kind == "int" else (int, float)
     if len(values) != 2 or any(type(number) not in numbers for number in values) or not values[0] < values[1]:
-        raise ValueError(f"`{kind}` must be a list of the lowest and the highest {'whole ' if kind == 'int' else ''}number")
+        raise ValueError(f"`{kind}` must be a list of two {'whole ' if kind == 'int' else ''}numbers, the lowest first")
     step, log = value.get("step"), value.get("log", False)
     if type(log) is not bool or log and (step or values[0] <= 0):
-        raise ValueError("`log` must be true or false. With true, the lowest number must be above 0, and `step` cannot be set")
+        raise ValueError("`log` must be true or false. If true, the lowest number must be above 0, and `step` cannot be set")
     if step is not None and (type(step) not in numbers or not 0 < step <= values[1] - values[0]):
-        raise ValueError("`step` must be above 0 and fit between the two numbers")
+        raise ValueError("`step` must be above 0 and at most the difference between the two numbers")
     return value
 
 
@@ -150,7 +150,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Quantiles = Annotated[
     list[Annotated[float, Field(gt=0, lt=1)]],
     Field(min_length=2, max_length=99),
-    _check(lambda value: 0.5 in value, "the numbers must include 0.5, which is the forecast"),
+    _check(lambda value: 0.5 in value, "the numbers must include 0.5, because the median is the forecast"),
     ASCENDING,
     _check(lambda value: value == [round(number, 6) for number in value], "the numbers must have at most six decimals"),
 ]

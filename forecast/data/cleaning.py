@@ -231,7 +231,7 @@ def _check_gaps(gaps: list[tuple[int, int]], rows: Rows, name: str, config: Data
         longest, count = max(b - a for a, b in too_long), format_count(len(too_long), "gap")
         remedy = f"Use a period of the data without these gaps, or set data.max_gap: {longest} to fill them."
         raise DataError(
-            f"`{name}` has {count} longer than data.max_gap of {max_gap} steps: {first_few(examples)}.",
+            f"`{name}` has {count} longer than the data.max_gap of {max_gap} steps: {first_few(examples)}.",
             f"{remedy} {TRIM_SERIES}" if config.known_covariates else remedy,
             f"{source}:{rows.row_numbers[too_long[0][0]]}",
         )

@@ -131,7 +131,7 @@ def compare_values_with_contract(columns: Mapping[str, ArrayLike], contract: Con
         margin = (high - low) / 2
         if values.min() < low - margin or values.max() > high + margin:
             new_range = f"ranges from {values.min():g} to {values.max():g}"
-            sentences.append(f"`{name}` {new_range}, but from {low:g} to {high:g} in training.")
+            sentences.append(f"`{name}` {new_range}, but ranged from {low:g} to {high:g} in training.")
     return sentences
 
 

@@ -87,7 +87,7 @@ def _check_stability(curve: Curve, config: Config) -> Diagnosis | None:
     )
     if config.training.clipnorm is None and curve.gradient_norm > EXPLODED:
         name, clip = "exploding gradients", ", and set training.clipnorm: 1.0"
-        evidence += f" Over an epoch, the mean norm of the gradient was {curve.gradient_norm:.3g}."
+        evidence += f" The mean norm of the gradient in an epoch reached {curve.gradient_norm:.3g}."
     return Diagnosis(name, evidence, f"Lower training.learning_rate from {rate:g}, for example to {rate / 10:g}{clip}.")
 
 
@@ -99,14 +99,14 @@ def _check_end(curve: Curve, config: Config) -> Diagnosis | None:
     if epochs == config.training.epochs and best > epochs - quarter and end < (1 - STILL_FALLING) * before:
         return Diagnosis(
             "underfitting",
-            f"over the last {quarter} of {epochs} epochs the validation loss still fell by {1 - end / before:.0%}.",
+            f"over the last {quarter} of {epochs} epochs, the validation loss still fell by {1 - end / before:.0%}.",
             f"Set training.epochs to {4 * epochs} or more. Early stopping ends training when the loss no longer improves.",
         )
     if end > ROSE * errors[best] and losses[-1] < LEARNED * losses[best]:
         saved = "The weights of the best epoch were saved." if curve.saved_epoch <= best else "Set training.early_stopping: {}."
         return Diagnosis(
             "overfitting",
-            f"after epoch {best} the training loss kept falling, from {losses[best]:.3g} to {losses[-1]:.3g}, while the"
+            f"after epoch {best}, the training loss kept falling, from {losses[best]:.3g} to {losses[-1]:.3g}, while the"
             f" validation loss rose from {errors[best]:.3g} to {end:.3g}.",
             f"{saved} Try fewer model.units, model.dropout: 0.2, or more data.",
         )

@@ -88,7 +88,7 @@ def remark(evidence: Evidence) -> str:
     ridge = "a ridge regression" if config.model.decoder == "recursive" else "the linear baseline"
     if not any(evidence.metrics.kept_epochs.values()):
         epochs = max(curve.epochs for curve in curves)
-        return f"The network is {ridge}: epoch 0 was kept, because none of {epochs} epochs had a smaller validation loss."
+        return f"The network is {ridge}: epoch 0 was kept, because none of the {epochs} epochs had a smaller validation loss."
     if all(curve.epochs >= MIN_EPOCHS and curve.gained_by_chance for curve in curves):
         best = min(float(curve.errors.min() / curve.errors[0]) for curve in curves if curve.errors[0] > 0)
         return (
@@ -168,8 +168,8 @@ def _check_forecast(config: ConfigInSteps, metrics: TrainingMetrics) -> Iterator
     if min(network, linear) > SHIFT:
         yield Diagnosis(
             "the test set differs from earlier data",
-            f"the errors of the network are {network:.1f} times those on the validation set, and the errors of the linear"
-            f" baseline {linear:.1f} times.",
+            f"from the validation set to the test set, the error of the network grows by a factor of {network:.1f}, and the"
+            f" error of the linear baseline by a factor of {linear:.1f}.",
             "Look at the series around the start of the test set. Train on newer rows with `forecast update`.",
         )
 
@@ -182,7 +182,7 @@ def _ratio(error: float | None, reference: float | None) -> float:
 def _check_baselines(skip: bool, compared: Mapping[str, Comparison]) -> Iterator[Diagnosis]:
     """Name every baseline that forecasts better than the network, or as well. skip: the network began as the linear one."""
     compared = {name: comparison for name, comparison in compared.items() if name != NETWORK}
-    start = "" if skip else "Set model.linear_skip: true, to start from the linear baseline. "
+    start = "" if skip else "Set model.linear_skip: true to start from the linear baseline. "
     worse = [name for name, comparison in compared.items() if comparison.outcome == "loses to"]
     equal = [name for name, comparison in compared.items() if comparison.outcome not in ("loses to", "beats")]
     for simplest, (problem, baseline, remedy) in SIMPLEST.items():

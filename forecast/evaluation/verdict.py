@@ -84,8 +84,8 @@ def write_advice(compared: Mapping[str, Comparison], persistence: float, trained
     combined = NETWORK in compared
     if persistence < PERSISTENT:
         return (
-            f"The forecast almost repeats the last value: its distance from that value is only {persistence:.0%} of the distance"
-            " of the actual values. The lines look close in a plot, but so do those of naive."
+            f"The forecast almost repeats the last value: it moves away from that value only {persistence:.0%} as far as the"
+            " actual values do. In a plot, the lines look close, but so do those of the naive forecast."
         )
     untrained, linear = "", compared["linear"].outcome
     if linear_skip and not trained:
@@ -102,7 +102,8 @@ def write_advice(compared: Mapping[str, Comparison], persistence: float, trained
         return untrained
     if linear == "is not distinguishable from":
         return (
-            "The recurrent layers do not measurably improve on a ridge regression. Trust the network as much as that regression."
+            "The recurrent layers do not measurably improve on a ridge regression."
+            " Trust the network no more than that regression."
         )
     if linear == "loses to":
         return "A ridge regression is better" + ("." if linear_skip else ". Set model.linear_skip: true to start from it.")

@@ -69,7 +69,7 @@ def forecast_statistical(
                         forecasts[window, :, target] = forecast
     if count := int(fallen_back.sum()):
         level = logging.WARNING if 2 * count > len(first) else logging.INFO
-        log.log(level, "%s could not forecast %d of %d windows. Seasonal naive replaces it there.", name, count, len(first))
+        log.log(level, "%s could not forecast %d of %d windows. Seasonal naive is used instead.", name, count, len(first))
     return forecasts
 
 

@@ -68,7 +68,7 @@ def chart_error_per_step(scores: Scores) -> Chart:
     steps = {name: np.array(scores.of(name).per_step.mae, float) for name in scores.labels}
     lines = [Line(scores.labels[name], values, COLOURS[name], strong=name == MODEL) for name, values in steps.items()]
     first, last = format_number(steps[MODEL][0]), format_number(steps[MODEL][-1])
-    description = f"MAE by step after the cutoff. The MAE of the forecast goes from {first} to {last}."
+    description = f"MAE by step after the cutoff. The MAE of the forecast is {first} at the first step and {last} at the last."
     x = np.arange(1, len(steps[MODEL]) + 1)
     return Chart("error-per-step", "Error per step", description, x, lines, "step after the cutoff", "MAE", zero=True)
 
@@ -92,11 +92,11 @@ def chart_regions(regions: list[Region]) -> Chart:
     rises = np.array([100 * region.rise for region in regions])
     largest = regions[int(np.argmax(rises))]
     description = (
-        f"Rise of the error if a region of the lookback is hidden. It is largest, {max(rises):.0f}%, for the steps"
+        f"Increase in the error when a region of the lookback is hidden. It is largest ({max(rises):.0f}%) for the steps"
         f" {largest.begin} to {largest.end} before the first forecast step."
     )
     x = np.array([-(region.begin + region.end) / 2 for region in regions])
-    bars = [Line("rise of the error", rises, "other", kind="bars")]
+    bars = [Line("increase in the error", rises, "other", kind="bars")]
     return Chart("regions", "Importance of the lookback", description, x, bars, "steps before the first forecast step", "%")
 
 
@@ -137,7 +137,7 @@ def chart_residuals(predictions: pd.DataFrame) -> Iterator[Chart]:
     if lags < 1:
         return
     correlations, p_value = ljung_box(residuals, lags)
-    conclusion = "They are correlated: something is left to learn." if p_value < ALPHA else "They look like noise."
+    conclusion = "They are correlated, so there is more to learn." if p_value < ALPHA else "They look like noise."
     description = f"Autocorrelation of the residuals. Ljung-Box test over {lags} lags: p = {p_value:.2g}. {conclusion}"
     bound = np.full(lags, 1.96 / np.sqrt(len(residuals)))
     lines = [

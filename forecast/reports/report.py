@@ -58,7 +58,7 @@ def write_report(result: TrainingResult) -> Path:
     if metrics.advice:
         summary.append(Text(metrics.advice))
     if all(comparison.p_value is None for comparison in metrics.compared.values()):
-        summary.append(Text("There are too few cutoffs for a test of significance. Run `forecast backtest` to get more."))
+        summary.append(Text("There are too few cutoffs for a significance test. Run `forecast backtest` to get more."))
     sections = {
         "Diagnosis": _diagnose(result),
         "Forecast": _show_forecasts(result),
@@ -148,7 +148,7 @@ def _show_importance(result: TrainingResult) -> Iterator[Element]:
         return
     yield chart_regions(result.importance.regions)
     rises = pd.Series(result.importance.columns).sort_values(ascending=False).map("{:+z.1%}".format)
-    caption = "Rise of the error if a column has the values of another time:"
+    caption = "Increase in the error when a column takes its values from other windows, measured on"
     caption += f" {result.importance.windows} windows of the validation set."
     yield Table(rises.rename_axis("column").rename("error").reset_index(), caption)
 
@@ -159,7 +159,7 @@ def _describe_data(result: TrainingResult) -> Iterator[Element]:
     facts |= {f"{subset} windows": counts.windows for subset, counts in contract.parts.items()}
     yield Table(pd.DataFrame({"fact": facts.keys(), "value": map(str, facts.values())}), "Data file.")
     columns = pd.DataFrame([{"column": name, **vars(column)} for name, column in contract.columns.items()])
-    yield Table(columns, "Columns. Filled is the share of missing cells, which were filled.")
+    yield Table(columns, "Columns. Filled is the share of cells that were missing and filled in.")
     repairs = describe_repairs(contract.repairs)
     yield Text("Repairs:" if repairs else "Nothing was repaired.")
     if repairs:
@@ -169,7 +169,7 @@ def _describe_data(result: TrainingResult) -> Iterator[Element]:
 def _show_leak_checks(result: TrainingResult) -> Iterator[Element]:
     if not result.certificate:
         return
-    passed = "No leak: all values after a cutoff were changed, and nothing before it changed."
+    passed = "No leaks were found: when all values after a cutoff were changed, nothing before it changed."
     yield Text(passed if result.certificate.passed else "LEAK: something before a cutoff depends on values after it.")
     caption = "No check can tell when the values of a covariate became known."
     yield Table(pd.DataFrame(check.model_dump(by_alias=False) for check in result.certificate.checks), caption)
@@ -186,7 +186,7 @@ def _show_how_to_reproduce(result: TrainingResult) -> Iterator[Element]:
             changed = pd.DataFrame([row for row in rows if row[1] != row[2]], columns=["key", "that run", "this run"])
             yield Table(changed, "Settings that differ from that run.")
     table = pd.DataFrame(settings.items(), columns=["key", "value"])
-    yield Table(table, "Settings that differ from the defaults. config.yaml has every key.")
+    yield Table(table, "Settings that differ from the defaults. config.yaml contains all keys.")
     folder = run.directory.with_name(run.name)  # An experiment's run has another name while it trains.
     name, config = (shlex.quote(str(path)) for path in (folder, folder / run.config.name))
     commands = [f"forecast reproduce {name}", f"forecast predict {name}", f"forecast train {config}"]

@@ -54,8 +54,8 @@ def _describe_best(settings: pd.DataFrame, metric: str) -> str:
     if pd.isna(second):
         return sentence
     is_within = best.runs > 1 and second - best["mean"] < best.high - best.low
-    note = ", which lies within the spread of the seeds of the best" if is_within else ""
-    return f"{sentence} The second has {format_number(second)}{note}."
+    note = ", which is within the spread of the best setting's seeds" if is_within else ""
+    return f"{sentence} The second-best setting has {format_number(second)}{note}."
 
 
 def _draw_effects(effects: pd.DataFrame, metric: str) -> Figure:

@@ -51,9 +51,9 @@ def explain_damage(path: Path, *errors: type[Exception]) -> Iterator[None]:
             f"`{'.'.join(map(str, problem['loc']))}`: {problem['msg']}" if problem["loc"] else problem["msg"]
             for problem in error.errors(include_url=False, include_context=False, include_input=False)
         ]
-        raise RunError(f"cannot be read ({first_few(problems):.1000}).", DAMAGED, str(path)) from None
+        raise RunError(f"this file cannot be read ({first_few(problems):.1000}).", DAMAGED, str(path)) from None
     except damage as error:
-        raise RunError(f"cannot be read ({error!s:.1000}).", DAMAGED, str(path)) from None
+        raise RunError(f"this file cannot be read ({error!s:.1000}).", DAMAGED, str(path)) from None
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class RunDirectory:
             if path in self.sealed and self.checksums.exists():
                 self.verify(self.checksums, MAX_CHECKSUMS)
                 if f"{sha256_of(path)}  {self.sealed[path]}" not in self.checksums.read_text("utf-8", "replace").splitlines():
-                    problem = f"was changed after training: its sha256 is not in {self.checksums.name}."
+                    problem = f"this file was changed after training: its sha256 is not in {self.checksums.name}."
                     raise RunError(problem, DAMAGED, str(path))
 
     def verify_sealed(self) -> None:
@@ -187,7 +187,7 @@ class RunDirectory:
             raise RunError("the run has no checksums.", DAMAGED, str(self.checksums))
         names = {line.partition("  ")[2] for line in self.checksums.read_text("utf-8", "replace").splitlines()}
         if missing := sorted(names - set(self.sealed.values())):
-            raise RunError("is missing.", DAMAGED, str(self.checksums.parent / missing[0]))
+            raise RunError("this file is missing.", DAMAGED, str(self.checksums.parent / missing[0]))
         for path in self.network.parent.iterdir():
             if path not in (*self.sealed, self.checksums) and not path.name.startswith("."):
                 raise RunError("this file does not belong in a run.", "Check it, then remove it. It may contain code.", str(path))
@@ -282,7 +282,8 @@ class RunDirectory:
         """
         text = json.dumps(data, indent=2, allow_nan=False) + "\n"
         if len(text) > MAX_BYTES:
-            raise RunError(f"would hold more than {MAX_BYTES} bytes.", "Train on fewer series or targets at once.", str(path))
+            problem = f"this file would contain more than {MAX_BYTES} bytes."
+            raise RunError(problem, "Train on fewer series or targets at once.", str(path))
         self.write_text(path, text)
 
     def write_table(self, path: Path, table: pd.DataFrame) -> None:

@@ -167,7 +167,7 @@ class Trained:
         far = np.argwhere(np.abs((panel.static.numbers - static.offset) / static.scale) > MAX_DEVIATIONS)
         for series, column in far[:1]:
             name, value = data.static_covariates[column], panel.static.numbers[series, column]
-            usual = f"{static.offset[column]:g}, deviation {static.scale[column]:g}"
+            usual = f"{static.offset[column]:g}, standard deviation {static.scale[column]:g}"
             log.warning("%s: `%s` is %g, which is far from all values in training (mean %s).", panel.source, name, value, usual)
         for name, vocabulary, texts in zip(data.static_categories, static.vocabulary, panel.static.categories.T, strict=True):
             if unseen := [f"'{text}'" for text in sorted(set(texts) - set(vocabulary))]:
@@ -204,7 +204,7 @@ def _read_combination(run: Run, config: ConfigInSteps) -> Combination | None:
         return None
     combination = run.read(run.combination, Combination)
     if set(combination.weights) - {NETWORK, *SIMPLE, *config.baselines}:
-        raise RunError("names a member that does not exist.", DAMAGED, str(run.combination))
+        raise RunError("this file names a member that does not exist.", DAMAGED, str(run.combination))
     return combination
 
 
@@ -240,7 +240,7 @@ def _check_files_belong_together(run: Run, config: ConfigInSteps, contract: Cont
         or len(static.vocabulary) != len(data.static_categories)
         or set(contract.columns) != set(data.values)
     ):
-        raise RunError("config, contract and scaler do not belong together.", DAMAGED, str(run.directory))
+        raise RunError("the config, the contract and the scaler do not belong together.", DAMAGED, str(run.directory))
 
 
 def _read_config_in_steps(run: Run, contract: Contract) -> ConfigInSteps:
@@ -286,11 +286,11 @@ def read_evidence(run: Run) -> Evidence:
     config = _read_config_in_steps(run, contract)
     history = read_history(run) if run.history.exists() else None
     if history is not None and not set(history.seed) <= metrics.kept_epochs.keys():
-        raise RunError("contains a seed for which metrics.json has no epoch.", DAMAGED, str(run.history))
+        raise RunError("this file contains a seed for which metrics.json has no epoch.", DAMAGED, str(run.history))
     if config.intervals and metrics.test.intervals and method_of(config) not in metrics.test.intervals:
-        raise RunError(f"holds no {method_of(config)} intervals.", DAMAGED, str(run.metrics))
+        raise RunError(f"this file contains no {method_of(config)} intervals.", DAMAGED, str(run.metrics))
     if "train" not in contract.parts:
-        raise RunError("does not say how many windows the training set has.", DAMAGED, str(run.contract))
+        raise RunError("this file does not say how many windows the training set has.", DAMAGED, str(run.contract))
     return Evidence(
         config=config,
         metrics=metrics,

@@ -56,18 +56,18 @@ class Run(RunDirectory):
         """
         run = cls(directory)
         if not run.status.exists():
-            problem = "is not a run directory." if run.directory.exists() else "does not exist."
+            problem = "this is not a run directory." if run.directory.exists() else "this directory does not exist."
             similar = [str(path) for path in run.directory.parent.glob("*") if cls(path).status.is_file()]
-            hint = did_you_mean(str(directory), sorted(similar)) if similar else "Make one with: forecast train CONFIG"
+            hint = did_you_mean(str(directory), sorted(similar)) if similar else "Create one with: forecast train CONFIG"
             raise RunError(problem, hint, str(directory))
         if run.runs.is_dir():
-            raise RunError("is an experiment or a search, with many runs.", f"Specify one in {run.runs}.", str(directory))
+            raise RunError("this is an experiment or a search with many runs.", f"Specify a run in {run.runs}.", str(directory))
         status = run.read_status()
         if status.state == "finished" and run.folds.exists():
-            raise RunError("is a backtest, which keeps no network.", "Specify a run of forecast train.", str(directory))
+            raise RunError("this is a backtest, which keeps no network.", "Specify a run of forecast train.", str(directory))
         if status.state != "finished":
             why = f": {status.why:.500}" if status.why else "."
-            remedy = f"Its log is {run.log}."
+            remedy = f"See the log: {run.log}."
             if status.state in ("running", "interrupted") and status.kind == "training":
                 remedy += f" To resume: forecast train --resume {directory}"
             raise RunError(f"the training of this run {describe_state(status, run.directory)}{why}", remedy, str(directory))
@@ -94,7 +94,7 @@ class Run(RunDirectory):
         run = cls(directory)
         status = run.read_status() if run.status.is_file() else None
         if status and status.kind != "training":
-            remedy = "To resume it, run the same command again." if run.runs.is_dir() else "Run its command again, with --force."
+            remedy = "To resume it, run the same command again" + ("." if run.runs.is_dir() else " with --force.")
             article = "an" if status.kind == "experiment" else "a"
             raise RunError(f"this is {article} {status.kind}, not a training run.", remedy, str(directory))
         if status and status.state == "finished":

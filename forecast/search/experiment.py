@@ -114,9 +114,9 @@ def _is_finished(run: Run, cell: Cell, panels: Panels) -> bool:
     if is_same_data and not sections:
         return True
     problem = (
-        f"was trained with different settings in {first_few(sections, 5)}."
+        f"this run was trained with different settings in {first_few(sections, 5)}."
         if is_same_data
-        else "was trained before the data changed."
+        else "this run was trained before the data changed."
     )
     raise RunError(problem, "Start again with --force, or choose another --run-dir.", str(run.directory))
 
@@ -279,7 +279,7 @@ def _write_results(folder: RunGroup, name: str, cells: list[Cell], table: pd.Dat
     config = next(
         cell.config for cell in cells if all(format_yaml_line(value) == best[key] for key, value in cell.factors.items())
     )
-    spread = f" (its {best.runs} seeds {format_number(best.low)} to {format_number(best.high)})" if best.runs > 1 else ""
+    spread = f" ({best.runs} seeds: {format_number(best.low)} to {format_number(best.high)})" if best.runs > 1 else ""
     write_best(folder, f"experiment {name}: {label} {format_number(best['mean'])} on the validation set{spread}", config)
 
 

@@ -82,7 +82,7 @@ def read_experiment(path: str | Path, overrides: Mapping[str, object] | None = N
     _check_factors(plan, lines)
     base = path.parent / os.path.expanduser(plan.base)
     if not base.is_file():
-        raise ConfigError(f"there is no file {base}.", "base: the config to start from.", lines["base"])
+        raise ConfigError(f"the base config {base} does not exist.", "Set `base` to an existing config.", lines["base"])
     cells, errors = [], {}
     for case, choice, seed in _combine(plan):
         settings = {key: (value, lines[f"cases.{case}.{key}"]) for key, value in plan.cases.get(case or "", {}).items()}
@@ -124,7 +124,8 @@ def _check_factors(plan: ExperimentConfig, lines: Mapping[str, str]) -> None:
             problem, remedy = f"`{key}` is in the grid and in a case.", "Remove it from one of the two."
         elif section and any(isinstance(value, dict) for value in values):
             name = next(iter(section.model_fields))
-            problem, remedy = f"`{key}` is a section.", f"Name its keys, such as `{key}.{name}`. The others stay as they are."
+            problem = f"`{key}` is a section."
+            remedy = f"Vary its keys instead, such as `{key}.{name}`. Its other keys keep their values."
         elif key in ("seed", "training.seeds"):
             problem, remedy = f"`{key}` cannot be varied in `grid` or `cases`.", "Use `seeds` instead."
         else:

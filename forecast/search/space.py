@@ -82,7 +82,7 @@ class Search:
                 first_values.setdefault(digest_scored_windows(prepared), f"{key}={value}")
                 if len(first_values) > 1:
                     problem = f"{' and '.join(first_values.values())} are scored on different windows of the validation set."
-                    raise ConfigError(problem, "Do not search a key that changes them.", self._locate(key))
+                    raise ConfigError(problem, "Do not search keys that change these windows.", self._locate(key))
 
     def _check_keys(self) -> None:
         for key in self.spans:
@@ -92,15 +92,15 @@ class Search:
         if LAYERS in self.spans:
             sizes = self.spans.get("model.units", {"choice": [self.config.model.units]}).get("choice", [])
             if not all(type(count) is int and 1 <= count <= MAX_LAYERS for count in self._ends(LAYERS)):
-                problem = f"{LAYERS} is a number of layers, from 1 to {MAX_LAYERS}."
+                problem = f"{LAYERS} must be a number of layers from 1 to {MAX_LAYERS}."
                 raise ConfigError(problem, "For example, use {int: [1, 3]}.", self._locate(LAYERS))
             if any(isinstance(size, list) and len(size) > 1 for size in sizes):
                 problem = f"{LAYERS} repeats one size, but model.units has several."
                 raise ConfigError(problem, "Use one size, or search model.units too.", self._locate(LAYERS))
         is_backtest = self.tuning.objective == "backtest"
         if self.tuning.executions_per_trial > 1 and (self.config.training.seeds or is_backtest):
-            several = "a backtest trains" if is_backtest else "training.seeds trains"
-            problem = f"tuning.executions_per_trial is above 1, but {several} several networks already."
+            several = "a backtest" if is_backtest else "training.seeds"
+            problem = f"tuning.executions_per_trial is above 1, but {several} already trains several networks."
             raise ConfigError(problem, "Set it to 1.", self.config.locate("tuning.executions_per_trial"))
         if is_backtest and self.config.splits.align != "dates":
             remedy = "Set it, or use objective: validation."

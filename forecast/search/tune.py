@@ -87,9 +87,7 @@ def tune(
     search.check()
     config, workers = search.config, workers or Workers()
     if workers.address and storage is None:
-        raise RunError(
-            "the nodes of a cluster need a study that they share.", "Add --storage with the URL of a database.", "--address"
-        )
+        raise RunError("the nodes of a cluster must share a study.", "Add --storage with the URL of a database.", "--address")
     directory = Path(run_dir or Path("runs") / f"{config.name}-tune")
     read = {} if isinstance(source, Config) else {"the config": source}
     check_inputs_outside(directory, read | {"the data": config.data.path})
@@ -172,7 +170,8 @@ def _wait_for_others(study: optuna.Study) -> None:
     end = time.monotonic() + MAX_WAIT * max(durations, default=0.0)
     while running := [trial for trial in counted_trials(study) if trial.state.name == "RUNNING"]:
         if time.monotonic() > end:
-            log.warning("%d trials of other processes have not ended. Run the same command again when they have.", len(running))
+            message = "%d trials of other processes are still running. Run the same command again when they have ended."
+            log.warning(message, len(running))
             return
         time.sleep(0.5)
 

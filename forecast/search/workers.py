@@ -76,7 +76,7 @@ class Workers:
         if self.engine == "ray":
             check_installed("--engine ray", ["ray"], "ray")
         elif self.address:
-            raise RunError("--address needs a Ray cluster.", "Add --engine ray.")
+            raise RunError("--address works only with a Ray cluster.", "Add --engine ray.")
         if self.count > 1:
             check_installed("--workers", ["pebble"])
 
@@ -200,7 +200,7 @@ def _connect(address: str | None) -> None:
             socket.create_connection((match[1], int(match[2])), timeout=CONNECT_TIMEOUT).close()
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:
-        problem = f"no Ray cluster answers ({error})."
+        problem = f"no Ray cluster responded ({error})."
         raise RunError(problem, "Start one with `ray start --head`.", f"--address {address}") from None
 
 

@@ -21,7 +21,7 @@ def check_inputs_outside(run_dir: str | Path | None, inputs: Mapping[str, str | 
     for content, path in inputs.items():
         path = Path(path).resolve()
         if target and (target == path or target in path.parents or path in target.parents):
-            verb = "lies in" if path in target.parents else "holds"
+            verb = "is inside" if path in target.parents else "contains"
             raise RunError(f"the run directory {verb} {content}.", "Choose another --run-dir.", str(run_dir))
 
 

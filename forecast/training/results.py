@@ -155,7 +155,8 @@ def _reader_difference(network: Network, members: list[Weights], inputs: dict[st
     rounding = relative_difference(by_numpy, exact)
     if not difference <= ROUNDING_MARGIN * rounding:
         raise RuntimeError(f"NumPy and Keras forecasts differ by {difference:.1e} of the largest forecast.")
-    log.warning("the network amplifies rounding errors: its forecasts are accurate only to %.1e of the largest.", difference)
+    message = "the network amplifies rounding errors: its forecasts are accurate only to %.1e of the largest forecast."
+    log.warning(message, difference)
     return difference
 
 

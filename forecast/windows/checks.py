@@ -97,7 +97,7 @@ def check_windows_measured(windows: Mapping[Subset, Windows], config: ConfigInSt
     for subset, windows_of_subset in windows.items():
         if len(windows_of_subset) == 0:
             raise ConfigError(
-                f"every window of the {subset_name(subset)} contains filled values, so none is left to train on or to score.",
+                f"every window of the {subset_name(subset)} contains filled values, so none is left to train on or score.",
                 "Use a shorter horizon, another part of the data, or data with fewer gaps.",
                 config.locate("windows.horizon"),
             )

@@ -290,7 +290,8 @@ def check_scaled(panel: Panel, scaled: np.ndarray) -> None:
     if len(large):
         row, column = large[0]
         raise DataError(
-            f"`{panel.columns[column]}` is {panel.values[row, column]:g} at {panel.timestamps[row]}, too large for a network.",
+            f"`{panel.columns[column]}` is {panel.values[row, column]:g} at {panel.timestamps[row]},"
+            " which is too large for a network.",
             "Correct the cell, or set scaling.method to minmax or standard.",
             panel.source,
         )

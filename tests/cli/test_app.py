@@ -88,7 +88,7 @@ def test_a_users_mistake_is_a_message_and_exit_code_1(project):
     assert done.stdout == ""
     line = config.read_text().splitlines().index("  cell: lstmm") + 1
     assert done.stderr == (
-        f"error: {config}:{line}:3: `model.cell` is 'lstmm'. It should be 'lstm', 'gru', 'simple_rnn' or 'peephole_lstm'.\n"
+        f"error: {config}:{line}:3: `model.cell` is 'lstmm'. It must be 'lstm', 'gru', 'simple_rnn' or 'peephole_lstm'.\n"
         "  cell: Recurrent cell. In `peephole_lstm`, the gates also see the cell state.\n"
     )
 
@@ -136,7 +136,7 @@ def test_no_arguments_show_the_help():
 
 
 def test_a_missing_run_and_a_missing_config():
-    assert "nowhere: does not exist." in call("predict", "nowhere").stderr
+    assert "nowhere: this directory does not exist." in call("predict", "nowhere").stderr
     assert "nowhere.yaml: the config file does not exist." in call("train", "nowhere.yaml").stderr
 
 
@@ -220,7 +220,7 @@ def test_train_then_predict(project, tmp_path, monkeypatch):
     names = ["this network", "naive", "seasonal naive (12)", "drift", "mean", "linear"]
     assert [line.split("  ")[0] for line in lines[3:9]] == names
     assert "Kept the weights of epoch" in lines[-3]
-    assert lines[-2] == "Report for a browser: runs/shop-1/report.html"
+    assert lines[-2] == "HTML report: runs/shop-1/report.html"
     assert lines[-1] == "Next: forecast predict runs/shop-1"
     assert [line.split()[1] for line in trained.stderr.strip().splitlines()] == ["0/1", "1/1"]
 

@@ -16,7 +16,7 @@ from forecast.runs.run import Run
 from tests.hostile_runs import OLD_RUNS
 
 ROOT = Path(__file__).parents[2]
-FULL = "error: standard output cannot be written (No space left on device).\n"
+FULL = "error: cannot write to standard output (No space left on device).\n"
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is a device of Linux")
 
 
@@ -76,7 +76,7 @@ def test_only_stdout_fails(monkeypatch):
         patched.setattr(sys, "stderr", stderr)
         prepare_streams()
         echo("text", err=True)
-        with pytest.raises(OutputError, match="standard output cannot be written"):
+        with pytest.raises(OutputError, match="cannot write to standard output"):
             echo("text")
         echo("text")  # Discarded.
 

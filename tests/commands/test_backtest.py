@@ -122,9 +122,9 @@ def test_what_cannot_be_tested_is_refused(sales, tmp_path):
         backtest(sales / "config.yaml", tmp_path / "d", overrides={"backtest.folds": 5, "backtest.stride": 40})
     with pytest.raises(RunError, match="is a backtest, which keeps no network"):
         predict(sales / "backtest")
-    with pytest.raises(RunError, match="the run directory holds the run to test"):
+    with pytest.raises(RunError, match="the run directory contains the run to test"):
         backtest(sales / "run", sales / "run", force=True, overrides={"backtest.refit": "never"})
-    with pytest.raises(RunError, match="the run directory holds the data"):
+    with pytest.raises(RunError, match="the run directory contains the data"):
         backtest(sales / "config.yaml", sales, force=True)
     (tmp_path / "moved").mkdir()
     shutil.copytree(sales / "run", tmp_path / "moved" / "run")

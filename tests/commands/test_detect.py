@@ -57,7 +57,7 @@ def test_too_few_rows_and_damaged_runs_are_refused(sales, tmp_path):
         detect(sales / "run", tmp_path / "short.csv")
     shutil.copytree(sales / "run", tmp_path / "run")
     (tmp_path / "run" / "predictions.csv").write_text("garbage")
-    with pytest.raises(RunError, match=r"predictions.csv: cannot be read"):
+    with pytest.raises(RunError, match=r"predictions.csv: this file cannot be read"):
         detect(tmp_path / "run")
 
 

@@ -153,7 +153,7 @@ def test_more_gaps_than_a_record_names(tmp_path):
 def test_offsets_over_a_clock_change_become_a_zone(tmp_path):
     hours = pd.date_range("2020-03-01", "2020-04-30", freq="h", tz="Europe/Berlin")
     path = write(tmp_path, pd.DataFrame({"t": hours.map(lambda hour: hour.isoformat()), "load": seasonal_rows(len(hours))}))
-    assert "timezone: UTC # CHECK THIS: offsets are +01:00, +02:00" in path.read_text()
+    assert "timezone: UTC # CHECK THIS: the UTC offsets are +01:00, +02:00" in path.read_text()
     assert len(prepare(load_config(path)).panel.values) == len(hours)
 
 
@@ -221,8 +221,8 @@ def test_options(tmp_path):
     ("text", "message"),
     [
         ("", "the file is empty"),
-        ("a,b\n1,2\n", "no column holds timestamps in a known format. The columns are a, b"),
-        ("t,b\n2020-01-01,x\n2020-01-02,y\n", "no column holds numbers"),
+        ("a,b\n1,2\n", "no column contains timestamps in a known format. The columns are a, b"),
+        ("t,b\n2020-01-01,x\n2020-01-02,y\n", "no column contains numbers"),
         ("t,y\n2020-01-01,1\n2020-01-02,2\n2020-01-03,3\n", "the only series has 3 rows"),
     ],
     ids=["empty", "no timestamps", "no numbers", "short"],

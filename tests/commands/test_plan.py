@@ -264,7 +264,7 @@ def test_covariates_are_repaired_by_their_names(project):
         prepare(load_config(config(project, table, **keys)))
     panel = prepare(load_config(config(project, table, **keys, missing_values="interpolate"))).panel
     assert panel.record[0].ranges[0].column == "price"
-    with pytest.raises(DataError, match="`price` has 1 gap longer than data.max_gap of 1"):
+    with pytest.raises(DataError, match="`price` has 1 gap longer than the data.max_gap of 1"):
         prepare(load_config(config(project, table, **keys, missing_values="interpolate", max_gap=1)))
     table["price"] = np.nan
     with pytest.raises(DataError, match=r"`price` has no values\."):
@@ -274,7 +274,7 @@ def test_covariates_are_repaired_by_their_names(project):
 def test_a_series_that_stops_before_the_others_has_no_future_of_its_own(project):
     table = priced()
     table.loc[(table.shop == "south") & (table.day >= "2020-12-01"), "sales"] = np.nan
-    problem = r"`sales` (is empty in 65 of 800 rows|has 1 gap longer than data.max_gap of 24 steps): .*\n"
+    problem = r"`sales` (is empty in 65 of 800 rows|has 1 gap longer than the data.max_gap of 24 steps): .*\n"
     remedy = r".*If a series ends before its known covariates, remove the rows after its last measured value"
     for policy in ("error", "interpolate", "forward"):
         with pytest.raises(DataError, match=problem + remedy):
@@ -293,10 +293,10 @@ def test_a_future_file_is_compared_with_the_training_data(priced_run, tmp_path, 
     table.assign(price=1.5 + table.price).to_csv(path, index=False)
     with caplog.at_level("WARNING"):
         predict(priced_run, future=path)
-    assert "`price` ranges from 1.6 to 2.4, but from " in caplog.text
+    assert "`price` ranges from 1.6 to 2.4, but ranged from " in caplog.text
     table.assign(shop=table.shop.str.upper()).to_csv(path, index=False)
     with pytest.raises(
-        DataError, match="the file has no row for any step to forecast. The first row is series 'NORTH' at 2021-02-04"
+        DataError, match="the file has no row for any step to forecast. The first row is for series 'NORTH' at 2021-02-04"
     ):
         predict(priced_run, future=path)
 

@@ -62,9 +62,9 @@ def test_rows_that_cannot_be_continued(run, tmp_path, table, message):
 
 
 def test_not_a_run(run, tmp_path):
-    with pytest.raises(RunError, match=r"is not a run directory.\n  Make one with: forecast train CONFIG"):
+    with pytest.raises(RunError, match=r"is not a run directory.\n  Create one with: forecast train CONFIG"):
         predict(tmp_path)
-    with pytest.raises(RunError, match=r"rum: does not exist.\n  Did you mean `.*/run`\?"):
+    with pytest.raises(RunError, match=r"rum: this directory does not exist.\n  Did you mean `.*/run`\?"):
         predict(run.directory.with_name("rum"))
 
 

@@ -100,7 +100,7 @@ def test_a_refitted_run_is_reproduced(pair):
 def test_a_run_that_lost_its_scored_networks_is_refused(pair, tmp_path):
     run = Run(shutil.copytree(pair[0].directory, tmp_path / "copy"))
     run.scored.unlink()
-    with pytest.raises(RunError, match=r"scored.safetensors: is missing"):
+    with pytest.raises(RunError, match=r"scored.safetensors: this file is missing"):
         read_trained(run)
 
 

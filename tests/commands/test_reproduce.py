@@ -96,7 +96,7 @@ def test_other_versions_are_named_but_do_not_matter_by_themselves(run):
     run.write_json(run.environment, environment)
     stages = reproduce(run)
     assert differing(stages) == ["versions"]
-    assert stages[0].detail.startswith("keras 3.1.0 became 3.")
+    assert stages[0].detail.startswith("keras changed from 3.1.0 to 3.")
     assert verdict_of(stages) == "equal"
 
 
@@ -108,7 +108,7 @@ def test_an_epoch_is_named(run):
     run.write_table(run.history, history)
     stages = reproduce(run)
     assert differing(stages) == ["epochs"]
-    assert next(stage.detail for stage in stages if stage.name == "epochs").startswith("epoch 2: val_loss 0.")
+    assert next(stage.detail for stage in stages if stage.name == "epochs").startswith("epoch 2: val_loss changed from 0.")
 
 
 @pytest.mark.slow

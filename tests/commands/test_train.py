@@ -390,7 +390,7 @@ def test_cosine_ends_near_zero_and_plateau_keeps_what_is_left():
 
 
 def test_force_does_not_delete_the_data(project, tmp_path):
-    with pytest.raises(RunError, match="the run directory holds the data"):
+    with pytest.raises(RunError, match="the run directory contains the data"):
         train(project(), tmp_path, force=True)
     assert (tmp_path / "data.csv").exists()
 

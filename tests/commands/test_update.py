@@ -154,7 +154,7 @@ def test_what_an_update_cannot_change(folder, run, tmp_path):
     for key, value in {"model.units": [8], "windows.lookback": 6, "training.seeds": [1, 2], "splits.test": 6}.items():
         with pytest.raises(ConfigError, match=rf"an update cannot change {key}.\n  Train again, or change only training"):
             update(run, folder / "newer.csv", tmp_path / "new", options=UpdateOptions({key: value}))
-    with pytest.raises(RunError, match="the run directory holds the run to update"):
+    with pytest.raises(RunError, match="the run directory contains the run to update"):
         update(run, folder / "newer.csv", run.directory, force=True)
 
 
@@ -193,7 +193,7 @@ def test_a_run_and_its_parent_may_move(folder, run, tmp_path):
     assert verdict_of(reproduce(tmp_path / "moved", data=tmp_path / "moved" / "data" / "data.csv")) == "equal"
     assert verdict_of(reproduce(tmp_path / "moved")) == "equal"
     (tmp_path / "parent").rename(tmp_path / "elsewhere")
-    with pytest.raises(RunError, match=r"moved: this run continues another run, which cannot be read: .*parent: does not"):
+    with pytest.raises(RunError, match=r"moved: this run continues another run, which cannot be read: .*parent: this directory"):
         reproduce(tmp_path / "moved")
 
 

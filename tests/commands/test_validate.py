@@ -85,7 +85,7 @@ def test_a_backend_that_does_not_train_is_refused(backend, where, project, tmp_p
     else:
         (tmp_path / where).write_text(json.dumps({"backend": backend}))
         monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    told = f"{where}: the Keras backend is '{backend}', but training supports only tensorflow or jax."
+    told = f"{where}: the Keras backend is '{backend}', but training supports only tensorflow and jax."
     with pytest.raises(ForecastError, match=rf"{told}\n  Set the environment variable KERAS_BACKEND to tensorflow or jax."):
         check_can_train()
     last = validate(project())[-1]

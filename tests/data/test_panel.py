@@ -208,9 +208,9 @@ BAD = {
     "empty cell": (days([1, "", "", 3]), {}, r"a.csv:3: `y` is empty in 2 of 4 rows: row 3 .2020-01-02 00:00:00., row 4 .*\n.*data.missing_values"),
     "NA cell": (days([1, "NA", 3]), {}, "`y` is empty in 1 of 3 rows: row 3"),
     "no values": (days(["", "", ""]), {}, r"`y` has no values\."),
-    "long gap": (days([1, "", "", "", 3]), {"missing_values": "interpolate", "max_gap": 2}, r"1 gap longer than data.max_gap of 2 steps: 2020-01-02.*\n.*max_gap: 3"),
-    "long gaps": (days([1, "", "", "", 3, "", "", "", "", 4]), {"missing_values": "interpolate", "max_gap": 2}, r"2 gaps longer than data.max_gap of 2 steps(.|\n)*max_gap: 4"),
-    "long gap in time": (days([1, "", "", "", 3]), {"missing_values": "interpolate", "max_gap": "2d"}, "longer than data.max_gap of 2 steps"),
+    "long gap": (days([1, "", "", "", 3]), {"missing_values": "interpolate", "max_gap": 2}, r"1 gap longer than the data.max_gap of 2 steps: 2020-01-02.*\n.*max_gap: 3"),
+    "long gaps": (days([1, "", "", "", 3, "", "", "", "", 4]), {"missing_values": "interpolate", "max_gap": 2}, r"2 gaps longer than the data.max_gap of 2 steps(.|\n)*max_gap: 4"),
+    "long gap in time": (days([1, "", "", "", 3]), {"missing_values": "interpolate", "max_gap": "2d"}, "longer than the data.max_gap of 2 steps"),
     "empty end": (days([1, 2, "", ""]), {"missing_values": "interpolate"}, "`y` ends with 2 empty rows"),
     "blank series id": ("t,s,y\n2020-01-01,a,1\n2020-01-02, ,1\n", {"series_id": "s"}, "a.csv:3: `s` is empty in 1 row: row 3 ' '"),
     "empty series": ("t,s,y\n2020-01-01,a,1\n2020-01-02,a,1\n2020-01-01,b,\n", {"series_id": "s", "freq": "D", "missing_values": "forward"}, "`y` has no values in series 'b'"),
@@ -296,7 +296,7 @@ KNOWN = Contract(**FACTS, last_timestamp="2020-01-10 00:00:00", timezone=None)
             ["the rows end at 2020-01-07 00:00:00, before the end of the training data at 2020-01-10 00:00:00"],
         ),
         ([11, 25, 19], "2020-01-14", ["3 steps are missing between the end of the training data"]),
-        ([31, 35, 41], "2020-01-11", ["`y` ranges from 31 to 41, but from 10 to 30 in training."]),
+        ([31, 35, 41], "2020-01-11", ["`y` ranges from 31 to 41, but ranged from 10 to 30 in training."]),
         ([12, 12, 12], "2020-01-11", ["`y` is 12 in every row."]),
     ],
     ids=["as ever", "stale", "gap", "outside", "constant"],
@@ -314,7 +314,7 @@ def test_other_units_are_seen_in_spite_of_a_usual_value(tmp_path, values):
         with pytest.raises(DataError, match="a factor of about 10"):
             compare_with_contract(panel, KNOWN)
     else:
-        assert "but from 10 to 30 in training" in compare_with_contract(panel, KNOWN)[0]
+        assert "but ranged from 10 to 30 in training" in compare_with_contract(panel, KNOWN)[0]
 
 
 def test_time_zones_beside_the_contract(tmp_path):

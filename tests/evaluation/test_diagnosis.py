@@ -241,7 +241,12 @@ NOISE = np.random.default_rng(8).normal(0, 1, 40)
 @pytest.mark.parametrize(
     ("kept", "losses", "skip", "sentence"),
     [
-        (0, 1 + 0.05 * np.r_[0, np.abs(NOISE)], True, "The network is the linear baseline: epoch 0 was kept, because none of 40"),
+        (
+            0,
+            1 + 0.05 * np.r_[0, np.abs(NOISE)],
+            True,
+            "The network is the linear baseline: epoch 0 was kept, because none of the 40",
+        ),
         (
             7,
             1 + 0.05 * np.r_[0.0, NOISE],

@@ -60,5 +60,5 @@ def test_a_difference_that_may_be_luck_is_no_victory():
 
 def test_the_last_value_shifted_is_called_so():
     compared = dict.fromkeys(BASELINES, Comparison(0.5))
-    start = "The forecast almost repeats the last value: its distance from that value is only 3%"
+    start = "The forecast almost repeats the last value: it moves away from that value only 3%"
     assert write_advice(compared, 0.03, True, True).startswith(start)

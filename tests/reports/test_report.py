@@ -81,7 +81,7 @@ def test_a_damaged_run_is_told(sales, tmp_path, text):
     shutil.copytree(sales / "run", tmp_path / "run")
     (tmp_path / "run" / "metrics.json").write_text(text)
     for explain in (report, diagnose):
-        with pytest.raises(RunError, match=r"metrics.json: cannot be read \("):
+        with pytest.raises(RunError, match=r"metrics.json: this file cannot be read \("):
             explain(tmp_path / "run")
 
 

@@ -209,7 +209,7 @@ def cut(cut_short, tmp_path) -> Run:
 
 def test_what_may_change_and_what_may_not(cut, tmp_path):
     path, run = tmp_path / "config.yaml", cut
-    with pytest.raises(RunError, match=r"cannot change training.batch_size: \(default\) became 8.\s+Only training.epochs"):
+    with pytest.raises(RunError, match=r"cannot change training.batch_size: \(default\) was changed to 8.\s+Only training"):
         resume_training(run.directory, load_config(run.config, {"training.batch_size": 8}))
     result = CliRunner().invoke(app, ["train", "--resume", str(run.directory), "--set", "training.epochs=6"])
     assert result.exit_code == 0, result.output
@@ -229,7 +229,7 @@ def test_an_epoch_that_is_under_way_is_finished(project, tmp_path):
         train(path, run.directory, on_progress=within(3, 0.7, _interrupt))
     with pytest.raises(RunError, match=r"epoch 3 has begun, but training.epochs is 2.\n  Set training.epochs to 3 or more"):
         resume_training(run.directory, load_config(run.config, {"training.epochs": 2}))
-    with pytest.raises(RunError, match=r"cannot change training.early_stopping: \(default\) became None"):
+    with pytest.raises(RunError, match=r"cannot change training.early_stopping: \(default\) was changed to None"):
         resume_training(run.directory, load_config(run.config, {"training.early_stopping": None}))
     resume_training(run.directory, load_config(run.config, {"training.epochs": 3}))
     assert history(run).epoch.tolist() == [0, 1, 2, 3]
@@ -240,7 +240,7 @@ def test_a_damaged_checkpoint_is_named(cut):
     for arrays in ({}, {"state": np.frombuffer(b"[]", dtype=np.uint8)}):
         run.write_arrays(run.checkpoint, arrays)
         with pytest.raises(
-            RunError, match=r"checkpoint.safetensors: this is not a checkpoint.\n  Remove it. Then --resume starts at"
+            RunError, match=r"checkpoint.safetensors: this is not a checkpoint.\n  Delete this file. Then --resume starts from"
         ):
             resume_training(run.directory)
     run.checkpoint.unlink()

@@ -50,10 +50,10 @@ def test_force_replaces_runs_only(tmp_path):
 
 def test_a_directory_that_cannot_be_made(tmp_path, monkeypatch):
     (tmp_path / "runs").write_text("a file where the folder should be")
-    with pytest.raises(RunError, match=r"runs/x: cannot be written \(Not a directory\)"):
+    with pytest.raises(RunError, match=r"runs/x: cannot write to this path \(Not a directory\)"):
         Run.create("a", tmp_path / "runs" / "x")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RunError, match=r"runs: cannot be written \(File exists\)"):
+    with pytest.raises(RunError, match=r"runs: cannot write to this path \(File exists\)"):
         Run.create("a")
 
 
@@ -94,7 +94,7 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", full)
-    with pytest.raises(RunError, match=r"metrics.json: cannot be written \(No space left on device\)"):
+    with pytest.raises(RunError, match=r"metrics.json: cannot write to this path \(No space left on device\)"):
         run.write_json(run.metrics, {})
 
 
@@ -150,7 +150,7 @@ def test_history_is_whole_at_any_moment(tmp_path, monkeypatch):
     append_history(run, {"epoch": 0, "loss": 1.5})
     before = run.history.read_text()
     monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(RunError, match=r"history.csv: cannot be written \(No space left on device\)"):
+    with pytest.raises(RunError, match=r"history.csv: cannot write to this path \(No space left on device\)"):
         append_history(run, {"epoch": 1, "loss": 0.5})
     assert run.history.read_text() == before == "epoch,loss\n0,1.5\n"
     assert [path for path in run.directory.rglob("*") if path.is_file()] == [run.history]

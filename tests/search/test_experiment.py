@@ -68,17 +68,17 @@ def test_names_that_would_be_alike_are_told_apart(plan):
     [
         ({"grid": {"model.cel": ["gru"]}}, r"cells.yaml:3:3: model.cel=gru: unknown key `model.cel`.\s+Did you mean `cell`"),
         ({"grid": {"model.cell": ["gru", "lstmm"]}}, r"cells.yaml:3:3: model.cell=lstmm: `model.cell` is 'lstmm'"),
-        ({"grid": {"model.cell": []}}, r"`grid.model.cell` is \[\]. It should have at least 1 item"),
+        ({"grid": {"model.cell": []}}, r"`grid.model.cell` is \[\]. It must have at least 1 item"),
         ({"grid": {"model.cell": ["gru", "gru"]}}, "`model.cell` lists the same value twice"),
         ({"cases": {"a": {"model.cell": "gru"}}}, "`model.cell` is in the grid and in a case"),
         ({"cases": {"a/b": {}}}, "It must start with a letter or digit"),
         ({"grid": {"seed": [1, 2]}}, "`seed` cannot be varied in `grid` or `cases`.\\s+Use `seeds`"),
         (
             {"cases": {"a": {"model": {"cell": "gru"}}}, "grid": {}},
-            "`model` is a section.\\s+Name its keys, such as `model.cell`",
+            "`model` is a section.\\s+Vary its keys instead, such as `model.cell`",
         ),
         ({"seeds": [1, 1]}, "Each value must occur only once"),
-        ({"base": "confg.yaml"}, "there is no file .*confg.yaml"),
+        ({"base": "confg.yaml"}, "the base config .*confg.yaml does not exist"),
         ({"gird": {}}, "unknown key `gird`.\\s+Did you mean `grid`"),
         ({"grid": {f"model.{key}": list(range(100)) for key in "abc"}}, "the experiment has 1000000 runs. The maximum is 10000"),
     ],
@@ -161,7 +161,7 @@ def test_runs_of_another_experiment_are_never_replaced_unasked(finished):
     with pytest.raises(RunError, match="was trained with different settings in training.\\s+Start again"):
         experiment(folder / "cells.yaml", folder / "out", overrides={"training.learning_rate": 0.01})
     assert pd.read_csv(run.leaderboard).state.eq("finished").all()
-    with pytest.raises(RunError, match="is an experiment or a search, with many runs"):
+    with pytest.raises(RunError, match="is an experiment or a search with many runs"):
         Run.open(run.directory)
 
 
@@ -238,7 +238,7 @@ def test_another_kind_of_directory_is_left_alone(finished, tmp_path):
         with pytest.raises(RunError, match="this directory already exists"):
             experiment(folder / "cells.yaml", directory)
     assert (tmp_path / "config.yaml").read_text() == "mine"
-    with pytest.raises(RunError, match="the run directory holds the experiment's file"):
+    with pytest.raises(RunError, match="the run directory contains the experiment's file"):
         experiment(folder / "cells.yaml", folder, force=True)
 
 

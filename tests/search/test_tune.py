@@ -68,13 +68,13 @@ def test_lists_are_choices_too(project):
         ({"search": {"training.seeds": {"choice": [[1], [2]]}}}, "`training.seeds` cannot be searched"),
         ({"search": {"windows.lookback": {"int": [6, 600]}}}, "windows.lookback is 600, but series"),
         ({"search": {"model.layers": {"int": [1, 2]}, "model.units": {"choice": [[8, 4]]}}}, "model.layers repeats one size"),
-        ({"search": {"model.layers": {"float": [1, 3]}}}, "model.layers is a number of layers, from 1 to 100"),
-        ({"search": {"model.layers": {"int": [1, 10**9]}}}, "model.layers is a number of layers, from 1 to 100"),
+        ({"search": {"model.layers": {"float": [1, 3]}}}, "model.layers must be a number of layers from 1 to 100"),
+        ({"search": {"model.layers": {"int": [1, 10**9]}}}, "model.layers must be a number of layers from 1 to 100"),
         (
             {"search": RATE, "objective": "backtest", "executions_per_trial": 2},
-            "executions_per_trial is above 1, but a backtest trains",
+            "executions_per_trial is above 1, but a backtest already trains",
         ),
-        ({"search": {"model.dropout": {"float": [0.0, 1.0]}}}, "`model.dropout` is 1.0. It should be less than 1"),
+        ({"search": {"model.dropout": {"float": [0.0, 1.0]}}}, "`model.dropout` is 1.0. It must be less than 1"),
         ({"search": RATE, "sampler": "grid"}, "sampler: grid needs a `choice` or a `step` for training.learning_rate"),
         ({"search": {"model.units": {"int": [4, 4000]}}, "sampler": "grid"}, "more than 1000 combinations"),
     ],
@@ -356,7 +356,7 @@ def test_two_processes_join_one_study_through_postgresql(folder, tmp_path, start
 
 
 def test_a_cluster_elsewhere_needs_a_storage(project):
-    with pytest.raises(RunError, match="the nodes of a cluster need a study that they share.\\s+Add --storage"):
+    with pytest.raises(RunError, match="the nodes of a cluster must share a study.\\s+Add --storage"):
         tune(project(), workers=Workers(engine="ray", address="10.0.0.1:6379"))
 
 

@@ -73,7 +73,7 @@ def test_processes_that_never_begin_are_told(monkeypatch):
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"engine": "spark"}, "there is no engine `spark`"), ({"address": "auto"}, "--address needs a Ray cluster")],
+    [({"engine": "spark"}, "there is no engine `spark`"), ({"address": "auto"}, "--address works only with a Ray cluster")],
 )
 def test_settings_that_mean_nothing_are_refused(settings, message):
     with pytest.raises(RunError, match=message):
@@ -81,7 +81,7 @@ def test_settings_that_mean_nothing_are_refused(settings, message):
 
 
 def test_a_cluster_that_does_not_answer_is_told():
-    with pytest.raises(RunError, match="127.0.0.1:1: no Ray cluster answers"):
+    with pytest.raises(RunError, match="127.0.0.1:1: no Ray cluster responded"):
         list(Workers(engine="ray", address="127.0.0.1:1").compute(double, jobs_of(1)))
 
 

@@ -105,7 +105,7 @@ def test_values_beyond_float32_are_refused():
     panel = coded_panel(30)
     panel.values[3] = 1e300  # `read_panel` would refuse it
     scaler = fit_scaler(panel, make_splits(panel, SplitsConfig()), ScalingConfig(method="none"), WINDOWS)
-    with pytest.raises(DataError, match=r"`y0` is 1e\+300 at 2020-01-04 00:00:00, too large for a network"):
+    with pytest.raises(DataError, match=r"`y0` is 1e\+300 at 2020-01-04 00:00:00, which is too large for a network"):
         check_scaled(panel, scaler.apply(panel.values, panel.series))
 
 
