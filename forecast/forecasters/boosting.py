@@ -1,7 +1,7 @@
 """The boosting baseline: gradient-boosted trees, one model per target. scikit-learn fits it, and NumPy computes it.
 
-An example is one step of a window. Trees correct the value of the last known season at this step. They read the past of their target, relative to
-the mean of its last values, in several ways: values in order, values of earlier seasons at the same step, and means of seasons.
+An example is one step of a window. Trees correct the value of the last known season at this step. They read the past of their
+target, relative to the mean of its last values, in several ways: in order, by season at the same step, and as means of seasons.
 """
 
 from __future__ import annotations
