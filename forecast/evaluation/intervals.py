@@ -330,13 +330,20 @@ class Tracker:
 class Calibration:
     """Intervals around one network's forecasts, from its errors on the validation set: conformal, and adaptive if `tracked`."""
 
-    def __init__(self, errors: HeldOutErrors, growth: Values, naive: Values, tracked: bool = True):
-        """Calibrate on the errors of the validation set. growth: from `naive_growth`. naive: as for `fit_sizes`."""
-        self.validation, self.growth = errors, growth
-        values, series = errors.all()
+    def __init__(self, errors: HeldOutErrors, growth: Values, naive: Values, ease: Values | float = 1.0, tracked: bool = True):
+        """Calibrate on the errors of the validation set, which are multiplied by `ease`, `(targets,)`.
+
+        growth: from `naive_growth`. naive: as for `fit_sizes`.
+        """
+        self.validation, self.growth, self.ease = errors, growth, np.reshape(ease, (-1, 1))
+        values, series = self._validation_errors()
         self.sizes = fit_sizes(values, series, naive)
         self.conformal, size = self._calibrate(values, series, errors.independent)
         self.tracker = Tracker(self.conformal, size, len(naive)) if tracked else None
+
+    def _validation_errors(self) -> tuple[Values, Indices]:
+        errors, series = self.validation.all()
+        return np.asarray(errors * self.ease), series
 
     def _divide(self, errors: Values, series: Indices) -> Values:
         """Return errors as multiples of the usual size in their series."""
@@ -372,6 +379,6 @@ class Calibration:
         if method == "adaptive":
             assert self.tracker, "adaptive intervals are tracked"
             return self.tracker.finish()
-        (errors, series), (test_errors, test_series) = self.validation.all(), test.all()
+        (errors, series), (test_errors, test_series) = self._validation_errors(), test.all()
         independent = self.validation.independent + test.independent
         return self._calibrate(np.concatenate([errors, test_errors]), np.concatenate([series, test_series]), independent)[0]

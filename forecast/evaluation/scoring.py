@@ -9,7 +9,9 @@ import numpy as np
 
 from forecast.evaluation.forecasts import PredictionTable, join_forecasts
 from forecast.evaluation.intervals import (
+    MAX_NAIVE_WINDOWS,
     MAX_TRACKED_VALUES,
+    MIN_SIZED_SERIES,
     Calibration,
     HeldOutErrors,
     Indices,
@@ -23,12 +25,14 @@ from forecast.evaluation.scoreboard import Scoreboard, measure_scales
 from forecast.evaluation.scores import MissingCost
 from forecast.forecasters.baselines import MAX_FORECAST, SIMPLE, forecast_baselines
 from forecast.forecasters.combination import NETWORK, Combination, choose_weights, combine_by_median, name_members
+from forecast.forecasters.naive import forecast_seasonal_naive
 from forecast.forecasters.preparation import Prepared
 from forecast.forecasters.regressions import Regressions
 from forecast.forecasters.statistical import count_fits
 from forecast.windows import Forward, Windows, gather, make_imputations
 
 MAX_VALUES = 10**6  # Values of each forecaster in memory at once.
+EARLIER_HORIZONS, MAX_EASE = 6, 2.0  # See `measure_ease`.
 MAX_WEIGHED_WINDOWS = 2_000  # Windows of the validation set on which the weights of a combination are chosen.
 
 
@@ -116,7 +120,36 @@ def score_validation(fitted: Fitted, board: Scoreboard) -> Calibration | None:
         return None
     values = len(prepared.windows["test"]) * config.windows.horizon * len(prepared.panel.targets) * len(errors.quantiles)
     tracked = method_of(config) == "adaptive" or values <= MAX_TRACKED_VALUES
-    return Calibration(errors, naive_growth(prepared.windows["train"]), measure_scales(prepared, scaled=True)[:, 0], tracked)
+    naive = measure_scales(prepared, scaled=True)[:, 0]
+    return Calibration(errors, naive_growth(prepared.windows["train"]), naive, measure_ease(prepared, naive), tracked)
+
+
+def measure_ease(prepared: Prepared, naive: Values) -> Values:
+    """Return how many times larger errors usually are than on the validation set, 1 to `MAX_EASE`: `(targets,)`.
+
+    A validation set of few cutoffs may be easy to forecast. The errors of seasonal naive on it are compared with their mean over
+    the validation set and the `EARLIER_HORIZONS` before it. With few series, they say little, and the result is 1.
+
+    naive: mean absolute errors of seasonal naive on the training set, scaled, `(series, targets)`.
+    """
+    train, validation, horizon = prepared.windows["train"], prepared.windows["validation"], prepared.config.windows.horizon
+    newest = train.select(prepared.splits.borders[train.series, 1] - train.first < EARLIER_HORIZONS * horizon)
+    scales = np.where(naive > 0, naive, np.nan)
+    known = np.isfinite(scales[validation.series]).any(axis=0).all() and np.isfinite(scales[newest.series]).any(axis=0).all()
+    if len(np.unique(validation.series)) < MIN_SIZED_SERIES or not known:
+        return np.ones(naive.shape[1])
+
+    def measure_error(windows: Windows) -> Values:
+        chosen = windows.sample_evenly(MAX_NAIVE_WINDOWS)
+        rows = prepared.panel.begins[chosen.series], chosen.first, horizon, prepared.season_length
+        errors = np.abs(forecast_seasonal_naive(windows.future, *rows) - chosen.targets()).mean(axis=1)
+        return np.asarray(np.nanmean(errors / scales[chosen.series], axis=0))
+
+    begin, end = prepared.splits.rows_of("validation")
+    horizons, error = float(np.median(end - begin)) / horizon, measure_error(validation)
+    usual = (EARLIER_HORIZONS * measure_error(newest) + horizons * error) / (EARLIER_HORIZONS + horizons)
+    ratio = np.divide(usual, error, out=np.ones_like(usual), where=error > 0)
+    return np.nan_to_num(ratio, nan=1.0).clip(1, MAX_EASE)
 
 
 def score(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from forecast.config.load import load_config
 from forecast.config.schema import Config
 from forecast.errors import RunError
 from forecast.evaluation.intervals import (
@@ -27,7 +29,11 @@ from forecast.evaluation.intervals import (
     naive_growth,
     quantiles_of,
 )
+from forecast.evaluation.scoreboard import measure_scales
+from forecast.evaluation.scoring import measure_ease
+from forecast.forecasters.preparation import prepare
 from forecast.windows.windows import Windows
+from tests.conftest import write_project
 
 QUANTILES = [0.025, 0.1, 0.9, 0.975]
 GROWTH = np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])  # (horizon, targets)
@@ -366,3 +372,29 @@ def test_new_series_have_the_mean_of_all():
     offsets = np.arange(2 * 3 * 1 * 4, dtype=float).reshape(2, 3, 1, 4)
     chosen = Intervals(QUANTILES, [], offsets).select([1, None])
     np.testing.assert_array_equal(chosen.offsets, np.stack([offsets[1], offsets.mean(axis=0)]))
+
+
+@pytest.mark.parametrize(
+    ("series", "noise", "low", "high"), [(12, 0.5, 1.05, 1.25), (12, 2.0, 1, 1), (9, 0.5, 1, 1), (12, 0.0, 1.05, 2)]
+)
+def test_errors_count_more_if_the_validation_set_is_easier_than_usual(tmp_path, series, noise, low, high):
+    rng, shops = np.random.default_rng(0), []
+    months = pd.date_range("2010-01-01", periods=120, freq="MS")
+    for shop in range(series):
+        sales = rng.normal(size=120)
+        sales[84:102] *= noise
+        shops.append(pd.DataFrame({"month": months, "shop": shop, "sales": sales}))
+    prepared = prepare(load_config(write_project(tmp_path, pd.concat(shops), data={"series_id": "shop"})))
+    ease = measure_ease(prepared, measure_scales(prepared, scaled=True)[:, 0])
+    assert ease.shape == (1,)
+    assert low <= ease[0] <= high
+
+
+def test_errors_of_an_easy_validation_set_are_enlarged():
+    errors = kept_errors(noise(100, 0))
+    plain, enlarged = (Calibration(errors, GROWTH, NAIVE, ease) for ease in (1.0, np.array([1.5, 1.0])))
+    np.testing.assert_allclose(enlarged.conformal.offsets, plain.conformal.offsets * [[1.5], [1.0]])
+    test = kept_errors(noise(100, 1))
+    before, after = (calibration.make_final_intervals("conformal", test).offsets for calibration in (plain, enlarged))
+    assert np.all(np.diff(after[..., 0, ::3]) > np.diff(before[..., 0, ::3]))
+    np.testing.assert_array_equal(after[..., 1, :], before[..., 1, :])
