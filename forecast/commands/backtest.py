@@ -1,4 +1,4 @@
-"""`backtest`: measure how well a network would have forecast, had it been trained at several moments of the past."""
+"""`backtest`: measure how well a network would have forecast, had it been trained at several points in the past."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`diagnose`: find the problems of a training, with the evidence and the setting to change."""
+"""`diagnose`: find the problems in a training run, with the evidence and the setting to change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`predict`: forecast the steps after the last row, of the data of a run or of newer rows."""
+"""`predict`: forecast the steps after the last row of a run's data or of newer rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`train`: a config goes in, a run comes out. A training can also be resumed, or continue the networks of another run."""
+"""`train`: a config goes in, a run comes out. A run can also be resumed, or continue from the networks of another run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`validate`: find what can fail in training beforehand, without TensorFlow."""
+"""`validate`: find beforehand what can fail in training, without TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read what the user asked for: the schema of a config, the YAML file, and its durations and `auto` resolved."""
+"""Read what the user asked for: define the schema, read the YAML file, and resolve its durations and `auto`."""
 
 from __future__ import annotations
 

@@ -345,8 +345,8 @@ class TrainingConfig(Section):
     early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
     """When to stop training early: `patience` and `min_delta`. With null, all epochs run, and the last weights are kept."""
     refit: YesNo = True
-    """Whether to continue training once the best epoch is chosen: also on the validation set before the test set is scored, and
-    on all rows before the final forecast. Each refit takes a fifth of the epochs."""
+    """Whether to continue training once the best epoch is chosen: on the training and validation sets before the test set is
+    scored, and on all rows before the final forecast. Each refit takes a fifth of the epochs."""
     schedule: Literal["constant", "step", "cosine", "plateau"] = "constant"
     """Learning rate after the warm-up. `step` halves it every 10 epochs, `cosine` lowers it to zero, and `plateau` halves it when
     the validation loss stalls."""

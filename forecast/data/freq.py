@@ -121,7 +121,7 @@ def check_spacing(
     off_tick = [row for row in begins if not offset.is_on_offset(clock[row])]
     if off_tick:
         raise DataError(
-            f"{stamps[off_tick[0]]} is not a tick of freq {freq}.",
+            f"{stamps[off_tick[0]]} does not fall on a step of freq {freq}.",
             "Set data.freq to the freq of the timestamps, correct them, or set data.resample.",
             f"{source}:{rows[off_tick[0]]}",
         )

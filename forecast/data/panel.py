@@ -1,4 +1,4 @@
-"""Make a `Panel` of a file: read, repaired by the config's policies, and checked."""
+"""Make a `Panel` from a file: read it, repair it by the config's policies, and check it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find the problems of a training in the figures of its run: their name, the evidence and the setting to change."""
+"""Find the problems of a training run in its figures: their names, the evidence and the settings to change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All baselines of some windows at once, in units of the data."""
+"""All baseline forecasts for a set of windows at once, in the units of the data."""
 
 from __future__ import annotations
 

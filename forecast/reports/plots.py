@@ -1,4 +1,4 @@
-"""Draw PNG pictures of a training or a backtest, and of anomalies."""
+"""Draw PNG images of a training run or a backtest, and of anomalies."""
 
 from __future__ import annotations
 

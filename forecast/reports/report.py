@@ -1,4 +1,4 @@
-"""`report`: write one page that explains a run, works offline and can be mailed."""
+"""`report`: write one page that explains a run, works offline and can be emailed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The result of a training or a backtest: everything that pictures, page and diagnosis show, in memory."""
+"""The result of a training run or a backtest, in memory: everything that the plots, the page and the diagnosis show."""
 
 from __future__ import annotations
 

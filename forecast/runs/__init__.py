@@ -1,4 +1,4 @@
-"""The run directory: its layout, its documents, its status, and finished runs read from it."""
+"""The run directory: its layout, its documents, its status, and how finished runs are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The progress of a training in its run: a row of the history per epoch, and the checkpoint from which the training can go on."""
+"""The progress of a training run: one row of the history per epoch, and the checkpoint from which training can resume."""
 
 from __future__ import annotations
 

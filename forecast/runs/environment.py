@@ -1,4 +1,4 @@
-"""The environment of a training: versions, machine, threads, devices, and the commit of the current folder."""
+"""The environment of a training run: versions, machine, threads, devices, and the commit of the current folder."""
 
 from __future__ import annotations
 

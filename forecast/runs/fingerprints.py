@@ -1,4 +1,4 @@
-"""Fingerprints of arrays: small enough that a run keeps them, and exact enough that one changed bit shows."""
+"""Fingerprints of arrays: small enough to keep in a run, and exact enough to reveal a single changed bit."""
 
 from __future__ import annotations
 

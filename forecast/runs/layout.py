@@ -1,4 +1,4 @@
-"""The layout of a run directory: every file name stands here and nowhere else. Files are written whole and read verified."""
+"""The layout of a run directory: every file name is defined here alone. Files are written completely and read verified."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ class Trained:
             if not new_series:
                 hint = f"{did_you_mean(names[0], numbers)} To forecast it anyway, add --new-series."
                 raise DataError(f"series '{names[0]}' was not in the training data.", hint, panel.source)
-            message = "%s: %d series were not in the training data: %s. They are scaled by their own rows."
+            message = "%s: %d series were not in the training data: %s. They are scaled using their own rows."
             log.warning(message, panel.source, len(names), first_few(names))
             scaler = scaler.extend(panel.select(np.array(new)), self.config.scaling)
         self._warn_of_unusual_series(panel, scaler)

@@ -1,4 +1,4 @@
-"""One training or backtest, and groups of them: how their directories are created, opened and replaced."""
+"""One training run or backtest, and groups of them: how their directories are created, opened and replaced."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ class Run(RunDirectory):
             raise RunError("this is an experiment or a search with many runs.", f"Specify a run in {run.runs}.", str(directory))
         status = run.read_status()
         if status.state == "finished" and run.folds.exists():
-            raise RunError("this is a backtest, which keeps no network.", "Specify a run of forecast train.", str(directory))
+            raise RunError(
+                "this is a backtest, which keeps no network.", "Specify a run that forecast train created.", str(directory)
+            )
         if status.state != "finished":
             why = f": {status.why:.500}" if status.why else "."
             remedy = f"See the log: {run.log}."

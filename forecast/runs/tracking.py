@@ -1,4 +1,4 @@
-"""Record a training in TensorBoard or MLflow as well, as `tracking` says. The CSV files of the run are always written."""
+"""Also record a training run in TensorBoard or MLflow, as set by `tracking`. The CSV files of the run are always written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compute jobs in this process, in several, or on a Ray cluster."""
+"""Run jobs in this process, in several processes, or on a Ray cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Estimate the memory that a training needs, and explain errors of too little memory."""
+"""Estimate the memory that training needs, and explain out-of-memory errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Score a trained network as its run holds it, and explain the result."""
+"""Score a trained network as stored in its run, and explain the result."""
 
 from __future__ import annotations
 

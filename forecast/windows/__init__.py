@@ -1,4 +1,4 @@
-"""Split the panel in time, scale it, and cut the windows that may be seen and are scored."""
+"""Split the panel in time, scale it, and cut it into windows: what a forecaster may see, and what is scored."""
 
 from __future__ import annotations
 

@@ -223,7 +223,7 @@ BAD = {
     "irregular": (at(["2020-01-01", "2020-01-04", "2020-01-05", "2020-01-11"]), {}, r"is not one step of freq .*\n.*data.resample"),
     "wrong freq": (days([1, 2, 3]), {"freq": "h"}, "the spacing is not one step of freq h in 2 places"),
     "no such freq": (days([1, 2, 3]), {"freq": "hourly"}, "data.freq 'hourly' is not a pandas frequency"),
-    "off the tick": (at(["2020-01-17", "2020-02-17"]), {"freq": "MS"}, "a.csv:2: 2020-01-17 00:00:00 is not a tick of freq MS"),
+    "off the tick": (at(["2020-01-17", "2020-02-17"]), {"freq": "MS"}, "a.csv:2: 2020-01-17 00:00:00 does not fall on a step of freq MS"),
     "two rows": (days([1, 2]), {}, "the freq cannot be inferred from 2 rows"),
     "filled, beside the ticks": (at(["2020-01-01", "2020-01-02", "2020-01-03 12:00"]), {"freq": "D", "missing_timestamps": "fill"}, "is not one step"),
     "empty cells in a step": (days([1, "", 3]), {"resample": {"freq": "W", "how": "sum"}}, "`y` is empty in 1 of 3 rows: row 3"),

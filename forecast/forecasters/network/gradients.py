@@ -1,4 +1,4 @@
-"""Measure how far back recurrent layers learn from: how strongly the input of each step moves their last state."""
+"""Measure how far back recurrent layers can learn: how strongly the input at each step affects their last state."""
 
 from __future__ import annotations
 

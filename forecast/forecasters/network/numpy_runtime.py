@@ -1,4 +1,4 @@
-"""Forecast with a network in NumPy, without Keras and the seconds that its import takes."""
+"""Forecast with a network in NumPy, without importing Keras, which takes seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kinds of layers, by the name that a network's description stores. A new kind is a class or a function, and its name here."""
+"""Kinds of layers, by the name that a network's description stores. A new kind needs a class or a function, and its name here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recurrent layers and their cells. A new cell is one subclass of `Cell`, and its name in `CELLS` and in `model.cell`."""
+"""Recurrent layers and their cells. A new cell needs a subclass of `Cell`, and its name in `CELLS` and in `model.cell`."""
 
 from __future__ import annotations
 
