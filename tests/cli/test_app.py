@@ -232,7 +232,7 @@ def test_train_then_predict(project, tmp_path, monkeypatch):
     assert call("predict", "runs/shop-1", "-o", "mine.csv").exit_code == 0
     for output, told in {
         newer: "replace --data",
-        "runs/shop-1/metrics.json": "among the files",
+        "runs/shop-1/metrics.json": "into the run directory",
         tmp_path: "is not a regular file",
     }.items():
         refused = call("predict", "runs/shop-1", "--data", newer, "-o", output)
