@@ -121,7 +121,7 @@ def read_future(panel: Panel, trained: Trained, path: str | Path | None) -> Arra
     if path and len(rows) and not rows.index.isin(steps).any():
         first_row, first_step = ("series '{}' at {}".format(*index[0]) for index in (rows.index, steps))
         problem = f"the file has no row for any step to forecast. The first row is for {first_row}."
-        raise DataError(problem, f"The first step to forecast is for {first_step}.", str(path))
+        raise DataError(problem, f"The steps to forecast begin with {first_step}.", str(path))
     cells, source = rows.reindex(steps).reindex(columns=config.known_covariates), str(path or panel.source)
     _check_cells(cells, config, source, reason)
     columns = {name: cells[name].to_numpy() for name in config.known_covariates}

@@ -109,7 +109,9 @@ class Scoreboard:
         actual_scaled = self.scaler.apply(actual, series).astype(np.float64)
         for name, points in forecasts.points.items():
             self.pools.setdefault(name, ErrorPool()).add(actual, points, scales)
-            absolute, scaled = np.abs(points - actual), self.scaler.apply(points, series) - actual_scaled
+            with np.errstate(invalid="ignore"):  # A forecast below -1 has no logarithm, so its scaled error is undefined.
+                scaled = self.scaler.apply(points, series) - actual_scaled
+            absolute = np.abs(points - actual)
             columns |= {
                 f"mae_{name}": absolute.mean(axis=(1, 2)),  # (windows,)
                 f"mase_{name}": (absolute / scales[:, :1]).mean(axis=(1, 2)),

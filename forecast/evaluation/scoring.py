@@ -135,8 +135,8 @@ def measure_ease(prepared: Prepared, naive: Values) -> Values:
     train, validation, horizon = prepared.windows["train"], prepared.windows["validation"], prepared.config.windows.horizon
     newest = train.select(prepared.splits.borders[train.series, 1] - train.first < EARLIER_HORIZONS * horizon)
     scales = np.where(naive > 0, naive, np.nan)
-    known = np.isfinite(scales[validation.series]).any(axis=0).all() and np.isfinite(scales[newest.series]).any(axis=0).all()
-    if len(np.unique(validation.series)) < MIN_SIZED_SERIES or not known:
+    comparable = np.isfinite(scales[validation.series]).any(axis=0).all() and np.isfinite(scales[newest.series]).any(axis=0).all()
+    if len(np.unique(validation.series)) < MIN_SIZED_SERIES or not comparable:
         return np.ones(naive.shape[1])
 
     def measure_error(windows: Windows) -> Values:

@@ -44,10 +44,8 @@ class Regressions:
         return arrays
 
     @classmethod
-    def from_arrays(
-        cls, arrays: Mapping[str, npt.NDArray[Any]], config: ConfigInSteps, known_covariates: int, season_length: int
-    ) -> Regressions:
-        """Return the regressions whose `to_arrays` are given. known_covariates: their number.
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]], config: ConfigInSteps, season_length: int) -> Regressions:
+        """Return the regressions whose `to_arrays` are given.
 
         Raises:
             ValueError: they do not fit the config.
@@ -58,7 +56,7 @@ class Regressions:
         if "boosting" not in config.baselines:
             return cls(linear)
         features, thresholds, values = (arrays[f"boosting/{name}"] for name in ("features", "thresholds", "values"))
-        inputs = count_inputs(config.windows.lookback, known_covariates, season_length)
+        inputs = count_inputs(config.windows.lookback, config.data.known_channels, season_length)
         if features.dtype != np.int64 or features.min() < 0 or features.max() >= inputs:
             raise ValueError("the boosting baseline names an input that does not exist")
         if thresholds.dtype != np.float64 or values.dtype != np.float64 or not np.isfinite(values).all():

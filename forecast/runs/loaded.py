@@ -224,8 +224,7 @@ def _read_forecasters(
     if not combination:
         return members, None
     try:
-        known_covariates = network.inputs.get(KNOWN, [0, 0])[1]
-        return members, Regressions.from_arrays(arrays, config, known_covariates, combination.season_length)
+        return members, Regressions.from_arrays(arrays, config, combination.season_length)
     except ValueError as error:
         raise RunError(f"{error}.", DAMAGED, str(path)) from None
 

@@ -247,8 +247,7 @@ def _transform(values: np.ndarray, transform: Transform, targets: int) -> np.nda
     """Transform the first channels, which are the targets."""
     if transform == "none":
         return values
-    with np.errstate(invalid="ignore"):  # Forecasts of a baseline may be too low. The data are checked.
-        return np.concatenate([np.log1p(values[..., :targets]), values[..., targets:]], axis=-1)
+    return np.concatenate([np.log1p(values[..., :targets]), values[..., targets:]], axis=-1)
 
 
 def scale_panel(panel: Panel, scaler: Scaler) -> np.ndarray:
