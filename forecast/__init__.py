@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from forecast.commands.compare import compare as compare
     from forecast.commands.detect import detect as detect
     from forecast.commands.diagnose import diagnose as diagnose
+    from forecast.commands.doctor import doctor as doctor
     from forecast.commands.export import export as export
     from forecast.commands.init import init as init
+    from forecast.commands.list_runs import list_runs as list_runs
     from forecast.commands.plan import plan as plan
     from forecast.commands.predict import predict as predict
+    from forecast.commands.quick import quick as quick
     from forecast.commands.reproduce import reproduce as reproduce
+    from forecast.commands.show import show as show
     from forecast.commands.train import resume_training as resume_training
     from forecast.commands.train import train as train
     from forecast.commands.update import UpdateOptions as UpdateOptions
@@ -51,7 +55,7 @@ _HOMES = {
     "tune": "search.tune",
 }
 _HOMES |= dict.fromkeys(("ConfigError", "DataError", "ForecastError", "RunError"), "errors")
-_COMMANDS = "backtest compare detect diagnose export init plan predict reproduce train update validate"
+_COMMANDS = "backtest compare detect diagnose doctor export init list_runs plan predict quick reproduce show train update validate"
 _HOMES |= {name: f"commands.{name}" for name in _COMMANDS.split()}
 __all__ = sorted(_HOMES)
 

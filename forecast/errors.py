@@ -8,6 +8,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -119,6 +120,16 @@ def check_backend() -> str:
         problem = f"the Keras backend is {str(backend)!r:.40}, but training supports only {' and '.join(BACKENDS)}."
         raise ForecastError(problem, f"Set the environment variable KERAS_BACKEND to {names}.", location)
     return backend
+
+
+def suggest_file(path: Path, *suffixes: str) -> str:
+    """Return the remedy for a file that does not exist: download it, or use a file of its folder with one of `suffixes`."""
+    if re.match(r"\w{2,}:/", str(path)):  # pathlib has merged the slashes of a URL.
+        return "Files are read only from this machine. Download the file first, then specify its path."
+    with contextlib.suppress(OSError):
+        if names := sorted(file.name for file in path.parent.iterdir() if file.suffix.lower() in suffixes):
+            return did_you_mean(path.name, names)
+    return "Check the path."
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:

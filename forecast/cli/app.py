@@ -14,21 +14,20 @@ import forecast
 from forecast.cli import options as opt
 from forecast.cli.boundary import ErrorBoundary, WarningHandler
 from forecast.cli.progress import progress, reading, search_progress
-from forecast.cli.results import locate_output, print_result, print_scores
+from forecast.cli.results import locate_output, open_in_browser, print_result, print_scores
 from forecast.cli.streams import OutputError, echo, prepare_streams
 
 app = typer.Typer(
     cls=ErrorBoundary,
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]},
 )
 
 
-def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Add a command to the app, with --debug and the options of its groups."""
-    return app.command()(opt.expand_groups(function))
+def command(heading: str, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add a command to the app under a heading of its help, with --debug and the options of its groups."""
+    return lambda function: app.command(name, rich_help_panel=heading)(opt.expand_groups(function))
 
 
 @app.callback()
@@ -41,7 +40,25 @@ def _forecast(ctx: typer.Context, version: opt.Version = False) -> None:
     ctx.with_resource(reading())
 
 
-@command
+@command("Start")
+def quick(
+    data: opt.DataFile,
+    printing: opt.PrintOptions,
+    target: opt.Target = None,
+    horizon: opt.Horizon = None,
+    force: opt.Force = False,
+    open_page: opt.Open = False,
+) -> None:
+    """Write a config for a data file and train it: init --quick, train and report in one.
+
+    Example:  forecast quick sales.csv --open
+    """
+    with progress(printing.quiet) as on_progress:
+        run = forecast.quick(data, target, horizon, force, on_progress)
+    print_scores(run, printing, open_page=open_page)
+
+
+@command("Start")
 def init(
     data: opt.DataFile,
     output: opt.ConfigOutput = None,
@@ -61,7 +78,7 @@ def init(
     echo(f"Wrote {path}. Its comments explain each choice.\nNext: forecast train {path}")
 
 
-@command
+@command("Start")
 def validate(config: opt.ConfigFile, options: opt.ConfigOptions, as_json: opt.Json = False) -> None:
     """Check a config and its data without training.
 
@@ -76,9 +93,13 @@ def validate(config: opt.ConfigFile, options: opt.ConfigOptions, as_json: opt.Js
         raise typer.Exit(1)
 
 
-@command
+@command("Start")
 def train(
-    options: opt.TrainingOptions, printing: opt.PrintOptions, config: opt.OptionalConfigFile = None, resume: opt.Resume = None
+    options: opt.TrainingOptions,
+    printing: opt.PrintOptions,
+    config: opt.OptionalConfigFile = None,
+    resume: opt.Resume = None,
+    open_page: opt.Open = False,
 ) -> None:
     """Train a network, and compare it with simple baselines.
 
@@ -101,32 +122,10 @@ def train(
             run = forecast.resume_training(resume, loaded, on_progress)
         else:
             run = forecast.train(loaded, options.run_dir, options.force, on_progress)
-    print_scores(run, printing, options.fail_if_worse_than)
+    print_scores(run, printing, options.fail_if_worse_than, open_page)
 
 
-@command
-def report(run: opt.RunFolder, quiet: opt.Quiet = False) -> None:
-    """Write an HTML report of a run. It shows forecasts, errors, training, data and problems.
-
-    Example:  forecast report runs/airline-1
-    """
-    path = forecast.report(run)
-    echo(str(path) if quiet else f"Wrote {path}. It opens in any browser and works offline.")
-
-
-@command
-def diagnose(run: opt.RunFolder, as_json: opt.Json = False) -> None:
-    """Find problems in the training of a run. Each comes with evidence and a remedy.
-
-    Example:  forecast diagnose runs/airline-1
-    """
-    from forecast.cli.output import describe_diagnosis
-
-    problems = forecast.diagnose(run)
-    print_result(as_json, problems, describe_diagnosis(run, problems))
-
-
-@command
+@command("Start")
 def predict(
     run: opt.RunFolder,
     source: opt.ForecastOptions,
@@ -151,23 +150,47 @@ def predict(
     print_result(printing.as_json, {"file": path, "forecast": table}, lines)
 
 
-@command
-def plan(
-    run: opt.RunFolder, source: opt.ForecastOptions, output: opt.PlanOutput = Path("future.csv"), as_json: opt.Json = False
-) -> None:
-    """List the data that a forecast needs. Also write a template for future values.
+@command("Trust")
+def report(run: opt.RunFolder, quiet: opt.Quiet = False, open_page: opt.Open = False) -> None:
+    """Write an HTML report of a run. It shows forecasts, errors, training, data and problems.
 
-    Example:  forecast plan runs/sales-1 -o future.csv
+    Example:  forecast report runs/airline-1
     """
-    from forecast.cli.output import describe_needs
-
-    needs = forecast.plan(run, source.data, output, source.steps)
-    data = f" --data {source.data}" if source.data else ""
-    next_command = f"forecast predict {run}{data}" + (f" --steps {source.steps}" if source.steps else "")
-    print_result(as_json, needs, describe_needs(needs, output, next_command))
+    path = forecast.report(run)
+    echo(str(path) if quiet else f"Wrote {path}. It opens in any browser and works offline.")
+    if open_page:
+        open_in_browser(path)
 
 
-@command
+@command("Trust")
+def show(run: opt.RunFolder, as_json: opt.Json = False, open_page: opt.Open = False) -> None:
+    """Show a run: its state, its verdict, its errors and the settings that differ from the defaults.
+
+    Example:  forecast show runs/airline-1
+    """
+    from forecast.cli.output import describe_summary
+
+    summary = forecast.show(run)
+    metrics = summary.metrics.to_json() if summary.metrics else None
+    document = {"run": summary.run.directory, "state": summary.status.state, "settings": summary.settings, "metrics": metrics}
+    print_result(as_json, document, describe_summary(summary))
+    if open_page:
+        open_in_browser(summary.run.report)
+
+
+@command("Trust")
+def diagnose(run: opt.RunFolder, as_json: opt.Json = False) -> None:
+    """Find problems in the training of a run. Each comes with evidence and a remedy.
+
+    Example:  forecast diagnose runs/airline-1
+    """
+    from forecast.cli.output import describe_diagnosis
+
+    problems = forecast.diagnose(run)
+    print_result(as_json, problems, describe_diagnosis(run, problems))
+
+
+@command("Trust")
 def backtest(
     source: opt.ConfigOrRun,
     options: opt.TrainingOptions,
@@ -187,7 +210,7 @@ def backtest(
     print_scores(run, printing, options.fail_if_worse_than)
 
 
-@command
+@command("Trust")
 def compare(runs: opt.RunFolders, sort: opt.Sort = "mae", plot: opt.Plot = None, as_json: opt.Json = False) -> None:
     """Rank runs scored on the same windows. A test shows whether the lead of the best run is statistically significant.
 
@@ -199,7 +222,26 @@ def compare(runs: opt.RunFolders, sort: opt.Sort = "mae", plot: opt.Plot = None,
     print_result(as_json, table, describe_comparison(table))
 
 
-@command
+@command("Trust")
+def check_leaks(config: opt.ConfigOrRun, options: opt.ConfigOptions, as_json: opt.Json = False) -> None:
+    """Check a config for data leaks. Changing data after a cutoff must not change any result before it.
+
+    Example:  forecast check-leaks configs/airline.yaml
+    """
+    from forecast.cli.output import describe_leak_checks
+    from forecast.config import load_config
+    from forecast.evaluation import Certificate
+    from forecast.runs import Run
+
+    path = Run(config).config if config.is_dir() else config
+    checks = forecast.check_leaks(load_config(path, options.overrides))
+    certificate = Certificate.of(checks)
+    print_result(as_json, certificate.to_json(), describe_leak_checks(certificate, config))
+    if not all(check.passed for check in checks):
+        raise typer.Exit(1)
+
+
+@command("Improve")
 def experiment(source: opt.ExperimentFile, options: opt.SearchOptions, printing: opt.PrintOptions) -> None:
     """Train every combination in an experiment, and rank the runs. To resume, repeat the command.
 
@@ -213,7 +255,7 @@ def experiment(source: opt.ExperimentFile, options: opt.SearchOptions, printing:
     print_result(printing.as_json, document, [str(group.directory)] if printing.quiet else describe_experiment(group))
 
 
-@command
+@command("Improve")
 def tune(
     config: opt.ConfigFile,
     options: opt.SearchOptions,
@@ -236,7 +278,7 @@ def tune(
     print_result(printing.as_json, document, [str(group.directory)] if printing.quiet else describe_search(group))
 
 
-@command
+@command("Improve")
 def update(
     run: opt.RunFolder,
     data: opt.UpdateFile,
@@ -255,7 +297,49 @@ def update(
     print_scores(updated, printing, options.fail_if_worse_than)
 
 
-@command
+@command("Operate")
+def plan(
+    run: opt.RunFolder, source: opt.ForecastOptions, output: opt.PlanOutput = Path("future.csv"), as_json: opt.Json = False
+) -> None:
+    """List the data that a forecast needs. Also write a template for future values.
+
+    Example:  forecast plan runs/sales-1 -o future.csv
+    """
+    from forecast.cli.output import describe_needs
+
+    needs = forecast.plan(run, source.data, output, source.steps)
+    data = f" --data {source.data}" if source.data else ""
+    next_command = f"forecast predict {run}{data}" + (f" --steps {source.steps}" if source.steps else "")
+    print_result(as_json, needs, describe_needs(needs, output, next_command))
+
+
+@command("Operate")
+def detect(run: opt.RunFolder, data: opt.TestedData = None, level: opt.Level = None, as_json: opt.Json = False) -> None:
+    """Find values outside the prediction interval. Each value is forecast one step ahead.
+
+    Example:  forecast detect runs/airline-1 --data new.csv
+    """
+    from forecast.cli.output import describe_anomalies
+
+    result = forecast.detect(run, data, level)
+    document = {"file": result.file, "points": result.points, "anomalies": result.anomalies}
+    print_result(as_json, document, describe_anomalies(result))
+
+
+@command("Operate")
+def export(run: opt.RunFolder, printing: opt.PrintOptions, to: opt.Format, output: opt.ExportOutput = None) -> None:
+    """Export a run's network to another format. The export includes the scaling and is checked against the run.
+
+    Example:  forecast export runs/airline-1 --to onnx
+    """
+    from forecast.cli.output import describe_export
+
+    on_stage = None if printing.quiet or printing.as_json else lambda stage: echo(f"{stage} ...", err=True)
+    result = forecast.export(run, to, output, on_stage)
+    print_result(printing.as_json, result, [str(result.directory)] if printing.quiet else describe_export(result))
+
+
+@command("Operate")
 def reproduce(
     run: opt.RunFolder,
     printing: opt.PrintOptions,
@@ -279,52 +363,35 @@ def reproduce(
         raise typer.Exit(1)
 
 
-@command
-def detect(run: opt.RunFolder, data: opt.TestedData = None, level: opt.Level = None, as_json: opt.Json = False) -> None:
-    """Find values outside the prediction interval. Each value is forecast one step ahead.
+@command("Operate", "runs")
+def list_runs(
+    folder: opt.RunsFolder = Path("runs"), sort: opt.SortRuns = None, filter: opt.Filter = "", as_json: opt.Json = False
+) -> None:
+    """List the runs of a folder, the newest first, with their errors on the test set.
 
-    Example:  forecast detect runs/airline-1 --data new.csv
+    Example:  forecast runs --sort mase --filter sales
     """
-    from forecast.cli.output import describe_anomalies
+    from forecast.cli.output import describe_runs
 
-    result = forecast.detect(run, data, level)
-    document = {"file": result.file, "points": result.points, "anomalies": result.anomalies}
-    print_result(as_json, document, describe_anomalies(result))
+    table = forecast.list_runs(folder, sort, filter)
+    print_result(as_json, table, describe_runs(table, folder))
 
 
-@command
-def check_leaks(config: opt.ConfigOrRun, options: opt.ConfigOptions, as_json: opt.Json = False) -> None:
-    """Check a config for data leaks. Changing data after a cutoff must not change any result before it.
+@command("Operate")
+def doctor(as_json: opt.Json = False) -> None:
+    """Check the installation: versions, devices, threads, extras and the disk.
 
-    Example:  forecast check-leaks configs/airline.yaml
+    Example:  forecast doctor
     """
-    from forecast.cli.output import describe_leak_checks
-    from forecast.config import load_config
-    from forecast.evaluation import Certificate
-    from forecast.runs import Run
+    from forecast.cli.output import describe_checkup
 
-    path = Run(config).config if config.is_dir() else config
-    checks = forecast.check_leaks(load_config(path, options.overrides))
-    certificate = Certificate.of(checks)
-    print_result(as_json, certificate.to_json(), describe_leak_checks(certificate, config))
-    if not all(check.passed for check in checks):
+    findings = forecast.doctor()
+    print_result(as_json, findings, describe_checkup(findings))
+    if any(finding.level == "error" for finding in findings):
         raise typer.Exit(1)
 
 
-@command
-def export(run: opt.RunFolder, printing: opt.PrintOptions, to: opt.Format, output: opt.ExportOutput = None) -> None:
-    """Export a run's network to another format. The export includes the scaling and is checked against the run.
-
-    Example:  forecast export runs/airline-1 --to onnx
-    """
-    from forecast.cli.output import describe_export
-
-    on_stage = None if printing.quiet or printing.as_json else lambda stage: echo(f"{stage} ...", err=True)
-    result = forecast.export(run, to, output, on_stage)
-    print_result(printing.as_json, result, [str(result.directory)] if printing.quiet else describe_export(result))
-
-
-@command
+@command("Config")
 def config(config: opt.ConfigFile, options: opt.ConfigOptions, diff: opt.Diff = False) -> None:
     """Print a config with all defaults filled in.
 
@@ -337,7 +404,7 @@ def config(config: opt.ConfigFile, options: opt.ConfigOptions, diff: opt.Diff = 
     echo("".join(changed) if diff else loaded.to_yaml(), end="")
 
 
-@command
+@command("Config")
 def schema() -> None:
     """Print the JSON Schema of a config. Editors use it to complete keys.
 
@@ -351,7 +418,7 @@ def main() -> None:
     prepare_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Handle a request to terminate like Ctrl-C.
     try:
-        app()
+        app(prog_name="forecast")
     except OutputError as error:
         echo(f"error: {error}", err=True)
         raise SystemExit(1) from None

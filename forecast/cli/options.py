@@ -66,13 +66,15 @@ def _check_baseline(name: str | None) -> str | None:
 
 
 # Arguments.
-ConfigFile = Annotated[Path, typer.Argument(help="Config file, such as configs/airline.yaml.")]
-OptionalConfigFile = Annotated[Path | None, typer.Argument(help="Config file, such as configs/airline.yaml. Not with --resume.")]
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="Config file, such as configs/airline.yaml.")]
+OptionalConfigFile = Annotated[
+    Path | None, typer.Argument(metavar="CONFIG", help="Config file, such as configs/airline.yaml. Not with --resume.")
+]
 ConfigOrRun = Annotated[Path, typer.Argument(metavar="CONFIG|RUN", help="Config file or run directory.")]
 ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="YAML file with base, grid, cases and seeds.")]
-DataFile = Annotated[Path, typer.Argument(help="CSV or Parquet file.")]
-UpdateFile = Annotated[Path, typer.Argument(help="CSV or Parquet file with the new rows, or with all rows.")]
-RunFolder = Annotated[Path, typer.Argument(help="Run directory, such as runs/airline-1.")]
+DataFile = Annotated[Path, typer.Argument(metavar="DATA", help="CSV or Parquet file.")]
+UpdateFile = Annotated[Path, typer.Argument(metavar="DATA", help="CSV or Parquet file with the new rows, or with all rows.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, such as runs/airline-1.")]
 RunFolders = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of training runs or backtests.")]
 
 # Options of every command.
@@ -80,6 +82,7 @@ Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_
 Debug = Annotated[bool, typer.Option("--debug", callback=set_debug, help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_silence_reading, help="Hide progress and tables.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the report in the browser.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing result.")]
 Override = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a config key. Can be repeated.")]
 
@@ -122,6 +125,11 @@ Refit = Annotated[
         " [default: backtest.refit in the config]"
     ),
 ]
+RunsFolder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder with runs.")]
+SortRuns = Annotated[
+    str | None, typer.Option("--sort", metavar="mae|rmse|mase|wape|gain", help="Rank by this column. [default: the newest first]")
+]
+Filter = Annotated[str, typer.Option(metavar="TEXT", help="List only runs whose name, data, target or state contains this text.")]
 Sort = Annotated[str, typer.Option(help="Metric to rank by.")]
 Runtime = Annotated[str, typer.Option(help="Library that runs the network: numpy, or keras (slower to start).")]
 Future = Annotated[Path | None, typer.Option(help="CSV file with the known covariates of the forecast steps. See forecast plan.")]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forecast.commands.diagnose import diagnose
+from forecast.config import format_yaml_line
 from forecast.errors import log_and_continue
 from forecast.evaluation import (
     ALPHA,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from forecast.commands.export import Export
     from forecast.commands.plan import Need
     from forecast.commands.reproduce import Stage
+    from forecast.commands.show import Summary
     from forecast.commands.validate import Finding
 
 MAX_FORECAST_ROWS = 12  # Rows of a forecast that are shown.
@@ -42,6 +44,7 @@ STYLES = {
     "mase": "{:.3f}",
     "wape": "{:.1%}",
     "worse_by": "{:z.1%}",
+    "gain": "{:z.1%}",
     "p_value": "{:.2g}",
     "parameters": "{:.0f}",
     "seconds": "{:.1f}",
@@ -90,6 +93,42 @@ def describe_diagnosis(directory: Path, problems: Sequence[Diagnosis]) -> Iterat
     yield from describe_problems(problems) if problems else [f"✔ {HEALTHY}"]
     if (run := Run(directory)).finished and (sentence := remark(read_evidence(run))):
         yield f"· {sentence}"
+
+
+def describe_summary(summary: Summary) -> Iterator[str]:
+    """Yield the state of a run, its verdict and errors, and the settings that differ from the defaults."""
+    run, metrics = summary.run, summary.metrics
+    yield f"{run.name}: {metrics.verdict if metrics else f'a {summary.status.kind} run that {summary.state}.'}"
+    if metrics:
+        yield from _describe_scores(metrics, "test set")
+    yield "\nSettings that differ from the defaults:"
+    yield from _align([(f"  {key}", format_yaml_line(value)) for key, value in summary.settings.items()], left=2)
+    if metrics is None:
+        resume = f" To resume: forecast train --resume {run.directory}" if run.config.is_file() else ""
+        yield f"\n{summary.status.why or f'Log: {run.log}.'}{resume}"
+    elif run.report.exists():
+        yield f"\nHTML report: {run.report}"
+
+
+def describe_runs(table: pd.DataFrame, folder: Path) -> Iterator[str]:
+    """Yield a row for each run, and how to see more of one."""
+    if table.empty:
+        yield f"No runs in {folder}. Train one with: forecast train CONFIG"
+        return
+    titles = ["run", "kind", "state", "last change", "data", "MAE", "MASE", "best baseline", "gain"]
+    columns = ["run", "kind", "state", "at", "data", "mae", "mase", "best_baseline", "gain"]
+    rows = [[_format_cell(name, row[name]) for name in columns] for row in table.to_dict("records")]
+    yield from _align([titles, *rows], left=5)
+    for row in table[table.state == "damaged"].to_dict("records"):
+        yield f"✘ {row['run']}: {row['why']}"
+    yield "\nGain: how much smaller the error on the test set is than that of the best baseline. Next: forecast show RUN"
+
+
+def describe_checkup(findings: Sequence[Finding]) -> Iterator[str]:
+    """Yield each finding about the installation."""
+    for finding in findings:
+        remedy = f"\n            {finding.remedy}" if finding.remedy else ""
+        yield f"{MARKS[finding.level]} {finding.subject:<9} {finding.text}{remedy}"
 
 
 def describe_backtest(run: Run, metrics: Metrics) -> Iterator[str]:

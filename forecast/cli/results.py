@@ -33,7 +33,17 @@ def _to_json(value: Any) -> object:
     return str(value)  # A path or a timestamp.
 
 
-def print_scores(run: Run, printing: PrintOptions, fail_if_worse_than: str | None) -> None:
+def open_in_browser(page: Path) -> None:
+    """Open a page in the browser of the user."""
+    import webbrowser
+
+    if not webbrowser.open(page.resolve().as_uri()):
+        echo(f"warning: no browser was found. Open {page} yourself.", err=True)
+
+
+def print_scores(
+    run: Run, printing: PrintOptions, fail_if_worse_than: str | None = None, open_page: bool = False
+) -> None:
     """Print the metrics of a run, and exit with 3 if the network is worse than the baseline `fail_if_worse_than`."""
     from forecast.cli.output import describe_backtest, describe_training
     from forecast.evaluation import TrainingMetrics, is_worse_than
@@ -43,6 +53,8 @@ def print_scores(run: Run, printing: PrintOptions, fail_if_worse_than: str | Non
     lines = describe_training(run, metrics) if isinstance(metrics, TrainingMetrics) else describe_backtest(run, metrics)
     document = {"run": run.directory, **metrics.to_json()}
     print_result(printing.as_json, document, [str(run.directory)] if printing.quiet else lines)
+    if open_page and run.report.exists():
+        open_in_browser(run.report)
     if fail_if_worse_than and fail_if_worse_than not in metrics.compared:
         problem = f"--fail-if-worse-than: {fail_if_worse_than} was not scored."
         raise RunError(problem, f"Add it to `baselines`, or choose one of {', '.join(metrics.compared)}.", str(run.directory))

@@ -33,6 +33,8 @@ def compare(runs: Sequence[str | Path | Run], sort: str = "mae", plot: str | Pat
         _check_plot(Path(plot))
     if sort not in METRICS:
         raise RunError(f"there is no metric `{sort}` to sort by.", did_you_mean(sort, METRICS))
+    if len(runs) < 2:
+        raise RunError("one run cannot be compared.", f"Specify two or more. To see one: forecast show {runs[0]}", str(runs[0]))
     check_installed("Comparing runs", ["scipy"])
     opened = [run if isinstance(run, Run) else Run.open_scored(run) for run in runs]
     metrics, configs = [read_metrics(run) for run in opened], [run.read_config() for run in opened]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -24,6 +25,15 @@ def non_default_values(section: Section, prefix: str = "") -> dict[str, object]:
         elif field.is_required() or value != field.default:
             values[prefix + name] = value
     return values
+
+
+def list_keys(section: type[Section] = Config, prefix: str = "") -> Iterator[str]:
+    """Yield every key that is a value, dotted."""
+    for name, field in section.model_fields.items():
+        if inner := find_section(field.annotation):
+            yield from list_keys(inner, f"{prefix}{name}.")
+        else:
+            yield prefix + name
 
 
 def differing_sections(first: Config, second: Config) -> list[str]:

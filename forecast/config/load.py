@@ -14,8 +14,9 @@ from pydantic import ValidationError
 from forecast.config.keys import describe, find_field, find_section
 from forecast.config.schema import Config, Section
 from forecast.config.yaml12 import Loader, parse_yaml_value
-from forecast.errors import ConfigError, did_you_mean, nearest
+from forecast.errors import ConfigError, did_you_mean, nearest, suggest_file
 
+DATA_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".xlsx", ".gz", ".zip")
 MAX_DEPTH = 20  # Levels of nesting in a YAML file.
 
 Kind = TypeVar("Kind", bound=Section)
@@ -91,6 +92,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Locations, list[ConfigError]]
     """
     locations: Locations = {"": str(path)}
     errors: list[ConfigError] = []
+    _refuse_other_files(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
         loader = Loader(text)
@@ -101,8 +103,8 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Locations, list[ConfigError]]
         _collect_locations(node, "", str(path), locations, errors)
         return loader.construct_document(node), locations, errors
     except FileNotFoundError:
-        near = nearest(path.name, [sibling.name for sibling in path.parent.glob("*.y*ml")])
-        remedy = f"Did you mean `{near}`?" if near else "Check the path."
+        remedy = suggest_file(path, ".yaml", ".yml")
+        remedy += " Write a config with: forecast init DATA" * (remedy == "Check the path.")
         raise ConfigError("the config file does not exist.", remedy, str(path)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the file cannot be read ({error}).", "Use a YAML file in UTF-8.", str(path)) from None
@@ -112,6 +114,18 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Locations, list[ConfigError]]
             location, problem = _format_location(path, error.problem_mark), error.problem or problem
         remedy = "Check the indentation, colons and quotes near this position."
         raise ConfigError(f"the file is not valid YAML: {problem}.", remedy, location) from None
+
+
+def _refuse_other_files(path: Path) -> None:
+    """Refuse data and directories, which users take for a config.
+
+    Raises:
+        ConfigError: `path` is one of them.
+    """
+    if path.suffix.lower() in DATA_SUFFIXES and path.is_file():
+        raise ConfigError("this is a data file, not a config.", f"Write a config for it with: forecast init {path}", str(path))
+    if (config := path / "config.yaml").is_file():
+        raise ConfigError("this is a run directory, not a config.", f"Its config is {config}.", str(path))
 
 
 def _resolve_data_path(values: dict[str, Any], folder: Path) -> None:
@@ -220,6 +234,8 @@ def _explain(item: Mapping[str, Any], locations: Locations, root: type[Section])
         return ConfigError(f"`{key}` is missing.", remedy, location)
     if item["type"] == "value_error" and field and find_section(field.annotation):  # The message names the keys.
         return ConfigError(f"`{key}`: {problem}.", f"Change these keys of `{key}`. `forecast schema` lists all keys.", location)
+    if key == "model.cell" and (cell := re.fullmatch("bi[-_]?(directional)?[-_]?(lstm|gru)", str(item["input"]).lower())):
+        remedy = f"For a bidirectional network, set cell: {cell[2]} and bidirectional: true."
     return ConfigError(f"`{key}` is {item['input']!r}. {problem[:1].upper()}{problem[1:]}.", remedy, location)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from forecast.config import DataConfig
-from forecast.errors import DataError, did_you_mean
+from forecast.errors import DataError, did_you_mean, suggest_file
 from forecast.storage import report_read
 
 EMPTY = ["", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None"]  # Cells without a value. A series id is empty as "" only.
@@ -30,7 +30,7 @@ def translate_read_errors(path: Path, encoding: str = "utf-8") -> Iterator[None]
     try:
         yield
     except FileNotFoundError:
-        raise DataError("the data file does not exist.", "Check the path.", str(path)) from None
+        raise DataError("the data file does not exist.", suggest_file(path, ".csv", ".tsv", *PARQUET), str(path)) from None
     except ImportError:
         problem = "reading Parquet needs the package `pyarrow`, which is not installed."
         raise DataError(problem, "Install it (pip install pyarrow), or use a CSV file.", str(path)) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from forecast.runs.checkpoints import Checkpoints, append_history
-from forecast.runs.documents import Environment, Fingerprint, Fingerprints, Gradients, ParentRecord
+from forecast.runs.documents import Environment, Fingerprint, Fingerprints, Gradients, ParentRecord, Status
 from forecast.runs.environment import THREADS, find_slow_settings, inspect_environment
 from forecast.runs.fingerprints import compare_documents, compare_fingerprints, fingerprint_arrays, fingerprint_inputs
 from forecast.runs.layout import RunDirectory
@@ -25,6 +25,7 @@ from forecast.runs.rows import (
     read_rows_to_continue,
 )
 from forecast.runs.run import Run, RunGroup
+from forecast.runs.status import describe_state
 from forecast.runs.tables import (
     Mask,
     make_series_mask,

@@ -59,6 +59,8 @@ class Run(RunDirectory):
             problem = "this is not a run directory." if run.directory.exists() else "this directory does not exist."
             similar = [str(path) for path in run.directory.parent.glob("*") if cls(path).status.is_file()]
             hint = did_you_mean(str(directory), sorted(similar)) if similar else "Create one with: forecast train CONFIG"
+            if run.directory.suffix in (".yaml", ".yml"):
+                problem, hint = "this is not a run directory.", f"Train the config first: forecast train {directory}"
             raise RunError(problem, hint, str(directory))
         if run.runs.is_dir():
             raise RunError("this is an experiment or a search with many runs.", f"Specify a run in {run.runs}.", str(directory))

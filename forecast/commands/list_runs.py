@@ -1,0 +1,72 @@
+"""`runs`: list the runs of a folder, with their state and their errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from forecast.errors import RunError, did_you_mean
+from forecast.evaluation import NETWORK
+from forecast.runs import Run, Status, read_contract, read_metrics
+
+ERRORS = ("mae", "rmse", "mase", "wape")
+COLUMNS = ("run", "kind", "state", "at", "data", "target", "horizon", "windows", *ERRORS, "best_baseline", "gain", "why")
+
+
+def list_runs(folder: str | Path = "runs", sort: str | None = None, text: str = "") -> pd.DataFrame:
+    """Return a table of the runs in a folder, a row for each, the newest first.
+
+    Its columns: run, kind, state, at (time of the last change), data, target, horizon, windows (of the test set), mae, rmse, mase,
+    wape, best_baseline (the baseline that forecasts the test set best), gain (1 - MASE / MASE of that baseline), and why (the
+    reason of a failure). Errors exist only for finished training runs and backtests.
+
+    sort: one of the errors, or gain; the best first. text: keep only the rows in which a cell contains it.
+
+    Raises:
+        RunError: there is no such folder or column.
+    """
+    folder = Path(folder)
+    if sort and sort not in (*ERRORS, "gain"):
+        raise RunError(f"there is no metric `{sort}` to sort by.", did_you_mean(sort, (*ERRORS, "gain")), "--sort")
+    if not folder.is_dir():
+        raise RunError("this directory does not exist.", "Train a run first: forecast train CONFIG", str(folder))
+    runs = [run for path in folder.iterdir() if (run := Run(path)).status.is_file()]
+    table = pd.DataFrame([_describe(run) for run in runs], columns=list(COLUMNS))
+    table = table.sort_values(sort or "at", ascending=sort is not None and sort != "gain", kind="stable")
+    if text:
+        contains = table.map(lambda cell: text.lower() in str(cell).lower()).any(axis=1)
+        table = table[contains.astype(bool)]
+    return table.reset_index(drop=True)
+
+
+def _describe(run: Run) -> dict[str, object]:
+    """Return the row of a run. A damaged one has the state `damaged`."""
+    row: dict[str, object] = {"run": str(run.directory), "state": "damaged"}
+    try:
+        status: Status = run.read_status()
+        row |= {"kind": status.kind, "at": status.at}
+        if status.state == "finished" and status.kind in ("training", "backtest"):
+            row |= _describe_scores(run)
+        return row | {"state": status.state, "why": status.why}
+    except RunError as error:
+        return row | {"why": error.problem}
+
+
+def _describe_scores(run: Run) -> dict[str, object]:
+    """Return what a finished run forecasts, and its errors on the test set."""
+    metrics, contract, config = read_metrics(run), read_contract(run), run.read_config()
+    test = metrics.test
+    errors = {label: test.of(name).total for name, label in test.labels.items() if name in metrics.compared and name != NETWORK}
+    best = min(errors, key=lambda label: errors[label].mae)
+    total, rival = test.forecast.total, errors[best]
+    pair = (total.mase, rival.mase) if total.mase is not None and rival.mase else (total.mae, rival.mae)
+    return {
+        "data": Path(contract.path).name,
+        "target": ", ".join(config.data.target),
+        "horizon": config.windows.horizon,
+        "windows": test.windows,
+        **{name: getattr(total, name) for name in ERRORS},
+        "best_baseline": best,
+        "gain": 1 - pair[0] / pair[1] if pair[1] else None,
+    }

@@ -1,0 +1,31 @@
+"""`quick`: from a data file to a run with its report, in one step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from forecast.commands.init import init
+from forecast.commands.train import train
+from forecast.runs import Run
+
+if TYPE_CHECKING:
+    from forecast.forecasters.network.callbacks import Progress
+
+
+def quick(
+    data: str | Path,
+    target: str | None = None,
+    horizon: int | None = None,
+    force: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Run:
+    """Write a config that trains fast, beside the current folder's other configs, and train it.
+
+    target, horizon, force: as for `init`.
+
+    Raises:
+        ForecastError: as `init` and `train` raise.
+    """
+    return train(init(data, None, target, horizon, force, "quick"), on_progress=on_progress)
