@@ -55,7 +55,9 @@ _HOMES = {
     "tune": "search.tune",
 }
 _HOMES |= dict.fromkeys(("ConfigError", "DataError", "ForecastError", "RunError"), "errors")
-_COMMANDS = "backtest compare detect diagnose doctor export init list_runs plan predict quick reproduce show train update validate"
+_COMMANDS = (
+    "backtest compare detect diagnose doctor export init list_runs plan predict quick reproduce show train update validate"
+)
 _HOMES |= {name: f"commands.{name}" for name in _COMMANDS.split()}
 __all__ = sorted(_HOMES)
 

@@ -15,6 +15,7 @@ from forecast.errors import ResourceError, RunError
 
 Watcher = Callable[[Path, float], object]  # Takes a file and the share of it that was read.
 _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)  # A progress bar is set far from where files are read.
+_stage_watcher: ContextVar[Callable[[str], object] | None] = ContextVar("stage_watcher", default=None)
 PARTIAL_PREFIX = ".part-"  # Start of the names of files and directories that are not complete yet.
 
 
@@ -38,6 +39,22 @@ def report_read(path: Path, share: float) -> None:
     """Report to the watcher, if there is one, that a share of a file was read."""
     if watcher := _watcher.get():
         watcher(path, share)
+
+
+@contextlib.contextmanager
+def watch_stages(watcher: Callable[[str], object]) -> Iterator[None]:
+    """Call `watcher` with the name of each stage of a training that begins in this context."""
+    token = _stage_watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _stage_watcher.reset(token)
+
+
+def report_stage(stage: str) -> None:
+    """Report to the watcher, if there is one, that a stage begins."""
+    if watcher := _stage_watcher.get():
+        watcher(stage)
 
 
 @contextlib.contextmanager

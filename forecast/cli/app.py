@@ -224,7 +224,7 @@ def compare(runs: opt.RunFolders, sort: opt.Sort = "mae", plot: opt.Plot = None,
 
 @command("Trust")
 def check_leaks(config: opt.ConfigOrRun, options: opt.ConfigOptions, as_json: opt.Json = False) -> None:
-    """Check a config for data leaks. Changing data after a cutoff must not change any result before it.
+    """Check a config for data leaks. Changing data after a cutoff must not change anything computed from earlier data.
 
     Example:  forecast check-leaks configs/airline.yaml
     """
@@ -301,7 +301,7 @@ def update(
 def plan(
     run: opt.RunFolder, source: opt.ForecastOptions, output: opt.PlanOutput = Path("future.csv"), as_json: opt.Json = False
 ) -> None:
-    """List the data that a forecast needs. Also write a template for future values.
+    """List the data that a forecast needs. Also write a template for the known covariates.
 
     Example:  forecast plan runs/sales-1 -o future.csv
     """

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from forecast.search.workers import Workers
 
 
+EXPORT_FORMATS = ("onnx", "keras", "saved_model", "litert")
+
+
 def expand_groups(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command with --debug and, for each parameter whose type is a group below, the options of that group."""
     signature = inspect.signature(command, eval_str=True).parameters
@@ -53,14 +56,32 @@ def _print_version(value: bool) -> None:
         raise typer.Exit
 
 
+def _complete_baseline(incomplete: str) -> list[str]:
+    return [name for name in _list_baselines() if name.startswith(incomplete)]
+
+
+def _complete_key(incomplete: str) -> list[str]:
+    from forecast.config import list_keys
+
+    return [f"{key}=" for key in list_keys() if key.startswith(incomplete)]
+
+
+def _complete_format(incomplete: str) -> list[str]:
+    return [name for name in EXPORT_FORMATS if name.startswith(incomplete)]
+
+
+def _list_baselines() -> list[str]:
+    from forecast.evaluation import LABELS, MODEL
+
+    return [label for label in LABELS if label != MODEL]
+
+
 def _check_baseline(name: str | None) -> str | None:
     """Refuse an unknown baseline before hours are spent on training."""
     if name is not None:
         from forecast.errors import RunError, did_you_mean
-        from forecast.evaluation import LABELS, MODEL
 
-        names = [label for label in LABELS if label != MODEL]
-        if name not in names:
+        if name not in (names := _list_baselines()):
             raise RunError(f"--fail-if-worse-than: there is no baseline `{name}`.", did_you_mean(name, names))
     return name
 
@@ -84,7 +105,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_silence_reading, help="Hide progress and tables.")]
 Open = Annotated[bool, typer.Option("--open", help="Open the report in the browser.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing result.")]
-Override = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a config key. Can be repeated.")]
+Override = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", autocompletion=_complete_key, help="Override a config key. Can be repeated."),
+]
 
 # Output paths.
 RunDir = Annotated[
@@ -121,8 +145,8 @@ Stride = Annotated[
 Refit = Annotated[
     str | None,
     typer.Option(
-        help="Which folds train a network: every fold (every), only the first (never), or every Nth (a number)."
-        " [default: backtest.refit in the config]"
+        help="How often to train a network: in every fold (every), in every Nth fold (a number), or only in the first fold"
+        " (never). [default: backtest.refit in the config]"
     ),
 ]
 RunsFolder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder with runs.")]
@@ -146,8 +170,8 @@ Tolerance = Annotated[float, typer.Option(min=0, help="Largest relative differen
 TestedData = Annotated[
     Path | None, typer.Option(help="CSV or Parquet file to search for anomalies. [default: the test set of the run]")
 ]
-Level = Annotated[float | None, typer.Option(help="Level of the prediction interval, in percent. [default: the widest]")]
-Format = Annotated[str, typer.Option(metavar="onnx|keras|saved_model|litert", help="Format to write.")]
+Level = Annotated[float | None, typer.Option(help="Level of the prediction interval, in percent. [default: the highest]")]
+Format = Annotated[str, typer.Option(metavar="|".join(EXPORT_FORMATS), autocompletion=_complete_format, help="Format to write.")]
 
 
 @dataclass(frozen=True)
@@ -197,6 +221,7 @@ class TrainingOptions(ConfigOptions):
         typer.Option(
             metavar="BASELINE",
             callback=_check_baseline,
+            autocompletion=_complete_baseline,
             help="Exit with code 3 if the network is worse than this baseline, such as seasonal_naive.",
         ),
     ] = None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from forecast.cli.streams import make_console
 from forecast.commands.diagnose import diagnose
 from forecast.config import format_yaml_line
 from forecast.errors import log_and_continue
@@ -22,6 +24,7 @@ from forecast.evaluation import (
     describe_coverage,
     format_number,
     remark,
+    warn_of_few_windows,
 )
 from forecast.reports import format_timestamp, spread_of
 from forecast.runs import Environment, ParentRecord, Run, RunGroup, read_evidence, read_folds, read_metrics
@@ -78,8 +81,11 @@ def describe_training(run: Run, metrics: TrainingMetrics) -> Iterator[str]:
     yield f"Kept the weights of epoch {epochs}{refit}. Predictions, metrics and plots: {run.directory}/"
     if run.report.exists():
         yield f"HTML report: {run.report}"
-    command = "predict" if run.forecast.exists() else "plan"  # Known covariates over the horizon are missing.
-    yield f"Next: forecast {command} {run.directory}"
+    if any(comparison.outcome == "loses to" for comparison in metrics.compared.values()):
+        yield f"Next: improve it. forecast diagnose {run.directory}, or forecast tune {run.config}"
+    else:
+        command = "predict" if run.forecast.exists() else "plan"  # Known covariates over the horizon are missing.
+        yield f"Next: forecast {command} {run.directory}"
 
 
 def describe_problems(problems: Sequence[Diagnosis]) -> Iterator[str]:
@@ -117,7 +123,8 @@ def describe_runs(table: pd.DataFrame, folder: Path) -> Iterator[str]:
         return
     titles = ["run", "kind", "state", "last change", "data", "MAE", "MASE", "best baseline", "gain"]
     columns = ["run", "kind", "state", "at", "data", "mae", "mase", "best_baseline", "gain"]
-    rows = [[_format_cell(name, row[name]) for name in columns] for row in table.to_dict("records")]
+    shown = table.assign(at=[str(at)[:16].replace("T", " ") for at in table["at"]])
+    rows = [[_format_cell(name, row[name]) for name in columns] for row in shown.to_dict("records")]
     yield from _align([titles, *rows], left=5)
     for row in table[table.state == "damaged"].to_dict("records"):
         yield f"✘ {row['run']}: {row['why']}"
@@ -146,13 +153,14 @@ def _describe_scores(metrics: Metrics, title: str) -> Iterator[str]:
     """Yield the errors of network and baselines, the coverage of the intervals, and advice."""
     scores = metrics.test
     rows: list[Row] = [(f"{title}, {scores.windows} windows", "MAE", "RMSE", "MASE", "WAPE", "bias")]
-    labels = scores.labels
+    labels, rank = scores.labels, {}
     for name, label in labels.items():
         label += f" ({metrics.season_length})" if name == "seasonal_naive" else ""
+        rank[len(rows)] = scores.of(name).total.mae
         rows.append((label, *_format_errors(scores.of(name).total)))
         if scores.members and name == ("network" if scores.network else "forecast"):
             rows += _describe_members(scores.members)
-    yield from ["", *_align(rows)]
+    yield from ["", *_align(rows, best=min(rank, key=lambda row: rank[row]))]
     if len(scores.forecast.per_target) > 1:
         rows = [("MAE by target", *labels.values())]
         for target in scores.forecast.per_target:
@@ -162,8 +170,8 @@ def _describe_scores(metrics: Metrics, title: str) -> Iterator[str]:
         yield from ["", *sentences]
     if isinstance(metrics, TrainingMetrics) and metrics.combination:
         yield f"\n{describe_combination(metrics.combination)}"
-    if metrics.advice:
-        yield f"\n{metrics.advice}"
+    if advice := [sentence for sentence in (metrics.advice, warn_of_few_windows(metrics)) if sentence]:
+        yield "\n" + " ".join(advice)
 
 
 def _describe_members(members: list[Errors]) -> Iterator[Row]:
@@ -190,12 +198,22 @@ def _format_cell(name: str, value: Any, spread: float = 0.0) -> str:
     return STYLES[name].format(value) if name in STYLES else format_number(value, spread)
 
 
-def _align(rows: Sequence[Row], left: int = 1) -> Iterator[str]:
-    """Align the first `left` columns left and the others right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [f"{cell:{'<' if number < left else '>'}{widths[number]}}" for number, cell in enumerate(row)]
-        yield "  ".join(cells).rstrip()
+def _align(rows: Sequence[Row], left: int = 1, best: int | None = None) -> Iterator[str]:
+    """Yield the lines of a table, the first `left` columns aligned left and the others right.
+
+    On a terminal, the first row is bold, and row `best` green.
+    """
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    for number in range(len(rows[0])):
+        table.add_column(justify="left" if number < left else "right", overflow="fold")
+    for number, row in enumerate(rows):
+        table.add_row(*row, style="bold" if number == 0 else "green" if number == best else None)
+    console = make_console(sys.stdout)
+    with console.capture() as capture:
+        console.print(table)
+    yield from map(str.rstrip, capture.get().splitlines())
 
 
 def describe_reproduction(stages: Sequence[Stage], verdict: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from forecast.cli.streams import echo
-from forecast.storage import watch_reading
+from forecast.storage import watch_reading, watch_stages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 
     from forecast.forecasters.network.callbacks import Progress
     from forecast.search.workers import Finished
+
+
+STAGES = {
+    "reading": "reading the data",
+    "regressions": "fitting the regressions",
+    "training": "loading Keras",
+    "scoring": "scoring the test set",
+    "leaks": "checking for leaks",
+    "explaining": "measuring the importance of the inputs",
+    "plots": "drawing the plots",
+}
 
 
 @contextlib.contextmanager
@@ -46,8 +57,8 @@ def _bar() -> Bar:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    left = [TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
-    return Progress(TextColumn("{task.description}"), BarColumn(), *left, console=Console(stderr=True), transient=True)
+    times = [TimeElapsedColumn(), TextColumn("elapsed,"), TimeRemainingColumn(), TextColumn("remaining")]
+    return Progress(TextColumn("{task.description}"), BarColumn(), *times, console=Console(stderr=True), transient=True)
 
 
 @contextlib.contextmanager
@@ -59,8 +70,9 @@ def progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
         yield _print_epoch
     else:
         with _bar() as bar, watch_reading(lambda path, share: _update_reading(bar, path, share)):
-            task = bar.add_task("starting Keras", total=None)
-            yield lambda progress: _update_bar(bar, task, progress)
+            task = bar.add_task("", total=None)
+            with watch_stages(lambda stage: bar.update(task, description=f"{STAGES[stage]} ...", total=None)):
+                yield lambda progress: _update_bar(bar, task, progress)
 
 
 def _update_reading(bar: Bar, path: Path, share: float) -> None:
@@ -76,23 +88,21 @@ def _update_reading(bar: Bar, path: Path, share: float) -> None:
 
 def _print_epoch(progress: Progress) -> None:
     if progress.done == 1:
-        loss = "" if progress.epoch == 0 else f"  loss {progress.loss:.5f}"
-        epoch = f"{_member(progress)}{_epoch(progress)}"
-        echo(f"{epoch}{loss}  val_loss {progress.val_loss:.5f}  {progress.seconds:.1f}s", err=True)
+        echo(f"{_describe(progress)}  {progress.seconds:.1f}s", err=True)
 
 
-def _member(progress: Progress) -> str:
+def _describe(progress: Progress) -> str:
+    """Return the fold, network and epoch of a training, and its losses. There is no loss before the first epoch."""
     fold = f"fold {progress.fold}/{progress.folds}  " if progress.folds > 1 else ""
-    return fold + (f"network {progress.member}/{progress.members}  " if progress.members > 1 else "")
-
-
-def _epoch(progress: Progress) -> str:
-    return f"{'refit ' * progress.refit}epoch {progress.epoch}/{progress.epochs}"
+    member = f"network {progress.member}/{progress.members}  " if progress.members > 1 else ""
+    epoch = f"{'refit ' * progress.refit}epoch {progress.epoch}/{progress.epochs}"
+    loss = "" if progress.epoch == 0 else f"  loss {progress.loss:.5f}"
+    return f"{fold}{member}{epoch}{loss}  val_loss {progress.val_loss:.5f}"
 
 
 def _update_bar(bar: Bar, task: TaskID, progress: Progress) -> None:
-    text = f"{_member(progress)}{_epoch(progress)}  loss {progress.loss:.5f}  val_loss {progress.val_loss:.5f}"
-    bar.update(task, description=text, total=progress.epochs, completed=max(0.0, progress.epoch - 1 + progress.done))
+    completed = max(0.0, progress.epoch - 1 + progress.done)
+    bar.update(task, description=_describe(progress), total=progress.epochs, completed=completed)
 
 
 @contextlib.contextmanager

@@ -41,9 +41,7 @@ def open_in_browser(page: Path) -> None:
         echo(f"warning: no browser was found. Open {page} yourself.", err=True)
 
 
-def print_scores(
-    run: Run, printing: PrintOptions, fail_if_worse_than: str | None = None, open_page: bool = False
-) -> None:
+def print_scores(run: Run, printing: PrintOptions, fail_if_worse_than: str | None = None, open_page: bool = False) -> None:
     """Print the metrics of a run, and exit with 3 if the network is worse than the baseline `fail_if_worse_than`."""
     from forecast.cli.output import describe_backtest, describe_training
     from forecast.evaluation import TrainingMetrics, is_worse_than

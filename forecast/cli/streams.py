@@ -1,17 +1,27 @@
-"""Standard streams that work in every environment: closed ones, full ones, and encodings that lack characters."""
+"""Standard streams that work even if they are closed or full, or if their encoding lacks characters."""
 
 from __future__ import annotations
 
 import codecs
 import io
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+    from rich.console import Console
 
+MAX_WIDTH = 10_000  # Characters in a line of a file.
+COLOURS = {  # Of a terminal, by pattern.
+    r"^\s*✔|\b[Bb]eats\b": "green",
+    r"^\s*⚠|^warning:|\b[Ii]s not distinguishable from\b": "yellow",
+    r"^\s*✘|\b[Ll]oses to\b": "red",
+    r"^error:": "bold red",
+    r"^Next:.*": "bold",
+}
 MARKS = {"✔": "+", "✘": "x", "⚠": "!", "·": "-"}  # Replacements where an encoding lacks the mark.
 
 
@@ -20,14 +30,30 @@ class OutputError(Exception):
 
 
 def echo(text: str = "", err: bool = False, end: str = "\n") -> None:
-    """Print a text to stdout or stderr at once.
+    """Print a text to stdout or stderr at once, in colours on a terminal, unless NO_COLOR is set.
 
     Raises:
         OutputError: stdout cannot be written. A failure of stderr is ignored.
     """
     stream = sys.stderr if err else sys.stdout
-    stream.write(text + end)
+    if stream.isatty():
+        from rich.text import Text
+
+        coloured = Text.from_ansi(text)
+        for pattern, style in COLOURS.items():
+            coloured.highlight_regex(re.compile(pattern, re.MULTILINE), style)
+        make_console(stream).print(coloured, end=end, soft_wrap=True)
+    else:
+        stream.write(text + end)
     stream.flush()
+
+
+def make_console(stream: TextIO) -> Console:
+    """Return a console of rich that writes to a stream, as wide as its terminal, and without a limit if it is none."""
+    from rich.console import Console
+
+    width = None if stream.isatty() else MAX_WIDTH
+    return Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
 
 
 def prepare_streams() -> None:

@@ -58,7 +58,7 @@ def init(
         RunError: `output` exists and `force` is false, or it cannot be written.
     """
     if effort not in EFFORTS:
-        raise ConfigError(f"there is no effort `{effort}`.", did_you_mean(effort, EFFORTS), "init")
+        raise ConfigError(f"unknown effort `{effort}`.", did_you_mean(effort, EFFORTS), "init")
     data = Path(data)
     output = Path(output or f"{data.stem}.yaml")
     if output.exists() and not force:

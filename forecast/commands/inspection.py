@@ -1,4 +1,4 @@
-"""Inspect a data file for `init`: which `data:` keys of a config read it, and why."""
+"""Inspect a data file for `init`: the `data:` keys that a config needs to read it, and why."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _find_number_format(draft: Draft, table: pd.DataFrame, text: pd.DataFrame, d
             example = cells[cells.str.contains("[.,]")].iloc[:1]
             number, alternative = (f"{_to_numbers(example, *format_).iloc[0]:.12g}" for format_ in (chosen, form))
             remedy = f"set decimal: '{form[0]}' and " + (f"thousands: '{form[1]}'" if form[1] else "leave out thousands")
-            remark = f"CHECK THIS: {example.iloc[0]} is read as {number}; if it means {alternative}, {remedy}"
+            remark = f"CHECK THIS: {example.iloc[0]} is read as {number}. If it means {alternative}, {remedy}"
             draft.remarks["thousands" if thousands else "decimal"] = remark
 
 

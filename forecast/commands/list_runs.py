@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from forecast.errors import RunError, did_you_mean
-from forecast.evaluation import NETWORK
+from forecast.evaluation import find_best_baseline
 from forecast.runs import Run, Status, read_contract, read_metrics
 
 ERRORS = ("mae", "rmse", "mase", "wape")
@@ -17,8 +17,8 @@ COLUMNS = ("run", "kind", "state", "at", "data", "target", "horizon", "windows",
 def list_runs(folder: str | Path = "runs", sort: str | None = None, text: str = "") -> pd.DataFrame:
     """Return a table of the runs in a folder, a row for each, the newest first.
 
-    Its columns: run, kind, state, at (time of the last change), data, target, horizon, windows (of the test set), mae, rmse, mase,
-    wape, best_baseline (the baseline that forecasts the test set best), gain (1 - MASE / MASE of that baseline), and why (the
+    Its columns: run, kind, state, at (the last change), data, target, horizon, windows (of the test set), mae, rmse, mase,
+    wape, best_baseline (the baseline that forecasts the test set best), gain (its skill over that baseline), and why (the
     reason of a failure). Errors exist only for finished training runs and backtests.
 
     sort: one of the errors, or gain; the best first. text: keep only the rows in which a cell contains it.
@@ -56,17 +56,13 @@ def _describe(run: Run) -> dict[str, object]:
 def _describe_scores(run: Run) -> dict[str, object]:
     """Return what a finished run forecasts, and its errors on the test set."""
     metrics, contract, config = read_metrics(run), read_contract(run), run.read_config()
-    test = metrics.test
-    errors = {label: test.of(name).total for name, label in test.labels.items() if name in metrics.compared and name != NETWORK}
-    best = min(errors, key=lambda label: errors[label].mae)
-    total, rival = test.forecast.total, errors[best]
-    pair = (total.mase, rival.mase) if total.mase is not None and rival.mase else (total.mae, rival.mae)
+    total, (best, comparison) = metrics.test.forecast.total, find_best_baseline(metrics)
     return {
         "data": Path(contract.path).name,
         "target": ", ".join(config.data.target),
         "horizon": config.windows.horizon,
-        "windows": test.windows,
+        "windows": metrics.test.windows,
         **{name: getattr(total, name) for name in ERRORS},
-        "best_baseline": best,
-        "gain": 1 - pair[0] / pair[1] if pair[1] else None,
+        "best_baseline": metrics.test.labels[best],
+        "gain": comparison.skill,
     }

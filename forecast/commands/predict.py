@@ -59,7 +59,7 @@ def predict(
             log.warning("%s: %s", data, sentence)
     ends = panel.filled[panel.offsets[1:] - 1].any(axis=1)
     if ends.any():
-        log.warning("%s: %d series end with a filled value, from which the forecast starts.", data or run.name, int(ends.sum()))
+        log.warning("%s: the forecast starts from filled values in %d series.", data or run.name, int(ends.sum()))
     if trained.intervals and (sentence := explain_few_windows(trained.contract.calibration_windows)):
         log.warning("%s: %s", run.name, sentence)
     horizon = trained.config.windows.horizon

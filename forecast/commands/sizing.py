@@ -124,7 +124,8 @@ def choose_sizes(panel: Panel, season: int, horizon: int | None, effort: Effort)
     longest = (rows - 2 * held_out) // 2 - chosen
     if rows < MIN_ROWS or longest < 1:
         raise DataError(
-            f"the {'median' if len(lengths) > 1 else 'only'} series has {rows} rows, too few for a horizon of {chosen}.",
+            f"the {'series of median length' if len(lengths) > 1 else 'only series'} has {rows} rows,"
+            f" too few for a horizon of {chosen}.",
             f"Use at least {MIN_ROWS} rows, and 8 per step of the horizon. A network learns little from fewer than 100 rows.",
             panel.source,
         )

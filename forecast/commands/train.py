@@ -15,7 +15,7 @@ from forecast.data import Contract, Panel, SubsetFacts, describe_repairs, make_c
 from forecast.errors import DataError, ResourceError, RunError, first_few
 from forecast.evaluation import Fitted, count_independent
 from forecast.forecasters.preparation import Prepared, read_and_resolve
-from forecast.reports import TrainingResult, write_plots, write_report
+from forecast.reports import TrainingResult, select_series, write_plots, write_report
 from forecast.runs import (
     Fingerprints,
     Parent,
@@ -26,6 +26,7 @@ from forecast.runs import (
     find_slow_settings,
     fingerprint_inputs,
     inspect_environment,
+    make_actual_rows,
     make_recent_rows,
     open_trackers,
     prepare_with_parent,
@@ -33,7 +34,7 @@ from forecast.runs import (
     read_parent,
     read_trained,
 )
-from forecast.storage import PARTIAL_PREFIX
+from forecast.storage import PARTIAL_PREFIX, report_stage
 from forecast.training import (
     Member,
     Members,
@@ -186,7 +187,9 @@ def _explain(result: TrainingResult, fitted: Fitted, members: Members, seconds: 
     environment.seconds = seconds
     run.write(run.environment, environment)
     with run.log_and_continue("writing report.html"):
-        result.recent = result.select_rows(make_recent_rows(prepared.panel, prepared.config))
+        rows = make_actual_rows(prepared.panel, prepared.splits, select_series(result.per_series))
+        run.write_table(run.actual, rows)
+        result.actual = result.select_rows(rows)
         write_report(result)
 
 
@@ -203,6 +206,7 @@ def _say_how_to_resume(run: Run) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    report_stage(stage)
     began = time.perf_counter()
     yield
     seconds[stage] = round(time.perf_counter() - began, 2)

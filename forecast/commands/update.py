@@ -119,7 +119,7 @@ def _describe_revisions(newer: Panel, recent: Panel) -> list[str]:
     revised = shared[np.flatnonzero(~np.isclose(*pair, rtol=1e-6, atol=1e-9).all(axis=1))]
     if not len(revised):
         return []
-    return [f"{len(revised)} rows differ from those in the run. The first is at {revised[0][1]}."]
+    return [f"rows that differ from those in the run: {len(revised)}. The first is at {revised[0][1]}."]
 
 
 def _check_no_gap(newer: Panel, parent: Parent) -> None:

@@ -87,8 +87,8 @@ class DataConfig(Section):
     """Whether each column except the timestamp is a series. `target` then only names the values in the results."""
     short_series: Literal["error", "skip", "pad"] = "error"
     """What to do with a series too short for a training window. `skip` leaves it out of training, but still scores it if it has
-    windows in later sets. `pad` extends the start of every series by a lookback of rows that repeat its first value. The channel
-    `observed` is 0 in these rows and 1 elsewhere."""
+    windows in later sets. `pad` adds `lookback` rows at the start of every series and fills them with its first value. The
+    channel `observed` is 0 in these rows and 1 elsewhere."""
     freq: Text | None = None
     """Length of one step as a pandas frequency, such as `h`, `D`, `MS` or `15min`. With null, it is inferred."""
     season_length: Steps | None = None
@@ -127,7 +127,9 @@ class DataConfig(Section):
         if self.wide and (self.past_covariates or self.known_covariates or self.static):
             raise ValueError("a wide file cannot have covariates other than the calendar")
         if self.wide and (self.series_id or len(self.target) > 1):
-            raise ValueError("a wide file cannot have a series_id or several targets. Its target names the values of all columns")
+            raise ValueError(
+                "a wide file cannot have a series_id or several targets. Its target is only a name for the values of all columns"
+            )
         if unknown := sorted(set(self.missing_known) - set(self.known_covariates)):
             hint = did_you_mean(unknown[0], self.known_covariates) if self.known_covariates else ""
             raise ValueError(f"missing_known names {unknown[0]!r}, which is not a known covariate. {hint}".rstrip(" ."))
@@ -346,7 +348,7 @@ class TrainingConfig(Section):
     """When to stop training early: `patience` and `min_delta`. With null, all epochs run, and the last weights are kept."""
     refit: YesNo = True
     """Whether to continue training once the best epoch is chosen: on the training and validation sets before the test set is
-    scored, and on all rows before the final forecast. Each refit takes a fifth of the epochs."""
+    scored, and on all rows before the final forecast. Each refit takes a fifth of the chosen number of epochs."""
     schedule: Literal["constant", "step", "cosine", "plateau"] = "constant"
     """Learning rate after the warm-up. `step` halves it every 10 epochs, `cosine` lowers it to zero, and `plateau` halves it when
     the validation loss stalls."""
@@ -381,7 +383,7 @@ class BacktestConfig(Section):
     divided among the folds."""
     refit: Refit = "every"
     """Folds that refit the network and the scaling: every fold (`every`), every n-th fold (a number), or only the first
-    (`never`). With `never`, the network of a run is tested as it is."""
+    (`never`). With `never`, a backtest of a run tests the network of that run without training it."""
     training_part: Literal["expanding", "sliding"] = "expanding"
     """Training set of later folds: all rows before the validation set (`expanding`), or as many rows as in the first
     fold (`sliding`)."""
@@ -431,8 +433,8 @@ class Config(Section):
     """Baselines to score in addition to the simple ones. `theta`, `ets` and `arima` are fitted to each series, which is slow with
     many series. `boosting` fits trees to the training windows of all series."""
     combine: Literal["none", "mean", "median", "weighted"] = "none"
-    """What to forecast. `none` is the network alone. `mean` and `median` combine the network with linear, naive, seasonal naive
-    and `baselines`. `weighted` averages them with weights that are chosen on the validation set."""
+    """How to make the forecast. `none` uses the network alone. `mean` and `median` combine the network with linear, naive,
+    seasonal naive and `baselines`. `weighted` averages them with weights that are chosen on the validation set."""
     backtest: BacktestConfig = BacktestConfig()
     tuning: TuningConfig = TuningConfig()
     tracking: Trackers = []

@@ -95,10 +95,10 @@ def _span(value: dict[str, Any]) -> dict[str, Any]:
         return value
     numbers = (int,) if kind == "int" else (int, float)
     if len(values) != 2 or any(type(number) not in numbers for number in values) or not values[0] < values[1]:
-        raise ValueError(f"`{kind}` must be a list of two {'whole ' if kind == 'int' else ''}numbers, the lowest first")
+        raise ValueError(f"`{kind}` must be a list of two {'whole ' if kind == 'int' else ''}numbers, the lower one first")
     step, log = value.get("step"), value.get("log", False)
     if type(log) is not bool or log and (step or values[0] <= 0):
-        raise ValueError("`log` must be true or false. If true, the lowest number must be above 0, and `step` cannot be set")
+        raise ValueError("`log` must be true or false. If it is true, the lower number must be above 0, and `step` cannot be set")
     if step is not None and (type(step) not in numbers or not 0 < step <= values[1] - values[0]):
         raise ValueError("`step` must be above 0 and at most the difference between the two numbers")
     return value

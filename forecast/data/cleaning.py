@@ -1,4 +1,4 @@
-"""Repair rows, each by an explicit policy of the config, and record what was done to which rows.
+"""Repair rows by explicit policies of the config, and record what was done to which rows.
 
 All functions take and return sorted `Rows` (by series, then time), and add to `record` what they changed.
 """

@@ -1,4 +1,4 @@
-"""Read the cells of a file as timestamps, series ids and numbers, or refuse them with their rows."""
+"""Read the cells of a file as timestamps, series ids and numbers, or refuse them and name their rows."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class _Reader:
             rows = [f"{shown.format(row[name])} in row {int(str(row.name)) + FIRST_DATA_ROW}" for row in (first, second)]
             raise DataError(
                 f"`{name}` of series '{second.series_id}' is {rows[0]} and {rows[1]}.",
-                "A static covariate has one value per series. List a column that varies under data.past_covariates or"
+                "A static covariate has one value per series. If a column varies, list it under data.past_covariates or"
                 " data.known_covariates.",
                 f"{self.path}:{int(str(second.name)) + FIRST_DATA_ROW}",
             )

@@ -85,7 +85,7 @@ def _select_whole_steps(
         if not keep[begin:end].any():
             problem = f"series '{rows.series_ids[rows.series[borders[begin]]]}' does not cover a whole step."
             problem += f" Its rows range from {rows.timestamps[borders[begin]]} to {rows.timestamps[borders[end] - 1]}."
-            raise DataError(problem, "Provide rows of whole steps, or use a shorter data.resample.freq.", source)
+            raise DataError(problem, "Provide rows that cover whole steps, or use a shorter data.resample.freq.", source)
     for edge, numbers in partial.items():
         if numbers:
             examples = [f"'{rows.series_ids[rows.series[first[step]]]}' at {steps.labels[first[step]]}" for step in numbers[:3]]

@@ -130,7 +130,7 @@ def find_value_columns(config: DataConfig, header: list[str]) -> list[str]:
 def check_width(table: pd.DataFrame, path: Path) -> None:
     """Refuse rows that are wider than the header, of whose surplus cells pandas makes an index."""
     if not isinstance(table.index, pd.RangeIndex):
-        remedy = "Name every column in the header. Put numbers that contain commas in quotes."
+        remedy = "Name every column in the header. Quote numbers that contain commas."
         raise DataError("the rows have more cells than the header.", remedy, f"{path}:{FIRST_DATA_ROW}")
 
 

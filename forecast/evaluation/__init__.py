@@ -22,5 +22,13 @@ from forecast.evaluation.metrics import format_number
 from forecast.evaluation.scoreboard import Scoreboard
 from forecast.evaluation.scores import BASELINES, LABELS, MODEL, Diagnoses, Diagnosis, Errors, Metrics, Scores, TrainingMetrics
 from forecast.evaluation.scoring import MAX_VALUES, Fitted, measure_missing_costs, score, score_validation
-from forecast.evaluation.significance import ALPHA, EQUAL, compare_losses, ljung_box
-from forecast.evaluation.verdict import choose_loss_metric, describe_combination, describe_coverage, is_worse_than, summarize
+from forecast.evaluation.significance import ALPHA, EQUAL, Comparison, compare_losses, ljung_box
+from forecast.evaluation.verdict import (
+    choose_loss_metric,
+    describe_combination,
+    describe_coverage,
+    find_best_baseline,
+    is_worse_than,
+    summarize,
+    warn_of_few_windows,
+)

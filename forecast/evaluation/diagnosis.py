@@ -1,4 +1,4 @@
-"""Find the problems of a training run in its figures: their names, the evidence and the settings to change."""
+"""Find the problems in a training run from its numbers: the name of each, the evidence and the settings to change."""
 
 from __future__ import annotations
 
@@ -224,7 +224,8 @@ def _check_bias(config: ConfigInSteps, metrics: Metrics) -> Iterator[Diagnosis]:
     elif config.scaling.transform != "none":
         remedy = "A mean on the transformed scale becomes a median in original units. Set scaling.transform: none."
     else:
-        remedy = "The level shifted. Set model.normalization: last, add covariates that explain it, or train on newer rows."
+        remedy = "The level has probably shifted. Set model.normalization: last, add covariates that explain it,"
+        remedy += " or train on newer rows."
     yield Diagnosis("biased forecasts", f"{first_few(sentences)}.", remedy)
 
 
@@ -247,7 +248,7 @@ def _check_intervals(config: ConfigInSteps, metrics: Metrics) -> Iterator[Diagno
         below = outside / 2 if measured.below is None else min(measured.below, outside)  # Runs of earlier versions lack it.
         lopsided = max(below, outside - below) > LOPSIDED * (1 - nominal) / 2
         if lopsided and _exceeds_chance(below / outside, 0.5, independent * outside):
-            sides = f"{below:.1%} of the actual values lie below the {level}% interval, {outside - below:.1%} above it"
+            sides = f"{below:.1%} of the actual values lie below the {level}% interval and {outside - below:.1%} above it"
             texts["skewed intervals"].append(sides)
     adapt = "" if method == "adaptive" else "Set intervals.method: adaptive, which follows the errors. "
     for problem, sentences in texts.items():

@@ -1,4 +1,4 @@
-"""The verdict: which baselines the network beats, what follows from that, and how well its intervals cover."""
+"""The verdict: which baselines the network beats, what follows from that, and the coverage of its intervals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 
 from forecast.evaluation.intervals import explain_few_windows
 from forecast.evaluation.scoreboard import Scoreboard
-from forecast.evaluation.scores import LABELS, MODEL, Metrics
+from forecast.evaluation.scores import LABELS, MODEL, Metrics, TrainingMetrics
 from forecast.evaluation.significance import OUTCOMES, Comparison, Outcome, compare_losses
 from forecast.forecasters.combination import NETWORK, Combination
 
@@ -108,6 +108,21 @@ def write_advice(compared: Mapping[str, Comparison], persistence: float, trained
     if linear == "loses to":
         return "A ridge regression is better" + ("." if linear_skip else ". Set model.linear_skip: true to start from it.")
     return ""
+
+
+def find_best_baseline(metrics: Metrics) -> tuple[str, Comparison]:
+    """Return the baseline with the smallest loss on the test set, and the comparison with it."""
+    compared = {name: comparison for name, comparison in metrics.compared.items() if name != NETWORK}
+    best = min(compared, key=lambda name: float("-inf") if (skill := compared[name].skill) is None else skill)
+    return best, compared[best]
+
+
+def warn_of_few_windows(metrics: Metrics) -> str:
+    """Return a sentence if the test set is too short for a significance test, else ""."""
+    if any(comparison.p_value is not None for comparison in metrics.compared.values()):
+        return ""
+    remedy = "`forecast backtest` tests a longer one." if isinstance(metrics, TrainingMetrics) else "Use more folds."
+    return f"The test set spans too little time to tell skill from luck. {remedy}"
 
 
 def describe_combination(combination: Combination) -> str:

@@ -175,7 +175,7 @@ def _check_covariates(config: ConfigInSteps, freq: str) -> None:
     if "seasonal" in data.missing_known.values() and season > config.windows.lookback:
         raise ConfigError(
             f"data.missing_known: seasonal needs a whole season of {season} steps in the lookback of {config.windows.lookback}.",
-            "Use a longer windows.lookback, or hold.",
+            "Use a longer windows.lookback, or set data.missing_known to hold.",
             config.locate("data.missing_known"),
         )
 
@@ -185,7 +185,8 @@ def _check_accumulation(config: ResolvedConfig, windows: int) -> None:
     batches = -(-windows // config.training.batch_size)
     if config.training.accumulate_gradients > batches:
         raise ConfigError(
-            f"training.accumulate_gradients is {config.training.accumulate_gradients}, but an epoch has {batches} batches.",
+            f"training.accumulate_gradients is {config.training.accumulate_gradients},"
+            f" but the number of batches in an epoch is {batches}.",
             f"Use at most {batches}, or a smaller training.batch_size.",
             config.locate("training.accumulate_gradients"),
         )

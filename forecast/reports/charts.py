@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from forecast.evaluation import ALPHA, MODEL, Region, Scores, column_of, format_number, ljung_box
-from forecast.reports.page import Chart, Line, format_timestamp
+from forecast.reports.page import Band, Chart, Frame, Line, format_timestamp
 from forecast.reports.selection import histogram_edges, pairs_of_quantiles, panels_of, select_panel
 from forecast.runs import Gradients
+from forecast.windows import SUBSETS, subset_name
 
 MAX_POINTS = 3000  # Timestamps in one chart, the newest.
 MAX_BANDS = 3
+MAX_FRAME_VALUES = 6000  # Numbers of the forecasts from single cutoffs.
 MAX_RESIDUALS = 2000
 MAX_LAGS = 40
 COLOURS = {MODEL: "forecast", "naive": "other", "seasonal_naive": "second", "drift": "third", "mean": "fifth", "linear": "fourth"}
@@ -23,16 +26,20 @@ COLOURS |= {"network": "sixth", "theta": "seventh", "ets": "eighth", "arima": "n
 
 
 def chart_forecast(
-    name: str, title: str, predictions: pd.DataFrame, future: pd.DataFrame, past: pd.Series, freq: str | None
+    name: str, title: str, predictions: pd.DataFrame, future: pd.DataFrame, history: pd.DataFrame, freq: str | None
 ) -> Chart:
     """Return test windows one horizon apart, so that each timestamp has one forecast, then the forecast after the last row.
 
-    past: actual values before the test set, by timestamp. freq: None if missing steps cannot be told.
+    A slider shows the windows of single cutoffs. The chart begins shortly before the test set.
+
+    history: actual values and sets of earlier rows, columns `actual` and `subset`, by timestamp. freq: None if missing steps
+    cannot be told.
     """
     cutoffs = predictions.cutoff.drop_duplicates().sort_values(ascending=False).iloc[:: int(predictions.step.max())]
     tested = predictions[predictions.cutoff.isin(cutoffs)].drop_duplicates("timestamp").set_index("timestamp")
+    history = history[~history.index.duplicated()]  # In autumn, an hour occurs twice.
     actual = predictions.drop_duplicates("timestamp").set_index("timestamp").actual
-    actual = actual.combine_first(past[~past.index.duplicated()].astype(float))  # In autumn, an hour occurs twice.
+    actual = actual.combine_first(history.actual.astype(float))
     future = future.drop_duplicates("timestamp").set_index("timestamp")
     index = actual.index.union(tested.index).union(future.index).sort_values()[-MAX_POINTS:]
     if freq:  # Missing steps become gaps.
@@ -43,19 +50,63 @@ def chart_forecast(
         Line("forecast", tested[MODEL].reindex(index).to_numpy(float), "forecast", strong=True),
         Line("seasonal naive", tested.seasonal_naive.reindex(index).to_numpy(float), "other", dashed=True),
     ]
+    columns = {1: MODEL, 2: "seasonal_naive"}  # Of the lines that the slider changes.
     if len(future):
         lines.append(Line("future", future[MODEL].reindex(index).to_numpy(float), "forecast", strong=True, dashed=True))
     bands = []
     for low, high in pairs_of_quantiles(forecasts)[:MAX_BANDS]:
-        bands.append((len(lines), len(lines) + 1, 0.14))
+        label = f"{100 * (high - low):.4g}% interval"
+        bands.append(Band(label, len(lines), len(lines) + 1, 0.16))
         for quantile, end in ((low, "low"), (high, "high")):
-            values = forecasts[column_of(quantile)].reindex(index).to_numpy(float)
-            lines.append(Line(f"{100 * (high - low):.4g}% {end}", values, "forecast", "edge"))
+            columns[len(lines)] = column_of(quantile)
+            lines.append(
+                Line(f"{label}, {end}", forecasts[column_of(quantile)].reindex(index).to_numpy(float), "forecast", "edge")
+            )
     description = f"Actual values and forecasts from {format_timestamp(index[0])}"
     if steps := len(future):
         description += f", and {steps} {'step' if steps == 1 else 'steps'} ahead, to {format_timestamp(future.index[-1])}"
     description += ". Drag to zoom, double-click to show all. Keys: + and - zoom, arrows move, 0 shows all."
-    return Chart(name, title, description, _seconds(index), lines, "", "", bands, time=True)
+    view = max(0, len(index) - 3 * (len(index) - index.searchsorted(tested.index.min())) - 1)
+    return Chart(
+        name, title, description, _seconds(index), lines, "", title.rpartition(": ")[2], bands, _find_unit(index),
+        spans=_find_spans(history.subset, tested.index.min(), future.index), view=float(_seconds(index)[view]),
+        frames=_make_frames(predictions, index, columns),
+    )  # fmt: skip
+
+
+def _find_unit(stamps: pd.DatetimeIndex) -> Literal["year", "month", "day", "minute", "second"]:
+    """Return the smallest unit in which timestamps differ.
+
+    >>> _find_unit(pd.DatetimeIndex(["2024-01-01", "2024-03-01"])), _find_unit(pd.DatetimeIndex(["2024-01-01 12:00"]))
+    ('month', 'minute')
+    """
+    if (stamps.second != 0).any():
+        return "second"
+    if (stamps != stamps.normalize()).any():
+        return "minute"
+    is_month = (stamps.day == 1).all() or stamps.is_month_end.all()
+    return "day" if not is_month else "year" if len(set(stamps.month)) == 1 and len(stamps) > 1 else "month"
+
+
+def _find_spans(subsets: pd.Series, test: pd.Timestamp, future: pd.Index) -> list[tuple[str, float]]:
+    """Return the names of the sets and of the future, with the first second of each."""
+    starts = {subset_name(subset): rows.index.min() for subset, rows in subsets.groupby(subsets, sort=False) if subset in SUBSETS}
+    starts |= {"test set": min(test, starts.get("test set", test))} | ({"future": future[0]} if len(future) else {})
+    return [(name, float(_seconds(pd.DatetimeIndex([start]))[0])) for name, start in starts.items()]
+
+
+def _make_frames(predictions: pd.DataFrame, index: pd.DatetimeIndex, columns: Mapping[int, str]) -> list[Frame]:
+    """Return the forecasts from single cutoffs, evenly spaced. columns: those of the predictions, by number of the line."""
+    cutoffs = predictions[predictions.timestamp >= index[0]].cutoff.drop_duplicates().sort_values()
+    count = min(len(cutoffs), max(2, MAX_FRAME_VALUES // (int(predictions.step.max()) * len(columns))))
+    frames = []
+    for cutoff in cutoffs.iloc[np.unique(np.linspace(0, len(cutoffs) - 1, count).round().astype(int))]:
+        window = predictions[predictions.cutoff == cutoff].drop_duplicates("timestamp").set_index("timestamp")
+        start, end = index.searchsorted([window.index.min(), window.index.max()])
+        window = window.reindex(index[start : end + 1])
+        lines = {number: window[name].to_numpy(float) for number, name in columns.items()}
+        frames.append(Frame(format_timestamp(cutoff), int(start), lines))
+    return frames
 
 
 def _seconds(timestamps: pd.Index | pd.Series) -> npt.NDArray[np.int64]:
@@ -124,7 +175,8 @@ def chart_residuals(predictions: pd.DataFrame) -> Iterator[Chart]:
     description = f"Forecast minus actual, {len(residuals)} windows; bias {format_number(residuals.mean(), digits=3)}."
     dots = [Line("residual", newest, "forecast", kind="dots"), Line("zero", np.zeros(len(newest)), "fifth")]
     x = _seconds(rows.timestamp)[-MAX_RESIDUALS:]
-    yield Chart("residuals-time", title, description, x, dots, "", "forecast - actual", time=True)
+    unit = _find_unit(pd.DatetimeIndex(rows.timestamp))
+    yield Chart("residuals-time", title, description, x, dots, "", "forecast - actual", unit=unit)
     if np.ptp(residuals) <= 1e-9 * np.abs(residuals).max():  # They differ only by rounding.
         return
     counts, edges = np.histogram(residuals, bins=histogram_edges(residuals))

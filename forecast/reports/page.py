@@ -17,6 +17,17 @@ from forecast.evaluation import format_number
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+EXPLANATIONS = {
+    "MAE": "Mean absolute error: the average distance between forecast and actual value, in the units of the data.",
+    "RMSE": "Root mean squared error, in the units of the data. Large errors count more.",
+    "MASE": "MAE divided by that of seasonal naive forecasts on the training set. Below 1 is better than they were.",
+    "WAPE": "Sum of absolute errors divided by the sum of absolute actual values.",
+    "BIAS": "Mean error. Positive: the forecasts are too high.",
+    "CRPS": "Continuous ranked probability score: the error of the whole predicted distribution. Lower is better.",
+    "windows": "Forecasts that were compared with actual values.",
+    "cutoff": "The last timestamp that the forecast has seen.",
+    "filled": "Share of cells that were missing and filled in.",
+}
 MAX_ROWS_IN_VIEW = 12  # Longer tables can be searched.
 ASSETS = Path(__file__).parent / "assets"  # uPlot (MIT, github.com/leeoniya/uPlot) as released, and our own files.
 
@@ -27,6 +38,23 @@ class Text:
 
     text: str
     style: Literal["", "note", "verdict", "code"] = ""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A figure that people should see first. tone: how good it is."""
+
+    title: str
+    value: str
+    note: str
+    tone: Literal["good", "fair", "bad", ""] = ""
+
+
+@dataclass(frozen=True)
+class Cards:
+    """A row of cards."""
+
+    cards: Sequence[Card]
 
 
 @dataclass(frozen=True)
@@ -52,7 +80,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows with a caption. With a `name`, unique in its page, the table scrolls, and a long one can be searched."""
+    """Rows with a caption. With a `name`, unique in its page, the table scrolls, and a long one can be searched.
+
+    A click on a heading sorts the rows. On a phone, each row of a table without a name becomes a block.
+    """
 
     rows: pd.DataFrame
     caption: str
@@ -66,6 +97,10 @@ class Table:
     def headings(self) -> list[str]:
         """Return the names of the columns as text."""
         return [str(column).replace("_", " ") for column in self.rows.columns]
+
+    def explain(self, heading: str) -> str:
+        """Return the meaning of a heading, "" for one that needs no explanation."""
+        return EXPLANATIONS.get(heading, "")
 
     def cells(self) -> list[list[str]]:
         """Return the cells as text, row by row."""
@@ -87,11 +122,31 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Band:
+    """The shade between two lines, by number. shade: opacity, up to 1."""
+
+    label: str
+    low: int
+    high: int
+    shade: float
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Values that some lines have instead, from a point of x on. lines: by number."""
+
+    label: str
+    start: int
+    lines: dict[int, np.ndarray]
+
+
+@dataclass(frozen=True)
 class Chart:
     """Lines over ascending x. name: unique in its page. description: the content in words, for those who cannot see it.
 
-    bands: pairs of lines, by number, with the shade between them, up to 1. time: x is in seconds since 1970. zero: the axis of
-    the lines begins at zero, as it does for bars.
+    bands: intervals, whose lines are edges. unit: the smallest unit in which timestamps differ, if x is in seconds since 1970.
+    zero: the axis of the lines begins at zero, as it does for bars. spans: names of stretches of x, with the first x of each. view: where
+    the visible part of x begins at first; an overview below selects others. frames: what a slider shows instead of some lines.
     """
 
     name: str
@@ -101,26 +156,35 @@ class Chart:
     lines: Sequence[Line]
     x_label: str
     y_label: str
-    bands: Sequence[tuple[int, int, float]] = ()
-    time: bool = False
+    bands: Sequence[Band] = ()
+    unit: Literal["", "year", "month", "day", "minute", "second"] = ""
     log: bool = False
     zero: bool = False
+    spans: Sequence[tuple[str, float]] = ()
+    view: float | None = None
+    frames: Sequence[Frame] = ()
 
     def spec(self) -> dict[str, Any]:
         """Return what page.js draws, as plain JSON values."""
         lines = [{**vars(line), "values": _round_values(line.values, self.log)} for line in self.lines]
-        return {**vars(self), "x": _round_values(self.x, log=False), "lines": lines}
+        frames = [
+            {"label": frame.label, "start": frame.start, "lines": {n: _round_values(v, self.log) for n, v in frame.lines.items()}}
+            for frame in self.frames
+        ]
+        bands = [vars(band) for band in self.bands]
+        return {**vars(self), "x": _round_values(self.x, log=False), "lines": lines, "bands": bands, "frames": frames}
 
 
-Element = Text | Items | Picture | Table | Chart
+Element = Text | Cards | Items | Picture | Table | Chart
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what follows it."""
+    """A heading and what follows it. collapsed: shown only after a click."""
 
     heading: str
     elements: Sequence[Element]
+    collapsed: bool = False
 
     @property
     def id(self) -> str:
@@ -133,7 +197,7 @@ def render_page(name: str, kind: str, summary: Sequence[Element], sections: Sequ
     from jinja2 import Environment, FileSystemLoader
 
     elements = [*summary, *(element for section in sections for element in section.elements)]
-    has_script = any(isinstance(element, Chart) or isinstance(element, Table) and element.is_searchable for element in elements)
+    has_script = any(isinstance(element, Chart | Table) for element in elements)
     styles, scripts = ["page.css", "uPlot.min.css"][: 1 + has_script], ["uPlot.iife.min.js", "page.js"] if has_script else []
     environment = Environment(loader=FileSystemLoader(ASSETS), autoescape=True)
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}

@@ -21,7 +21,9 @@ from forecast.evaluation import (
     find_problems,
     remark,
     split_by_seed,
+    warn_of_few_windows,
 )
+from forecast.reports.cards import describe_size, make_cards
 from forecast.reports.charts import (
     MAX_BANDS,
     chart_error_per_step,
@@ -31,13 +33,14 @@ from forecast.reports.charts import (
     chart_regions,
     chart_residuals,
 )
-from forecast.reports.page import Element, Items, Section, Table, Text, render_page
+from forecast.reports.page import EXPLANATIONS, Cards, Element, Items, Section, Table, Text, render_page
 from forecast.reports.result import TrainingResult, read_result
 from forecast.reports.selection import pairs_of_quantiles, panels_of, select_panel
 from forecast.runs import Run
 
 MAX_SERIES = 2000
 FACTS = ("path", "sha256", "rows", "series", "freq", "first_timestamp", "last_timestamp")  # Fields of `Contract`.
+COLLAPSED = {"Training", "Importance", "Residuals", "Leak checks", "Reproduction"}  # Sections for experts.
 MAX_CUTOFFS = 5  # Cutoffs with the largest errors.
 
 
@@ -54,11 +57,9 @@ def report(run: Run | str | Path) -> Path:
 def write_report(result: TrainingResult) -> Path:
     """Write the page of a result into its run, and return its path."""
     run, metrics = result.run, result.metrics
-    summary = [Text(metrics.verdict, "verdict")]
-    if metrics.advice:
-        summary.append(Text(metrics.advice))
-    if all(comparison.p_value is None for comparison in metrics.compared.values()):
-        summary.append(Text("There are too few cutoffs for a significance test. Run `forecast backtest` to get more."))
+    summary: list[Element] = [Text(metrics.verdict, "verdict"), Cards(list(make_cards(metrics)))]
+    sentences = [describe_size(metrics), metrics.advice, warn_of_few_windows(metrics)]
+    summary.append(Text(" ".join(sentence for sentence in sentences if sentence)))
     sections = {
         "Diagnosis": _diagnose(result),
         "Forecast": _show_forecasts(result),
@@ -71,7 +72,7 @@ def write_report(result: TrainingResult) -> Path:
         "Reproduction": _show_how_to_reproduce(result),
     }
     elements = {heading: list(section) for heading, section in sections.items()}
-    shown = [Section(heading, section) for heading, section in elements.items() if section]
+    shown = [Section(heading, section, heading in COLLAPSED) for heading, section in elements.items() if section]
     run.write_text(run.report, render_page(run.name, "forecast", summary, shown))
     return run.report
 
@@ -89,17 +90,18 @@ def _diagnose(result: TrainingResult) -> Iterator[Element]:
 
 def _show_forecasts(result: TrainingResult) -> Iterator[Element]:
     """Yield the test set and the future of some series."""
-    predictions, future, recent = result.predictions, result.forecast, result.recent
+    predictions, future, actual = result.predictions, result.forecast, result.actual
     freq = None if result.contract.timezone else result.contract.freq
     for number, (series_id, target) in enumerate(panels_of(predictions)):
         tested, ahead = (
             select_panel(predictions[:0] if table is None else table, series_id, target) for table in (predictions, future)
         )
-        past = pd.Series(dtype=float, index=pd.DatetimeIndex([]))
-        if recent is not None:  # A backtest stores no rows.
-            past = recent[recent.series_id == series_id].set_index("timestamp")[target]
+        history = pd.DataFrame({"actual": [], "subset": []}, index=pd.DatetimeIndex([]))
+        if actual is not None:  # A backtest stores no rows.
+            history = actual[actual.series_id == series_id].set_index("timestamp")
+            history = history[[target, "subset"]].set_axis(["actual", "subset"], axis=1)
         title = f"{series_id}: {target}"
-        yield chart_forecast(f"forecast-{number}", title, tested, ahead, past, freq)
+        yield chart_forecast(f"forecast-{number}", title, tested, ahead, history, freq)
         if len(ahead):
             quantiles = [column_of(end) for pair in pairs_of_quantiles(ahead) for end in pair]
             columns = ["timestamp", MODEL, *sorted(quantiles)[: 2 * MAX_BANDS]]
@@ -112,6 +114,7 @@ def _show_errors(result: TrainingResult) -> Iterator[Element]:
     totals = pd.DataFrame([vars(test.of(name).total) for name in labels], index=pd.Index(labels.values(), name="forecaster"))
     scores = totals[["mae", "rmse", "mase", "wape", "bias"]].rename(columns=str.upper).reset_index()
     yield Table(scores, f"Test set: {test.windows} windows, used only for scoring.")
+    yield Items([(name, EXPLANATIONS[name]) for name in scores.columns if name in EXPLANATIONS])
     if isinstance(result.metrics, TrainingMetrics) and result.metrics.combination:
         yield Text(describe_combination(result.metrics.combination))
     yield from map(Text, describe_coverage(result.metrics))

@@ -15,6 +15,7 @@ from forecast.runs import (
     ParentRecord,
     Run,
     make_series_mask,
+    read_actual,
     read_contract,
     read_cutoffs,
     read_evidence,
@@ -23,7 +24,6 @@ from forecast.runs import (
     read_metrics,
     read_per_series,
     read_predictions,
-    read_recent,
 )
 
 
@@ -31,7 +31,7 @@ from forecast.runs import (
 class TrainingResult:
     """The result of a training or a backtest. A training that has just ended holds it already; `read_result` reads it from a run.
 
-    predictions, forecast, recent: rows of the series to draw only. Timestamps are local and have no time zone.
+    predictions, forecast, actual: rows of the series to draw only. Timestamps are local and have no time zone.
     folds: of a backtest only. The fields from `forecast` on are None if a run lacks them, or if computing them failed.
     """
 
@@ -44,7 +44,7 @@ class TrainingResult:
     predictions: pd.DataFrame
     folds: pd.DataFrame | None = None
     forecast: pd.DataFrame | None = None
-    recent: pd.DataFrame | None = None
+    actual: pd.DataFrame | None = None
     evidence: Evidence | None = None
     certificate: Certificate | None = None
     importance: Importance | None = None
@@ -74,7 +74,7 @@ def read_result(run: Run) -> TrainingResult:
         predictions=read_predictions(run, drawn),
         folds=read_folds(run) if is_backtest else None,
         forecast=read_forecast(run, drawn) if run.forecast.exists() else None,
-        recent=read_recent(run, drawn) if run.recent.exists() else None,
+        actual=read_actual(run, drawn) if run.recent.exists() else None,
         evidence=None if is_backtest else read_evidence(run),
         certificate=run.read(run.leakage, Certificate) if run.leakage.exists() else None,
         importance=run.read(run.importance, Importance) if run.importance.exists() else None,

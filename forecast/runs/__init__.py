@@ -20,6 +20,7 @@ from forecast.runs.loaded import (
 )
 from forecast.runs.rows import (
     RECENT_WINDOWS,
+    make_actual_rows,
     make_continuing_windows,
     make_recent_rows,
     read_rows_to_continue,
@@ -29,12 +30,12 @@ from forecast.runs.status import describe_state
 from forecast.runs.tables import (
     Mask,
     make_series_mask,
+    read_actual,
     read_cutoffs,
     read_folds,
     read_forecast,
     read_history,
     read_per_series,
     read_predictions,
-    read_recent,
 )
 from forecast.runs.tracking import check_trackers, open_trackers

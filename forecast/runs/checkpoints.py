@@ -82,7 +82,7 @@ class Interrupts:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-        log.warning("stopping after this step; progress is saved. Press Ctrl-C again to stop at once.")
+        log.warning("stopping after this batch. Progress will be saved. Press Ctrl-C again to stop at once.")
 
 
 class Checkpoints:

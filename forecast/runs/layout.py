@@ -1,4 +1,4 @@
-"""The layout of a run directory: every file name is defined here alone. Files are written completely and read verified."""
+"""The layout of a run directory: every file name is defined here alone. Files are written completely, and verified when read."""
 
 from __future__ import annotations
 
@@ -99,6 +99,7 @@ class RunDirectory:
     checksums = Entry("model/SHA256SUMS", "sha256sums.txt")  # For `sha256sum --check`.
 
     per_series = Entry("evaluation/series.csv", "series.csv")  # A row per series.
+    actual = Entry("evaluation/actual.csv")  # Actual values of the series that the report shows.
     cutoffs = Entry("evaluation/cutoffs.csv", "losses.csv")  # A row per cutoff.
     folds = Entry("evaluation/folds.csv", "folds.csv")  # A row per fold of a backtest.
     steps = Entry("evaluation/steps.csv", "steps.csv")  # A row per horizon step of a backtest.

@@ -154,7 +154,7 @@ class Trained:
             if not new_series:
                 hint = f"{did_you_mean(names[0], numbers)} To forecast it anyway, add --new-series."
                 raise DataError(f"series '{names[0]}' was not in the training data.", hint, panel.source)
-            message = "%s: %d series were not in the training data: %s. They are scaled using their own rows."
+            message = "%s: series that were not in the training data are scaled using their own rows (%d in total): %s."
             log.warning(message, panel.source, len(names), first_few(names))
             scaler = scaler.extend(panel.select(np.array(new)), self.config.scaling)
         self._warn_of_unusual_series(panel, scaler)
@@ -171,7 +171,9 @@ class Trained:
             log.warning("%s: `%s` is %g, which is far from all values in training (mean %s).", panel.source, name, value, usual)
         for name, vocabulary, texts in zip(data.static_categories, static.vocabulary, panel.static.categories.T, strict=True):
             if unseen := [f"'{text}'" for text in sorted(set(texts) - set(vocabulary))]:
-                message = "%s: `%s` %s was not in the training data. It is treated as the average of all categories."
+                message = (
+                    "%s: categories of `%s` that were not in the training data are treated as the average of all categories: %s."
+                )
                 log.warning(message, panel.source, name, first_few(unseen))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,12 +18,13 @@ from forecast.forecasters.network.description import Array
 from forecast.forecasters.statistical import MODELS, limit_history
 from forecast.runs.loaded import Trained
 from forecast.runs.run import Run
-from forecast.windows import Windows, make_imputations, make_last_windows, scale_panel
+from forecast.windows import SUBSETS, Splits, Windows, make_imputations, make_last_windows, scale_panel
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MAX_NUMBER_BYTES = 32  # Length of a number as text.
+MAX_ACTUAL_ROWS = 3000  # Rows of a series that the report shows.
 RECENT_WINDOWS = 32  # Windows of each series whose rows a run holds. The last one is continued, and exports are checked on all.
 OTHER_STEPS = (
     "an earlier version started the steps of data.resample at different times. The timestamps may be shifted. Train again."
@@ -104,6 +106,20 @@ def make_recent_rows(panel: Panel, config: ConfigInSteps) -> pd.DataFrame:
     static = np.column_stack([panel.static.numbers.astype(object), panel.static.categories])
     series = pd.Index(panel.series_ids).get_indexer(pd.Index(table.series_id))
     return table.assign(**dict(zip(config.data.static, static[series].T, strict=True)))
+
+
+def make_actual_rows(panel: Panel, splits: Splits, series_ids: Collection[str]) -> pd.DataFrame:
+    """Return the last rows of some series: series_id, timestamp, subset (the set of the row), and the targets."""
+    import pandas as pd
+
+    tables = []
+    for number in [number for number, name in enumerate(panel.series_ids) if name in series_ids]:
+        first, end = panel.offsets[number] + panel.padding, panel.offsets[number + 1]
+        rows = np.arange(max(first, end - MAX_ACTUAL_ROWS), end)
+        sets = np.array([*SUBSETS, ""])[np.searchsorted(splits.borders[number, 1:], rows, side="right")]
+        columns = {"series_id": panel.series_ids[number], "timestamp": panel.timestamps[rows], "subset": sets}
+        tables.append(pd.DataFrame(columns | dict(zip(panel.targets, panel.target_values[rows].T, strict=True))))
+    return pd.concat(tables, ignore_index=True)
 
 
 def make_continuing_windows(

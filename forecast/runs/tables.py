@@ -47,6 +47,14 @@ def read_recent(run: Run, select: Mask) -> pd.DataFrame:
     return _read_local(run, run.recent, {"series_id": str, "timestamp": str, **targets}, select=select)
 
 
+def read_actual(run: Run, select: Mask) -> pd.DataFrame:
+    """Read the selected rows of actual.csv: actual values with their sets. Runs of earlier versions have only recent.csv."""
+    targets = dict.fromkeys(run.read_config().data.target, float)
+    if run.actual.exists():
+        return _read_local(run, run.actual, {"series_id": str, "timestamp": str, "subset": str, **targets}, select=select)
+    return read_recent(run, select).assign(subset="")
+
+
 def read_cutoffs(run: Run) -> pd.DataFrame:
     """Read the mean errors of every forecaster after each cutoff of the test set."""
     scaled = {f"mase_{name}": float for name in FORECASTERS}

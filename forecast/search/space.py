@@ -1,4 +1,4 @@
-"""The search space: spans of values, and the config that each draw from them gives."""
+"""The search space: ranges of values, and the config for each draw from them."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Search:
         for key in self.spans:
             if find_field(tuple(key.split("."))) and (not key.startswith(SEARCHABLE) or key == "training.seeds"):
                 problem = f"`{key}` cannot be searched, because it changes the windows of the validation set."
-                raise ConfigError(problem, f"Search keys that begin with {first_few(SEARCHABLE, 20)}.", self._locate(key))
+                raise ConfigError(problem, f"Search only keys that begin with {first_few(SEARCHABLE, 20)}.", self._locate(key))
         if LAYERS in self.spans:
             sizes = self.spans.get("model.units", {"choice": [self.config.model.units]}).get("choice", [])
             if not all(type(count) is int and 1 <= count <= MAX_LAYERS for count in self._ends(LAYERS)):

@@ -170,7 +170,7 @@ def _wait_for_others(study: optuna.Study) -> None:
     end = time.monotonic() + MAX_WAIT * max(durations, default=0.0)
     while running := [trial for trial in counted_trials(study) if trial.state.name == "RUNNING"]:
         if time.monotonic() > end:
-            message = "%d trials of other processes are still running. Run the same command again when they have ended."
+            message = "trials of other processes are still running (%d). Run the same command again when they have ended."
             log.warning(message, len(running))
             return
         time.sleep(0.5)
@@ -257,7 +257,7 @@ def _write_results(search: Search, study: optuna.Study, folder: RunGroup) -> Non
     folder.write_table(folder.trials, table)
     if not table.state.eq("finished").any():
         reason = "".join(f": {why}" for why in table[WHY].dropna().tail(1))
-        raise RunError(f"no trial finished{reason}", f"Search other values. See {folder.log}.", str(folder.directory))
+        raise RunError(f"no trial finished{reason}", f"Use other values in the search. See {folder.log}.", str(folder.directory))
     best = study.best_trial
     config = search.config_of(best.params)
     metric = "mean error over the folds" if search.tuning.objective == "backtest" else "error on the validation set"

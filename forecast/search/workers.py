@@ -135,7 +135,7 @@ def _compute_in_processes(function: Function, next_job: NextJob, count: int) -> 
     except RuntimeError:  # All processes have ended, or the function has a bug.
         if pool.active:
             raise
-        remedy = "Run the same command again. In a script, call this under `if __name__ == '__main__':`."
+        remedy = "Run the same command again. In a script, put the call under `if __name__ == '__main__':`."
         raise RunError("no process could start, or all were killed.", remedy, "workers") from None
     finally:
         pool.stop()

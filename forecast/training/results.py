@@ -171,7 +171,7 @@ def write_certificate(result: TrainingResult, fitted: Fitted) -> None:
     result.run.write(result.run.leakage, result.certificate)
     for check in checks:
         if not check.passed:
-            log.warning("LEAK: %s %s (cutoff %s); the metrics cannot be trusted.", check.subject, check.result, check.cutoff)
+            log.warning("LEAK: %s %s (cutoff %s). The metrics cannot be trusted.", check.subject, check.result, check.cutoff)
         elif check.doubtful:
             log.warning("%s %s", check.subject, check.result)
 

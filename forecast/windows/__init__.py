@@ -5,7 +5,7 @@ from __future__ import annotations
 from forecast.windows.checks import check_subsets, check_windows_measured, drop_short_series
 from forecast.windows.normalization import EPSILON, STATISTICS, compute_window_statistics
 from forecast.windows.scaling import Scaler, fit_scaler, scale_panel
-from forecast.windows.splits import SUBSETS, Fold, Splits, Subset, make_splits
+from forecast.windows.splits import SUBSETS, Fold, Splits, Subset, make_splits, subset_name
 from forecast.windows.windows import (
     MAX_BATCH,
     Forward,

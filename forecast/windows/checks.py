@@ -1,4 +1,4 @@
-"""Check that the data is long enough: every subset has windows, and series without a training window are skipped or refused."""
+"""Check that the data is long enough: every set has windows, and series without a training window are skipped or refused."""
 
 from __future__ import annotations
 

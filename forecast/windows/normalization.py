@@ -1,4 +1,4 @@
-"""Centre and scale of single windows, by which `model.normalization` normalizes them."""
+"""The centre and scale of each window, with which `model.normalization` normalizes it."""
 
 from __future__ import annotations
 

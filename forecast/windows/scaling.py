@@ -1,4 +1,4 @@
-"""Scale each series and channel, fitted on training rows only, undone in every result, and stored as JSON."""
+"""Scale each series and channel. The scaling is fitted on training rows only, undone in every result, and stored as JSON."""
 
 from __future__ import annotations
 

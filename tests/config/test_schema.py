@@ -238,7 +238,7 @@ VALUES = {  # a type of `values.py`, what it reads as itself, what it refuses, a
         values.Spans,
         [],
         [{"a": {kind: ends}} for kind, ends in [("int", [3, 1]), ("int", [3, 3]), ("int", [1, 2.5]), ("float", [1]), ("float", ["a", "b"])]],
-        "numbers, the lowest first",
+        "numbers, the lower one first",
     ),
     "log": (
         values.Spans,

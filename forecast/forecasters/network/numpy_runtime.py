@@ -1,4 +1,4 @@
-"""Forecast with a network in NumPy, without importing Keras, which takes seconds."""
+"""Forecast with a network in NumPy, because importing Keras takes seconds."""
 
 from __future__ import annotations
 
