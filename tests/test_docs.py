@@ -34,11 +34,11 @@ README = (ROOT / "README.md").read_text()
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 EXPERIMENTS = sorted((ROOT / "configs" / "experiments").glob("*.yaml"))
 BLOCK = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
-COMMANDS = {command.callback.__name__.replace("_", "-"): command for command in app.registered_commands}
+COMMANDS = {command.name or command.callback.__name__.replace("_", "-"): command for command in app.registered_commands}
 MADE = {"commands.md", "configuration-reference.md"}  # by docs/make_reference.py
 PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name not in MADE)]
-FEWER = {  # Epochs, folds and trials than the pages have. This changes the results, and not whether the commands work.
-    "train": ["--set", "training.epochs=1"],
+FEWER = {  # Epochs, baselines, folds and trials than the pages have. The results differ, but the commands work alike.
+    "train": ["--set", "training.epochs=1", "--set", "baselines=[]"],
     "backtest": ["--set", "training.epochs=1", "--folds", "1"],
     "experiment": ["--set", "training.epochs=1"],
     "tune": ["--set", "training.epochs=1", "--trials", "1"],
@@ -113,7 +113,10 @@ def folder(tmp_path, monkeypatch):
         keep_two_runs(path)
     monkeypatch.chdir(tmp_path)
     days = pd.date_range("2023-01-01", periods=500)
-    pd.DataFrame({"date": days, "sales": 100 + days.day_of_week * 10 + days.day_of_year / 10}).to_csv("sales.csv", index=False)
+    sales = pd.DataFrame({"date": days, "sales": 100 + days.day_of_week * 10 + days.day_of_year / 10})
+    for name in ("sales.csv", "orders.csv"):
+        sales.to_csv(name, index=False)
+    monkeypatch.setattr("webbrowser.open", lambda url: True)
     airline = pd.read_csv("data/airline.csv", parse_dates=["month"])
     next_year = airline[-12:].assign(month=airline.month + pd.DateOffset(years=1), passengers=airline.passengers + 30)
     pd.concat([airline, next_year]).to_csv("new.csv", index=False)

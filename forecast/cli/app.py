@@ -365,7 +365,12 @@ def reproduce(
 
 @command("Operate", "runs")
 def list_runs(
-    folder: opt.RunsFolder = Path("runs"), sort: opt.SortRuns = None, filter: opt.Filter = "", as_json: opt.Json = False
+    folder: opt.RunsFolder = Path("runs"),
+    sort: opt.SortRuns = None,
+    filter: opt.Filter = "",
+    html: opt.Html = None,
+    as_json: opt.Json = False,
+    open_page: opt.Open = False,
 ) -> None:
     """List the runs of a folder, the newest first, with their errors on the test set.
 
@@ -373,8 +378,11 @@ def list_runs(
     """
     from forecast.cli.output import describe_runs
 
-    table = forecast.list_runs(folder, sort, filter)
-    print_result(as_json, table, describe_runs(table, folder))
+    page = html or (folder / "index.html" if open_page else None)
+    table = forecast.list_runs(folder, sort, filter, page)
+    print_result(as_json, table, describe_runs(table, folder, page))
+    if open_page and page:
+        open_in_browser(page)
 
 
 @command("Operate")

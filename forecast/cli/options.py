@@ -103,7 +103,7 @@ Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_
 Debug = Annotated[bool, typer.Option("--debug", callback=set_debug, help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_silence_reading, help="Hide progress and tables.")]
-Open = Annotated[bool, typer.Option("--open", help="Open the report in the browser.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing result.")]
 Override = Annotated[
     list[str] | None,
@@ -152,6 +152,9 @@ Refit = Annotated[
 RunsFolder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder with runs.")]
 SortRuns = Annotated[
     str | None, typer.Option("--sort", metavar="mae|rmse|mase|wape|gain", help="Rank by this column. [default: the newest first]")
+]
+Html = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="HTML page to write. It compares the runs and leads to their reports.")
 ]
 Filter = Annotated[str, typer.Option(metavar="TEXT", help="List only runs whose name, data, target or state contains this text.")]
 Sort = Annotated[str, typer.Option(help="Metric to rank by.")]

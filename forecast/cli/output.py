@@ -116,8 +116,8 @@ def describe_summary(summary: Summary) -> Iterator[str]:
         yield f"\nHTML report: {run.report}"
 
 
-def describe_runs(table: pd.DataFrame, folder: Path) -> Iterator[str]:
-    """Yield a row for each run, and how to see more of one."""
+def describe_runs(table: pd.DataFrame, folder: Path, page: Path | None) -> Iterator[str]:
+    """Yield a row for each run, the page that compares them, and how to see more of one."""
     if table.empty:
         yield f"No runs in {folder}. Train one with: forecast train CONFIG"
         return
@@ -128,7 +128,10 @@ def describe_runs(table: pd.DataFrame, folder: Path) -> Iterator[str]:
     yield from _align([titles, *rows], left=5)
     for row in table[table.state == "damaged"].to_dict("records"):
         yield f"✘ {row['run']}: {row['why']}"
-    yield "\nGain: how much smaller the error on the test set is than that of the best baseline. Next: forecast show RUN"
+    yield "\nGain: how much smaller the error on the test set is than that of the best baseline."
+    if page:
+        yield f"Wrote {page}"
+    yield "Next: forecast show RUN"
 
 
 def describe_checkup(findings: Sequence[Finding]) -> Iterator[str]:

@@ -8,13 +8,16 @@ import pandas as pd
 
 from forecast.errors import RunError, did_you_mean
 from forecast.evaluation import find_best_baseline
+from forecast.reports import write_index_page
 from forecast.runs import Run, Status, read_contract, read_metrics
 
 ERRORS = ("mae", "rmse", "mase", "wape")
 COLUMNS = ("run", "kind", "state", "at", "data", "target", "horizon", "windows", *ERRORS, "best_baseline", "gain", "why")
 
 
-def list_runs(folder: str | Path = "runs", sort: str | None = None, text: str = "") -> pd.DataFrame:
+def list_runs(
+    folder: str | Path = "runs", sort: str | None = None, text: str = "", html: str | Path | None = None
+) -> pd.DataFrame:
     """Return a table of the runs in a folder, a row for each, the newest first.
 
     Its columns: run, kind, state, at (the last change), data, target, horizon, windows (of the test set), mae, rmse, mase,
@@ -22,13 +25,16 @@ def list_runs(folder: str | Path = "runs", sort: str | None = None, text: str = 
     reason of a failure). Errors exist only for finished training runs and backtests.
 
     sort: one of the errors, or gain; the best first. text: keep only the rows in which a cell contains it.
+    html: page to write, which compares the runs and leads to their reports.
 
     Raises:
-        RunError: there is no such folder or column.
+        RunError: there is no such folder or column, or `html` is not the name of a page.
     """
     folder = Path(folder)
     if sort and sort not in (*ERRORS, "gain"):
         raise RunError(f"there is no metric `{sort}` to sort by.", did_you_mean(sort, (*ERRORS, "gain")), "--sort")
+    if html and Path(html).suffix != ".html":
+        raise RunError("this is not the name of an HTML file.", "For example, use runs.html.", str(html))
     if not folder.is_dir():
         raise RunError("this directory does not exist.", "Train a run first: forecast train CONFIG", str(folder))
     runs = [run for path in folder.iterdir() if (run := Run(path)).status.is_file()]
@@ -37,7 +43,10 @@ def list_runs(folder: str | Path = "runs", sort: str | None = None, text: str = 
     if text:
         contains = table.map(lambda cell: text.lower() in str(cell).lower()).any(axis=1)
         table = table[contains.astype(bool)]
-    return table.reset_index(drop=True)
+    table = table.reset_index(drop=True)
+    if html:
+        write_index_page(Path(html), table)
+    return table
 
 
 def _describe(run: Run) -> dict[str, object]:

@@ -182,14 +182,14 @@ def _explain(result: TrainingResult, fitted: Fitted, members: Members, seconds: 
     with run.log_and_continue("diagnosing the training"):
         write_diagnosis(result, prepared)
     with _timed(seconds, "plots"), run.log_and_continue("drawing the plots"):
+        rows = make_actual_rows(prepared.panel, prepared.splits, select_series(result.per_series))
+        run.write_table(run.actual, rows)
+        result.actual = result.select_rows(rows)
         write_plots(result)
     log.info("seconds: %s", seconds)
     environment.seconds = seconds
     run.write(run.environment, environment)
     with run.log_and_continue("writing report.html"):
-        rows = make_actual_rows(prepared.panel, prepared.splits, select_series(result.per_series))
-        run.write_table(run.actual, rows)
-        result.actual = result.select_rows(rows)
         write_report(result)
 
 

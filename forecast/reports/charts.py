@@ -20,9 +20,6 @@ MAX_BANDS = 3
 MAX_FRAME_VALUES = 6000  # Numbers of the forecasts from single cutoffs.
 MAX_RESIDUALS = 2000
 MAX_LAGS = 40
-COLOURS = {MODEL: "forecast", "naive": "other", "seasonal_naive": "second", "drift": "third", "mean": "fifth", "linear": "fourth"}
-# Names of colours in page.css.
-COLOURS |= {"network": "sixth", "theta": "seventh", "ets": "eighth", "arima": "ninth", "boosting": "tenth"}
 
 
 def chart_forecast(
@@ -48,7 +45,7 @@ def chart_forecast(
     lines = [
         Line("actual", actual.reindex(index).to_numpy(float), "actual"),
         Line("forecast", tested[MODEL].reindex(index).to_numpy(float), "forecast", strong=True),
-        Line("seasonal naive", tested.seasonal_naive.reindex(index).to_numpy(float), "other", dashed=True),
+        Line("seasonal naive", tested.seasonal_naive.reindex(index).to_numpy(float), "seasonal_naive", dashed=True),
     ]
     columns = {1: MODEL, 2: "seasonal_naive"}  # Of the lines that the slider changes.
     if len(future):
@@ -117,7 +114,7 @@ def _seconds(timestamps: pd.Index | pd.Series) -> npt.NDArray[np.int64]:
 def chart_error_per_step(scores: Scores) -> Chart:
     """Return the MAE of every forecaster by horizon step."""
     steps = {name: np.array(scores.of(name).per_step.mae, float) for name in scores.labels}
-    lines = [Line(scores.labels[name], values, COLOURS[name], strong=name == MODEL) for name, values in steps.items()]
+    lines = [Line(scores.labels[name], values, name, strong=name == MODEL) for name, values in steps.items()]
     first, last = format_number(steps[MODEL][0]), format_number(steps[MODEL][-1])
     description = f"MAE by step after the cutoff. The MAE of the forecast is {first} at the first step and {last} at the last."
     x = np.arange(1, len(steps[MODEL]) + 1)
@@ -128,7 +125,7 @@ def chart_learning_curve(history: pd.DataFrame, saved_epoch: int, seed: int) -> 
     """Return the losses of one seed by epoch."""
     losses, errors = history.loss.to_numpy(float), history.val_loss.to_numpy(float)
     lines = [
-        Line("loss (training)", losses, "other"),
+        Line("loss (training)", losses, "naive"),
         Line("val_loss (validation)", errors, "forecast", strong=True),
         Line("saved", np.where(history.epoch == saved_epoch, errors, np.nan), "actual", kind="dots"),
     ]
@@ -147,7 +144,7 @@ def chart_regions(regions: list[Region]) -> Chart:
         f" {largest.begin} to {largest.end} before the first forecast step."
     )
     x = np.array([-(region.begin + region.end) / 2 for region in regions])
-    bars = [Line("increase in the error", rises, "other", kind="bars")]
+    bars = [Line("increase in the error", rises, "naive", kind="bars")]
     return Chart("regions", "Importance of the lookback", description, x, bars, "steps before the first forecast step", "%")
 
 
@@ -156,7 +153,7 @@ def chart_gradients(gradients: Gradients) -> Chart:
     trained, untrained = np.array(gradients.network, float), np.array(gradients.simple_rnn, float)
     lines = [
         Line("this network, trained", np.where(trained > 0, trained, np.nan), "forecast"),
-        Line("a simple RNN, untrained", np.where(untrained > 0, untrained, np.nan), "other"),
+        Line("a simple RNN, untrained", np.where(untrained > 0, untrained, np.nan), "naive"),
     ]
     description = "Gradient of the last state with respect to the input at each step. Where it vanishes, nothing is learned."
     x, y_label = np.arange(len(trained)) - len(trained) + 1, "norm of the gradient"
@@ -173,14 +170,14 @@ def chart_residuals(predictions: pd.DataFrame) -> Iterator[Chart]:
     newest = residuals[-MAX_RESIDUALS:]
     title = f"Residuals of {series_id}: {target}, one step ahead"
     description = f"Forecast minus actual, {len(residuals)} windows; bias {format_number(residuals.mean(), digits=3)}."
-    dots = [Line("residual", newest, "forecast", kind="dots"), Line("zero", np.zeros(len(newest)), "fifth")]
+    dots = [Line("residual", newest, "forecast", kind="dots"), Line("zero", np.zeros(len(newest)), "quiet")]
     x = _seconds(rows.timestamp)[-MAX_RESIDUALS:]
     unit = _find_unit(pd.DatetimeIndex(rows.timestamp))
     yield Chart("residuals-time", title, description, x, dots, "", "forecast - actual", unit=unit)
     if np.ptp(residuals) <= 1e-9 * np.abs(residuals).max():  # They differ only by rounding.
         return
     counts, edges = np.histogram(residuals, bins=histogram_edges(residuals))
-    bars = [Line("windows", counts, "other", kind="bars")]
+    bars = [Line("windows", counts, "naive", kind="bars")]
     quartiles = " and ".join(format_number(end, digits=3) for end in np.quantile(residuals, [0.25, 0.75]))
     description = f"Distribution of the residuals: half of them lie between {quartiles}."
     x = (edges[:-1] + edges[1:]) / 2
@@ -193,8 +190,8 @@ def chart_residuals(predictions: pd.DataFrame) -> Iterator[Chart]:
     description = f"Autocorrelation of the residuals. Ljung-Box test over {lags} lags: p = {p_value:.2g}. {conclusion}"
     bound = np.full(lags, 1.96 / np.sqrt(len(residuals)))
     lines = [
-        Line("autocorrelation", correlations, "other", kind="bars"),
-        Line("95% bound", bound, "fifth", dashed=True),
-        Line("95% bound below", -bound, "fifth", dashed=True),
+        Line("autocorrelation", correlations, "naive", kind="bars"),
+        Line("95% bound", bound, "quiet", dashed=True),
+        Line("95% bound below", -bound, "quiet", dashed=True),
     ]
     yield Chart("residuals-correlation", "Autocorrelation", description, np.arange(1, lags + 1), lines, "lag", "correlation")

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.evaluation import format_number
+from forecast.reports.palette import to_css
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,6 +80,17 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A cell that leads to another page of the same folder."""
+
+    text: str
+    href: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows with a caption. With a `name`, unique in its page, the table scrolls, and a long one can be searched.
 
@@ -102,8 +114,8 @@ class Table:
         """Return the meaning of a heading, "" for one that needs no explanation."""
         return EXPLANATIONS.get(heading, "")
 
-    def cells(self) -> list[list[str]]:
-        """Return the cells as text, row by row."""
+    def cells(self) -> list[list[str | Link]]:
+        """Return the cells as text or links, row by row."""
         spreads = [spread_of(column) for _, column in self.rows.items()]
         rows = self.rows.astype(object).to_numpy()
         return [list(map(_format_cell, row, spreads)) for row in rows]
@@ -144,9 +156,10 @@ class Frame:
 class Chart:
     """Lines over ascending x. name: unique in its page. description: the content in words, for those who cannot see it.
 
-    bands: intervals, whose lines are edges. unit: the smallest unit in which timestamps differ, if x is in seconds since 1970.
-    zero: the axis of the lines begins at zero, as it does for bars. spans: names of stretches of x, with the first x of each. view: where
-    the visible part of x begins at first; an overview below selects others. frames: what a slider shows instead of some lines.
+    bands: intervals, whose lines are edges. unit: the smallest unit in which timestamps differ, if x is in seconds since
+    1970. zero: the axis of the lines begins at zero, as it does for bars. spans: names of stretches of x, with the first x of
+    each. view: where the visible part of x begins; an overview selects others. frames: what a slider shows instead of some
+    lines.
     """
 
     name: str
@@ -206,6 +219,8 @@ def render_page(name: str, kind: str, summary: Sequence[Element], sections: Sequ
         kind=kind,
         summary=summary,
         sections=sections,
+        light=to_css(0),
+        dark=to_css(1),
         styles=[(ASSETS / style).read_text("utf-8") for style in styles],
         scripts=[(ASSETS / script).read_text("utf-8") for script in scripts],
     )
@@ -233,7 +248,9 @@ def spread_of(values: pd.Series) -> float:
     return float(np.ptp(finite)) if len(finite) else 0.0
 
 
-def _format_cell(value: object, spread: float) -> str:
+def _format_cell(value: object, spread: float) -> str | Link:
+    if isinstance(value, Link):
+        return value
     if value is None or value is pd.NA or isinstance(value, float) and value != value:
         return ""
     return format_number(value, spread) if isinstance(value, float) else format_timestamp(value)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.evaluation import MODEL, Scores, column_of, split_by_seed
+from forecast.reports.palette import COLOURS
 from forecast.reports.result import TrainingResult
 from forecast.reports.selection import histogram_edges, pairs_of_quantiles, panels_of, select_panel
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 MIN_WINDOWS = 12  # Horizons in one picture, or more of short ones,
 MIN_STEPS = 120  # to show so many steps.
 MAX_TITLE, MAX_SMALL = 85, 120  # Characters that fit into a line of a picture, as a title and in small letters.
-ACTUAL, FORECAST, OTHER = "#222222", "#d1495b", "#8d99ae"
+ACTUAL, FORECAST, BASELINE, QUIET = (COLOURS[name][0] for name in ("actual", "forecast", "seasonal_naive", "quiet"))
 
 
 def write_plots(result: TrainingResult) -> None:
@@ -29,7 +30,7 @@ def write_plots(result: TrainingResult) -> None:
     figures = {"error_per_step.png": _draw_error_per_step(metrics.test)}
     if len(predictions):  # A thinned table of many series may have no window of those that are drawn.
         future = predictions[:0] if result.forecast is None else result.forecast  # Known covariates may be missing.
-        figures["forecast.png"] = _draw_forecast(predictions, future, metrics.verdict)
+        figures["forecast.png"] = _draw_forecast(predictions, future, metrics.verdict, result.actual)
         figures["residuals.png"] = _draw_residuals(predictions)
     if result.folds is not None:
         figures["error_per_fold.png"] = _draw_error_per_fold(result.folds, result.metrics.test.labels)
@@ -45,7 +46,7 @@ def draw_anomalies(points: pd.DataFrame, anomalies: pd.DataFrame, level: float) 
     figure, axes = _make_figure(len(panels))
     for axis, (series_id, target) in zip(axes, panels, strict=True):
         rows, outside = (select_panel(table, series_id, target) for table in (points, anomalies))
-        axis.fill_between(rows.timestamp, rows.low, rows.high, color=OTHER, alpha=0.3, linewidth=0, label=f"{level:g}% interval")
+        axis.fill_between(rows.timestamp, rows.low, rows.high, color=QUIET, alpha=0.3, linewidth=0, label=f"{level:g}% interval")
         axis.plot(rows.timestamp, rows.actual, color=ACTUAL, linewidth=1, label="actual")
         axis.scatter(outside.timestamp, outside.actual, color=FORECAST, s=18, zorder=3, label="anomaly")
         _set_title(axis, series_id, target)
@@ -68,10 +69,10 @@ def _set_title(axis: Axes, series_id: str, target: str) -> None:
     axis.set_title(textwrap.fill(f"{series_id}: {target}", MAX_TITLE), loc="left", parse_math=False)
 
 
-def _draw_forecast(predictions: pd.DataFrame, future: pd.DataFrame, verdict: str) -> Figure:
-    """Draw test windows whose cutoffs lie one horizon apart, so that each timestamp has one forecast, and the real future.
+def _draw_forecast(predictions: pd.DataFrame, future: pd.DataFrame, verdict: str, actual: pd.DataFrame | None = None) -> Figure:
+    """Draw the steps before the test set, windows whose cutoffs lie one horizon apart, and the forecast after the last row.
 
-    Each window is a line of its own. With a horizon of 1 it would be a point, so one line goes through the whole test set.
+    Each timestamp has one forecast, and each window is a line. With a horizon of 1, one line goes through the whole test set.
     """
     panels = panels_of(predictions)
     figure, axes = _make_figure(len(panels))
@@ -84,17 +85,21 @@ def _draw_forecast(predictions: pd.DataFrame, future: pd.DataFrame, verdict: str
         rows = rows[rows.cutoff.isin(cutoffs)].sort_values("timestamp")
         windows = [window for _, window in rows.groupby("cutoff")] if horizon > 1 else [rows]
         axis.plot(rows.timestamp, rows.actual, color=ACTUAL, linewidth=1.2, label="actual")
+        if actual is not None:
+            before = actual[(actual.series_id == series_id) & (actual.timestamp <= rows.timestamp.min())].tail(len(rows))
+            axis.plot(before.timestamp, before[target], color=ACTUAL, linewidth=1.2)
+            axis.axvline(rows.timestamp.min(), color=QUIET, linewidth=0.8, linestyle=":")
         for window in windows:
             is_first = window is windows[0]  # Only the first has labels, for the legend.
-            _draw_intervals(axis, window, "intervals" if is_first else None)
+            _draw_intervals(axis, window, with_labels=is_first)
             _draw_line(axis, window, MODEL, "forecast" if is_first else None, color=FORECAST, linewidth=1.2)
             baseline = "seasonal naive" if is_first else None
-            _draw_line(axis, window, "seasonal_naive", baseline, color=OTHER, linewidth=0.8, linestyle="--")
+            _draw_line(axis, window, "seasonal_naive", baseline, color=BASELINE, linewidth=0.8, linestyle="--")
         ahead = select_panel(future, series_id, target)
         _draw_intervals(axis, ahead)
         _draw_line(axis, ahead, MODEL, "future", color=FORECAST, linewidth=2, linestyle=":")
         _set_title(axis, series_id, target)
-    axes[0].legend(ncols=5, frameon=False, fontsize="small", loc="upper left")
+    axes[0].legend(ncols=6, frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1.06))
     figure.suptitle(textwrap.fill(verdict, MAX_SMALL), fontsize="small", color="#555555")
     return figure
 
@@ -104,25 +109,26 @@ def _draw_line(axis: Axes, table: pd.DataFrame, column: str, label: str | None, 
     axis.plot(table.timestamp, table[column], marker="o" if len(table) == 1 else None, markersize=5, label=label, **style)
 
 
-def _draw_intervals(axis: Axes, table: pd.DataFrame, label: str | None = None) -> None:
+def _draw_intervals(axis: Axes, table: pd.DataFrame, with_labels: bool = False) -> None:
     """Shade between the quantiles of one line, darker where more intervals overlap; at a single point, draw bars."""
-    for quantiles in pairs_of_quantiles(table):
-        low, high = (table[column_of(quantile)].to_numpy(float) for quantile in quantiles)
+    for begin, end in pairs_of_quantiles(table):
+        low, high = (table[column_of(quantile)].to_numpy(float) for quantile in (begin, end))
+        label = f"{100 * (end - begin):.4g}% interval" if with_labels else None
         if len(table) == 1:
             axis.vlines(table.timestamp, low, high, color=FORECAST, alpha=0.3, linewidth=4, label=label or "")
         else:
             axis.fill_between(table.timestamp, low, high, color=FORECAST, alpha=0.15, linewidth=0, label=label)
-        label = None
 
 
 def _draw_forecasters(columns: dict[str, Any], labels: Mapping[str, str], x: Any, **axis_settings: Any) -> Figure:
     """Draw the errors of every forecaster over x, those of the network on top. columns: errors by forecaster."""
     figure, (axis,) = _make_figure(1)
     for name in reversed(list(labels)):
-        style = {"color": FORECAST, "linewidth": 2.2} if name == MODEL else {"linewidth": 1, "alpha": 0.7}
-        axis.plot(x, columns[name], marker="o", markersize=3, label=labels[name], **style)
+        width = 2.2 if name == MODEL else 1.2
+        axis.plot(x, columns[name], marker="o", markersize=3, label=labels[name], color=COLOURS[name][0], linewidth=width)
     axis.set(ylim=(0, None), **axis_settings)
-    axis.legend(frameon=False, ncols=3, fontsize="small")
+    lines = sorted(axis.lines, key=lambda line: -float(np.asarray(line.get_ydata())[-1]))  # As they end, from top to bottom.
+    axis.legend(handles=lines, frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
@@ -145,7 +151,7 @@ def _draw_learning_curve(history: pd.DataFrame, kept_epochs: dict[int, int]) -> 
         "saved": f"saved: epoch {', '.join(map(str, kept_epochs.values()))}",
     }
     for seed, curve in split_by_seed(history):
-        axis.plot(curve.epoch, curve.loss, color=OTHER, label=labels.pop("loss", None))
+        axis.plot(curve.epoch, curve.loss, color=QUIET, label=labels.pop("loss", None))
         axis.plot(curve.epoch, curve.val_loss, color=FORECAST, label=labels.pop("val_loss", None))
         axis.axvline(kept_epochs[seed], color=ACTUAL, linewidth=0.8, linestyle="--", label=labels.pop("saved", None))
     axis.set(xlabel="epoch", ylabel="loss, scaled units")
@@ -164,7 +170,7 @@ def _draw_residuals(predictions: pd.DataFrame) -> Figure:
     over_time.set(ylabel="forecast - actual")
     title = f"residuals of {series_id}: {target}, every test window"
     over_time.set_title(textwrap.fill(title, MAX_TITLE), parse_math=False)
-    histogram.hist(residuals, bins=list(histogram_edges(residuals)), color=OTHER)
+    histogram.hist(residuals, bins=list(histogram_edges(residuals)), color=QUIET)
     histogram.axvline(residuals.mean(), color=FORECAST, label=f"bias {residuals.mean():.3g}")
     histogram.set(xlabel="forecast - actual", ylabel="count")
     histogram.legend(frameon=False)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from forecast.evaluation import format_number
-from forecast.reports.page import Picture, Section, Table, Text, render_page
-from forecast.runs import RunGroup
+from forecast.reports.page import Link, Picture, Section, Table, Text, render_page
+from forecast.runs import Run, RunGroup
+from forecast.storage import replace_file
 
 if TYPE_CHECKING:
     import optuna
@@ -70,6 +73,25 @@ def _draw_effects(effects: pd.DataFrame, metric: str) -> Figure:
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.25, axis="x")
     return figure
+
+
+def write_index_page(path: Path, table: pd.DataFrame) -> None:
+    """Write a page that compares runs and leads to their reports. table: from `list_runs`."""
+    folder = path.resolve().parent
+    runs = [Run(name) for name in table.run]
+    links = [Link(run.name, os.path.relpath(run.report, folder)) if run.report.is_file() else run.name for run in runs]
+    labels = {"mae": "MAE", "mase": "MASE", "wape": "WAPE", "best_baseline": "best baseline", "at": "last change"}
+    columns = ["run", "data", "target", "horizon", "MASE", "gain", "best baseline", "MAE", "WAPE", "kind", "state", "last change"]
+    times = table["at"].astype(str).str.slice(0, 16).str.replace("T", " ")
+    gains = table.gain.map("{:+z.1%}".format, na_action="ignore")
+    shown = table.assign(run=pd.Series(links, dtype=object), at=times, gain=gains).rename(columns=labels)[columns]
+    caption = "Errors on the test set. Compare only runs on the same data. Gain is the skill over the best baseline."
+    finished = table[table.gain.notna()]
+    better = int((finished.gain > 0).sum())
+    summary = [Text(f"{len(table)} runs. {better} of {len(finished)} beat the best baseline of their test set.", "verdict")]
+    with replace_file(path) as temporary:
+        page = render_page("Runs", "forecast", summary, [Section("All runs", [Table(shown, caption, "runs")])])
+        temporary.write_text(page, encoding="utf-8")
 
 
 def write_study_page(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -15,7 +16,9 @@ import typer
 from typer.testing import CliRunner
 
 from forecast.cli.app import app
+from forecast.cli.output import _align
 from forecast.cli.progress import reading
+from forecast.cli.streams import echo
 from forecast.runs.run import Run
 from forecast.storage import report_read
 from tests.hostile_runs import OLD_RUNS
@@ -126,13 +129,155 @@ def test_a_bug_is_reported_as_one_and_names_the_log(project, monkeypatch, tmp_pa
     assert "in fail" in Run(tmp_path / "run").log.read_text()
 
 
-@pytest.mark.parametrize("arguments", [["train"], ["trian"], ["train", "a.yaml", "--epochs", "3"]], ids=" ".join)
-def test_wrong_usage_is_exit_code_2(arguments):
-    assert call(*arguments).exit_code == 2
+USAGE = {
+    "train": "error: specify either a config or --resume RUN.\n  See: forecast train --help\n",
+    "trian": "error: no such command 'trian'. Did you mean 'train'?\n  See: forecast --help\n",
+    "train a.yaml --epochs 3": "error: no such option: --epochs.\n  To change the config, use: --set training.epochs=VALUE\n",
+    "train a.yaml --run-dirr x": "error: no such option: --run-dirr.\n  Did you mean `--run-dir`?\n",
+    "train a.yaml --lr 3": "error: no such option: --lr.\n  See: forecast train --help\n",
+    "predict": "error: missing argument 'RUN'.\n  Usage: forecast predict [OPTIONS] {RUN}\n  See: forecast predict --help\n",
+    "--verison": "error: no such option: --verison.\n  Did you mean `--version`?\n",
+    "compare one": "error: one: one run cannot be compared.\n  Specify two or more. To see one: forecast show one\n",
+}
 
 
-def test_no_arguments_show_the_help():
-    assert "Commands:" in call().output
+@pytest.mark.parametrize(("line", "message"), USAGE.items(), ids=USAGE)
+def test_a_wrong_command_line_is_answered_with_what_to_do_next(line, message):
+    done = CliRunner().invoke(app, line.split(), prog_name="forecast")
+    assert done.exit_code == (1 if line.startswith("compare") else 2)
+    assert done.stderr == message
+    assert done.stdout == ""
+
+
+WRONG_FILES = {
+    "train data.csv": "data.csv: this is a data file, not a config.\n  Write a config for it with: forecast init data.csv",
+    "train nothere.yaml": "nothere.yaml: the config file does not exist.\n  Use one of: `config.yaml`.",
+    "train confg.yaml": "confg.yaml: the config file does not exist.\n  Did you mean `config.yaml`?",
+    "train run": "run: this is a run directory, not a config.\n  Its config is run/config.yaml.",
+    "predict config.yaml": "config.yaml: this is not a run directory.\n  Train the config first: forecast train config.yaml",
+    "init dat.csv": "dat.csv: the data file does not exist.\n  Did you mean `data.csv`?",
+    "init https://example.com/a.csv": "the data file does not exist.\n  Files are read only from this machine. Download the file first",
+    "train config.yaml --set model.cell=bilstm": "set cell: lstm and bidirectional: true.",
+    "show nowhere": "nowhere: this directory does not exist.",
+    "runs nowhere": "nowhere: this directory does not exist.\n  Train a run first: forecast train CONFIG",
+    "runs --sort maee": "--sort: there is no metric `maee` to sort by.\n  Did you mean `mae`?",
+}
+
+
+@pytest.mark.parametrize(("line", "message"), WRONG_FILES.items(), ids=WRONG_FILES)
+def test_a_wrong_file_is_answered_with_what_to_do_next(line, message, project, tmp_path, monkeypatch):
+    project()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("name: a\n")
+    done = call(*line.split())
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+
+
+def test_help_groups_the_commands_in_the_order_of_use():
+    lines = call().stdout.splitlines()
+    headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert headings == ["Options:", "Start:", "Trust:", "Improve:", "Operate:", "Config:"]
+    listed = [line.split()[0] for line in lines[lines.index("Start:") :] if line.startswith("  ")]
+    assert set(listed) == set(typer.main.get_command(app).commands)
+
+
+COMPLETIONS = {
+    "forecast train a.yaml --set training.ep": "training.epochs=",
+    "forecast export run --to o": "onnx",
+    "forecast train --fail-if-worse-than se": "seasonal_naive",
+}
+
+
+@pytest.mark.parametrize(("words", "completion"), COMPLETIONS.items(), ids=COMPLETIONS)
+def test_the_shell_completes_values(words, completion, monkeypatch):
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    done = CliRunner().invoke(app, prog_name="forecast", env={"_FORECAST_COMPLETE": "complete_bash"})
+    assert done.stdout.split() == [completion]
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_colours_and_a_pipe_does_not(monkeypatch, capsys):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    echo("✔ good")
+    assert capsys.readouterr().out == "✔ good\n"
+    monkeypatch.setattr("sys.stdout", terminal := Terminal())
+    echo("✔ good\n✘ bad")
+    assert terminal.getvalue() == "\x1b[32m✔\x1b[0m good\n\x1b[31m✘\x1b[0m bad\n"
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr("sys.stdout", terminal := Terminal())
+    echo("✔ good")
+    assert terminal.getvalue() == "✔ good\n"
+
+
+def test_the_best_row_of_a_table_is_green(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stdout", Terminal())
+    head, first, second = _align([("", "MAE"), ("a", "2.0"), ("b", "1.0")], best=2)
+    assert head.startswith("\x1b[1m")
+    assert "\x1b" not in first
+    assert second.startswith("\x1b[32m")
+
+
+def test_show_prints_the_verdict_and_the_settings():
+    lines = call("show", OLD_RUNS / "version-3-scored").stdout.splitlines()
+    assert lines[0].startswith("version-3-scored: Beats naive by 74%")
+    assert any(line.split() == ["training.epochs", "2"] for line in lines) or "  training.epochs" in "\n".join(lines)
+    document = json.loads(call("show", OLD_RUNS / "version-3-scored", "--json").stdout)
+    assert document["state"] == "finished"
+    assert document["metrics"]["verdict"] in lines[0]
+
+
+def test_runs_lists_ranks_filters_and_writes_a_page(tmp_path):
+    for name in ("a-1", "b-1"):
+        shutil.copytree(OLD_RUNS / "version-3-scored", tmp_path / name)
+    shutil.copytree(OLD_RUNS / "version-2", tmp_path / "c-1")  # It has no metrics.
+    (tmp_path / "notes").mkdir()
+    rows = json.loads(call("runs", tmp_path, "--sort", "mase", "--json").stdout)
+    assert {Path(row["run"]).name: row["state"] for row in rows} == {"a-1": "finished", "b-1": "finished", "c-1": "damaged"}
+    assert rows[0]["best_baseline"] == "linear"
+    assert rows[0]["gain"] == pytest.approx(0.04, abs=0.01)
+    page = tmp_path / "runs.html"
+    done = call("runs", tmp_path, "--filter", "b-1", "--html", page)
+    assert [line.split()[0] for line in done.stdout.splitlines()[:2]] == ["run", str(tmp_path / "b-1")]
+    assert f"Wrote {page}" in done.stdout
+    assert "1 of 1 beat the best baseline" in page.read_text()
+    assert call("runs", tmp_path, "--html", "runs.txt").exit_code == 1
+
+
+def test_doctor_names_versions_extras_and_the_disk(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    done = call("doctor")
+    assert done.exit_code == 0
+    subjects = [line.split()[1] for line in done.stdout.splitlines() if line.startswith(("✔", "⚠"))]
+    assert subjects[:4] == ["versions", "packages", "backend", "processor"]
+    assert subjects[-1] == "disk"
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    assert call("doctor").exit_code == 1
+
+
+@pytest.mark.slow
+@pytest.mark.explained
+def test_quick_goes_from_data_to_a_report(project, tmp_path, monkeypatch):
+    project()
+    monkeypatch.chdir(tmp_path)
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or True)
+    done = call("quick", "data.csv", "--horizon", "3", "--open")
+    assert done.exit_code == 0, done.output
+    assert "HTML report: runs/data-1/report.html" in done.stdout
+    assert (tmp_path / "data.yaml").exists()
+    assert opened == [(tmp_path / "runs/data-1/report.html").as_uri()]
 
 
 def test_a_missing_run_and_a_missing_config():

@@ -19,17 +19,24 @@ from forecast.commands.diagnose import diagnose
 from forecast.commands.train import train
 from forecast.errors import RunError
 from forecast.evaluation.metrics import format_number
+from forecast.reports.cards import make_cards
 from forecast.reports.charts import chart_forecast
 from forecast.reports.page import Chart, Line, Picture, Table, Text, render_page, spread_of
 from forecast.reports.report import report
+from forecast.runs import read_metrics
 from forecast.runs.run import Run
+from tests.hostile_runs import OLD_RUNS
 
 WIDTHS = {"desktop": 1280, "phone": 390}
 MOST_BYTES = 2_000_000
+NO_HISTORY = pd.DataFrame({"actual": [], "subset": []}, index=pd.DatetimeIndex([]))
 
 
 def headings(run: Run) -> list[str]:
     return re.findall(r"<h2[^>]*>(.*?)</h2>", run.report.read_text())
+
+
+OPEN_ALL = "document.querySelectorAll('details').forEach((details) => (details.open = true))"
 
 
 @pytest.mark.slow
@@ -153,12 +160,14 @@ def one_step(days: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def test_a_chart_of_a_horizon_of_1_has_one_line_bands_and_the_future():
-    chart = chart_forecast("one", "a: y", *one_step(50), pd.Series(dtype=float, index=pd.DatetimeIndex([])), "D")
+    chart = chart_forecast("one", "a: y", *one_step(50), NO_HISTORY, "D")
     values = {line.label: line.values for line in chart.lines}
     assert np.isfinite(values["forecast"]).tolist() == [True] * 50 + [False]
     assert np.isfinite(values["future"]).tolist() == [False] * 50 + [True]
-    assert np.isfinite(values["80% low"]).all()
-    assert chart.bands == [(4, 5, 0.14)]
+    assert np.isfinite(values["80% interval, low"]).all()
+    assert [(band.label, band.low, band.high) for band in chart.bands] == [("80% interval", 4, 5)]
+    assert chart.unit == "day"
+    assert [name for name, _ in chart.spans] == ["test set", "future"]
     assert "and 1 step ahead" in chart.description
 
 
@@ -220,9 +229,11 @@ def test_a_browser_opens_it_without_a_complaint(which, width, sales, many_series
             tab.on("pageerror", lambda error: told.append(str(error)))
             tab.on("request", lambda request: asked.append(request.url))
             tab.goto(run.report.resolve().as_uri())
+            tab.evaluate(OPEN_ALL)
+            tab.wait_for_function("document.querySelectorAll('.uplot:not(.overview)').length == shown.length")
             found = Axe().run(tab).response["violations"]
             assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
-            assert tab.locator(".uplot").count() == tab.locator("[data-chart]").count() > 3
+            assert tab.locator(".uplot:not(.overview)").count() == tab.locator("[data-chart]").count() > 3
             assert tab.evaluate("document.documentElement.scrollWidth") <= WIDTHS[width], "nothing sticks out"
     assert told == []
     assert asked == [run.report.resolve().as_uri()] * 2
@@ -234,7 +245,7 @@ def test_a_browser_draws_a_future_of_one_step_and_large_numbers(tmp_path):
     large = ["actual", "forecast", "seasonal_naive", "q0.1", "q0.9"]
     predictions[large] += 1e9
     future[["forecast", "q0.1", "q0.9"]] += 1e9
-    chart = chart_forecast("one", "a: y", predictions, future, pd.Series(dtype=float, index=pd.DatetimeIndex([])), "D")
+    chart = chart_forecast("one", "a: y", predictions, future, NO_HISTORY, "D")
     (tmp_path / "page.html").write_text(render_page("x", "x", [chart]))
     with browser() as chromium:
         tab = chromium.new_page()
@@ -278,3 +289,94 @@ def test_tables_are_searched_and_charts_are_zoomed_by_keys(many_series_run):
         assert tab.evaluate(span) == pytest.approx(whole / 2)
         chart.press("0")
         assert tab.evaluate(span) == pytest.approx(whole)
+
+
+def forecasts_of(days: int, horizon: int) -> pd.DataFrame:
+    """A window per day, in which the forecast is the number of the cutoff, and the actual value that of the day."""
+    rows = [
+        {"cutoff": pd.Timestamp("2024-01-01") + pd.Timedelta(cutoff, "D"), "step": step, "actual": cutoff + step, "forecast": cutoff}
+        for cutoff in range(days)
+        for step in range(1, horizon + 1)
+    ]
+    table = pd.DataFrame(rows).assign(seasonal_naive=0.0)
+    return table.assign(timestamp=table.cutoff + pd.to_timedelta(table.step, "D"))
+
+
+def test_the_slider_shows_what_each_cutoff_would_have_said():
+    predictions = forecasts_of(20, 3)
+    chart = chart_forecast("one", "a: y", predictions, predictions[:0], NO_HISTORY, "D")
+    assert [frame.label for frame in chart.frames] == [f"2024-01-{day:02}" for day in range(1, 21)]
+    for number, frame in enumerate(chart.frames):
+        stamps = pd.to_datetime(chart.x[frame.start : frame.start + 3], unit="s")
+        assert stamps[0] == pd.Timestamp("2024-01-02") + pd.Timedelta(number, "D"), "the day after the cutoff"
+        assert frame.lines[1].tolist() == [number] * 3
+
+
+def test_the_chart_names_the_sets_and_begins_shortly_before_the_test_set():
+    days = pd.date_range("2023-01-01", "2024-01-01")
+    history = pd.DataFrame({"actual": 1.0, "subset": ["train"] * 300 + ["validation"] * 66}, index=days)
+    predictions = forecasts_of(20, 3)
+    chart = chart_forecast("one", "a: y", predictions, predictions[:0], history, "D")
+    begins = {name: str(pd.Timestamp(second, unit="s").date()) for name, second in chart.spans}
+    assert begins == {"training set": "2023-01-01", "validation set": "2023-10-28", "test set": "2024-01-02"}
+    assert pd.Timestamp("2023-10-01") < pd.Timestamp(chart.view, unit="s") < pd.Timestamp("2024-01-01")
+    assert len(chart.x) == 366 + 22
+
+
+@pytest.fixture
+def page(sales):
+    """The report of a run in a browser."""
+    with browser() as chromium:
+        tab = chromium.new_context(accept_downloads=True).new_page()
+        tab.goto(Run(sales / "run").report.resolve().as_uri())
+        yield tab
+
+
+@pytest.mark.slow
+def test_a_browser_moves_the_slider_and_saves_the_numbers_and_the_picture(page):
+    values = "(line) => shown[0].chart.data[line].filter((value) => value != null).length"
+    horizon = page.evaluate("shown[0].spec.frames[0].lines[1].length")
+    assert page.evaluate(values, 2) > horizon
+    page.locator("[data-frames]").first.fill("0")
+    assert page.evaluate(values, 2) == horizon, "one window"
+    assert page.locator("[data-frame]").first.text_content() != "all cutoffs"
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Data (CSV)").first.click()
+    table = pd.read_csv(saved.value.path())
+    assert list(table.columns[:3]) == ["timestamp", "actual", "forecast"]
+    assert len(table) == page.evaluate("shown[0].spec.x.length")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Picture (PNG)").first.click()
+    assert saved.value.path().read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.slow
+def test_a_browser_shows_values_at_the_cursor_and_hides_lines(page):
+    page.evaluate("shown[0].chart.setCursor({left: shown[0].chart.over.clientWidth - 20, top: 50})")
+    text = page.locator(".tooltip").first.text_content()
+    assert re.match(r"\d{4}-\d\d-\d\d\n", text)
+    assert "95% interval: " in text
+    entries = page.locator("[data-legend]").first.locator("button")
+    names = [entry.strip() for entry in entries.all_text_contents()]
+    assert names == ["actual", "forecast", "seasonal naive", "future", "95% interval", "80% interval"]
+    entries.nth(1).click()
+    assert page.evaluate("shown[0].chart.series[2].show") is False
+
+
+@pytest.mark.slow
+def test_a_browser_sorts_tables_by_size_and_back(page):
+    heading = page.locator("#errors ~ figure th button", has_text="MAE").first
+    cells = "(button) => [...button.closest('table').tBodies[0].rows].map((row) => Number(row.cells[1].textContent))"
+    for is_descending in (False, True):
+        heading.click()
+        errors = heading.evaluate(cells)
+        assert errors == sorted(errors, reverse=is_descending)
+    assert heading.locator("..").get_attribute("aria-sort") == "descending"
+
+
+def test_cards_are_green_for_good_results_and_red_for_bad_ones():
+    metrics = Run(OLD_RUNS / "version-3-scored")
+    cards = {card.title: card for card in make_cards(read_metrics(metrics))}
+    gain = next(card for title, card in cards.items() if title.startswith("Against"))
+    assert gain.value.endswith("worse")
+    assert gain.tone == "bad"

@@ -1,0 +1,35 @@
+"""The colours of charts, plots and text: one palette for pages in the light and in the dark, and for PNG images."""
+
+from __future__ import annotations
+
+from forecast.evaluation import MODEL
+from forecast.forecasters.combination import NETWORK
+
+COLOURS = {  # For light and for dark backgrounds.
+    "text": ("#1b1f24", "#e6edf3"),
+    "quiet": ("#57606a", "#9da7b1"),
+    "paper": ("#ffffff", "#0d1117"),
+    "grid": ("#8c959f33", "#8c959f40"),
+    "accent": ("#b3263f", "#ff8fa0"),
+    "good": ("#1a7f37", "#56d364"),
+    "fair": ("#8a5a00", "#e3b341"),
+    "bad": ("#a40e26", "#ff9a9a"),
+    "actual": ("#1b1f24", "#e6edf3"),
+    "forecast": ("#d1495b", "#ff7b8a"),
+    "network": ("#7a5230", "#d2a679"),
+    "naive": ("#57739a", "#8fb0dc"),
+    "seasonal_naive": ("#b26a00", "#e3a64a"),
+    "drift": ("#2a7f62", "#6fcfa9"),
+    "mean": ("#6b7280", "#a8b0ba"),
+    "linear": ("#7a4fa3", "#c19be8"),
+    "theta": ("#2563a8", "#7db7f5"),
+    "ets": ("#8a6d00", "#d9c36a"),
+    "arima": ("#1f7a8c", "#72c7d6"),
+    "boosting": ("#5c6f1f", "#b5c96a"),
+}
+assert {MODEL, NETWORK} <= set(COLOURS)
+
+
+def to_css(place: int) -> str:
+    """Return the variables of a style sheet. place: 0 for light, 1 for dark backgrounds."""
+    return " ".join(f"--{name}: {colours[place]};" for name, colours in COLOURS.items())
