@@ -10,7 +10,7 @@ from typing import Any, Literal
 from forecast.commands.inspection import Draft, inspect_file
 from forecast.commands.sizing import EFFORTS, Effort, choose_baselines, choose_sizes, find_season, needs_logarithm
 from forecast.config import format_yaml_line, infer_season_length
-from forecast.data import Panel
+from forecast.data import Data, Panel, store_frame
 from forecast.errors import ConfigError, RunError, did_you_mean
 from forecast.storage import translate_write_errors
 
@@ -40,7 +40,7 @@ REMARKS = {
 
 
 def init(
-    data: str | Path,
+    data: Data,
     output: str | Path | None = None,
     target: str | None = None,
     horizon: int | None = None,
@@ -49,6 +49,7 @@ def init(
 ) -> Path:
     """Write a config for a CSV or Parquet file and return its path. Comments explain the keys.
 
+    data: a file, or a DataFrame, whose rows are stored in `runs/data/`.
     output: None means the name of the data with .yaml, in the current folder.
     target, horizon: None chooses them from the data.
     effort: `quick` takes about a fifth of the usual training time, and `thorough` about five times as long.
@@ -59,7 +60,7 @@ def init(
     """
     if effort not in EFFORTS:
         raise ConfigError(f"unknown effort `{effort}`.", did_you_mean(effort, EFFORTS), "init")
-    data = Path(data)
+    data = Path(data) if isinstance(data, (str, Path)) else store_frame(data, Path("runs/data"))
     output = Path(output or f"{data.stem}.yaml")
     if output.exists() and not force:
         raise RunError("this file already exists.", "Choose another with -o, or replace it with --force.", str(output))

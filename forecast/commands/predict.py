@@ -16,7 +16,7 @@ from forecast.runs import Run, make_continuing_windows, read_rows_to_continue, r
 if TYPE_CHECKING:
     import pandas as pd
 
-    from forecast.data import Panel
+    from forecast.data import Data, Panel
     from forecast.forecasters.network.description import Array
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 def predict(
     run: Run | str | Path,
-    data: str | Path | None = None,
+    data: Data | None = None,
     runtime: str = "numpy",
     new_series: bool = False,
     future: str | Path | None = None,
@@ -33,7 +33,7 @@ def predict(
     """Forecast the steps after the last row of every series, all series in one pass.
 
     run: a finished run or its directory; it needs neither its config file nor its data any more.
-    data: newer rows, with the columns of the training data; None continues the training data.
+    data: a file or a DataFrame of newer rows, with the columns of the training data; None continues the training data.
     runtime: the library that computes the network, numpy or keras.
     future: the known covariates of the steps to forecast, if the run has any; `plan` names the rows.
     new_series: allow series in `data` that the run does not know; each is scaled by its rows in `data`.
@@ -50,16 +50,18 @@ def predict(
     run = run if isinstance(run, Run) else Run.open(run)
     trained = read_trained(run).with_horizon(steps)
     forward = trained.forward(runtime)
-    panel = read_rows_to_continue(run, trained, data)
     from forecast.commands.plan import read_future  # These two load pandas, which a damaged run need not wait for.
-    from forecast.data import describe_repairs
+    from forecast.data import as_file, describe_repairs
 
-    if data:
+    with as_file(data, trained.config.data) as path:
+        panel = read_rows_to_continue(run, trained, path)
+    source = run.name if data is None else data if isinstance(data, (str, Path)) else "the DataFrame"
+    if data is not None:
         for sentence in describe_repairs(panel.record) + compare_with_contract(panel, trained.contract):
-            log.warning("%s: %s", data, sentence)
+            log.warning("%s: %s", source, sentence)
     ends = panel.filled[panel.offsets[1:] - 1].any(axis=1)
     if ends.any():
-        log.warning("%s: the forecast starts from filled values in %d series.", data or run.name, int(ends.sum()))
+        log.warning("%s: the forecast starts from filled values in %d series.", source, int(ends.sum()))
     if trained.intervals and (sentence := explain_few_windows(trained.contract.calibration_windows)):
         log.warning("%s: %s", run.name, sentence)
     horizon = trained.config.windows.horizon

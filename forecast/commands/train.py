@@ -11,7 +11,7 @@ from pathlib import Path
 
 from forecast.commands.predict import predict
 from forecast.config import AUTO_SETTINGS, Config, change_config, load_config, non_default_values
-from forecast.data import Contract, Panel, SubsetFacts, describe_repairs, make_contract
+from forecast.data import Contract, Data, Panel, SubsetFacts, describe_repairs, make_contract, store_frame
 from forecast.errors import DataError, ResourceError, RunError, first_few
 from forecast.evaluation import Fitted, count_independent
 from forecast.forecasters.preparation import Prepared, read_and_resolve
@@ -63,17 +63,22 @@ def train(
     force: bool = False,
     on_progress: OnProgress | None = None,
     panel: Panel | None = None,
+    data: Data | None = None,
 ) -> Run:
     """Train the network that `config` (or the file it names) describes, and write a run directory.
 
     run_dir: the directory to write; None takes the next free `runs/NAME-N`. force: replace the run in it. panel: the data of the
-    config, if `read_and_resolve` has already read them.
+    config, if `read_and_resolve` has already read them. data: a file or a DataFrame in place of `data.path`; the rows of a
+    DataFrame are stored in `runs/data/`, so that the run can be reproduced.
 
     Raises:
         ConfigError, DataError: nothing is written.
         RunError: the directory cannot be used, or training failed. The status of the run names the reason.
     """
     config = load_config(config) if isinstance(config, (str, Path)) else config
+    if data is not None:
+        path = Path(data) if isinstance(data, (str, Path)) else store_frame(data, Path("runs/data"), config.data)
+        config = change_config(config, {"data.path": str(path.absolute())})
     seconds: dict[str, float] = {}
     prepared = _prepare(config, None, panel, seconds)
     run = _create(prepared, run_dir, force)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from forecast.data.calendar import make_calendar_features
 from forecast.data.cleaning import Repair, describe_repairs
 from forecast.data.contract import Contract, SubsetFacts, compare_values_with_contract, compare_with_contract, make_contract
+from forecast.data.frames import Data, as_file, store_frame
 from forecast.data.freq import check_freq, infer_freq
 from forecast.data.panel import (
     Panel,

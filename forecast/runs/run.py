@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import shutil
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,13 @@ from forecast.storage import PARTIAL_PREFIX, lock_directory, translate_write_err
 
 class Run(RunDirectory):
     """One training, or one backtest, and its directory."""
+
+    def _repr_html_(self) -> str:
+        """Return the report for a notebook, in a frame of its own, or the name of a run without one."""
+        if not self.report.is_file():
+            return html.escape(repr(self))
+        page = html.escape(self.report.read_text(encoding="utf-8"))
+        return f'<iframe srcdoc="{page}" style="width: 100%; height: 700px; border: 0"></iframe>'
 
     @property
     def finished(self) -> bool:

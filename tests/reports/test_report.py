@@ -294,7 +294,12 @@ def test_tables_are_searched_and_charts_are_zoomed_by_keys(many_series_run):
 def forecasts_of(days: int, horizon: int) -> pd.DataFrame:
     """A window per day, in which the forecast is the number of the cutoff, and the actual value that of the day."""
     rows = [
-        {"cutoff": pd.Timestamp("2024-01-01") + pd.Timedelta(cutoff, "D"), "step": step, "actual": cutoff + step, "forecast": cutoff}
+        {
+            "cutoff": pd.Timestamp("2024-01-01") + pd.Timedelta(cutoff, "D"),
+            "step": step,
+            "actual": cutoff + step,
+            "forecast": cutoff,
+        }
         for cutoff in range(days)
         for step in range(1, horizon + 1)
     ]
