@@ -108,7 +108,8 @@ def describe_summary(summary: Summary) -> Iterator[str]:
     if metrics:
         yield from _describe_scores(metrics, "test set")
     yield "\nSettings that differ from the defaults:"
-    yield from _align([(f"  {key}", format_yaml_line(value)) for key, value in summary.settings.items()], left=2)
+    settings = [("", ""), *((f"  {key}", format_yaml_line(value)) for key, value in summary.settings.items())]
+    yield from list(_align(settings, left=2))[1:]
     if metrics is None:
         resume = f" To resume: forecast train --resume {run.directory}" if run.config.is_file() else ""
         yield f"\n{summary.status.why or f'Log: {run.log}.'}{resume}"

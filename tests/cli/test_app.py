@@ -156,7 +156,7 @@ WRONG_FILES = {
     "train run": "run: this is a run directory, not a config.\n  Its config is run/config.yaml.",
     "predict config.yaml": "config.yaml: this is not a run directory.\n  Train the config first: forecast train config.yaml",
     "init dat.csv": "dat.csv: the data file does not exist.\n  Did you mean `data.csv`?",
-    "init https://example.com/a.csv": "the data file does not exist.\n  Files are read only from this machine. Download the file first",
+    "init https://example.com/a.csv": "Files are read only from this machine. Download the file first",
     "train config.yaml --set model.cell=bilstm": "set cell: lstm and bidirectional: true.",
     "show nowhere": "nowhere: this directory does not exist.",
     "runs nowhere": "nowhere: this directory does not exist.\n  Train a run first: forecast train CONFIG",
