@@ -22,7 +22,7 @@ class ErrorBoundary(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the commands under their headings, in the order in which they are defined."""
-        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        commands: dict[str, Any] = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
         width = max(map(len, commands))
         for heading, names in groupby(commands, lambda name: commands[name].rich_help_panel):
             with formatter.section(heading):
@@ -76,7 +76,8 @@ def _explain_usage(error: typer.TyperException) -> str:
 
     An unknown option that is the name of a config key is answered with --set.
     """
-    context, option = getattr(error, "ctx", None), getattr(error, "option_name", "")
+    context: Any = getattr(error, "ctx", None)
+    option: str = getattr(error, "option_name", "")
     message = error.format_message().removeprefix("Invalid value: ").split(" (Possible options:")[0]
     message = f"{message[:1].lower()}{message[1:]}" + "." * message[-1].isalnum()
     remedy = f"See: {context.command_path if context else 'forecast'} --help"

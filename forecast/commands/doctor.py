@@ -74,5 +74,5 @@ def _check_disk() -> Finding:
             free = shutil.disk_usage(folder).free
     except OSError as error:
         return Finding("error", "disk", f"{folder} cannot be written ({error.strerror})", "Change to a folder of your own.")
-    level = "ok" if free > MIN_FREE_BYTES else "warning"
-    return Finding(level, "disk", f"{free / 1e9:.0f} GB free in {folder}", "" if level == "ok" else "Free some space.")
+    text = f"{free / 1e9:.0f} GB free in {folder}"
+    return Finding("ok", "disk", text) if free > MIN_FREE_BYTES else Finding("warning", "disk", text, "Free some space.")

@@ -28,13 +28,12 @@ def store_frame(frame: pd.DataFrame, folder: Path, config: DataConfig | None = N
         DataError: the frame has no rows, or a name of a column twice.
     """
     if frame.index.names != [None] or isinstance(frame.index, pd.DatetimeIndex):
-        names = [name or "timestamp" for name in frame.index.names]
-        frame = frame.set_axis(frame.index.set_names(names)).reset_index()
+        frame = frame.rename_axis(index=[str(name or "timestamp") for name in frame.index.names]).reset_index()
     if frame.empty or not frame.columns.is_unique:
         raise DataError("this DataFrame has no rows, or two columns of the same name.", "Pass rows with distinct columns.")
-    names = {key: getattr(config, key) for key in ECOSYSTEM} if config else {}
-    wanted = {ECOSYSTEM[key]: columns[0] for key, columns in names.items() if columns and columns[0] not in frame}
-    text = frame.rename(columns=wanted).to_csv(index=False).encode()
+    columns = {alias: getattr(config, key) for key, alias in ECOSYSTEM.items()} if config else {}
+    renamed = {alias: names[0] for alias, names in columns.items() if names and names[0] not in frame}
+    text = frame.rename(columns=renamed).to_csv(index=False).encode()
     path = folder / f"data-{hashlib.sha256(text).hexdigest()[:12]}.csv"
     folder.mkdir(parents=True, exist_ok=True)
     with replace_file(path) as temporary:

@@ -41,7 +41,7 @@ def chart_forecast(
     index = actual.index.union(tested.index).union(future.index).sort_values()[-MAX_POINTS:]
     if freq:  # Missing steps become gaps.
         index = index.union(pd.date_range(index[0], index[-1], freq=freq))[-MAX_POINTS:]
-    forecasts = pd.concat([tested, future])
+    index, forecasts = pd.DatetimeIndex(index), pd.concat([tested, future])
     lines = [
         Line("actual", actual.reindex(index).to_numpy(float), "actual"),
         Line("forecast", tested[MODEL].reindex(index).to_numpy(float), "forecast", strong=True),
