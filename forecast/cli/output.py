@@ -82,7 +82,7 @@ def describe_training(run: Run, metrics: TrainingMetrics) -> Iterator[str]:
     if run.report.exists():
         yield f"HTML report: {run.report}"
     if any(comparison.outcome == "loses to" for comparison in metrics.compared.values()):
-        yield f"Next: improve it. forecast diagnose {run.directory}, or forecast tune {run.config}"
+        yield f"Next: forecast diagnose {run.directory}, or forecast tune {run.config}"
     else:
         command = "predict" if run.forecast.exists() else "plan"  # Known covariates over the horizon are missing.
         yield f"Next: forecast {command} {run.directory}"
