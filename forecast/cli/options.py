@@ -93,8 +93,8 @@ OptionalConfigFile = Annotated[
 ]
 ConfigOrRun = Annotated[Path, typer.Argument(metavar="CONFIG|RUN", help="Config file or run directory.")]
 ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="YAML file with base, grid, cases and seeds.")]
-DataFile = Annotated[Path, typer.Argument(metavar="DATA", help="CSV or Parquet file.")]
-UpdateFile = Annotated[Path, typer.Argument(metavar="DATA", help="CSV or Parquet file with the new rows, or with all rows.")]
+DataFile = Annotated[Path, typer.Argument(metavar="DATA", help="CSV, Parquet or Excel file.")]
+UpdateFile = Annotated[Path, typer.Argument(metavar="DATA", help="File with the new rows, or with all rows.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, such as runs/airline-1.")]
 RunFolders = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of training runs or backtests.")]
 
@@ -170,9 +170,7 @@ EvenIfWorse = Annotated[
 ]
 OriginalData = Annotated[Path | None, typer.Option(help="Training data, if it has moved. [default: the path in the config]")]
 Tolerance = Annotated[float, typer.Option(min=0, help="Largest relative difference at which numbers count as equal.")]
-TestedData = Annotated[
-    Path | None, typer.Option(help="CSV or Parquet file to search for anomalies. [default: the test set of the run]")
-]
+TestedData = Annotated[Path | None, typer.Option(help="File to search for anomalies. [default: the test set of the run]")]
 Level = Annotated[float | None, typer.Option(help="Level of the prediction interval, in percent. [default: the highest]")]
 Format = Annotated[str, typer.Option(metavar="|".join(EXPORT_FORMATS), autocompletion=_complete_format, help="Format to write.")]
 

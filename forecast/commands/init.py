@@ -10,7 +10,7 @@ from typing import Any, Literal
 from forecast.commands.inspection import Draft, inspect_file
 from forecast.commands.sizing import EFFORTS, Effort, choose_baselines, choose_sizes, find_season, needs_logarithm
 from forecast.config import format_yaml_line, infer_season_length
-from forecast.data import Data, Panel, store_frame
+from forecast.data import COMPRESSED, Data, Panel, store_frame
 from forecast.errors import ConfigError, RunError, did_you_mean
 from forecast.storage import translate_write_errors
 
@@ -61,7 +61,8 @@ def init(
     if effort not in EFFORTS:
         raise ConfigError(f"unknown effort `{effort}`.", did_you_mean(effort, EFFORTS), "init")
     data = Path(data) if isinstance(data, (str, Path)) else store_frame(data, Path("runs/data"))
-    output = Path(output or f"{data.stem}.yaml")
+    stem = Path(data.stem).stem if data.suffix.lower() in COMPRESSED else data.stem
+    output = Path(output or f"{stem}.yaml")
     if output.exists() and not force:
         raise RunError("this file already exists.", "Choose another with -o, or replace it with --force.", str(output))
     draft, panel = inspect_file(data, target)

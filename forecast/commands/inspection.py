@@ -15,7 +15,7 @@ from forecast.data import (
     CLOCK,
     DELIMITERS,
     EMPTY,
-    PARQUET,
+    TYPED,
     Panel,
     Repair,
     build_number_pattern,
@@ -27,7 +27,7 @@ from forecast.data import (
     parse_timestamps,
     read_header,
     read_panel,
-    read_parquet,
+    read_typed,
     translate_read_errors,
 )
 from forecast.errors import DataError, did_you_mean
@@ -68,8 +68,8 @@ def inspect_file(path: Path, target: str | None) -> tuple[Draft, Panel]:
 
 def _read_file(path: Path, draft: Draft) -> pd.DataFrame:
     with translate_read_errors(path):
-        if path.suffix.lower() in PARQUET:
-            return read_parquet(path)
+        if path.suffix.lower() in TYPED:
+            return read_typed(path)
         try:
             return _read_text(path, "utf-8", draft)
         except UnicodeDecodeError:

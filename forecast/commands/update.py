@@ -17,15 +17,15 @@ from forecast.commands.train import continue_training
 from forecast.config import Config, ConfigInSteps, DataConfig, change_config
 from forecast.data import (
     FIRST_DATA_ROW,
-    PARQUET,
+    TYPED,
     Panel,
     Rows,
     codec_name,
     compare_with_contract,
     find_value_columns,
     read_header,
-    read_parquet,
     read_rows,
+    read_typed,
 )
 from forecast.errors import ConfigError, DataError, first_few
 from forecast.forecasters.preparation import read_and_resolve
@@ -218,7 +218,7 @@ def _check_old_data(parent: Parent, old: Path, data: Path) -> None:
         problem = "no longer exists"
     elif sha256_of(old) != contract.sha256:
         problem = "has changed since the run was trained"
-    elif (old.suffix.lower() in PARQUET) != (data.suffix.lower() in PARQUET):
+    elif (old.suffix.lower() in TYPED) != (data.suffix.lower() in TYPED):
         problem = "has a different format"
     if problem:
         remedy = f"Restore the original data, or provide all rows, from {contract.first_timestamp} on."
@@ -244,8 +244,8 @@ def _make_keys(rows: Rows) -> pd.DataFrame:
 
 def _read_cells(config: DataConfig, path: Path) -> pd.DataFrame:
     """Read a file unchanged: every cell of a CSV file is text. Only the series of a wide file are spelled as in all results."""
-    if path.suffix.lower() in PARQUET:
-        cells = read_parquet(path)
+    if path.suffix.lower() in TYPED:
+        cells = read_typed(path)
     else:
         _, delimiter = read_header(path, config.encoding, config.delimiter, config.columns)
         encoding = codec_name(config.encoding)
@@ -256,7 +256,8 @@ def _read_cells(config: DataConfig, path: Path) -> pd.DataFrame:
 
 def _write_cells(config: DataConfig, cells: pd.DataFrame, path: Path) -> None:
     with translate_write_errors(path):
-        if path.suffix.lower() in PARQUET:
-            cells.to_parquet(path, index=False)
+        if path.suffix.lower() in TYPED:
+            write = cells.to_excel if path.suffix.lower() == ".xlsx" else cells.to_parquet
+            write(path, index=False)
         else:
             cells.to_csv(path, sep=config.delimiter or ",", encoding=config.encoding, index=False)

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from forecast.config import Config, load_config
-from forecast.data import PARQUET, Panel, describe_repairs
+from forecast.data import TYPED, Panel, describe_repairs
 from forecast.errors import ConfigError, ForecastError
 from forecast.evaluation import CROWDED, check_covariates, count_independent, explain_few_windows
 from forecast.forecasters.baselines import estimate_seconds
@@ -60,7 +60,7 @@ def _check_data(config: Config, panel: Panel) -> Iterator[Finding]:
     span = f"{panel.timestamps.min()} to {panel.timestamps.max()}"
     yield Finding("ok", "data", f"{len(panel.values)} rows, {len(panel.series_ids)} series, freq {panel.freq}, {span}")
     path = Path(config.data.path)
-    if path.suffix.lower() not in PARQUET and (size := path.stat().st_size) > MAX_TEXT_BYTES:
+    if path.suffix.lower() not in TYPED and (size := path.stat().st_size) > MAX_TEXT_BYTES:
         text = f"{size / 1e6:.0f} MB of text; Parquet is read several times faster"
         yield Finding("ok", "data", text, "Convert it to Parquet, with numbers and names unchanged, and set data.path.")
     for repair in describe_repairs(panel.record):

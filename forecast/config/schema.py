@@ -60,7 +60,7 @@ class DataConfig(Section):
     """The data file, its format, and the repair of missing or irregular rows."""
 
     path: Text
-    """CSV or Parquet file. A relative path is relative to the folder of the config file or, with `--set`, to the current
+    """CSV, Parquet or Excel file. A relative path is relative to the folder of the config file or, with `--set`, to the current
     folder."""
     timestamp: Annotated[Columns, Field(min_length=1)]
     """Timestamp column, or a list of the columns for year, month, day, hour, minute and second, in this order."""

@@ -18,16 +18,17 @@ from forecast.data.panel import (
 from forecast.data.readers import build_number_pattern, read_rows
 from forecast.data.rows import Rows, StaticCovariates
 from forecast.data.tables import (
+    COMPRESSED,
     DELIMITERS,
     EMPTY,
     FIRST_DATA_ROW,
-    PARQUET,
+    TYPED,
     check_width,
     codec_name,
     find_value_columns,
     read_column_names,
     read_header,
-    read_parquet,
+    read_typed,
     translate_read_errors,
 )
 from forecast.data.timestamps import CLOCK, find_possible_formats, format_timestamps, parse_parts, parse_timestamps

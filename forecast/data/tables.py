@@ -1,14 +1,18 @@
-"""Open a CSV or Parquet file as tables of cells, with the columns that a config names."""
+"""Open a CSV, Parquet or Excel file as tables of cells, with the columns that a config names."""
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import csv
+import gzip
 import io
+import lzma
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pandas as pd
 
@@ -17,7 +21,8 @@ from forecast.errors import DataError, did_you_mean, suggest_file
 from forecast.storage import report_read
 
 EMPTY = ["", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None"]  # Cells without a value. A series id is empty as "" only.
-PARQUET = {".parquet", ".pq"}
+TYPED = {".parquet": "pyarrow", ".pq": "pyarrow", ".xlsx": "openpyxl"}  # Files whose cells have types, and what reads them.
+COMPRESSED: dict[str, Callable[..., BinaryIO]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 DELIMITERS = (",", ";", "\t", "|")
 UNWRITABLE = re.compile(r"[\r\x00]")  # A name with these characters would change when a run writes and reads it.
 FIRST_DATA_ROW = 2  # Rows are numbered as in a spreadsheet or an editor: the header is row 1.
@@ -30,16 +35,17 @@ def translate_read_errors(path: Path, encoding: str = "utf-8") -> Iterator[None]
     try:
         yield
     except FileNotFoundError:
-        raise DataError("the data file does not exist.", suggest_file(path, ".csv", ".tsv", *PARQUET), str(path)) from None
+        raise DataError("the data file does not exist.", suggest_file(path, ".csv", ".tsv", *TYPED), str(path)) from None
     except ImportError:
-        problem = "reading Parquet needs the package `pyarrow`, which is not installed."
-        raise DataError(problem, "Install it (pip install pyarrow), or use a CSV file.", str(path)) from None
+        package = TYPED.get(path.suffix.lower(), "pyarrow")
+        problem = f"reading this file needs the package `{package}`, which is not installed."
+        raise DataError(problem, f"Install it (pip install {package}), or use a CSV file.", str(path)) from None
     except UnicodeDecodeError as error:
         remedy = "Set data.encoding to the encoding of the file, for example latin-1."
         raise DataError(f"the file is not {encoding} text ({error.reason}).", remedy, str(path)) from None
     except (ValueError, LookupError, OSError, csv.Error) as error:  # The errors of pandas and pyarrow are ValueErrors.
         problem = f"the file cannot be read ({str(error).strip().splitlines()[0]})."
-        raise DataError(problem, "Use a CSV or Parquet file with one header row.", str(path)) from None
+        raise DataError(problem, "Use a CSV, Parquet or Excel file with one header row.", str(path)) from None
 
 
 def read_tables(config: DataConfig, path: Path) -> Iterator[pd.DataFrame]:
@@ -49,8 +55,8 @@ def read_tables(config: DataConfig, path: Path) -> Iterator[pd.DataFrame]:
         DataError: a column is missing, or the header is ambiguous.
     """
     wanted = config.columns
-    if path.suffix.lower() in PARQUET:
-        table = read_parquet(path, None if config.wide else list(dict.fromkeys(wanted)))
+    if path.suffix.lower() in TYPED:
+        table = read_typed(path, None if config.wide else list(dict.fromkeys(wanted)))
         _check_columns(list(table.columns), config, path)
         yield table
         return
@@ -61,7 +67,7 @@ def read_tables(config: DataConfig, path: Path) -> Iterator[pd.DataFrame]:
     if config.decimal != "." or config.thousands:
         as_text += [*find_value_columns(config, header), *config.static_covariates]
     size = max(1, path.stat().st_size)
-    with path.open("rb") as binary, io.TextIOWrapper(binary, codec_name(config.encoding), newline="") as file:
+    with path.open("rb") as binary, _open_text(binary, path, config.encoding) as file:
         chunks = pd.read_csv(
             file, sep=delimiter, chunksize=CHUNK, skip_blank_lines=False, dtype=dict.fromkeys(as_text, str),
             keep_default_na=False, na_values={name: [""] if name in names else EMPTY for name in header},
@@ -72,6 +78,14 @@ def read_tables(config: DataConfig, path: Path) -> Iterator[pd.DataFrame]:
             yield table
 
 
+@contextlib.contextmanager
+def _open_text(binary: BinaryIO, path: Path, encoding: str) -> Iterator[io.TextIOWrapper]:
+    """Yield the text of an open file, which may be compressed."""
+    unpack = COMPRESSED.get(path.suffix.lower())
+    with unpack(binary) if unpack else binary as unpacked, io.TextIOWrapper(unpacked, codec_name(encoding), newline="") as file:
+        yield file
+
+
 def read_header(path: Path, encoding: str, delimiter: str | None, wanted: list[str]) -> tuple[list[str], str]:
     """Return the names in the first row of a CSV file and the delimiter. Without one, take that which finds the wanted columns.
 
@@ -80,7 +94,7 @@ def read_header(path: Path, encoding: str, delimiter: str | None, wanted: list[s
     """
     ranks: dict[str, tuple[bool, bool, int]] = {}
     headers: dict[str, list[str]] = {}
-    with open(path, encoding=codec_name(encoding), newline="") as file:
+    with path.open("rb") as binary, _open_text(binary, path, encoding) as file:
         if not file.readline().strip():
             problem = "the file is empty or begins with an empty row."
             raise DataError(problem, "The first row must name the columns.", str(path))
@@ -102,13 +116,19 @@ def read_column_names(config: DataConfig, path: Path) -> list[str]:
         DataError: the file cannot be read.
     """
     with translate_read_errors(path, config.encoding):
-        if path.suffix.lower() in PARQUET:
-            return list(read_parquet(path).columns)
+        if path.suffix.lower() in TYPED:
+            return list(read_typed(path).columns)
         return read_header(path, config.encoding, config.delimiter, config.timestamp)[0]
 
 
-def read_parquet(path: Path, wanted: list[str] | None = None) -> pd.DataFrame:
-    """Read a Parquet file, with its index as columns and names as text; only the wanted columns if it has them all."""
+def read_typed(path: Path, wanted: list[str] | None = None) -> pd.DataFrame:
+    """Read a Parquet file, with its index as columns and names as text; only the wanted columns if it has them all.
+
+    Of an Excel file, read the first sheet.
+    """
+    if path.suffix.lower() == ".xlsx":
+        sheet = pd.read_excel(path, na_values=EMPTY, keep_default_na=False)
+        return sheet.set_axis(sheet.columns.map(str), axis=1)
     from pyarrow import parquet
 
     columns = wanted if wanted and set(wanted) <= set(parquet.read_schema(path).names) else None
