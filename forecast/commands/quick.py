@@ -21,7 +21,7 @@ def quick(
     force: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Run:
-    """Write a config that trains fast, beside the current folder's other configs, and train it.
+    """Write a config that trains fast for a data file, in the current folder, and train it.
 
     target, horizon, force: as for `init`.
 
