@@ -148,14 +148,15 @@ def chart_regions(regions: list[Region]) -> Chart:
     return Chart("regions", "Importance of the lookback", description, x, bars, "steps before the first forecast step", "%")
 
 
-def chart_gradients(gradients: Gradients) -> Chart:
-    """Return the norms of the gradient by step of the lookback."""
+def chart_gradients(gradients: Gradients, linear_skip: bool) -> Chart:
+    """Return the norms of the gradient by step of the lookback. linear_skip: whether the network has one."""
     trained, untrained = np.array(gradients.network, float), np.array(gradients.simple_rnn, float)
     lines = [
         Line("this network, trained", np.where(trained > 0, trained, np.nan), "forecast"),
         Line("a simple RNN, untrained", np.where(untrained > 0, untrained, np.nan), "naive"),
     ]
     description = "Gradient of the last state with respect to the input at each step. Where it vanishes, nothing is learned."
+    description += " The linear skip, which is not part of this chart, carries long lags directly." * linear_skip
     x, y_label = np.arange(len(trained)) - len(trained) + 1, "norm of the gradient"
     return Chart("gradients", "Gradient per step", description, x, lines, "steps before the last", y_label, log=True)
 

@@ -219,8 +219,8 @@ def render_page(name: str, kind: str, summary: Sequence[Element], sections: Sequ
         kind=kind,
         summary=summary,
         sections=sections,
-        light=to_css(0),
-        dark=to_css(1),
+        light=to_css(is_dark=False),
+        dark=to_css(is_dark=True),
         styles=[(ASSETS / style).read_text("utf-8") for style in styles],
         scripts=[(ASSETS / script).read_text("utf-8") for script in scripts],
     )

@@ -30,6 +30,6 @@ COLOURS = {  # For light and for dark backgrounds.
 assert {MODEL, NETWORK} <= set(COLOURS)
 
 
-def to_css(place: int) -> str:
-    """Return the variables of a style sheet. place: 0 for light, 1 for dark backgrounds."""
-    return " ".join(f"--{name}: {colours[place]};" for name, colours in COLOURS.items())
+def to_css(is_dark: bool) -> str:
+    """Return the variables of a style sheet for light or for dark backgrounds."""
+    return " ".join(f"--{name}: {colours[is_dark]};" for name, colours in COLOURS.items())

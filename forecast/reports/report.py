@@ -113,6 +113,7 @@ def _show_errors(result: TrainingResult) -> Iterator[Element]:
     labels = test.labels
     totals = pd.DataFrame([vars(test.of(name).total) for name in labels], index=pd.Index(labels.values(), name="forecaster"))
     scores = totals[["mae", "rmse", "mase", "wape", "bias"]].rename(columns=str.upper).reset_index()
+    scores["WAPE"] = scores.WAPE.map("{:.1%}".format, na_action="ignore")
     yield Table(scores, f"Test set: {test.windows} windows, used only for scoring.")
     yield Items([(name, EXPLANATIONS[name]) for name in scores.columns if name in EXPLANATIONS])
     if isinstance(result.metrics, TrainingMetrics) and result.metrics.combination:
@@ -143,7 +144,7 @@ def _show_training(result: TrainingResult) -> Iterator[Element]:
         for seed, curve in split_by_seed(evidence.history):
             yield chart_learning_curve(curve, evidence.metrics.kept_epochs[seed], seed)
     if result.gradients:
-        yield chart_gradients(result.gradients)
+        yield chart_gradients(result.gradients, result.run.read_config().model.linear_skip)
 
 
 def _show_importance(result: TrainingResult) -> Iterator[Element]:
