@@ -20,6 +20,7 @@ SEASONS = 7  # Seasons in the lookback, which had the lowest validation errors o
 MAX_LOOKBACK_SHARE = 0.3  # Of the rows of a usual series.
 MIN_WINDOWS_OF_LARGE_MODEL = 1_000
 MIN_STRENGTH = 0.1  # Autocorrelation at a season, less that at half a season.
+MAX_ETS_SEASON = 24  # Steps. For longer seasons, the ETS of statsforecast fits none.
 MAX_INSPECTED = 50  # Series whose season is measured.
 
 
@@ -151,5 +152,7 @@ def choose_baselines(panel: Panel, season: int, sizes: Sizes, effort: Effort) ->
     """Return the baselines that can be fitted to a panel in the time that the effort allows."""
     rows, series = int(np.median(np.diff(panel.offsets))), len(panel.series_ids)
     windows = 2 * series * (sizes.held_out - sizes.horizon + 1)
-    names = [name for name in effort.baselines if name != "boosting" or not sizes.small]  # Trees need many windows.
+    unfit = {"boosting"} if sizes.small else set()  # Trees need many windows.
+    unfit |= {"ets"} if season > MAX_ETS_SEASON else set()
+    names = [name for name in effort.baselines if name not in unfit]
     return [name for name in names if estimate_seconds(name, rows, series, season, windows, sizes.horizon) <= effort.seconds]
