@@ -55,8 +55,17 @@ def test_effort_sets_seeds_and_epochs(tmp_path, effort, seeds, epochs):
     assert ("arima" in config.baselines) == (effort == "thorough")
 
 
+@pytest.mark.parametrize(("freq", "season", "has_ets"), [("MS", 12, True), ("W", 52, False)])
+def test_ets_is_left_out_for_seasons_that_it_cannot_fit(tmp_path, freq, season, has_ets):
+    stamps = pd.date_range("2010-01-01", periods=300, freq=freq)
+    sales = 10 + np.sin(2 * np.pi * np.arange(300) / season) + np.random.default_rng(0).normal(0, 0.1, 300)
+    pd.DataFrame({"day": stamps, "sales": sales}).to_csv(tmp_path / "data.csv", index=False)
+    config = load_config(init(tmp_path / "data.csv", tmp_path / "config.yaml"))
+    assert ("theta" in config.baselines, "ets" in config.baselines) == (True, has_ets)
+
+
 def test_an_unknown_effort_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="there is no effort `fast`"):
+    with pytest.raises(ConfigError, match="unknown effort `fast`"):
         init(tmp_path / "data.csv", effort="fast")
 
 
