@@ -84,7 +84,7 @@ def test_plan_writes_what_predict_asks_for(priced_run, tmp_path):
     assert template.columns.tolist() == ["day", "shop", "price"]
     assert len(template) == 6
     with pytest.raises(
-        DataError, match=r"6 cells of the horizon are missing: `price` of 'north' at 2021-02-04 00:00:00, .* and 3 more"
+        DataError, match=r"the horizon lacks 6 values: `price` of 'north' at 2021-02-04 00:00:00, .* and 3 more"
     ):
         predict(priced_run, future=tmp_path / "future.csv")
     filled = predict(priced_run, future=future(priced_run))

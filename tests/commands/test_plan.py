@@ -84,7 +84,7 @@ def test_the_first_steps_are_the_same_however_many_are_forecast(segmented, steps
 
 @pytest.mark.slow
 def test_a_segment_whose_covariates_are_incomplete_is_refused(segmented):
-    with pytest.raises(DataError, match=r"6 cells of the horizon are missing.*\n.*computes whole segments of 4 steps"):
+    with pytest.raises(DataError, match=r"the horizon lacks 6 values.*\n.*computes whole segments of 4 steps"):
         predict(segmented, future=prices(segmented, 1), steps=1)
 
 
@@ -137,7 +137,7 @@ def test_policies_for_what_is_missing_ahead(project, tmp_path, caplog):
     held = predict(run, future=tmp_path / "held.csv").forecast
     with caplog.at_level("WARNING"):
         np.testing.assert_allclose(predict(run, future=tmp_path / "without.csv").forecast, held, rtol=1e-6)
-    assert "`price` is missing in 6 cells of the horizon. data.missing_known replaces them: hold." in caplog.text
+    assert "`price` lacks values over the horizon (6 in total). They are replaced as data.missing_known says: hold." in caplog.text
     told = {need.column: need.missing for need in plan(run, output=tmp_path / "plan.csv")}
     assert told == {"sales": None, "price": "hold", "visits": None}
     table.drop(columns="visits").to_csv(tmp_path / "without.csv", index=False)
@@ -200,7 +200,7 @@ def test_rows_of_the_future_that_end_too_early(project, tmp_path, caplog):
     with caplog.at_level("WARNING"):
         run = train(load_config(path, {"training.epochs": 1}), tmp_path / "run")
     assert "forecast.csv was not written" in caplog.text
-    assert "4 cells of the horizon are missing: `price` of 'north' at 2021-02-06" in caplog.text
+    assert "the horizon lacks 4 values: `price` of 'north' at 2021-02-06" in caplog.text
     assert not run.forecast.exists()
 
 
@@ -311,7 +311,7 @@ def test_plan_writes_the_file_as_the_data_is_written(project, tmp_path):
     plan(run, output=tmp_path / "future.csv")
     template = pd.read_csv(tmp_path / "future.csv", sep=";", decimal=",", encoding="latin-1")
     assert template.price.tolist()[:2] == [0.4, 0.6], "what the data tells already"
-    with pytest.raises(DataError, match="2 cells of the horizon are missing: `price` of 'Köln north' at 2021-02-06"):
+    with pytest.raises(DataError, match="the horizon lacks 2 values: `price` of 'Köln north' at 2021-02-06"):
         predict(run, future=tmp_path / "future.csv")
     template.fillna(0.5).to_csv(tmp_path / "future.csv", index=False, sep=";", decimal=",", encoding="latin-1")
     assert len(predict(run, future=tmp_path / "future.csv")) == 6

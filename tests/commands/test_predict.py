@@ -85,7 +85,7 @@ def test_a_new_series_is_forecast_where_it_is_allowed(run, tmp_path, caplog):
         tmp_path / "new.csv", index=False
     )
     both = predict(run, tmp_path / "new.csv", new_series=True)
-    assert "1 series were not in the training data: west. They are scaled using their own rows." in caplog.text
+    assert "series that were not in the training data are scaled using their own rows (1 in total): west." in caplog.text
     assert both.series_id.unique().tolist() == ["south", "west"]
     assert both.forecast[both.series_id == "west"].between(2e4, 1e5).all()
     assert predict(run, tmp_path / "new.csv", new_series=True).equals(both)

@@ -240,7 +240,7 @@ def test_data_with_more_gaps_than_windows(project):
 
 
 def test_accumulation_beyond_an_epoch(project):
-    with pytest.raises(ConfigError, match="training.accumulate_gradients is 9, but an epoch has 3 batches"):
+    with pytest.raises(ConfigError, match="training.accumulate_gradients is 9, but the number of batches in an epoch is 3"):
         prepare(load_config(project(training={"accumulate_gradients": 9})))
 
 

@@ -203,4 +203,4 @@ def test_revised_values_are_told(folder, run, tmp_path, caplog):
     late.loc[late.month == "2017-11-01", "sales"] += 1
     late.to_csv(tmp_path / "late.csv", index=False)
     update(run, tmp_path / "late.csv", tmp_path / "new", options=UNTRAINED)
-    assert "2 rows differ from those in the run. The first is at 2017-11-01" in caplog.text
+    assert "rows that differ from those in the run: 2. The first is at 2017-11-01" in caplog.text

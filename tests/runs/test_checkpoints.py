@@ -146,7 +146,7 @@ def test_the_first_signal_lets_the_step_finish(uninterrupted, tmp_path):
     batch = Checkpoints(run).open_store(config.seeds[0]).resumed.batch
     assert batch > 0, "a checkpoint of this very step, though none was due"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert "stopping after this step" in run.log.read_text()
+    assert "stopping after this batch" in run.log.read_text()
     resume_training(run.directory)
     assert digest(run) == digest(whole)
     pd.testing.assert_frame_equal(history(run), history(whole))

@@ -67,7 +67,7 @@ def end_at_once(*_):
 
 def test_processes_that_never_begin_are_told(monkeypatch):
     monkeypatch.setattr(workers, "_begin_worker", end_at_once)
-    with pytest.raises(RunError, match=r"no process could start, or all were killed.\s+Run .* In a script, call this under"):
+    with pytest.raises(RunError, match=r"no process could start, or all were killed.\s+Run .* In a script, put the call under"):
         list(Workers(2).compute(double, jobs_of(1)))
 
 
