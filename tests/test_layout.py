@@ -42,6 +42,7 @@ NOT_PATHS = {  # The name of a run's file, but in a message or of another file.
     ("commands.export", "series.csv"),
     ("forecasters.network.callbacks", "checkpoint.safetensors"),
     ("commands.train", "report.html"),
+    ("config.load", "config.yaml"),
 }
 # They load neither pandas nor NumPy; nor does config.
 LIGHT = {"errors", "storage", "documents", "runs.layout", "runs.run", "runs.status", "cli.app", "cli.streams", "__main__"}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecast.cli.streams import make_console
+from forecast.cli.streams import render_lines
 from forecast.commands.diagnose import diagnose
 from forecast.config import format_yaml_line
 from forecast.errors import log_and_continue
@@ -214,10 +213,7 @@ def _align(rows: Sequence[Row], left: int = 1, best: int | None = None) -> Itera
         table.add_column(justify="left" if number < left else "right", overflow="fold")
     for number, row in enumerate(rows):
         table.add_row(*row, style="bold" if number == 0 else "green" if number == best else None)
-    console = make_console(sys.stdout)
-    with console.capture() as capture:
-        console.print(table)
-    yield from map(str.rstrip, capture.get().splitlines())
+    yield from render_lines(table)
 
 
 def describe_reproduction(stages: Sequence[Stage], verdict: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
     from rich.console import Console
+    from rich.table import Table
 
 MAX_WIDTH = 10_000  # Characters in a line of a file.
 COLOURS = {  # Of a terminal, by pattern.
@@ -42,13 +43,21 @@ def echo(text: str = "", err: bool = False, end: str = "\n") -> None:
         coloured = Text.from_ansi(text)
         for pattern, style in COLOURS.items():
             coloured.highlight_regex(re.compile(pattern, re.MULTILINE), style)
-        make_console(stream).print(coloured, end=end, soft_wrap=True)
+        _make_console(stream).print(coloured, end=end, soft_wrap=True)
     else:
         stream.write(text + end)
     stream.flush()
 
 
-def make_console(stream: TextIO) -> Console:
+def render_lines(table: Table) -> list[str]:
+    """Return the lines of a table as stdout shows them."""
+    console = _make_console(sys.stdout)
+    with console.capture() as capture:
+        console.print(table)
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def _make_console(stream: TextIO) -> Console:
     """Return a console of rich that writes to a stream, as wide as its terminal, and without a limit if it is none."""
     from rich.console import Console
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from forecast.evaluation import Comparison, Metrics, find_best_baseline, format_number
+from forecast.evaluation import ALPHA, Comparison, Metrics, find_best_baseline, format_number
 from forecast.reports.page import Card
 
 FAIR_DISTANCE, BAD_DISTANCE = 0.05, 0.15  # Of the coverage of an interval from its level.
@@ -29,7 +29,9 @@ def make_cards(metrics: Metrics) -> Iterator[Card]:
             yield Card(f"Coverage of the {level}% interval", f"{measured.coverage:.0%}", f"{method}{spread}", tone)
     direction = "too high on average" if total.bias > 0 else "too low on average"
     tone = _grade(abs(total.bias) / total.mae if total.mae else 0.0, FAIR_BIAS, BAD_BIAS)
-    yield Card("Bias", f"{total.bias:+.3g}", direction if total.bias else "none", tone)
+    is_certain = any(bias.p_value is not None and bias.p_value < ALPHA for bias in metrics.test.bias.values())
+    note = direction if total.bias else "none"
+    yield Card("Bias", f"{total.bias:+.3g}", note, "fair" if tone == "bad" and not is_certain else tone)
 
 
 def _describe_gain(comparison: Comparison) -> tuple[str, str, Literal["good", "fair", "bad"]]:

@@ -36,7 +36,8 @@ def chart_forecast(
     tested = predictions[predictions.cutoff.isin(cutoffs)].drop_duplicates("timestamp").set_index("timestamp")
     history = history[~history.index.duplicated()]  # In autumn, an hour occurs twice.
     actual = predictions.drop_duplicates("timestamp").set_index("timestamp").actual
-    actual = actual.combine_first(history.actual.astype(float))
+    if len(history):
+        actual = actual.combine_first(history.actual.astype(float))
     future = future.drop_duplicates("timestamp").set_index("timestamp")
     index = actual.index.union(tested.index).union(future.index).sort_values()[-MAX_POINTS:]
     if freq:  # Missing steps become gaps.
@@ -63,10 +64,11 @@ def chart_forecast(
     if steps := len(future):
         description += f", and {steps} {'step' if steps == 1 else 'steps'} ahead, to {format_timestamp(future.index[-1])}"
     description += ". Drag to zoom, double-click to show all. Keys: + and - zoom, arrows move, 0 shows all."
-    view = max(0, len(index) - 3 * (len(index) - index.searchsorted(tested.index.min())) - 1)
+    begin = predictions.timestamp.min()
+    view = max(0, len(index) - 3 * (len(index) - index.searchsorted(begin)) - 1)
     return Chart(
         name, title, description, _seconds(index), lines, "", title.rpartition(": ")[2], bands, _find_unit(index),
-        spans=_find_spans(history.subset, tested.index.min(), future.index), view=float(_seconds(index)[view]),
+        spans=_find_spans(history.subset, begin, future.index), view=float(_seconds(index)[view]),
         frames=_make_frames(predictions, index, columns),
     )  # fmt: skip
 

@@ -61,9 +61,9 @@ def write_report(result: TrainingResult) -> Path:
     sentences = [describe_size(metrics), metrics.advice, warn_of_few_windows(metrics)]
     summary.append(Text(" ".join(sentence for sentence in sentences if sentence)))
     sections = {
-        "Diagnosis": _diagnose(result),
         "Forecast": _show_forecasts(result),
         "Errors": _show_errors(result),
+        "Diagnosis": _diagnose(result),
         "Training": _show_training(result),
         "Importance": _show_importance(result),
         "Residuals": chart_residuals(result.predictions),

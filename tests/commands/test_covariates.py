@@ -83,9 +83,7 @@ def test_plan_writes_what_predict_asks_for(priced_run, tmp_path):
     template = pd.read_csv(tmp_path / "future.csv")
     assert template.columns.tolist() == ["day", "shop", "price"]
     assert len(template) == 6
-    with pytest.raises(
-        DataError, match=r"the horizon lacks 6 values: `price` of 'north' at 2021-02-04 00:00:00, .* and 3 more"
-    ):
+    with pytest.raises(DataError, match=r"the horizon lacks 6 values: `price` of 'north' at 2021-02-04 00:00:00, .* and 3 more"):
         predict(priced_run, future=tmp_path / "future.csv")
     filled = predict(priced_run, future=future(priced_run))
     template.assign(price=[0.1, 0.5, 0.9] * 2).to_csv(tmp_path / "filled.csv", index=False)

@@ -137,7 +137,9 @@ def test_policies_for_what_is_missing_ahead(project, tmp_path, caplog):
     held = predict(run, future=tmp_path / "held.csv").forecast
     with caplog.at_level("WARNING"):
         np.testing.assert_allclose(predict(run, future=tmp_path / "without.csv").forecast, held, rtol=1e-6)
-    assert "`price` lacks values over the horizon (6 in total). They are replaced as data.missing_known says: hold." in caplog.text
+    assert (
+        "`price` lacks values over the horizon (6 in total). They are replaced as data.missing_known says: hold." in caplog.text
+    )
     told = {need.column: need.missing for need in plan(run, output=tmp_path / "plan.csv")}
     assert told == {"sales": None, "price": "hold", "visits": None}
     table.drop(columns="visits").to_csv(tmp_path / "without.csv", index=False)

@@ -48,7 +48,10 @@ def test_what_is_static_tells_the_series_apart(project, tmp_path, caplog):
     newer.to_csv(tmp_path / "newer.csv", index=False)
     with caplog.at_level("WARNING"):
         unseen = predict(run, tmp_path / "newer.csv", future=tmp_path / "future.csv")
-    assert "categories of `region` that were not in the training data are treated as the average of all categories: 'east'" in caplog.text
+    assert (
+        "categories of `region` that were not in the training data are treated as the average of all categories: 'east'"
+        in caplog.text
+    )
     assert np.isfinite(unseen.forecast).all()
     vectors = run.read_arrays(run.weights, 10**6)["embedding_1/embeddings"]
     np.testing.assert_allclose(vectors[0], vectors[1:].mean(axis=0), rtol=1e-6)
