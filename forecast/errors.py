@@ -122,14 +122,17 @@ def check_backend() -> str:
     return backend
 
 
-def suggest_file(path: Path, *suffixes: str) -> str:
-    """Return the remedy for a file that does not exist: download it, or use a file of its folder with one of `suffixes`."""
+def suggest_file(path: Path, suffixes: Sequence[str]) -> str:
+    """Return the remedy for a file that does not exist: download it, or use a file of its folder with one of `suffixes`.
+
+    Returns "" if there is none.
+    """
     if re.match(r"\w{2,}:/", str(path)):  # pathlib has merged the slashes of a URL.
-        return "Files are read only from this machine. Download the file first, then specify its path."
+        return "Only files on this machine can be read. Download the file first, then specify its path."
     with contextlib.suppress(OSError):
         if names := sorted(file.name for file in path.parent.iterdir() if file.suffix.lower() in suffixes):
             return did_you_mean(path.name, names)
-    return "Check the path."
+    return ""
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:

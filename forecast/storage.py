@@ -16,7 +16,17 @@ from forecast.errors import ResourceError, RunError
 Watcher = Callable[[Path, float], object]  # Takes a file and the share of it that was read.
 _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)  # A progress bar is set far from where files are read.
 _stage_watcher: ContextVar[Callable[[str], object] | None] = ContextVar("stage_watcher", default=None)
+COMPRESSED = {".gz", ".bz2", ".xz"}  # Suffixes of compressed files.
 PARTIAL_PREFIX = ".part-"  # Start of the names of files and directories that are not complete yet.
+
+
+def name_without_suffix(path: Path) -> str:
+    """Return the name of a file without its suffix, and without that of a compression.
+
+    >>> name_without_suffix(Path("data/sales.csv.gz")), name_without_suffix(Path("sales.2024.csv"))
+    ('sales', 'sales.2024')
+    """
+    return Path(path.stem).stem if path.suffix.lower() in COMPRESSED else path.stem
 
 
 def sha256_of(path: str | Path) -> str:

@@ -44,6 +44,7 @@ def _forecast(ctx: typer.Context, version: opt.Version = False) -> None:
 def quick(
     data: opt.DataFile,
     printing: opt.PrintOptions,
+    output: opt.ConfigOutput = None,
     target: opt.Target = None,
     horizon: opt.Horizon = None,
     force: opt.Force = False,
@@ -54,7 +55,7 @@ def quick(
     Example:  forecast quick sales.csv --open
     """
     with progress(printing.quiet) as on_progress:
-        run = forecast.quick(data, target, horizon, force, on_progress)
+        run = forecast.quick(data, output, target, horizon, force, on_progress)
     print_scores(run, printing, open_page=open_page)
 
 
@@ -172,7 +173,8 @@ def show(run: opt.RunFolder, as_json: opt.Json = False, open_page: opt.Open = Fa
 
     summary = forecast.show(run)
     metrics = summary.metrics.to_json() if summary.metrics else None
-    document = {"run": summary.run.directory, "state": summary.status.state, "settings": summary.settings, "metrics": metrics}
+    status = {"state": summary.status.state, "why": summary.status.why}
+    document = {"run": summary.run.directory, **status, "settings": summary.settings, "metrics": metrics}
     print_result(as_json, document, describe_summary(summary))
     if open_page:
         open_in_browser(summary.run.report)

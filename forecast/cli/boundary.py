@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from forecast.cli.streams import OutputError, echo
+from forecast.cli.streams import OutputError, echo, escape_controls
 from forecast.errors import ForecastError, nearest
 
 MAX_LINES, MAX_LINE_LENGTH = 100, 1000  # Longer messages are truncated.
@@ -85,9 +85,11 @@ def _explain_usage(error: typer.TyperException) -> str:
         from forecast.config import list_keys
 
         name = option.lstrip("-").replace("-", "_")
-        if keys := [key for key in list_keys() if key.rpartition(".")[2] == name]:
-            remedy = f"To change the config, use: --set {keys[0]}=VALUE"
-        elif similar := nearest(option, [name for parameter in context.command.params for name in parameter.opts]):
+        options = [name for parameter in context.command.params for name in parameter.opts]
+        keys = [f"--set {key}=VALUE" for key in list_keys() if key.rpartition(".")[2] == name]
+        if keys and "--set" in options:
+            remedy = f"To change the config, use: {' or '.join(keys)}"
+        elif similar := nearest(option, options):
             remedy = f"Did you mean `{similar}`?"
     elif message.startswith("missing argument"):
         remedy = f"{context.get_usage()}\n  {remedy}"
@@ -106,7 +108,7 @@ def _explain(error: Exception) -> str:
 
 
 def _sanitize(text: str) -> str:
-    """Escape characters that could control the terminal, and truncate a long message. It may quote any file."""
-    lines = ["".join(c if c.isprintable() else repr(c)[1:-1] for c in line) for line in text.split("\n")]
+    """Escape characters that could control the terminal, and truncate a long message."""
+    lines = escape_controls(text).split("\n")
     shown = [line if len(line) <= MAX_LINE_LENGTH else f"{line[:MAX_LINE_LENGTH]}..." for line in lines[:MAX_LINES]]
     return "\n".join(shown + ([f"... and {len(lines) - MAX_LINES} more lines"] if len(lines) > MAX_LINES else []))

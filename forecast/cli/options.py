@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from forecast.search.workers import Workers
 
 
-EXPORT_FORMATS = ("onnx", "keras", "saved_model", "litert")
-
-
 def expand_groups(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command with --debug and, for each parameter whose type is a group below, the options of that group."""
     signature = inspect.signature(command, eval_str=True).parameters
@@ -67,7 +64,9 @@ def _complete_key(incomplete: str) -> list[str]:
 
 
 def _complete_format(incomplete: str) -> list[str]:
-    return [name for name in EXPORT_FORMATS if name.startswith(incomplete)]
+    from forecast.commands.export import FORMATS
+
+    return [name for name in FORMATS if name.startswith(incomplete)]
 
 
 def _list_baselines() -> list[str]:
@@ -156,7 +155,9 @@ SortRuns = Annotated[
 Html = Annotated[
     Path | None, typer.Option(metavar="FILE", help="HTML page to write. It compares the runs and leads to their reports.")
 ]
-Filter = Annotated[str, typer.Option(metavar="TEXT", help="List only runs whose name, data, target or state contains this text.")]
+Filter = Annotated[
+    str, typer.Option(metavar="TEXT", help="List only runs whose name, kind, state, data or target contains this text.")
+]
 Sort = Annotated[str, typer.Option(help="Metric to rank by.")]
 Runtime = Annotated[str, typer.Option(help="Library that runs the network: numpy, or keras (slower to start).")]
 Future = Annotated[Path | None, typer.Option(help="CSV file with the known covariates of the forecast steps. See forecast plan.")]
@@ -172,7 +173,9 @@ OriginalData = Annotated[Path | None, typer.Option(help="Training data, if it ha
 Tolerance = Annotated[float, typer.Option(min=0, help="Largest relative difference at which numbers count as equal.")]
 TestedData = Annotated[Path | None, typer.Option(help="File to search for anomalies. [default: the test set of the run]")]
 Level = Annotated[float | None, typer.Option(help="Level of the prediction interval, in percent. [default: the highest]")]
-Format = Annotated[str, typer.Option(metavar="|".join(EXPORT_FORMATS), autocompletion=_complete_format, help="Format to write.")]
+Format = Annotated[
+    str, typer.Option(metavar="onnx|keras|saved_model|litert", autocompletion=_complete_format, help="Format to write.")
+]
 
 
 @dataclass(frozen=True)

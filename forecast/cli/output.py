@@ -105,12 +105,13 @@ def describe_summary(summary: Summary) -> Iterator[str]:
     run, metrics = summary.run, summary.metrics
     yield f"{run.name}: {metrics.verdict if metrics else f'a {summary.status.kind} run that {summary.state}.'}"
     if metrics:
-        yield from _describe_scores(metrics, "test set")
+        yield from _describe_scores(metrics, "all folds" if summary.status.kind == "backtest" else "test set")
     yield "\nSettings that differ from the defaults:"
     settings = [("", ""), *((f"  {key}", format_yaml_line(value)) for key, value in summary.settings.items())]
     yield from list(_align(settings, left=2))[1:]
     if metrics is None:
-        resume = f" To resume: forecast train --resume {run.directory}" if run.config.is_file() else ""
+        can_resume = summary.status.kind == "training" and summary.state in ("was interrupted", "was killed")
+        resume = f" To resume: forecast train --resume {run.directory}" if can_resume else ""
         yield f"\n{summary.status.why or f'Log: {run.log}.'}{resume}"
     elif run.report.exists():
         yield f"\nHTML report: {run.report}"
@@ -118,27 +119,29 @@ def describe_summary(summary: Summary) -> Iterator[str]:
 
 def describe_runs(table: pd.DataFrame, folder: Path, page: Path | None) -> Iterator[str]:
     """Yield a row for each run, the page that compares them, and how to see more of one."""
+    if page:
+        yield f"Wrote {page}"
     if table.empty:
-        yield f"No runs in {folder}. Train one with: forecast train CONFIG"
+        yield f"No runs were found in {folder}. Train one with: forecast train CONFIG"
         return
     titles = ["run", "kind", "state", "last change", "data", "MAE", "MASE", "best baseline", "gain"]
     columns = ["run", "kind", "state", "at", "data", "mae", "mase", "best_baseline", "gain"]
-    shown = table.assign(at=[str(at)[:16].replace("T", " ") for at in table["at"]])
-    rows = [[_format_cell(name, row[name]) for name in columns] for row in shown.to_dict("records")]
+    rows = [[_format_cell(name, row[name]) for name in columns] for row in table.to_dict("records")]
     yield from _align([titles, *rows], left=5)
     for row in table[table.state == "damaged"].to_dict("records"):
         yield f"✘ {row['run']}: {row['why']}"
     yield "\nGain: how much smaller the error on the test set is than that of the best baseline."
-    if page:
-        yield f"Wrote {page}"
     yield "Next: forecast show RUN"
 
 
 def describe_checkup(findings: Sequence[Finding]) -> Iterator[str]:
     """Yield each finding about the installation."""
-    for finding in findings:
-        remedy = f"\n            {finding.remedy}" if finding.remedy else ""
-        yield f"{MARKS[finding.level]} {finding.subject:<9} {finding.text}{remedy}"
+    yield from map(_describe_finding, findings)
+
+
+def _describe_finding(finding: Finding) -> str:
+    remedy = f"\n      {finding.remedy}" if finding.remedy else ""
+    return f"{MARKS[finding.level]} {finding.subject:<9} {finding.text}{remedy}"
 
 
 def describe_backtest(run: Run, metrics: Metrics) -> Iterator[str]:
@@ -326,9 +329,7 @@ def describe_needs(needs: Sequence[Need], template: Path, next_command: str) -> 
 
 def describe_findings(findings: Sequence[Finding], config: Path) -> Iterator[str]:
     """Yield each finding with its remedy, and the next command if there is no error."""
-    for finding in findings:
-        remedy = f"\n      {finding.remedy}" if finding.remedy else ""
-        yield f"{MARKS[finding.level]} {finding.subject:<9} {finding.text}{remedy}"
+    yield from map(_describe_finding, findings)
     if not any(finding.level == "error" or finding.subject == "training" for finding in findings):
         yield f"\nNext: forecast train {config}"
 

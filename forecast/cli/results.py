@@ -34,9 +34,15 @@ def _to_json(value: Any) -> object:
 
 
 def open_in_browser(page: Path) -> None:
-    """Open a page in the browser of the user."""
+    """Open a page in the browser of the user.
+
+    Raises:
+        RunError: there is no page.
+    """
     import webbrowser
 
+    if not page.is_file():
+        raise RunError("there is no report.", "Write it with: forecast report RUN", str(page))
     if not webbrowser.open(page.resolve().as_uri()):
         echo(f"warning: no browser was found. Open {page} yourself.", err=True)
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-MAX_WIDTH = 10_000  # Characters in a line of a file.
-COLOURS = {  # Of a terminal, by pattern.
+MAX_WIDTH = 10_000  # Characters in a line.
+COLOURS = {  # Styles of patterns on a terminal.
     r"^\s*✔|\b[Bb]eats\b": "green",
     r"^\s*⚠|^warning:|\b[Ii]s not distinguishable from\b": "yellow",
     r"^\s*✘|\b[Ll]oses to\b": "red",
@@ -45,8 +45,17 @@ def echo(text: str = "", err: bool = False, end: str = "\n") -> None:
             coloured.highlight_regex(re.compile(pattern, re.MULTILINE), style)
         _make_console(stream).print(coloured, end=end, soft_wrap=True)
     else:
-        stream.write(text + end)
+        stream.write(escape_controls(text) + end)
     stream.flush()
+
+
+def escape_controls(text: str) -> str:
+    r"""Escape characters that could control the terminal. A text may quote any file.
+
+    >>> escape_controls("a\x1b[2J\n")
+    'a\\x1b[2J\n'
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
 def render_lines(table: Table) -> list[str]:
@@ -58,11 +67,10 @@ def render_lines(table: Table) -> list[str]:
 
 
 def _make_console(stream: TextIO) -> Console:
-    """Return a console of rich that writes to a stream, as wide as its terminal, and without a limit if it is none."""
+    """Return a console of rich that writes to a stream. It breaks no lines, so that paths can be copied."""
     from rich.console import Console
 
-    width = None if stream.isatty() else MAX_WIDTH
-    return Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
+    return Console(file=stream, width=MAX_WIDTH, markup=False, emoji=False, highlight=False)
 
 
 def prepare_streams() -> None:

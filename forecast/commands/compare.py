@@ -11,6 +11,7 @@ import pandas as pd
 from forecast.config import Config, non_default_values
 from forecast.errors import DAMAGED, RunError, check_installed, did_you_mean
 from forecast.evaluation import MODEL, Metrics, TrainingMetrics, choose_loss_metric, compare_losses, method_of
+from forecast.reports import COLOURS
 from forecast.runs import Run, read_cutoffs, read_metrics
 
 METRICS = ("mae", "rmse", "mase", "rmsse", "wape", "smape", "mape", "mae_scaled", "mse_scaled")
@@ -34,7 +35,8 @@ def compare(runs: Sequence[str | Path | Run], sort: str = "mae", plot: str | Pat
     if sort not in METRICS:
         raise RunError(f"there is no metric `{sort}` to sort by.", did_you_mean(sort, METRICS))
     if len(runs) < 2:
-        raise RunError("one run cannot be compared.", f"Specify two or more. To see one: forecast show {runs[0]}", str(runs[0]))
+        remedy = "".join(f" To see one: forecast show {run}" for run in runs)
+        raise RunError("a comparison needs two runs or more.", f"Specify several runs.{remedy}")
     check_installed("Comparing runs", ["scipy"])
     opened = [run if isinstance(run, Run) else Run.open_scored(run) for run in runs]
     metrics, configs = [read_metrics(run) for run in opened], [run.read_config() for run in opened]
@@ -112,7 +114,7 @@ def _draw(table: pd.DataFrame, metric: str, run: Run, path: Path) -> None:
 
     figure = Figure(figsize=(9, 1 + 0.4 * len(table)), layout="constrained")
     axis = figure.subplots()
-    axis.barh(table.run, table[metric].astype(float), color="#d1495b")
+    axis.barh(table.run, table[metric].astype(float), color=COLOURS["forecast"][0])
     axis.invert_yaxis()
     axis.set(xlabel=f"{metric} on the test set")
     axis.spines[["top", "right"]].set_visible(False)

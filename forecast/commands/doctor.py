@@ -23,7 +23,7 @@ EXTRAS = {  # Packages that tell whether an extra is installed, and what it is f
     "ray": (("ray",), "--engine ray"),
     "postgres": (("psycopg",), "--storage in PostgreSQL"),
     "tensorboard": (("tensorboard",), "tracking with TensorBoard"),
-    "mlflow": (("mlflow",), "tracking with MLflow"),
+    "mlflow": (("mlflow", "alembic", "sqlalchemy"), "tracking with MLflow"),
 }
 MIN_FREE_BYTES = 1e9
 
@@ -46,7 +46,11 @@ def _check_backend() -> Iterator[Finding]:
         text = f"{', '.join(missing)} not installed: this installation forecasts with trained runs, but cannot train"
         yield Finding("warning", "training", text, installation())
         return
-    environment = inspect_environment()
+    try:
+        environment = inspect_environment()
+    except (ImportError, RuntimeError, OSError, AttributeError) as error:  # Keras or its backend is broken.
+        yield Finding("error", "backend", f"Keras cannot be loaded with {backend}: {error}", installation())
+        return
     yield from _describe_environment(environment)
 
 
@@ -73,6 +77,6 @@ def _check_disk() -> Finding:
         with tempfile.TemporaryFile(dir=folder):
             free = shutil.disk_usage(folder).free
     except OSError as error:
-        return Finding("error", "disk", f"{folder} cannot be written ({error.strerror})", "Change to a folder of your own.")
+        return Finding("error", "disk", f"{folder} cannot be written ({error.strerror})", "Use a folder that you can write to.")
     text = f"{free / 1e9:.0f} GB free in {folder}"
     return Finding("ok", "disk", text) if free > MIN_FREE_BYTES else Finding("warning", "disk", text, "Free some space.")

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from forecast.commands.inspection import Draft, inspect_file
 from forecast.commands.sizing import EFFORTS, Effort, choose_baselines, choose_sizes, find_season, needs_logarithm
 from forecast.config import format_yaml_line, infer_season_length
-from forecast.data import COMPRESSED, Data, Panel, store_frame
+from forecast.data import Data, Panel, store_frame
 from forecast.errors import ConfigError, RunError, did_you_mean
-from forecast.storage import translate_write_errors
+from forecast.storage import name_without_suffix, translate_write_errors
 
 LARGE_MODEL = {"cell": "gru", "units": [128], "dropout": 0.1, "normalization": "mean", "linear_skip": True}
 SMALL_MODEL = {"cell": "lstm", "units": [32], "dropout": 0.2, "normalization": "mean", "linear_skip": True}
@@ -47,7 +47,7 @@ def init(
     force: bool = False,
     effort: Literal["quick", "usual", "thorough"] = "usual",
 ) -> Path:
-    """Write a config for a CSV or Parquet file and return its path. Comments explain the keys.
+    """Write a config for a data file and return its path. Comments explain the keys.
 
     data: a file, or a DataFrame, whose rows are stored in `runs/data/`.
     output: None means the name of the data with .yaml, in the current folder.
@@ -61,8 +61,7 @@ def init(
     if effort not in EFFORTS:
         raise ConfigError(f"unknown effort `{effort}`.", did_you_mean(effort, EFFORTS), "init")
     data = Path(data) if isinstance(data, (str, Path)) else store_frame(data, Path("runs/data"))
-    stem = Path(data.stem).stem if data.suffix.lower() in COMPRESSED else data.stem
-    output = Path(output or f"{stem}.yaml")
+    output = Path(output or f"{name_without_suffix(data)}.yaml")
     if output.exists() and not force:
         raise RunError("this file already exists.", "Choose another with -o, or replace it with --force.", str(output))
     draft, panel = inspect_file(data, target)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from forecast.errors import RunError, did_you_mean
+from forecast.errors import ForecastError, RunError, did_you_mean
 from forecast.evaluation import find_best_baseline
 from forecast.reports import write_index_page
-from forecast.runs import Run, Status, read_contract, read_metrics
+from forecast.runs import Run, describe_state, read_contract, read_metrics
+from forecast.storage import PARTIAL_PREFIX
 
 ERRORS = ("mae", "rmse", "mase", "wape")
 COLUMNS = ("run", "kind", "state", "at", "data", "target", "horizon", "windows", *ERRORS, "best_baseline", "gain", "why")
@@ -24,7 +25,7 @@ def list_runs(
     wape, best_baseline (the baseline that forecasts the test set best), gain (its skill over that baseline), and why (the
     reason of a failure). Errors exist only for finished training runs and backtests.
 
-    sort: one of the errors, or gain; the best first. text: keep only the rows in which a cell contains it.
+    sort: one of the errors, or gain; the best first. text: keep only runs whose name, kind, state, data or target contains it.
     html: page to write, which compares the runs and leads to their reports.
 
     Raises:
@@ -37,13 +38,10 @@ def list_runs(
         raise RunError("this is not the name of an HTML file.", "For example, use runs.html.", str(html))
     if not folder.is_dir():
         raise RunError("this directory does not exist.", "Train a run first: forecast train CONFIG", str(folder))
-    runs = [run for path in folder.iterdir() if (run := Run(path)).status.is_file()]
-    table = pd.DataFrame([_describe(run) for run in runs], columns=list(COLUMNS))
-    table = table.sort_values(sort or "at", ascending=sort is not None and sort != "gain", kind="stable")
-    if text:
-        contains = table.map(lambda cell: text.lower() in str(cell).lower()).any(axis=1)
-        table = table[contains.astype(bool)]
-    table = table.reset_index(drop=True)
+    runs = [run for path in folder.iterdir() if not path.name.startswith(PARTIAL_PREFIX) and (run := Run(path)).status.is_file()]
+    rows = [row for run in runs if text.lower() in _describe_briefly(row := _describe(run)).lower()]
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table = table.sort_values(sort or "at", ascending=sort is not None and sort != "gain", kind="stable").reset_index(drop=True)
     if html:
         write_index_page(Path(html), table)
     return table
@@ -51,15 +49,21 @@ def list_runs(
 
 def _describe(run: Run) -> dict[str, object]:
     """Return the row of a run. A damaged one has the state `damaged`."""
-    row: dict[str, object] = {"run": str(run.directory), "state": "damaged"}
+    row: dict[str, object] = {"run": str(run.directory), "kind": "", "state": "damaged", "at": "", "data": "", "target": ""}
     try:
-        status: Status = run.read_status()
-        row |= {"kind": status.kind, "at": status.at}
+        status = run.read_status()
+        was_killed = status.state == "running" and describe_state(status, run.directory) == "was killed"
+        row |= {"kind": status.kind, "at": (status.at or "")[:16].replace("T", " ")}
         if status.state == "finished" and status.kind in ("training", "backtest"):
             row |= _describe_scores(run)
-        return row | {"state": status.state, "why": status.why}
-    except RunError as error:
+        return row | {"state": "killed" if was_killed else status.state, "why": status.why}
+    except ForecastError as error:
         return row | {"why": error.problem}
+
+
+def _describe_briefly(row: dict[str, object]) -> str:
+    """Return the cells of a row that a filter looks at."""
+    return " ".join([Path(str(row["run"])).name, *(str(row[name]) for name in ("kind", "state", "data", "target"))])
 
 
 def _describe_scores(run: Run) -> dict[str, object]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from forecast.commands.init import init
 from forecast.commands.train import train
+from forecast.data import Data
 from forecast.runs import Run
 
 if TYPE_CHECKING:
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 
 def quick(
-    data: str | Path,
+    data: Data,
+    output: str | Path | None = None,
     target: str | None = None,
     horizon: int | None = None,
     force: bool = False,
@@ -23,9 +25,9 @@ def quick(
 ) -> Run:
     """Write a config that trains fast for a data file, in the current folder, and train it.
 
-    target, horizon, force: as for `init`.
+    data, output, target, horizon, force: as for `init`.
 
     Raises:
         ForecastError: as `init` and `train` raise.
     """
-    return train(init(data, None, target, horizon, force, "quick"), on_progress=on_progress)
+    return train(init(data, output, target, horizon, force, "quick"), on_progress=on_progress)

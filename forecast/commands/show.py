@@ -1,4 +1,4 @@
-"""`show`: what a run is, how it ended and how good it is."""
+"""`show`: describe a run, its end and its quality."""
 
 from __future__ import annotations
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from forecast.config.durations import duration_to_steps, fixed_step, infer_season_length
 from forecast.config.keys import describe, differing_sections, find_field, find_section, list_keys, non_default_values
-from forecast.config.load import change_config, load_config, name_after_file, parse_overrides, read_yaml, validate_section
+from forecast.config.load import (
+    DATA_SUFFIXES,
+    change_config,
+    load_config,
+    name_after_file,
+    parse_overrides,
+    read_yaml,
+    validate_section,
+)
 from forecast.config.resolve import (
     AUTO_SETTINGS,
     ConfigInSteps,

@@ -15,8 +15,9 @@ from forecast.config.keys import describe, find_field, find_section
 from forecast.config.schema import Config, Section
 from forecast.config.yaml12 import Loader, parse_yaml_value
 from forecast.errors import ConfigError, did_you_mean, nearest, suggest_file
+from forecast.storage import COMPRESSED
 
-DATA_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".xlsx", ".gz", ".zip")
+DATA_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".xlsx", *COMPRESSED)
 MAX_DEPTH = 20  # Levels of nesting in a YAML file.
 
 Kind = TypeVar("Kind", bound=Section)
@@ -103,8 +104,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Locations, list[ConfigError]]
         _collect_locations(node, "", str(path), locations, errors)
         return loader.construct_document(node), locations, errors
     except FileNotFoundError:
-        remedy = suggest_file(path, ".yaml", ".yml")
-        remedy += " Write a config with: forecast init DATA" * (remedy == "Check the path.")
+        remedy = suggest_file(path, (".yaml", ".yml")) or "Check the path, or write a config with: forecast init DATA"
         raise ConfigError("the config file does not exist.", remedy, str(path)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the file cannot be read ({error}).", "Use a YAML file in UTF-8.", str(path)) from None

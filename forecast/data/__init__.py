@@ -18,7 +18,6 @@ from forecast.data.panel import (
 from forecast.data.readers import build_number_pattern, read_rows
 from forecast.data.rows import Rows, StaticCovariates
 from forecast.data.tables import (
-    COMPRESSED,
     DELIMITERS,
     EMPTY,
     FIRST_DATA_ROW,

@@ -15,7 +15,7 @@ from forecast.data.rows import Rows, StaticCovariates, join_rows, number_series_
 from forecast.data.tables import FIRST_DATA_ROW, UNWRITABLE, find_value_columns, read_tables, translate_read_errors
 from forecast.data.timestamps import choose_date_format, localize, parse_parts, parse_timestamps
 from forecast.errors import DataError, first_few, format_count
-from forecast.storage import report_read
+from forecast.storage import name_without_suffix, report_read
 
 MAX_VALUE = 1e30  # The sums of squares of larger values do not fit into the float32 of networks.
 UNNAMED = re.compile(r"\s*|Unnamed: \d+")  # A blank cell of the header, and what pandas calls an empty one.
@@ -56,7 +56,7 @@ class _Reader:
         self.has_offsets: bool | None = None  # Whether timestamps have UTC offsets; None before the first chunk.
         self.columns: list[str] = []
         self.static: list[pd.DataFrame] = []  # The distinct series and static cells of each chunk, indexed by row.
-        self.file_series_id = UNWRITABLE.sub(" ", Path(config.path).stem).strip() or "series"
+        self.file_series_id = UNWRITABLE.sub(" ", name_without_suffix(Path(config.path))).strip() or "series"
 
     def read(self, table: pd.DataFrame) -> _Chunk:
         """Read the rows of a chunk, one at least."""

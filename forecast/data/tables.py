@@ -9,20 +9,23 @@ import gzip
 import io
 import lzma
 import re
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pandas as pd
 
-from forecast.config import DataConfig
+from forecast.config import DATA_SUFFIXES, DataConfig
 from forecast.errors import DataError, did_you_mean, suggest_file
 from forecast.storage import report_read
 
+BROKEN = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)  # Errors of broken compressed files and Excel files.
 EMPTY = ["", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None"]  # Cells without a value. A series id is empty as "" only.
 TYPED = {".parquet": "pyarrow", ".pq": "pyarrow", ".xlsx": "openpyxl"}  # Files whose cells have types, and what reads them.
-COMPRESSED: dict[str, Callable[..., BinaryIO]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+UNPACK: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 DELIMITERS = (",", ";", "\t", "|")
 UNWRITABLE = re.compile(r"[\r\x00]")  # A name with these characters would change when a run writes and reads it.
 FIRST_DATA_ROW = 2  # Rows are numbered as in a spreadsheet or an editor: the header is row 1.
@@ -35,7 +38,9 @@ def translate_read_errors(path: Path, encoding: str = "utf-8") -> Iterator[None]
     try:
         yield
     except FileNotFoundError:
-        raise DataError("the data file does not exist.", suggest_file(path, ".csv", ".tsv", *TYPED), str(path)) from None
+        raise DataError(
+            "the data file does not exist.", suggest_file(path, DATA_SUFFIXES) or "Check the path.", str(path)
+        ) from None
     except ImportError:
         package = TYPED.get(path.suffix.lower(), "pyarrow")
         problem = f"reading this file needs the package `{package}`, which is not installed."
@@ -43,8 +48,8 @@ def translate_read_errors(path: Path, encoding: str = "utf-8") -> Iterator[None]
     except UnicodeDecodeError as error:
         remedy = "Set data.encoding to the encoding of the file, for example latin-1."
         raise DataError(f"the file is not {encoding} text ({error.reason}).", remedy, str(path)) from None
-    except (ValueError, LookupError, OSError, csv.Error) as error:  # The errors of pandas and pyarrow are ValueErrors.
-        problem = f"the file cannot be read ({str(error).strip().splitlines()[0]})."
+    except (ValueError, LookupError, OSError, csv.Error, *BROKEN) as error:  # The errors of pandas and pyarrow are ValueErrors.
+        problem = f"the file cannot be read ({(str(error).strip() or type(error).__name__).splitlines()[0]})."
         raise DataError(problem, "Use a CSV, Parquet or Excel file with one header row.", str(path)) from None
 
 
@@ -81,7 +86,7 @@ def read_tables(config: DataConfig, path: Path) -> Iterator[pd.DataFrame]:
 @contextlib.contextmanager
 def _open_text(binary: BinaryIO, path: Path, encoding: str) -> Iterator[io.TextIOWrapper]:
     """Yield the text of an open file, which may be compressed."""
-    unpack = COMPRESSED.get(path.suffix.lower())
+    unpack = UNPACK.get(path.suffix.lower())
     with unpack(binary) if unpack else binary as unpacked, io.TextIOWrapper(unpacked, codec_name(encoding), newline="") as file:
         yield file
 
@@ -127,14 +132,24 @@ def read_typed(path: Path, wanted: list[str] | None = None) -> pd.DataFrame:
     Of an Excel file, read the first sheet.
     """
     if path.suffix.lower() == ".xlsx":
-        sheet = pd.read_excel(path, na_values=EMPTY, keep_default_na=False)
-        return sheet.set_axis(sheet.columns.map(str), axis=1)
+        return _read_sheet(path)
     from pyarrow import parquet
 
     columns = wanted if wanted and set(wanted) <= set(parquet.read_schema(path).names) else None
     table = pd.read_parquet(path, columns=columns)
     table = table.reset_index(drop=isinstance(table.index, pd.RangeIndex))
     return table.set_axis(table.columns.map(str), axis=1)
+
+
+def _read_sheet(path: Path) -> pd.DataFrame:
+    """Return the first sheet of an Excel file. Text such as NA counts as empty only in columns that otherwise hold numbers."""
+    sheet = pd.read_excel(path, na_values=[""], keep_default_na=False)
+    for name in sheet.select_dtypes(exclude=["number", "datetime"]):
+        cells = sheet[name].where(~sheet[name].isin(EMPTY))
+        numbers = pd.to_numeric(cells, errors="coerce")
+        if numbers.notna().any() and numbers.notna().equals(cells.notna()):
+            sheet[name] = numbers
+    return sheet.set_axis(sheet.columns.map(str), axis=1)
 
 
 def codec_name(encoding: str) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from forecast.evaluation.intervals import explain_few_windows
 from forecast.evaluation.scoreboard import Scoreboard
-from forecast.evaluation.scores import LABELS, MODEL, Metrics, TrainingMetrics
+from forecast.evaluation.scores import LABELS, MODEL, Metrics
 from forecast.evaluation.significance import OUTCOMES, Comparison, Outcome, compare_losses
 from forecast.forecasters.combination import NETWORK, Combination
 
@@ -119,10 +119,9 @@ def find_best_baseline(metrics: Metrics) -> tuple[str, Comparison]:
 
 def warn_of_few_windows(metrics: Metrics) -> str:
     """Return a sentence if the test set is too short for a significance test, else ""."""
-    if any(comparison.p_value is not None for comparison in metrics.compared.values()):
+    if any(comparison.p_value is not None or comparison.skill is None for comparison in metrics.compared.values()):
         return ""
-    remedy = "`forecast backtest` tests a longer one." if isinstance(metrics, TrainingMetrics) else "Use more folds."
-    return f"The test set spans too little time to tell skill from luck. {remedy}"
+    return "There are too few cutoffs for a significance test. Use a longer test set, or run `forecast backtest` with --stride."
 
 
 def describe_combination(combination: Combination) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from forecast.reports.page import format_timestamp, spread_of
+from forecast.reports.palette import COLOURS
 from forecast.reports.plots import draw_anomalies, write_plots
 from forecast.reports.report import report, write_report
 from forecast.reports.result import TrainingResult, read_result, remove_time_zones

@@ -48,7 +48,7 @@ def chart_forecast(
         Line("forecast", tested[MODEL].reindex(index).to_numpy(float), "forecast", strong=True),
         Line("seasonal naive", tested.seasonal_naive.reindex(index).to_numpy(float), "seasonal_naive", dashed=True),
     ]
-    columns = {1: MODEL, 2: "seasonal_naive"}  # Of the lines that the slider changes.
+    columns = {1: MODEL, 2: "seasonal_naive"}  # The lines that the slider changes.
     if len(future):
         lines.append(Line("future", future[MODEL].reindex(index).to_numpy(float), "forecast", strong=True, dashed=True))
     bands = []
@@ -89,9 +89,11 @@ def _find_unit(stamps: pd.DatetimeIndex) -> Literal["year", "month", "day", "min
 
 def _find_spans(subsets: pd.Series, test: pd.Timestamp, future: pd.Index) -> list[tuple[str, float]]:
     """Return the names of the sets and of the future, with the first second of each."""
-    starts = {subset_name(subset): rows.index.min() for subset, rows in subsets.groupby(subsets, sort=False) if subset in SUBSETS}
+    names = {subset: subset_name(subset) for subset in SUBSETS} | {"": "not used"}
+    starts = {names[subset]: rows.index.min() for subset, rows in subsets.groupby(subsets, sort=False) if subset in names}
     starts |= {"test set": min(test, starts.get("test set", test))} | ({"future": future[0]} if len(future) else {})
-    return [(name, float(_seconds(pd.DatetimeIndex([start]))[0])) for name, start in starts.items()]
+    ordered = sorted(starts.items(), key=lambda item: item[1])
+    return [(name, float(_seconds(pd.DatetimeIndex([start]))[0])) for name, start in ordered]
 
 
 def _make_frames(predictions: pd.DataFrame, index: pd.DatetimeIndex, columns: Mapping[int, str]) -> list[Frame]:

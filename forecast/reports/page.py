@@ -24,7 +24,6 @@ EXPLANATIONS = {
     "MASE": "MAE divided by that of seasonal naive forecasts on the training set. Below 1 is better than they were.",
     "WAPE": "Sum of absolute errors divided by the sum of absolute actual values.",
     "BIAS": "Mean error. Positive: the forecasts are too high.",
-    "CRPS": "Continuous ranked probability score: the error of the whole predicted distribution. Lower is better.",
     "windows": "Forecasts that were compared with actual values.",
     "cutoff": "The last timestamp that the forecast has seen.",
     "filled": "Share of cells that were missing and filled in.",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from forecast.evaluation import MODEL
-from forecast.forecasters.combination import NETWORK
+from forecast.evaluation import LABELS
 
 COLOURS = {  # For light and for dark backgrounds.
     "text": ("#1b1f24", "#e6edf3"),
@@ -27,7 +26,7 @@ COLOURS = {  # For light and for dark backgrounds.
     "arima": ("#1f7a8c", "#72c7d6"),
     "boosting": ("#5c6f1f", "#b5c96a"),
 }
-assert {MODEL, NETWORK} <= set(COLOURS)
+assert set(LABELS) <= set(COLOURS)
 
 
 def to_css(is_dark: bool) -> str:

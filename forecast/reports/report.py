@@ -19,6 +19,7 @@ from forecast.evaluation import (
     describe_combination,
     describe_coverage,
     find_problems,
+    method_of,
     remark,
     split_by_seed,
     warn_of_few_windows,
@@ -36,7 +37,7 @@ from forecast.reports.charts import (
 from forecast.reports.page import EXPLANATIONS, Cards, Element, Items, Section, Table, Text, render_page
 from forecast.reports.result import TrainingResult, read_result
 from forecast.reports.selection import pairs_of_quantiles, panels_of, select_panel
-from forecast.runs import Run
+from forecast.runs import SUBSET, Run
 
 MAX_SERIES = 2000
 FACTS = ("path", "sha256", "rows", "series", "freq", "first_timestamp", "last_timestamp")  # Fields of `Contract`.
@@ -57,7 +58,7 @@ def report(run: Run | str | Path) -> Path:
 def write_report(result: TrainingResult) -> Path:
     """Write the page of a result into its run, and return its path."""
     run, metrics = result.run, result.metrics
-    summary: list[Element] = [Text(metrics.verdict, "verdict"), Cards(list(make_cards(metrics)))]
+    summary: list[Element] = [Text(metrics.verdict, "verdict"), Cards(list(make_cards(metrics, method_of(run.read_config()))))]
     sentences = [describe_size(metrics), metrics.advice, warn_of_few_windows(metrics)]
     summary.append(Text(" ".join(sentence for sentence in sentences if sentence)))
     sections = {
@@ -99,7 +100,7 @@ def _show_forecasts(result: TrainingResult) -> Iterator[Element]:
         history = pd.DataFrame({"actual": [], "subset": []}, index=pd.DatetimeIndex([]))
         if actual is not None:  # A backtest stores no rows.
             history = actual[actual.series_id == series_id].set_index("timestamp")
-            history = history[[target, "subset"]].set_axis(["actual", "subset"], axis=1)
+            history = history[[target, SUBSET]].set_axis(["actual", "subset"], axis=1)
         title = f"{series_id}: {target}"
         yield chart_forecast(f"forecast-{number}", title, tested, ahead, history, freq)
         if len(ahead):

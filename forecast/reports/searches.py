@@ -7,12 +7,14 @@ import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 
 from forecast.evaluation import format_number
 from forecast.reports.page import Link, Picture, Section, Table, Text, render_page
+from forecast.reports.palette import COLOURS
 from forecast.runs import Run, RunGroup
 from forecast.storage import replace_file
 
@@ -67,7 +69,7 @@ def _draw_effects(effects: pd.DataFrame, metric: str) -> Figure:
     figure = Figure(figsize=(8, 1 + 0.35 * len(effects)), layout="constrained")
     axis = figure.subplots()
     labels = (effects.factor + ": " + effects.value.map(str)).str.slice(0, MAX_LABEL)
-    axis.errorbar(effects["mean"], labels, xerr=effects.seed_spread.fillna(0), fmt="o", color="#d1495b", capsize=3)
+    axis.errorbar(effects["mean"], labels, xerr=effects.seed_spread.fillna(0), fmt="o", color=COLOURS["forecast"][0], capsize=3)
     axis.invert_yaxis()
     axis.set(xlabel=f"mean {metric} on the validation set (bars: seeds)")
     axis.spines[["top", "right"]].set_visible(False)
@@ -79,19 +81,22 @@ def write_index_page(path: Path, table: pd.DataFrame) -> None:
     """Write a page that compares runs and leads to their reports. table: from `list_runs`."""
     folder = path.resolve().parent
     runs = [Run(name) for name in table.run]
-    links = [Link(run.name, os.path.relpath(run.report, folder)) if run.report.is_file() else run.name for run in runs]
+    links = [Link(run.name, _quote(run.report, folder)) if run.report.is_file() else run.name for run in runs]
     labels = {"mae": "MAE", "mase": "MASE", "wape": "WAPE", "best_baseline": "best baseline", "at": "last change"}
     columns = ["run", "data", "target", "horizon", "MASE", "gain", "best baseline", "MAE", "WAPE", "kind", "state", "last change"]
-    times = table["at"].astype(str).str.slice(0, 16).str.replace("T", " ")
-    gains = table.gain.map("{:+z.1%}".format, na_action="ignore")
-    shown = table.assign(run=pd.Series(links, dtype=object), at=times, gain=gains).rename(columns=labels)[columns]
+    shares = {name: table[name].map("{:z.1%}".format, na_action="ignore") for name in ("gain", "wape")}
+    shown = table.assign(run=pd.Series(links, dtype=object), **shares).rename(columns=labels)[columns]
     caption = "Errors on the test set. Compare only runs on the same data. Gain is the skill over the best baseline."
-    finished = table[table.gain.notna()]
-    better = int((finished.gain > 0).sum())
-    summary = [Text(f"{len(table)} runs. {better} of {len(finished)} beat the best baseline of their test set.", "verdict")]
+    better, scored = int((table.gain > 0).sum()), int(table.mae.notna().sum())
+    summary = [Text(f"{len(table)} runs. {better} of {scored} beat the best baseline of their test set.", "verdict")]
     with replace_file(path) as temporary:
         page = render_page("Runs", "forecast", summary, [Section("All runs", [Table(shown, caption, "runs")])])
         temporary.write_text(page, encoding="utf-8")
+
+
+def _quote(page: Path, folder: Path) -> str:
+    """Return the link from a folder to a page. Encoded, a name of a run cannot be the scheme of a URL."""
+    return quote(Path(os.path.relpath(page.resolve(), folder)).as_posix())
 
 
 def write_study_page(

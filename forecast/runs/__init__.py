@@ -28,6 +28,7 @@ from forecast.runs.rows import (
 from forecast.runs.run import Run, RunGroup
 from forecast.runs.status import describe_state
 from forecast.runs.tables import (
+    SUBSET,
     Mask,
     make_series_mask,
     read_actual,

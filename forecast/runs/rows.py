@@ -18,6 +18,7 @@ from forecast.forecasters.network.description import Array
 from forecast.forecasters.statistical import MODELS, limit_history
 from forecast.runs.loaded import Trained
 from forecast.runs.run import Run
+from forecast.runs.tables import SUBSET
 from forecast.windows import SUBSETS, Splits, Windows, make_imputations, make_last_windows, scale_panel
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def make_recent_rows(panel: Panel, config: ConfigInSteps) -> pd.DataFrame:
 
 
 def make_actual_rows(panel: Panel, splits: Splits, series_ids: Collection[str]) -> pd.DataFrame:
-    """Return the last rows of some series: series_id, timestamp, subset (the set of the row), and the targets."""
+    """Return the last rows of some series: series_id, timestamp, `SUBSET` (the set of the row), and the targets."""
     import pandas as pd
 
     tables = []
@@ -117,7 +118,7 @@ def make_actual_rows(panel: Panel, splits: Splits, series_ids: Collection[str]) 
         first, end = panel.offsets[number] + panel.padding, panel.offsets[number + 1]
         rows = np.arange(max(first, end - MAX_ACTUAL_ROWS), end)
         sets = np.array([*SUBSETS, ""])[np.searchsorted(splits.borders[number, 1:], rows, side="right")]
-        columns = {"series_id": panel.series_ids[number], "timestamp": panel.timestamps[rows], "subset": sets}
+        columns = {"series_id": panel.series_ids[number], "timestamp": panel.timestamps[rows], SUBSET: sets}
         tables.append(pd.DataFrame(columns | dict(zip(panel.targets, panel.target_values[rows].T, strict=True))))
     return pd.concat(tables, ignore_index=True)
 

@@ -13,7 +13,7 @@ from forecast.errors import RunError, did_you_mean
 from forecast.runs.documents import Environment, Kind
 from forecast.runs.layout import RunDirectory
 from forecast.runs.status import describe_state
-from forecast.storage import PARTIAL_PREFIX, lock_directory, translate_write_errors
+from forecast.storage import PARTIAL_PREFIX, lock_directory, name_without_suffix, translate_write_errors
 
 
 class Run(RunDirectory):
@@ -24,7 +24,8 @@ class Run(RunDirectory):
         if not self.report.is_file():
             return html.escape(repr(self))
         page = html.escape(self.report.read_text(encoding="utf-8"))
-        return f'<iframe srcdoc="{page}" style="width: 100%; height: 700px; border: 0"></iframe>'
+        sandbox = "allow-scripts allow-downloads"  # Scripts of a foreign report cannot reach the notebook.
+        return f'<iframe sandbox="{sandbox}" srcdoc="{page}" style="width: 100%; height: 700px; border: 0"></iframe>'
 
     @property
     def finished(self) -> bool:
@@ -135,11 +136,11 @@ class Run(RunDirectory):
 
     def locate_forecast(self, data: Path | None) -> Path:
         """Return where the forecast that continues `data` goes: forecast.csv, or forecast-NAME.csv for newer data."""
-        return self.forecast if data is None else self.directory / f"forecast-{data.stem}.csv"
+        return self.forecast if data is None else self.directory / f"forecast-{name_without_suffix(data)}.csv"
 
     def locate_anomalies(self, data: Path | None) -> tuple[Path, Path]:
         """Return where the anomalies of the test set, or of `data`, go: a table and a picture."""
-        name = "anomalies" if data is None else f"anomalies-{data.stem}"
+        name = "anomalies" if data is None else f"anomalies-{name_without_suffix(data)}"
         return self.directory / f"{name}.csv", self.plots / f"{name}.png"
 
 

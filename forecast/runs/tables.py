@@ -21,6 +21,7 @@ HISTORY_COLUMNS: dict[str, type] = {"seed": int, "epoch": int, "loss": float, "v
 HISTORY_OPTIONAL: dict[str, type] = {"fold": int, "gradient_norm": float, "clipped": float}
 ERROR_COLUMNS: dict[str, type] = {"windows": int, **{f"mae_{name}": float for name in FORECASTERS}}
 OPTIONAL_ERRORS: dict[str, type] = {f"{metric}_{name}": float for metric in ("mae", "mase") for name in OPTIONAL}
+SUBSET = "(set)"  # A column of actual.csv that is named like no target.
 STAMPS = ["timestamp", "cutoff", "trained_until", "first_cutoff", "last_cutoff"]  # The last three are in folds.csv.
 Types = Mapping[str, type]
 Mask = Callable[["pd.DataFrame"], "pd.Series[bool]"]
@@ -51,8 +52,8 @@ def read_actual(run: Run, select: Mask) -> pd.DataFrame:
     """Read the selected rows of actual.csv: actual values with their sets. Runs of earlier versions have only recent.csv."""
     targets = dict.fromkeys(run.read_config().data.target, float)
     if run.actual.exists():
-        return _read_local(run, run.actual, {"series_id": str, "timestamp": str, "subset": str, **targets}, select=select)
-    return read_recent(run, select).assign(subset="")
+        return _read_local(run, run.actual, {"series_id": str, "timestamp": str, SUBSET: str, **targets}, select=select)
+    return read_recent(run, select).assign(**{SUBSET: "unknown"})
 
 
 def read_cutoffs(run: Run) -> pd.DataFrame:

@@ -137,7 +137,8 @@ USAGE = {
     "train a.yaml --lr 3": "error: no such option: --lr.\n  See: forecast train --help\n",
     "predict": "error: missing argument 'RUN'.\n  Usage: forecast predict [OPTIONS] {RUN}\n  See: forecast predict --help\n",
     "--verison": "error: no such option: --verison.\n  Did you mean `--version`?\n",
-    "compare one": "error: one: one run cannot be compared.\n  Specify two or more. To see one: forecast show one\n",
+    "compare one": "error: a comparison needs two runs or more.\n  Specify several runs. To see one: forecast show one\n",
+    "predict run --horizon 3": "error: no such option: --horizon.\n  See: forecast predict --help\n",
 }
 
 
@@ -156,7 +157,7 @@ WRONG_FILES = {
     "train run": "run: this is a run directory, not a config.\n  Its config is run/config.yaml.",
     "predict config.yaml": "config.yaml: this is not a run directory.\n  Train the config first: forecast train config.yaml",
     "init dat.csv": "dat.csv: the data file does not exist.\n  Did you mean `data.csv`?",
-    "init https://example.com/a.csv": "Files are read only from this machine. Download the file first",
+    "init https://example.com/a.csv": "Only files on this machine can be read. Download the file first",
     "train config.yaml --set model.cell=bilstm": "set cell: lstm and bidirectional: true.",
     "show nowhere": "nowhere: this directory does not exist.",
     "runs nowhere": "nowhere: this directory does not exist.\n  Train a run first: forecast train CONFIG",
@@ -229,28 +230,45 @@ def test_the_best_row_of_a_table_is_green(monkeypatch):
     assert second.startswith("\x1b[32m")
 
 
+def test_a_narrow_terminal_breaks_no_row_of_a_table(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setattr("sys.stdout", Terminal())
+    assert len(list(_align([("run", "MAE"), ("runs/a-run-with-a-long-name", "1.0")]))) == 2
+
+
 def test_show_prints_the_verdict_and_the_settings():
     lines = call("show", OLD_RUNS / "version-3-scored").stdout.splitlines()
     assert lines[0].startswith("version-3-scored: Beats naive by 74%")
-    assert any(line.split() == ["training.epochs", "2"] for line in lines) or "  training.epochs" in "\n".join(lines)
+    settings = dict(
+        line.split(maxsplit=1) for line in lines[lines.index("Settings that differ from the defaults:") + 1 :] if line
+    )
+    assert settings["training.epochs"] == "3"
     document = json.loads(call("show", OLD_RUNS / "version-3-scored", "--json").stdout)
     assert document["state"] == "finished"
     assert document["metrics"]["verdict"] in lines[0]
 
 
 def test_runs_lists_ranks_filters_and_writes_a_page(tmp_path):
-    for name in ("a-1", "b-1"):
+    for name, share in (("a-1", 1.0), ("b-1", 0.5)):
         shutil.copytree(OLD_RUNS / "version-3-scored", tmp_path / name)
+        metrics = json.loads((tmp_path / name / "metrics.json").read_text())
+        metrics["test"]["forecast"]["total"]["mase"] *= share
+        (tmp_path / name / "metrics.json").write_text(json.dumps(metrics))
+    (tmp_path / ".part-d-1").mkdir()
+    shutil.copy(tmp_path / "a-1" / "status.json", tmp_path / ".part-d-1")
     shutil.copytree(OLD_RUNS / "version-2", tmp_path / "c-1")  # It has no metrics.
     (tmp_path / "notes").mkdir()
     rows = json.loads(call("runs", tmp_path, "--sort", "mase", "--json").stdout)
-    assert {Path(row["run"]).name: row["state"] for row in rows} == {"a-1": "finished", "b-1": "finished", "c-1": "damaged"}
+    assert [(Path(row["run"]).name, row["state"]) for row in rows] == [
+        ("b-1", "finished"),
+        ("a-1", "finished"),
+        ("c-1", "damaged"),
+    ]
     assert rows[0]["best_baseline"] == "linear"
     assert rows[0]["gain"] == pytest.approx(0.04, abs=0.01)
     page = tmp_path / "runs.html"
     done = call("runs", tmp_path, "--filter", "b-1", "--html", page)
-    assert [line.split()[0] for line in done.stdout.splitlines()[:2]] == ["run", str(tmp_path / "b-1")]
-    assert f"Wrote {page}" in done.stdout
+    assert [line.split()[0] for line in done.stdout.splitlines()[:3]] == ["Wrote", "run", str(tmp_path / "b-1")]
     assert "1 of 1 beat the best baseline" in page.read_text()
     assert call("runs", tmp_path, "--html", "runs.txt").exit_code == 1
 

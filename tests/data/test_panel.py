@@ -12,7 +12,7 @@ from forecast.config.schema import DataConfig
 from forecast.data.cleaning import Repair
 from forecast.data.contract import ColumnFacts, Contract, compare_with_contract, make_contract
 from forecast.data.panel import check_target_not_constant, read_panel
-from forecast.data.tables import read_parquet
+from forecast.data.tables import read_typed
 from forecast.errors import DataError
 from forecast.storage import watch_reading
 
@@ -69,8 +69,8 @@ def test_of_a_parquet_file_only_what_is_needed_is_read(tmp_path):
     pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     table = pd.DataFrame({"t": pd.date_range("2020-01-01", periods=4), "y": 1.0, "z": 2.0}).set_index("t")
     table.to_parquet(tmp_path / "a.parquet")
-    assert read_parquet(tmp_path / "a.parquet", ["t", "y"]).columns.tolist() == ["t", "y"]
-    assert read_parquet(tmp_path / "a.parquet", ["t", "x"]).columns.tolist() == ["t", "y", "z"], "for the message to name them"
+    assert read_typed(tmp_path / "a.parquet", ["t", "y"]).columns.tolist() == ["t", "y"]
+    assert read_typed(tmp_path / "a.parquet", ["t", "x"]).columns.tolist() == ["t", "y", "z"], "for the message to name them"
     assert (
         read_panel(DataConfig(path=str(tmp_path / "a.parquet"), timestamp="t", target=["y"])).values[:, 0].tolist() == [1.0] * 4
     )

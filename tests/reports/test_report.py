@@ -24,6 +24,7 @@ from forecast.reports.cards import make_cards
 from forecast.reports.charts import chart_forecast
 from forecast.reports.page import Chart, Line, Picture, Table, Text, render_page, spread_of
 from forecast.reports.report import report
+from forecast.reports.searches import write_index_page
 from forecast.runs import read_metrics
 from forecast.runs.run import Run
 from tests.hostile_runs import OLD_RUNS
@@ -333,7 +334,7 @@ def test_the_chart_names_the_sets_and_begins_shortly_before_the_test_set():
 def page(sales):
     """The report of a run in a browser."""
     with browser() as chromium:
-        tab = chromium.new_context(accept_downloads=True).new_page()
+        tab = chromium.new_context(accept_downloads=True, bypass_csp=True).new_page()
         tab.goto(Run(sales / "run").report.resolve().as_uri())
         yield tab
 
@@ -348,9 +349,10 @@ def test_a_browser_moves_the_slider_and_saves_the_numbers_and_the_picture(page):
     assert page.locator("[data-frame]").first.text_content() != "all cutoffs"
     with page.expect_download() as saved:
         page.get_by_role("button", name="Data (CSV)").first.click()
-    table = pd.read_csv(saved.value.path())
+    table = pd.read_csv(saved.value.path(), parse_dates=["timestamp"])
     assert list(table.columns[:3]) == ["timestamp", "actual", "forecast"]
     assert len(table) == page.evaluate("shown[0].spec.x.length")
+    assert table.forecast.notna().sum() == horizon, "what the slider shows"
     with page.expect_download() as saved:
         page.get_by_role("button", name="Picture (PNG)").first.click()
     assert saved.value.path().read_bytes()[:4] == b"\x89PNG"
@@ -370,6 +372,27 @@ def test_a_browser_shows_values_at_the_cursor_and_hides_lines(page):
 
 
 @pytest.mark.slow
+def test_a_chart_stays_as_it_is_when_a_section_opens_the_width_changes_or_it_gets_dark(page):
+    page.locator("[data-frames]").first.fill("1")
+    page.locator("[data-legend]").first.locator("button").nth(2).click()
+    state = """() => {
+        const { chart } = shown[0];
+        return [chart.data[2].filter((value) => value != null).length, chart.series[3].show, chart.scales.x.min];
+    }"""
+    before, count = page.evaluate(state), page.evaluate("shown.length")
+    assert before[1] is False
+    page.locator("summary").first.click()
+    page.wait_for_function(f"shown.length > {count}")
+    page.set_viewport_size({"width": 600, "height": 900})
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("shown[0].chart.width == shown[0].place.clientWidth")
+    assert page.evaluate(state) == before
+    for _ in range(5):
+        page.locator("[data-chart]").first.press("-")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 600, "zooming out ends at the whole of x"
+
+
+@pytest.mark.slow
 def test_a_browser_sorts_tables_by_size_and_back(page):
     heading = page.locator("#errors ~ figure th button", has_text="MAE").first
     cells = "(button) => [...button.closest('table').tBodies[0].rows].map((row) => Number(row.cells[1].textContent))"
@@ -384,7 +407,8 @@ OUTCOMES = {
     "beats": (Comparison(0.5, 0.4, 0.6, 0.001), "50% better", "good"),
     "loses": (Comparison(-0.25, -0.4, -0.1, 0.001), "25% worse", "bad"),
     "cannot be told apart": (Comparison(0.1, -0.1, 0.3, 0.4), "10% better", "fair"),
-    "too little time": (Comparison(0.1), "10% better", "fair"),
+    "equals": (Comparison(0.001), "equal", "fair"),
+    "too few cutoffs": (Comparison(0.1), "10% better", "fair"),
     "an exact baseline": (Comparison(None), "worse", "bad"),
 }
 
@@ -393,7 +417,7 @@ OUTCOMES = {
 def test_the_card_of_the_gain_is_green_only_for_a_significant_lead(comparison, value, tone):
     metrics = read_metrics(Run(OLD_RUNS / "version-3-scored"))
     others = dict.fromkeys(metrics.compared, Comparison(0.9, 0.8, 0.95, 0.001))
-    cards = make_cards(metrics.model_copy(update={"compared": others | {"linear": comparison}}))
+    cards = make_cards(metrics.model_copy(update={"compared": others | {"linear": comparison}}), "conformal")
     (card,) = [card for card in cards if card.title == "Against linear, the best baseline"]
     assert (card.value, card.tone) == (value, tone)
 
@@ -408,5 +432,22 @@ def test_the_card_of_the_coverage_is_red_only_for_narrow_intervals(coverage, ton
     levels = {"80": scores.levels["80"].model_copy(update={"coverage": coverage})}
     intervals = {method: scores.model_copy(update={"levels": levels})}
     test = metrics.test.model_copy(update={"intervals": intervals})
-    (card,) = [card for card in make_cards(metrics.model_copy(update={"test": test})) if card.title.startswith("Coverage")]
+    (card,) = [
+        card for card in make_cards(metrics.model_copy(update={"test": test}), method) if card.title.startswith("Coverage")
+    ]
     assert (card.value, card.tone) == (f"{coverage:.0%}", tone)
+
+
+def test_the_index_page_leads_to_reports_whatever_their_runs_are_called(tmp_path):
+    names = ["a#b 1", "javascript:alert(1)", "<b>"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.html").write_text("")
+    row = dict.fromkeys(["kind", "state", "at", "data", "target", "best_baseline"], "x")
+    numbers = dict.fromkeys(["horizon", "mae", "mase", "wape", "gain"], 0.5)
+    write_index_page(tmp_path / "index.html", pd.DataFrame([{"run": str(tmp_path / name), **row, **numbers} for name in names]))
+    text = (tmp_path / "index.html").read_text()
+    links = re.findall(r'<a href="([^#"][^"]*)"', text)
+    assert links == ["a%23b%201/report.html", "javascript%3Aalert%281%29/report.html", "%3Cb%3E/report.html"]
+    assert "<b>" not in text
+    assert "3 of 3 beat the best baseline" in text

@@ -184,16 +184,16 @@ function draw(place) {
       series: [{}, ...spec.lines.map(series)],
       bands: spec.bands.map((band) => ({ series: [band.high + 1, band.low + 1], fill: shade(spec.lines[band.low].colour, band.shade) })),
       legend: { show: false },
-      cursor: { drag: { x: true, y: false }, focus: { prox: 30 }, points: { show: (chart, index) => spec.lines[index - 1]?.kind !== "edge" } },
+      cursor: { drag: { x: true, y: false }, focus: { prox: 30 }, points: { size: (chart, index) => (spec.lines[index - 1].kind === "edge" ? 0 : 7) } },
       plugins: [tooltip(spec)],
       hooks: { draw: [(chart) => drawSpans(chart, spec)] },
     },
     data(spec),
     place,
   );
-  const item = { place, chart, spec };
+  const item = { place, chart, spec, charts: [chart] };
   drawLegend(item);
-  if (spec.view != null) drawOverview(item);
+  if (spec.view != null) item.charts.push(drawOverview(item));
   return item;
 }
 
@@ -206,7 +206,10 @@ function drawLegend({ chart, spec }) {
   const legend = document.querySelector(`[data-legend="${spec.name}"]`);
   const edges = new Set(spec.bands.flatMap((band) => [band.low, band.high]));
   const lines = spec.lines.flatMap((line, place) => (edges.has(place) ? [] : [{ ...line, places: [place] }]));
-  const bands = spec.bands.map((band) => ({ label: band.label, places: [band.low, band.high], colour: spec.lines[band.low].colour, share: band.shade }));
+  const bands = spec.bands.map((band, index) => {
+    const share = Math.min(1, 2 * (1 - (1 - band.shade) ** (index + 1))); // Inner intervals lie upon the outer ones.
+    return { label: band.label, places: [band.low, band.high], colour: spec.lines[band.low].colour, share };
+  });
   legend.replaceChildren(
     ...[...lines, ...bands].map((entry) => {
       const button = document.createElement("button");
@@ -214,7 +217,7 @@ function drawLegend({ chart, spec }) {
       button.type = "button";
       button.setAttribute("aria-pressed", "true");
       key.className = `key${entry.share ? " area" : entry.dashed ? " dashed" : ""}`;
-      key.style.color = entry.share ? shade(entry.colour, Math.min(1, 2 * entry.share)) : colour(entry.colour);
+      key.style.color = entry.share ? shade(entry.colour, entry.share) : colour(entry.colour);
       button.append(key, entry.label);
       button.addEventListener("click", () => {
         const show = button.getAttribute("aria-pressed") !== "true";
@@ -253,10 +256,13 @@ function drawOverview({ place, chart, spec }) {
     place,
   );
   const mark = () => {
-    const [left, right] = [chart.scales.x.min, chart.scales.x.max].map((value) => overview.valToPos(value, "x"));
+    const inside = (position) => Math.max(0, Math.min(overview.over.clientWidth, position));
+    const [left, right] = [chart.scales.x.min, chart.scales.x.max].map((value) => inside(overview.valToPos(value, "x")));
     overview.setSelect({ left, width: right - left, top: 0, height: overview.over.clientHeight }, false);
   };
   chart.hooks.setScale = [(chart, key) => key === "x" && mark()];
+  overview.over.addEventListener("dblclick", () => chart.setScale("x", { min: spec.x[0], max: spec.x[spec.x.length - 1] }));
+  return overview;
 }
 
 // Keys on a chart that has the focus: + and - zoom, arrows move, 0 shows everything.
@@ -274,28 +280,55 @@ function steer(event, { chart }) {
   };
   if (moves[event.key]) {
     event.preventDefault();
-    chart.setScale("x", { min: moves[event.key][0], max: moves[event.key][1] });
+    const [low, high] = moves[event.key];
+    chart.setScale("x", { min: Math.max(low, all[0]), max: Math.min(high, all[all.length - 1]) });
   }
 }
 
-function drawAll() {
-  for (const { chart, place } of shown) {
-    chart.destroy();
+// Draws the charts that are visible and not drawn yet.
+function drawVisible() {
+  for (const place of document.querySelectorAll("[data-chart]")) {
+    if (place.clientWidth && !find(place.dataset.chart)) shown.push(draw(place));
+  }
+}
+
+function fitWidth() {
+  for (const { place, charts } of shown) for (const chart of charts) chart.setSize({ width: place.clientWidth, height: chart.height });
+}
+
+// Draws all charts in the colours of the new scheme, and shows the same part and lines as before.
+function recolour() {
+  const before = shown.map(({ chart, spec }) => ({ name: spec.name, x: { ...chart.scales.x }, lines: chart.series.map((line) => line.show) }));
+  for (const { place, charts } of shown) {
+    for (const chart of charts) chart.destroy();
     place.replaceChildren();
   }
   shown.length = 0;
-  for (const place of document.querySelectorAll("[data-chart]")) if (place.clientWidth) shown.push(draw(place));
+  drawVisible();
+  for (const { name, x, lines } of before) {
+    const { chart } = find(name);
+    chart.setScale("x", { min: x.min, max: x.max });
+    lines.forEach((show, index) => index && !show && chart.setSeries(index, { show }));
+  }
+  for (const input of document.querySelectorAll("[data-frames]")) selectFrame(input);
 }
 
 function find(name) {
   return shown.find(({ spec }) => spec.name === name);
 }
 
+function selectedFrame(spec) {
+  const input = document.querySelector(`[data-frames="${spec.name}"]`);
+  return input ? spec.frames[Number(input.value)] : undefined;
+}
+
 // Shows the forecast from one cutoff, or from all of them.
 function selectFrame(input) {
   const { chart, spec } = find(input.dataset.frames);
-  const frame = spec.frames[Number(input.value)];
-  document.querySelector(`[data-frame="${spec.name}"]`).textContent = frame ? frame.label : "all cutoffs";
+  const frame = selectedFrame(spec);
+  const label = frame ? frame.label : "all cutoffs";
+  document.querySelector(`[data-frame="${spec.name}"]`).textContent = label;
+  input.setAttribute("aria-valuetext", label);
   chart.setData(data(spec, frame), false);
   chart.redraw();
 }
@@ -310,8 +343,10 @@ function save(button) {
 
 function csv(spec) {
   const quote = (text) => `"${String(text).replaceAll('"', '""')}"`;
+  const unit = ["minute", "second"].includes(spec.unit) ? "second" : "day";
   const head = [spec.unit ? "timestamp" : spec.x_label, ...spec.lines.map((line) => line.label)].map(quote).join(",");
-  const rows = spec.x.map((x, index) => [spec.unit ? moment(x, spec.unit) : x, ...spec.lines.map((line) => line.values[index] ?? "")].join(","));
+  const columns = data(spec, selectedFrame(spec)).slice(1);
+  const rows = spec.x.map((x, index) => [spec.unit ? moment(x, unit) : x, ...columns.map((values) => values[index] ?? "")].join(","));
   return [head, ...rows, ""].join("\n");
 }
 
@@ -362,7 +397,7 @@ function openTarget() {
 }
 
 document.addEventListener("DOMContentLoaded", () => {
-  drawAll();
+  drawVisible();
   for (const place of document.querySelectorAll("[data-chart]")) {
     place.addEventListener("keydown", (event) => steer(event, find(place.dataset.chart)));
   }
@@ -370,14 +405,17 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const input of document.querySelectorAll("[data-frames]")) input.addEventListener("input", () => selectFrame(input));
   for (const button of document.querySelectorAll("[data-save]")) button.addEventListener("click", () => save(button));
   for (const table of document.querySelectorAll("table")) makeSortable(table);
-  for (const details of document.querySelectorAll("details")) details.addEventListener("toggle", drawAll);
+  for (const details of document.querySelectorAll("details")) details.addEventListener("toggle", drawVisible);
   openTarget();
   addEventListener("hashchange", openTarget);
-  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((details) => (details.open = true)));
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+  addEventListener("beforeprint", () => {
+    document.querySelectorAll("details").forEach((details) => (details.open = true));
+    drawVisible();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
   let width = innerWidth;
   addEventListener("resize", () => {
-    if (innerWidth !== width) drawAll(); // A phone that hides its address bar changes only the height.
+    if (innerWidth !== width) fitWidth(); // A phone that hides its address bar changes only the height.
     width = innerWidth;
   });
 });
