@@ -379,10 +379,10 @@ def test_a_chart_stays_as_it_is_when_a_section_opens_the_width_changes_or_it_get
         const { chart } = shown[0];
         return [chart.data[2].filter((value) => value != null).length, chart.series[3].show, chart.scales.x.min];
     }"""
-    before, count = page.evaluate(state), page.evaluate("shown.length")
+    before = page.evaluate(state)
     assert before[1] is False
-    page.locator("summary").first.click()
-    page.wait_for_function(f"shown.length > {count}")
+    page.evaluate(OPEN_ALL)
+    page.wait_for_function("shown.length == document.querySelectorAll('[data-chart]').length")
     page.set_viewport_size({"width": 600, "height": 900})
     page.emulate_media(color_scheme="dark")
     page.wait_for_function("shown[0].chart.width == shown[0].place.clientWidth")
