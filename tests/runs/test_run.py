@@ -259,5 +259,5 @@ def test_a_run_of_the_earlier_layout_is_read(tmp_path):
     run = Run.open(tmp_path / "run")
     assert diagnose(run) == []
     assert "Beats naive by 74%" in report(run).read_text()
-    assert compare([run]).mae[0] == read_metrics(run).test.forecast.total.mae
+    assert compare([run, run]).mae[0] == read_metrics(run).test.forecast.total.mae
     assert read_metrics(run).to_json() == json.loads(run.metrics.read_text())
