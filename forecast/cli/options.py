@@ -102,7 +102,7 @@ Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_
 Debug = Annotated[bool, typer.Option("--debug", callback=set_debug, help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_silence_reading, help="Hide progress and tables.")]
-Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the HTML page in the browser.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing result.")]
 Override = Annotated[
     list[str] | None,
@@ -153,7 +153,7 @@ SortRuns = Annotated[
     str | None, typer.Option("--sort", metavar="mae|rmse|mase|wape|gain", help="Rank by this column. [default: the newest first]")
 ]
 Html = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="HTML page to write. It compares the runs and leads to their reports.")
+    Path | None, typer.Option(metavar="FILE", help="HTML page to write. It compares the runs and links to their reports.")
 ]
 Filter = Annotated[
     str, typer.Option(metavar="TEXT", help="List only runs whose name, kind, state, data or target contains this text.")

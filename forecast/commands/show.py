@@ -1,4 +1,4 @@
-"""`show`: describe a run, its end and its quality."""
+"""`show`: describe a run, how it ended and how good it is."""
 
 from __future__ import annotations
 

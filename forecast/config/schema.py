@@ -285,8 +285,8 @@ class ModelConfig(Section):
     layer_norm: YesNo = False
     """Whether to normalize the outputs of each recurrent layer."""
     normalization: Literal["none", "last", "mean", "revin"] = "mean"
-    """What to subtract from each window: its last value (`last`) or its mean (`mean`). `revin` also divides by the standard
-    deviation of the window and learns an affine map."""
+    """What to subtract from each window: its last value (`last`) or its mean (`mean`). `revin` subtracts the mean, divides by
+    the standard deviation of the window, and learns an affine map."""
     decoder: Literal["direct", "parallel", "seq2seq", "recursive"] = "direct"
     """How to forecast the horizon. `direct` computes all steps at once from the last state. `parallel` takes one recurrent step
     from that state to each segment of the horizon. `seq2seq` starts a second recurrent layer from that state. `recursive` trains

@@ -58,7 +58,7 @@ def _make_columns(frame: pd.DataFrame) -> pd.DataFrame:
     has_index = isinstance(frame.index, (pd.DatetimeIndex, pd.MultiIndex)) or frame.index.names != [None]
     columns = [*(names if has_index else []), *frame.columns]
     if frame.empty or len(set(columns)) < len(columns) or isinstance(frame.columns, pd.MultiIndex):
-        problem = "it has no rows, several columns of the same name, or several levels of columns."
+        problem = "it has no rows, or it has several columns with the same name or several levels of columns."
         raise DataError(problem, "Pass rows with distinct columns, and name each level of an index.", FRAME)
     return frame.rename_axis(index=names).reset_index() if has_index else frame
 

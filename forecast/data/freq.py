@@ -130,8 +130,11 @@ def check_spacing(
     wrong = wrong[~np.isin(wrong, begins)]
     if len(wrong):
         places = [f"row {rows[row]} ({stamps[row - 1]} is followed by {stamps[row]})" for row in wrong[:3]]
-        remedy = "Set data.missing_timestamps: fill for missing rows, data.resample for irregular rows, or correct data.freq."
+        remedy = "If rows are missing, set data.missing_timestamps: fill. If rows are irregular, set data.resample."
+        remedy += " Otherwise, correct data.freq."
         if resampled:
-            remedy = "Some steps have no rows. Set data.missing_timestamps: fill to add them, or a longer data.resample.freq."
+            remedy = (
+                "Some steps have no rows. To add them, set data.missing_timestamps: fill. Or use a longer data.resample.freq."
+            )
         problem = f"the spacing is not one step of freq {freq} in {format_count(len(wrong), 'place')}: {', '.join(places)}."
         raise DataError(problem, remedy, f"{source}:{rows[wrong[0]]}")

@@ -35,7 +35,9 @@ REFUSED = {
 
 @pytest.mark.parametrize("frame", REFUSED.values(), ids=REFUSED)
 def test_a_frame_that_is_no_table_is_refused(frame, tmp_path):
-    with pytest.raises(DataError, match="the DataFrame: it has no rows, several columns of the same name, or several levels"):
+    with pytest.raises(
+        DataError, match="the DataFrame: it has no rows, or it has several columns with the same name or several levels"
+    ):
         store_frame(frame, tmp_path)
 
 

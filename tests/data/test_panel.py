@@ -236,7 +236,7 @@ BAD = {
     "steps without rows": (
         at(["2020-01-01", "2020-01-02", "2020-01-04", "2020-01-05"]),
         {"resample": {"freq": "D", "how": "mean"}},
-        r"Some steps have no rows. Set data.missing_timestamps: fill to add them, or a longer data.resample.freq.$",
+        r"Some steps have no rows. To add them, set data.missing_timestamps: fill. Or use a longer data.resample.freq.$",
     ),
     "no such resampling": (days([1, 2, 3]), {"resample": {"freq": "often", "how": "mean"}}, "data.resample.freq 'often' is not"),
 }  # fmt: skip

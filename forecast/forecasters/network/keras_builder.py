@@ -1,4 +1,4 @@
-"""Build the Keras model of a network's description, and move weights in and out of it."""
+"""Build the Keras model from a network's description, and move weights in and out of it."""
 
 from __future__ import annotations
 
