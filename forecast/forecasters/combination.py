@@ -17,6 +17,8 @@ NETWORK = "network"  # Its name among the members of a combination.
 ROUNDS = 30  # Members that are selected one after another. A weight is the share of these selections.
 EQUAL_WINDOWS = 5  # Independent validation windows that are worth as much as the belief in equal weights.
 MAX_RELATIVE_ERROR = 1.3  # Error of a member, relative to that of the best one, with which it takes part in equal weights.
+UNCERTAINTY = 0.6  # Relative uncertainty of errors on a single window. Members within it take part, too.
+MIN_DIFFERENCE = 0.25  # Difference between members, relative to the error of the best one, below which they share a weight.
 MIN_WEIGHT = 0.05  # A smaller one is dropped.
 MIN_LOG1P = -0.99  # Lowest combination where the scaling takes logarithms, which -1 does not have.
 
@@ -73,7 +75,8 @@ def choose_weights(points: Mapping[str, Values], actual: Values, scales: Values,
 
     Members are selected one after another, each so that the mean of all that are selected has the lowest error (ensemble
     selection, Caruana et al. 2004). The fewer independent windows there are, the more weight goes to the equal mean of all
-    members whose error is near that of the best. Weights below `MIN_WEIGHT` are dropped.
+    members whose error is near that of the best. Of these, members that forecast almost the same share a weight, as naive,
+    seasonal naive and Theta may do. Weights below `MIN_WEIGHT` are dropped.
 
     points: by member, `(windows, horizon, targets)`. scales: the error that counts as 1, `(windows, targets)`, NaN to ignore.
     """
@@ -83,14 +86,22 @@ def choose_weights(points: Mapping[str, Values], actual: Values, scales: Values,
     def measure_error(forecasts: Values) -> float:
         return float(np.nanmean(np.abs(forecasts - actual) / usual))
 
+    def measure_likeness(first: Values, second: Values) -> float:
+        """Return 1 for equal forecasts, down to 0 for different ones."""
+        difference = float(np.nanmean(np.abs(first - second) / usual))
+        return 1 - difference / (MIN_DIFFERENCE * lowest) if difference < MIN_DIFFERENCE * lowest else float(difference == 0)
+
     errors = {name: measure_error(values) for name, values in points.items()}
-    near = [name for name in points if errors[name] <= MAX_RELATIVE_ERROR * min(errors.values())]
+    lowest = min(errors.values())
+    limit = max(MAX_RELATIVE_ERROR, 1 + UNCERTAINTY / np.sqrt(max(independent, 1)))
+    near = {name: points[name] for name in points if errors[name] <= limit * lowest}
+    shares = {name: 1 / sum(measure_likeness(values, other) for other in near.values()) for name, values in near.items()}
     counts, total = dict.fromkeys(points, 0), np.zeros_like(actual, dtype=np.float64)
     for selected in range(1, ROUNDS + 1):
         best = min(points, key=lambda name: measure_error((total + points[name]) / selected))
         total, counts[best] = total + points[best], counts[best] + 1
     shrinkage = EQUAL_WINDOWS / (EQUAL_WINDOWS + independent)
-    equal = {name: (name in near) / len(near) for name in points}
+    equal = {name: shares.get(name, 0.0) / sum(shares.values()) for name in points}
     weights = {name: (1 - shrinkage) * count / ROUNDS + shrinkage * equal[name] for name, count in counts.items()}
     large = sum(weight for weight in weights.values() if weight >= MIN_WEIGHT)
     return {name: weight / large if weight >= MIN_WEIGHT else 0.0 for name, weight in weights.items()}

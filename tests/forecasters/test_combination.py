@@ -35,6 +35,24 @@ def test_without_evidence_members_of_similar_errors_weigh_the_same():
     assert choose_weights(points, ACTUAL, SCALES, independent=0) == {"network": 0.5, "theta": 0.5, "naive": 0}
 
 
+def test_members_that_forecast_the_same_share_a_weight():
+    points = {"network": ACTUAL + 0.1, "naive": ACTUAL - 0.11, "seasonal_naive": ACTUAL - 0.11, "theta": ACTUAL - 0.112}
+    weights = choose_weights(points, ACTUAL, SCALES, independent=0)
+    assert weights["network"] == pytest.approx(0.5, abs=0.02)
+    assert weights["naive"] == weights["seasonal_naive"] == pytest.approx(weights["theta"], abs=0.01)
+
+
+@pytest.mark.parametrize(("independent", "takes_part"), [(1, True), (4, False), (100, False)])
+def test_the_fewer_windows_there_are_the_larger_errors_may_be(independent, takes_part):
+    points = {"network": ACTUAL + 0.1, "theta": ACTUAL + 0.15}
+    assert (choose_weights(points, ACTUAL, SCALES, independent)["theta"] > 0.25) == takes_part
+
+
+def test_exact_members_that_agree_share_the_weight():
+    points = {"network": ACTUAL, "theta": ACTUAL, "naive": ACTUAL + 1}
+    assert choose_weights(points, ACTUAL, SCALES, independent=0) == {"network": 0.5, "theta": 0.5, "naive": 0}
+
+
 def test_series_of_any_size_count_alike():
     sizes = np.where(np.arange(40) < 20, 1.0, 1000.0)[:, None, None]
     on_small, on_large = (
