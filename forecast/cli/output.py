@@ -122,7 +122,7 @@ def describe_runs(table: pd.DataFrame, folder: Path, page: Path | None) -> Itera
     if page:
         yield f"Wrote {page}"
     if table.empty:
-        yield f"No runs were found in {folder}. Train one with: forecast train CONFIG"
+        yield f"No run in {folder} matches. To train one: forecast train CONFIG"
         return
     titles = ["run", "kind", "state", "last change", "data", "MAE", "MASE", "best baseline", "gain"]
     columns = ["run", "kind", "state", "at", "data", "mae", "mase", "best_baseline", "gain"]

@@ -60,8 +60,9 @@ def init(
     """
     if effort not in EFFORTS:
         raise ConfigError(f"unknown effort `{effort}`.", did_you_mean(effort, EFFORTS), "init")
+    name = name_without_suffix(Path(data)) if isinstance(data, (str, Path)) else "data"
     data = Path(data) if isinstance(data, (str, Path)) else store_frame(data, Path("runs/data"))
-    output = Path(output or f"{name_without_suffix(data)}.yaml")
+    output = Path(output or f"{name}.yaml")
     if output.exists() and not force:
         raise RunError("this file already exists.", "Choose another with -o, or replace it with --force.", str(output))
     draft, panel = inspect_file(data, target)

@@ -27,7 +27,7 @@ def predict(
     data: Data | None = None,
     runtime: str = "numpy",
     new_series: bool = False,
-    future: str | Path | None = None,
+    future: Data | None = None,
     steps: int | None = None,
 ) -> pd.DataFrame:
     """Forecast the steps after the last row of every series, all series in one pass.
@@ -35,7 +35,7 @@ def predict(
     run: a finished run or its directory; it needs neither its config file nor its data any more.
     data: a file or a DataFrame of newer rows, with the columns of the training data; None continues the training data.
     runtime: the library that computes the network, numpy or keras.
-    future: the known covariates of the steps to forecast, if the run has any; `plan` names the rows.
+    future: a file or a DataFrame with the known covariates of the steps to forecast, if the run has any; `plan` names the rows.
     new_series: allow series in `data` that the run does not know; each is scaled by its rows in `data`.
     steps: number of steps, None for the horizon; those beyond it are rolled out, as forecasts that continue forecasts.
 
@@ -72,7 +72,8 @@ def predict(
         )
         log.warning(message, horizon + 1, steps)
     trained = trained.for_panel(panel, new_series)
-    windows = make_continuing_windows(panel, trained, read_future(panel, trained, future))
+    with as_file(future, trained.config.data) as path:
+        windows = make_continuing_windows(panel, trained, read_future(panel, trained, path))
     forecasts, quantiles = trained.forecast(windows, forward, panel)
     columns = columns_of(trained.intervals.quantiles, quantiles) if trained.intervals and quantiles is not None else {}
     return _tabulate(panel, forecasts, columns)

@@ -77,7 +77,8 @@ def _check_leaks(prepared: Prepared) -> Iterator[Finding]:
 def _check_windows(prepared: Prepared) -> Iterator[Finding]:
     config, season = prepared.config, prepared.season_length
     lookback, train = config.windows.lookback, len(prepared.network_windows["train"])
-    sizes = ", ".join(f"{len(windows)} {subset}" for subset, windows in prepared.windows.items())
+    counts = {subset: len(windows) for subset, windows in prepared.windows.items()} | {"train": train}
+    sizes = ", ".join(f"{count} {subset}" for subset, count in counts.items())
     yield Finding("ok", "windows", f"{sizes}; lookback {lookback}, horizon {config.windows.horizon}")
     if train < MIN_WINDOWS:
         yield Finding("warning", "windows", f"only {train} training windows", "Use a shorter lookback or horizon, or more data.")

@@ -59,6 +59,17 @@ def _grade(distance: float, fair: float, bad: float) -> Literal["good", "fair", 
     return "good" if distance <= fair else "fair" if distance <= bad else "bad"
 
 
+def describe_rank(metrics: Metrics) -> str:
+    """Return in one sentence how the forecast compares with the best baseline."""
+    best, comparison = find_best_baseline(metrics)
+    label, skill = f"{metrics.test.labels[best]}, the best baseline", comparison.skill
+    if skill is None:
+        return f"Worse than {label}, which is exact."
+    if comparison.outcome in ("equals", "is not distinguishable from"):
+        return f"About as good as {label}."
+    return f"{abs(skill):.0%} {'better' if skill > 0 else 'worse'} than {label}."
+
+
 def describe_size(metrics: Metrics) -> str:
     """Return the average error in a sentence that needs no knowledge of metrics."""
     total = metrics.test.forecast.total

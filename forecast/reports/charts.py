@@ -17,6 +17,7 @@ from forecast.windows import SUBSETS, subset_name
 
 MAX_POINTS = 3000  # Timestamps in one chart, the newest.
 MAX_BANDS = 3
+VIEW_HORIZONS, MIN_VIEW = 6, 60  # Horizons before the future that a chart shows at first, and steps at least.
 MAX_FRAME_VALUES = 6000  # Numbers of the forecasts from single cutoffs.
 MAX_RESIDUALS = 2000
 MAX_LAGS = 40
@@ -27,7 +28,7 @@ def chart_forecast(
 ) -> Chart:
     """Return test windows one horizon apart, so that each timestamp has one forecast, then the forecast after the last row.
 
-    A slider shows the windows of single cutoffs. The chart begins shortly before the test set.
+    A slider shows the windows of single cutoffs. At first, the chart shows the last horizons.
 
     history: actual values and sets of earlier rows, columns `actual` and `subset`, by timestamp. freq: None if missing steps
     cannot be told.
@@ -65,7 +66,7 @@ def chart_forecast(
         description += f", and {steps} {'step' if steps == 1 else 'steps'} ahead, to {format_timestamp(future.index[-1])}"
     description += ". Drag to zoom, double-click to show all. Keys: + and - zoom, arrows move, 0 shows all."
     begin = predictions.timestamp.min()
-    view = max(0, len(index) - 3 * (len(index) - index.searchsorted(begin)) - 1)
+    view = max(0, len(index) - len(future) - max(MIN_VIEW, VIEW_HORIZONS * int(predictions.step.max())))
     return Chart(
         name, title, description, _seconds(index), lines, "", title.rpartition(": ")[2], bands, _find_unit(index),
         spans=_find_spans(history.subset, begin, future.index), view=float(_seconds(index)[view]),
@@ -134,9 +135,10 @@ def chart_learning_curve(history: pd.DataFrame, saved_epoch: int, seed: int) -> 
         Line("saved", np.where(history.epoch == saved_epoch, errors, np.nan), "actual", kind="dots"),
     ]
     description = f"Seed {seed}: the weights of epoch {saved_epoch} of {history.epoch.max()} were saved."
-    positive = bool(np.nanmin(np.concatenate([errors, losses])) > 0)
+    values = np.concatenate([errors, losses])
+    is_wide = bool(0 < 10 * np.nanmin(values) < np.nanmax(values))  # A logarithmic axis shows whole powers of ten.
     x = history.epoch.to_numpy()
-    return Chart(f"learning-{seed}", "Learning curve", description, x, lines, "epoch", "loss, scaled units", log=positive)
+    return Chart(f"learning-{seed}", "Learning curve", description, x, lines, "epoch", "loss, scaled units", log=is_wide)
 
 
 def chart_regions(regions: list[Region]) -> Chart:

@@ -24,7 +24,7 @@ from forecast.evaluation import (
     split_by_seed,
     warn_of_few_windows,
 )
-from forecast.reports.cards import describe_size, make_cards
+from forecast.reports.cards import describe_rank, describe_size, make_cards
 from forecast.reports.charts import (
     MAX_BANDS,
     chart_error_per_step,
@@ -58,9 +58,17 @@ def report(run: Run | str | Path) -> Path:
 def write_report(result: TrainingResult) -> Path:
     """Write the page of a result into its run, and return its path."""
     run, metrics = result.run, result.metrics
-    summary: list[Element] = [Text(metrics.verdict, "verdict"), Cards(list(make_cards(metrics, method_of(run.read_config()))))]
+    config = run.read_config()
+    targets, series = ", ".join(config.data.target), result.contract.series
+    facts = f"{Path(result.contract.path).name}: {targets}. Horizon: {config.windows.horizon}. Series: {series}."
     sentences = [describe_size(metrics), metrics.advice, warn_of_few_windows(metrics)]
-    summary.append(Text(" ".join(sentence for sentence in sentences if sentence)))
+    summary: list[Element] = [
+        Text(facts, "note"),
+        Text(describe_rank(metrics), "verdict"),
+        Cards(list(make_cards(metrics, method_of(config)))),
+        Text(" ".join(sentence for sentence in sentences if sentence).replace("`", "")),
+        Text(metrics.verdict, "note"),
+    ]
     sections = {
         "Forecast": _show_forecasts(result),
         "Errors": _show_errors(result),
@@ -164,6 +172,7 @@ def _describe_data(result: TrainingResult) -> Iterator[Element]:
     facts |= {f"{subset} windows": counts.windows for subset, counts in contract.parts.items()}
     yield Table(pd.DataFrame({"fact": facts.keys(), "value": map(str, facts.values())}), "Data file.")
     columns = pd.DataFrame([{"column": name, **vars(column)} for name, column in contract.columns.items()])
+    columns["filled"] = columns.filled.map("{:.1%}".format)
     yield Table(columns, "Columns. Filled is the share of cells that were missing and filled in.")
     repairs = describe_repairs(contract.repairs)
     yield Text("Repairs:" if repairs else "Nothing was repaired.")

@@ -83,12 +83,15 @@ def write_index_page(path: Path, table: pd.DataFrame) -> None:
     runs = [Run(name) for name in table.run]
     links = [Link(run.name, _quote(run.report, folder)) if run.report.is_file() else run.name for run in runs]
     labels = {"mae": "MAE", "mase": "MASE", "wape": "WAPE", "best_baseline": "best baseline", "at": "last change"}
-    columns = ["run", "data", "target", "horizon", "MASE", "gain", "best baseline", "MAE", "WAPE", "kind", "state", "last change"]
+    columns = ["run", "gain", "MASE", "best baseline", "data", "target", "horizon", "MAE", "WAPE", "kind", "state", "last change"]
     shares = {name: table[name].map("{:z.1%}".format, na_action="ignore") for name in ("gain", "wape")}
     shown = table.assign(run=pd.Series(links, dtype=object), **shares).rename(columns=labels)[columns]
-    caption = "Errors on the test set. Compare only runs on the same data. Gain is the skill over the best baseline."
+    caption = "Errors on the test set. Compare only runs on the same data."
+    caption += " Gain: how much smaller the error is than that of the best baseline."
     better, scored = int((table.gain > 0).sum()), int(table.mae.notna().sum())
-    summary = [Text(f"{len(table)} runs. {better} of {scored} beat the best baseline of their test set.", "verdict")]
+    summary = [
+        Text(f"{len(table)} runs. {better} of {scored} have a lower error than the best baseline of their test set.", "verdict")
+    ]
     with replace_file(path) as temporary:
         page = render_page("Runs", "forecast", summary, [Section("All runs", [Table(shown, caption, "runs")])])
         temporary.write_text(page, encoding="utf-8")

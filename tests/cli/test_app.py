@@ -269,7 +269,7 @@ def test_runs_lists_ranks_filters_and_writes_a_page(tmp_path):
     page = tmp_path / "runs.html"
     done = call("runs", tmp_path, "--filter", "b-1", "--html", page)
     assert [line.split()[0] for line in done.stdout.splitlines()[:3]] == ["Wrote", "run", str(tmp_path / "b-1")]
-    assert "1 of 1 beat the best baseline" in page.read_text()
+    assert "1 of 1 have a lower error than the best baseline" in page.read_text()
     assert call("runs", tmp_path, "--html", "runs.txt").exit_code == 1
 
 

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def worse(sales, tmp_path_factory):
-    """A network of the same windows that has hardly learned anything."""
-    overrides = {"training.epochs": 1, "model.linear_skip": False, "model.units": [2]}
+    """A network of the same windows that has hardly learned anything, and one more baseline."""
+    overrides = {"training.epochs": 1, "model.linear_skip": False, "model.units": [2], "baselines": ["theta"]}
     return train(load_config(sales / "config.yaml", overrides), tmp_path_factory.mktemp("worse") / "run")
 
 
