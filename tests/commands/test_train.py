@@ -97,7 +97,7 @@ def test_a_run_is_whole(project, tmp_path):
         "model/network.json", "model/weights.safetensors", "model/scored.safetensors", "model/intervals.safetensors",
         "model/scaler.json", "model/contract.json", "model/recent.csv", "model/SHA256SUMS",
         "evaluation/series.csv", "evaluation/cutoffs.csv", "evaluation/importance.json", "evaluation/leakage.json",
-        "evaluation/diagnosis.json",
+        "evaluation/diagnosis.json", "evaluation/actual.csv",
         "training/history.csv", "training/log.txt", "training/status.json", "training/environment.json",
         "training/fingerprints.json", "training/gradients.json",
         "plots/forecast.png", "plots/learning_curve.png", "plots/error_per_step.png", "plots/residuals.png",
