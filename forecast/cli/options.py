@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -53,20 +53,25 @@ def _print_version(value: bool) -> None:
         raise typer.Exit
 
 
-def _complete_baseline(incomplete: str) -> list[str]:
-    return [name for name in _list_baselines() if name.startswith(incomplete)]
+def _complete(list_choices: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """Return a function that completes a value in the shell. The choices are listed only then, because they load modules."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in list_choices() if choice.startswith(incomplete)]
+
+    return complete
 
 
-def _complete_key(incomplete: str) -> list[str]:
+def _list_assignments() -> list[str]:
     from forecast.config import list_keys
 
-    return [f"{key}=" for key in list_keys() if key.startswith(incomplete)]
+    return [f"{key}=" for key in list_keys()]
 
 
-def _complete_format(incomplete: str) -> list[str]:
+def _list_formats() -> Iterable[str]:
     from forecast.commands.export import FORMATS
 
-    return [name for name in FORMATS if name.startswith(incomplete)]
+    return FORMATS
 
 
 def _list_baselines() -> list[str]:
@@ -106,7 +111,9 @@ Open = Annotated[bool, typer.Option("--open", help="Open the HTML page in the br
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing result.")]
 Override = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", autocompletion=_complete_key, help="Override a config key. Can be repeated."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", autocompletion=_complete(_list_assignments), help="Override a config key. Can be repeated."
+    ),
 ]
 
 # Output paths.
@@ -174,7 +181,7 @@ Tolerance = Annotated[float, typer.Option(min=0, help="Largest relative differen
 TestedData = Annotated[Path | None, typer.Option(help="File to search for anomalies. [default: the test set of the run]")]
 Level = Annotated[float | None, typer.Option(help="Level of the prediction interval, in percent. [default: the highest]")]
 Format = Annotated[
-    str, typer.Option(metavar="onnx|keras|saved_model|litert", autocompletion=_complete_format, help="Format to write.")
+    str, typer.Option(metavar="onnx|keras|saved_model|litert", autocompletion=_complete(_list_formats), help="Format to write.")
 ]
 
 
@@ -225,7 +232,7 @@ class TrainingOptions(ConfigOptions):
         typer.Option(
             metavar="BASELINE",
             callback=_check_baseline,
-            autocompletion=_complete_baseline,
+            autocompletion=_complete(_list_baselines),
             help="Exit with code 3 if the network is worse than this baseline, such as seasonal_naive.",
         ),
     ] = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -60,7 +59,7 @@ def _describe_environment(environment: Environment) -> Iterator[Finding]:
     yield Finding("ok", "packages", packages)
     yield Finding("ok", "backend", f"{environment.backend}, devices: {', '.join(environment.devices)}")
     threads = ", ".join(f"{name}={value}" for name, value in environment.threads.items())
-    cores = f"{environment.cpu}, {os.cpu_count()} cores"
+    cores = f"{environment.cpu}, {environment.cpus} cores"
     yield Finding("ok", "processor", f"{cores}, {threads or 'threads chosen by the backend'}")
 
 

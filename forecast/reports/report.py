@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from forecast.config import format_yaml_line, non_default_values
+from forecast.config import Config, format_yaml_line, non_default_values
 from forecast.data import describe_repairs
 from forecast.errors import check_installed
 from forecast.evaluation import (
@@ -73,12 +73,12 @@ def write_report(result: TrainingResult) -> Path:
         "Forecast": _show_forecasts(result),
         "Errors": _show_errors(result),
         "Diagnosis": _diagnose(result),
-        "Training": _show_training(result),
+        "Training": _show_training(result, config.model.linear_skip),
         "Importance": _show_importance(result),
         "Residuals": chart_residuals(result.predictions),
         "Data": _describe_data(result),
         "Leak checks": _show_leak_checks(result),
-        "Reproduction": _show_how_to_reproduce(result),
+        "Reproduction": _show_how_to_reproduce(result, config),
     }
     elements = {heading: list(section) for heading, section in sections.items()}
     shown = [Section(heading, section, heading in COLLAPSED) for heading, section in elements.items() if section]
@@ -147,13 +147,13 @@ def _label(errors: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
     return errors.rename(columns={f"mae_{name}": label for name, label in labels.items()} | {"series_id": "series"})
 
 
-def _show_training(result: TrainingResult) -> Iterator[Element]:
+def _show_training(result: TrainingResult, linear_skip: bool) -> Iterator[Element]:
     evidence = result.evidence
     if evidence and evidence.history is not None:
         for seed, curve in split_by_seed(evidence.history):
             yield chart_learning_curve(curve, evidence.metrics.kept_epochs[seed], seed)
     if result.gradients:
-        yield chart_gradients(result.gradients, result.run.read_config().model.linear_skip)
+        yield chart_gradients(result.gradients, linear_skip)
 
 
 def _show_importance(result: TrainingResult) -> Iterator[Element]:
@@ -189,22 +189,22 @@ def _show_leak_checks(result: TrainingResult) -> Iterator[Element]:
     yield Table(pd.DataFrame(check.model_dump(by_alias=False) for check in result.certificate.checks), caption)
 
 
-def _show_how_to_reproduce(result: TrainingResult) -> Iterator[Element]:
-    run, settings, environment = result.run, _read_settings(result.run), result.environment
+def _show_how_to_reproduce(result: TrainingResult, config: Config) -> Iterator[Element]:
+    run, settings, environment = result.run, _format_settings(config), result.environment
     if result.parent:
         parent = Run(result.parent.run)
         yield Text(f"This run continues {parent.directory}.")
         if parent.config.is_file():  # The parent may be gone.
-            before = _read_settings(parent)
+            before = _format_settings(parent.read_config())
             rows = [(key, before.get(key, "(default)"), settings.get(key, "(default)")) for key in before | settings]
             changed = pd.DataFrame([row for row in rows if row[1] != row[2]], columns=["key", "that run", "this run"])
             yield Table(changed, "Settings that differ from that run.")
     table = pd.DataFrame(settings.items(), columns=["key", "value"])
     yield Table(table, "Settings that differ from the defaults. config.yaml contains all keys.")
     folder = run.directory.with_name(run.name)  # An experiment's run has another name while it trains.
-    name, config = (shlex.quote(str(path)) for path in (folder, folder / run.config.name))
-    commands = [f"forecast reproduce {name}", f"forecast predict {name}", f"forecast train {config}"]
-    commands = [f"forecast backtest {config}"] if result.folds is not None else commands[: 2 if result.parent else 3]
+    name, config_path = (shlex.quote(str(path)) for path in (folder, folder / run.config.name))
+    commands = [f"forecast reproduce {name}", f"forecast predict {name}", f"forecast train {config_path}"]
+    commands = [f"forecast backtest {config_path}"] if result.folds is not None else commands[: 2 if result.parent else 3]
     yield Text("\n".join(commands), "code")
     versions = ", ".join(f"{package} {version}" for package, version in environment.packages.items())
     yield Text(f"forecast {environment.forecast}, Python {environment.python}, {versions}", "note")
@@ -214,6 +214,6 @@ def _show_how_to_reproduce(result: TrainingResult) -> Iterator[Element]:
         yield Text(f"Seconds: {spent}", "note")
 
 
-def _read_settings(run: Run) -> dict[str, str]:
-    """Return the keys of its config that are not at their default, with values as YAML writes them."""
-    return {key: format_yaml_line(value) for key, value in non_default_values(run.read_config()).items()}
+def _format_settings(config: Config) -> dict[str, str]:
+    """Return the keys of a config that are not at their default, with values as YAML writes them."""
+    return {key: format_yaml_line(value) for key, value in non_default_values(config).items()}
