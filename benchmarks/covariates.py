@@ -84,7 +84,7 @@ def row(name: str, keys: dict[str, object]) -> str:
         config = Path(folder) / "config.yaml"
         config.write_text("name: benchmark\n")
         run = train(load_config(config, keys), Path(folder) / "run")
-        metrics = run.read_json(run.metrics)
+        metrics = run.read_json(run.metrics_file)
     test = [metrics["test"][who]["total"]["mae"] for who in ("forecast", "naive", "seasonal_naive", "linear")]
     errors = "".join(f"{error:>9.3f}" for error in [metrics["validation"]["forecast"]["total"]["mae"], *test])
     return f"  {name:<26}{errors}{metrics['kept_epochs']['1']:>7}"

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from forecast.commands.list_runs import list_runs as list_runs
     from forecast.commands.plan import plan as plan
     from forecast.commands.predict import predict as predict
-    from forecast.commands.quick import quick as quick
     from forecast.commands.reproduce import reproduce as reproduce
     from forecast.commands.show import show as show
     from forecast.commands.train import resume_training as resume_training
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from forecast.errors import ForecastError as ForecastError
     from forecast.errors import RunError as RunError
     from forecast.evaluation.leakage import check_leaks as check_leaks
+    from forecast.reports.plots import plot as plot
     from forecast.reports.report import report as report
     from forecast.runs.run import Run as Run
     from forecast.search.experiment import experiment as experiment
@@ -49,15 +49,14 @@ _HOMES = {
     "check_leaks": "evaluation.leakage",
     "experiment": "search.experiment",
     "load_config": "config.load",
+    "plot": "reports.plots",
     "report": "reports.report",
     "resume_training": "commands.train",
     "schema": "config.keys",
     "tune": "search.tune",
 }
 _HOMES |= dict.fromkeys(("ConfigError", "DataError", "ForecastError", "RunError"), "errors")
-_COMMANDS = (
-    "backtest compare detect diagnose doctor export init list_runs plan predict quick reproduce show train update validate"
-)
+_COMMANDS = "backtest compare detect diagnose doctor export init list_runs plan predict reproduce show train update validate"
 _HOMES |= {name: f"commands.{name}" for name in _COMMANDS.split()}
 __all__ = sorted(_HOMES)
 

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class ForecastError(Exception):
-    """A mistake of the user: where it is, what the problem is, and what to do about it.
+    """A user error: where it is, what the problem is, and what to do about it.
 
     >>> print(ForecastError("target has 3 empty cells.", "Fill them.", location="sales.csv:7"))
     sales.csv:7: target has 3 empty cells.

@@ -35,7 +35,7 @@ def config(project, table, **data):
 
 
 def rmse_of(run):
-    return run.read_json(run.metrics)["test"]["forecast"]["total"]["rmse"]
+    return run.read_json(run.metrics_file)["test"]["forecast"]["total"]["rmse"]
 
 
 def future(run, **changes):

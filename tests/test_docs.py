@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shlex
 import shutil
@@ -101,7 +102,9 @@ def test_configs_fit_the_schema(path):
 
 
 def executable(page: Path) -> list[tuple[str, str]]:
-    return [(language, text) for language, text in BLOCK.findall(page.read_text()) if language in ("console", "python", "yaml")]
+    return [
+        (language, text) for language, text in BLOCK.findall(page.read_text()) if language in ("console", "python", "sh", "yaml")
+    ]
 
 
 @pytest.fixture
@@ -146,6 +149,12 @@ def test_every_block_of_a_page_runs(page, folder, shared):
             write_config(text)
         elif language == "python":
             exec(compile(text, page.name, "exec"), {})
+        elif language == "sh":
+            commands = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+            done = subprocess.run(
+                ["bash", "-c", text], env=os.environ | {"PATH": commands}, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
         else:
             for line in re.findall(r"^\$ (.*)$", text, re.MULTILINE):
                 run_line(line, shared)

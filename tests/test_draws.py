@@ -53,7 +53,7 @@ def test_a_draw(seed, tmp_path):
     forecasts = predict(run, future=future)
     check_forecasts(run, forecasts, future)
     check_export(run)
-    predictions = pd.read_csv(run.predictions, parse_dates=["cutoff", "timestamp"], **AS_TEXT)
+    predictions = pd.read_csv(run.predictions_file, parse_dates=["cutoff", "timestamp"], **AS_TEXT)
     for table in (forecasts, predictions):
         check_quantiles(table)
     check_baselines(predictions, run)
@@ -90,11 +90,11 @@ def check_forecasts(run, forecasts, future):
     by_numpy, by_keras = (
         table.forecast.to_numpy().reshape(shape) for table in (forecasts, predict(run, runtime="keras", future=future))
     )
-    measured = run.read_json(run.metrics)["runtime_difference"]  # Above READER_TOLERANCE where the network amplifies rounding.
+    measured = run.metrics.runtime_difference  # Above READER_TOLERANCE where the network amplifies rounding.
     tolerance = max(READER_TOLERANCE, ROUNDING_MARGIN * measured)
     check_readers(trained.scaler, by_keras, by_numpy, np.arange(len(by_numpy)), tolerance)
-    if run.forecast.exists() and not future:
-        written = pd.read_csv(run.forecast, **AS_TEXT)
+    if run.forecast_file.exists() and not future:
+        written = pd.read_csv(run.forecast_file, **AS_TEXT)
         assert written.series_id.tolist() == forecasts.series_id.tolist()
         np.testing.assert_allclose(written.forecast, forecasts.forecast, rtol=1e-12)
 
@@ -129,7 +129,7 @@ def check_quantiles(table):
 
 def check_baselines(predictions, run):
     """By their definitions, one window after the other, in float64."""
-    panel, season = prepare(run.read_config()).panel, run.read_json(run.metrics)["season_length"]
+    panel, season = prepare(run.read_config()).panel, run.read_json(run.metrics_file)["season_length"]
     spans = dict(zip(panel.series_ids, pairwise(panel.offsets), strict=True))
     for (series_id, cutoff, target), rows in predictions.groupby(["series_id", "cutoff", "target"], sort=False):
         begin, end = spans[series_id]
@@ -151,7 +151,7 @@ def check_baselines(predictions, run):
 
 def check_metrics(predictions, run):
     """Each metric of each forecaster, from the rows of predictions.csv."""
-    scores = run.read_json(run.metrics)["test"]
+    scores = run.read_json(run.metrics_file)["test"]
     json.dumps(scores, allow_nan=False)
     for name in (MODEL, *BASELINES):
         found, actual, error = scores[name]["total"], predictions.actual, predictions[name] - predictions.actual

@@ -41,41 +41,28 @@ def _forecast(ctx: typer.Context, version: opt.Version = False) -> None:
 
 
 @command("Start")
-def quick(
-    data: opt.DataFile,
-    printing: opt.PrintOptions,
-    output: opt.ConfigOutput = None,
-    target: opt.Target = None,
-    horizon: opt.Horizon = None,
-    force: opt.Force = False,
-    open_page: opt.Open = False,
-) -> None:
-    """Write a config for a data file and train it: init --quick, train and report in one.
+def quick(data: opt.DataFile, options: opt.InitOptions, printing: opt.PrintOptions, open_page: opt.Open = False) -> None:
+    """Write a config for a data file and train a network with it. Combines init --quick, train and report.
 
     Example:  forecast quick sales.csv --open
     """
+    path = options.write_config(data, "quick")
+    if not printing.quiet:
+        echo(f"Wrote {path}.", err=True)
     with progress(printing.quiet) as on_progress:
-        run = forecast.quick(data, output, target, horizon, force, on_progress)
+        run = forecast.train(path, on_progress=on_progress)
     print_scores(run, printing, open_page=open_page)
 
 
 @command("Start")
-def init(
-    data: opt.DataFile,
-    output: opt.ConfigOutput = None,
-    target: opt.Target = None,
-    horizon: opt.Horizon = None,
-    force: opt.Force = False,
-    quick: opt.Quick = False,
-    thorough: opt.Thorough = False,
-) -> None:
+def init(data: opt.DataFile, options: opt.InitOptions, quick: opt.Quick = False, thorough: opt.Thorough = False) -> None:
     """Write a commented config for a data file. It is ready for training.
 
     Example:  forecast init sales.csv -o sales.yaml --target revenue --horizon 14
     """
     if quick and thorough:
         raise typer.BadParameter("--quick and --thorough cannot be combined. Use one of them.")
-    path = forecast.init(data, output, target, horizon, force, "quick" if quick else "thorough" if thorough else "usual")
+    path = options.write_config(data, "quick" if quick else "thorough" if thorough else "usual")
     echo(f"Wrote {path}. Its comments explain each choice.\nNext: forecast train {path}")
 
 
@@ -141,12 +128,17 @@ def predict(
     Example:  forecast predict runs/airline-1 --data new.csv
     """
     from forecast.cli.output import describe_forecast
+    from forecast.errors import log_and_continue
     from forecast.runs import Run
 
     opened = Run.open(run)
     path = locate_output(opened, output, source.data)
     table = forecast.predict(opened, source.data, runtime, new_series, future, source.steps)
+    is_new = path == opened.forecast_file and not path.exists()
     opened.write_table(path, table)
+    if is_new and opened.report.exists():
+        with log_and_continue("adding the forecast to the report", "Please report it."):
+            forecast.report(opened)
     lines = [str(path)] if printing.quiet else describe_forecast(table, path)
     print_result(printing.as_json, {"file": path, "forecast": table}, lines)
 
@@ -226,7 +218,7 @@ def compare(runs: opt.RunFolders, sort: opt.Sort = "mae", plot: opt.Plot = None,
 
 @command("Trust")
 def check_leaks(config: opt.ConfigOrRun, options: opt.ConfigOptions, as_json: opt.Json = False) -> None:
-    """Check a config for data leaks. Changing data after a cutoff must not change anything computed from earlier data.
+    """Check a config for data leakage. Changing data after a cutoff must not change anything computed from earlier data.
 
     Example:  forecast check-leaks configs/airline.yaml
     """
@@ -289,7 +281,7 @@ def update(
     intervals_only: opt.IntervalsOnly = False,
     even_if_worse: opt.EvenIfWorse = False,
 ) -> None:
-    """Continue the training of a run on newer rows. The new run is kept only if it forecasts no worse than the old one.
+    """Continue the training of a run on newer rows. The new run fails if it forecasts worse than the old one.
 
     Example:  forecast update runs/airline-1 new.csv
     """

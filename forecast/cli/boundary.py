@@ -87,7 +87,9 @@ def _explain_usage(error: typer.TyperException) -> str:
         name = option.lstrip("-").replace("-", "_")
         options = [name for parameter in context.command.params for name in parameter.opts]
         keys = [f"--set {key}=VALUE" for key in list_keys() if key.rpartition(".")[2] == name]
-        if keys and "--set" in options:
+        if option == "--horizon" and "--steps" in options:
+            remedy = "Use --steps."
+        elif keys and "--set" in options:
             remedy = f"To change the config, use: {' or '.join(keys)}"
         elif similar := nearest(option, options):
             remedy = f"Did you mean `{similar}`?"

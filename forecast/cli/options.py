@@ -15,6 +15,7 @@ from forecast.cli.boundary import set_debug
 from forecast.cli.streams import echo
 
 if TYPE_CHECKING:
+    from forecast.commands.init import EffortName
     from forecast.search.workers import Workers
 
 
@@ -186,6 +187,20 @@ Format = Annotated[
 
 
 @dataclass(frozen=True)
+class InitOptions:
+    """What to forecast, and the config to write."""
+
+    output: ConfigOutput = None
+    target: Target = None
+    horizon: Horizon = None
+    force: Force = False
+
+    def write_config(self, data: Path, effort: "EffortName") -> Path:
+        """Write a config for a data file, and return its path."""
+        return forecast.init(data, self.output, self.target, self.horizon, self.force, effort)
+
+
+@dataclass(frozen=True)
 class PrintOptions:
     """Amount and format of the printed output."""
 
@@ -233,7 +248,7 @@ class TrainingOptions(ConfigOptions):
             metavar="BASELINE",
             callback=_check_baseline,
             autocompletion=_complete(_list_baselines),
-            help="Exit with code 3 if the network is worse than this baseline, such as seasonal_naive.",
+            help="Exit with code 3 if the forecast is worse than this baseline, such as seasonal_naive.",
         ),
     ] = None
 

@@ -26,7 +26,7 @@ from forecast.evaluation import (
     warn_of_few_windows,
 )
 from forecast.reports import format_timestamp, spread_of
-from forecast.runs import Environment, ParentRecord, Run, RunGroup, read_evidence, read_folds, read_metrics
+from forecast.runs import Environment, ParentRecord, Run, RunGroup, read_evidence, read_folds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,7 @@ def describe_training(run: Run, metrics: TrainingMetrics) -> Iterator[str]:
         errors = f"MAE is {format_number(cost.mae)} instead of {format_number(network.total.mae)}"
         yield f"If `{name}` is missing over the horizon and is replaced ({cost.policy}), the {errors}."
     problems: list[Diagnosis] = []
-    traceback = f"Please report it with the traceback, which forecast diagnose {run.directory} --debug shows."
+    traceback = f"Please report it with the traceback. To show it: forecast diagnose {run.directory} --debug"
     with log_and_continue("diagnosing the training", traceback):
         problems = diagnose(run)
     yield from describe_problems(problems)
@@ -77,13 +77,14 @@ def describe_training(run: Run, metrics: TrainingMetrics) -> Iterator[str]:
     yield "\nSeconds: " + ", ".join(f"{stage} {spent:.1f}" for stage, spent in stages.items())
     epochs = ", ".join(map(str, metrics.kept_epochs.values()))
     refit = " and refitted them on the newest rows" if run.scored.exists() else ""
-    yield f"Kept the weights of epoch {epochs}{refit}. Predictions, metrics and plots: {run.directory}/"
+    noun = "epoch" if len(metrics.kept_epochs) == 1 else "epochs"
+    yield f"Kept the weights of {noun} {epochs}{refit}. Predictions, metrics and plots: {run.directory}/"
     if run.report.exists():
         yield f"HTML report: {run.report}"
     if any(comparison.outcome == "loses to" for comparison in metrics.compared.values()):
         yield f"Next: forecast diagnose {run.directory}, or forecast tune {run.config}"
     else:
-        command = "predict" if run.forecast.exists() else "plan"  # Known covariates over the horizon are missing.
+        command = "predict" if run.forecast_file.exists() else "plan"  # Known covariates over the horizon are missing.
         yield f"Next: forecast {command} {run.directory}"
 
 
@@ -261,7 +262,7 @@ def describe_search(group: RunGroup) -> Iterator[str]:
     states = table.state.value_counts()
     yield f"\n{len(table)} trials: " + ", ".join(f"{count} {state}" for state, count in states.items())
     best = Run(group.runs / "best")
-    yield f"{best.directory}: {read_metrics(best).verdict}"
+    yield f"{best.directory}: {best.metrics.verdict}"
     yield f"\nRanked by the error on the validation set. Trials, page and plots: {group.directory}/"
     yield f"Next: forecast predict {best.directory}, or forecast train {group.best}"
 
@@ -286,7 +287,7 @@ def describe_comparison(table: pd.DataFrame) -> Iterator[str]:
     if len(p_values) and p_values.iloc[0] >= ALPHA:
         yield f"\nThe difference between the first two runs is not statistically significant: p is {ALPHA:g} or more."
     elif len(table) > 1 and not len(p_values):
-        yield "\nThere are too few cutoffs for a significance test. Run forecast backtest to get more."
+        yield "\nThere are too few cutoffs for a significance test. To get more, run forecast backtest with --stride."
 
 
 def describe_forecast(table: pd.DataFrame, path: Path) -> Iterator[str]:

@@ -51,9 +51,8 @@ def print_scores(run: Run, printing: PrintOptions, fail_if_worse_than: str | Non
     """Print the metrics of a run, and exit with 3 if the network is worse than the baseline `fail_if_worse_than`."""
     from forecast.cli.output import describe_backtest, describe_training
     from forecast.evaluation import TrainingMetrics, is_worse_than
-    from forecast.runs import read_metrics
 
-    metrics = read_metrics(run)
+    metrics = run.metrics
     lines = describe_training(run, metrics) if isinstance(metrics, TrainingMetrics) else describe_backtest(run, metrics)
     document = {"run": run.directory, **metrics.to_json()}
     print_result(printing.as_json, document, [str(run.directory)] if printing.quiet else lines)
@@ -63,7 +62,7 @@ def print_scores(run: Run, printing: PrintOptions, fail_if_worse_than: str | Non
         problem = f"--fail-if-worse-than: {fail_if_worse_than} was not scored."
         raise RunError(problem, f"Add it to `baselines`, or choose one of {', '.join(metrics.compared)}.", str(run.directory))
     if fail_if_worse_than and is_worse_than(metrics, fail_if_worse_than):
-        echo(f"The network is worse than {fail_if_worse_than} (--fail-if-worse-than).", err=True)
+        echo(f"The forecast is worse than {fail_if_worse_than} (--fail-if-worse-than).", err=True)
         raise typer.Exit(3)
 
 

@@ -64,7 +64,7 @@ def backtest(
     overrides: Mapping[str, object] | None = None,
     on_progress: OnProgress | None = None,
 ) -> Run:
-    """Train on the rows before a moment of the past, forecast the rows after it, and repeat this later, in several folds.
+    """Train on the rows before a point in the past and forecast the rows after it. Repeat this for several later points (folds).
 
     source: a config, its file, or the directory of a run, whose network is tested if `backtest.refit` is never.
     run_dir: the directory to write; None takes the next free `runs/NAME-backtest-N`. force: replace the run in it.
@@ -73,7 +73,7 @@ def backtest(
     Scaler, ridge regression, epochs and intervals are fitted in each fold on the rows before its test set.
 
     Raises:
-        ConfigError, DataError: nothing is written.
+        ConfigError, DataError: the config or the data cannot be used. Nothing is written.
         RunError: a directory cannot be used, or training failed.
     """
     check_can_train()
@@ -117,8 +117,12 @@ def _read_networks(run: Run, config: Config, first: Prepared) -> _Networks:
             str(run.directory),
         )
     if read_contract(run).sha256 != first.panel.sha256:
-        raise RunError("the data file has changed since the run was trained.", "Backtest its config file.", str(run.directory))
-    epochs = run.read(run.metrics, TrainingMetrics).kept_epochs
+        raise RunError(
+            "the data file has changed since the run was trained.",
+            "To train new networks on the changed data, run: forecast backtest {run.config}",
+            str(run.directory),
+        )
+    epochs = run.read(run.metrics_file, TrainingMetrics).kept_epochs
     pairs = zip(trained.config.seeds, read_trained(run, "selected").members, trained.members, strict=True)
     members = {seed: Member(epochs[seed], selected, scored, scored) for seed, selected, scored in pairs}
     return _Networks(members, run.parent.exists())
@@ -204,7 +208,7 @@ def _score_into(run: Run, folds: _Folds, tested: _Networks | None, on_progress: 
     for sentence in find_slow_settings(folds.first.config, environment):
         log.warning(sentence)
     board, calibration_windows = Scoreboard(folds.first), count_independent(folds.first.windows["validation"])
-    with run.open_table(run.predictions) as append:
+    with run.open_table(run.predictions_file) as append:
         predictions = PredictionTable(folds.first, append)
         table = _score_folds(run, folds, tested, board, predictions, on_progress)
     is_trained = bool(table.kept_epoch.any()) or (tested is not None and tested.continued)

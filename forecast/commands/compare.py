@@ -12,14 +12,14 @@ from forecast.config import Config, non_default_values
 from forecast.errors import DAMAGED, RunError, check_installed, did_you_mean
 from forecast.evaluation import MODEL, Metrics, TrainingMetrics, choose_loss_metric, compare_losses, method_of
 from forecast.reports import COLOURS
-from forecast.runs import Run, read_cutoffs, read_metrics
+from forecast.runs import Run, read_cutoffs
 
 METRICS = ("mae", "rmse", "mase", "rmsse", "wape", "smape", "mape", "mae_scaled", "mse_scaled")
 IGNORED_KEYS = ("name", "seed", "backtest.", "tuning.", "tracking")  # They do not explain a difference between results.
 
 
 def compare(runs: Sequence[str | Path | Run], sort: str = "mae", plot: str | Path | None = None) -> pd.DataFrame:
-    """Return a leaderboard of runs or backtests, best first by `sort`, one of `METRICS`.
+    """Return a leaderboard of runs or backtests, sorted by the metric `sort`, such as mae, with the best first.
 
     Its columns: run, the metrics over all windows, the coverage of each interval, parameters, seconds, each config key in which
     the runs differ, and `worse_by` (fraction by which the MASE, or the MAE if seasons differ, exceeds that of the first run) with
@@ -39,7 +39,7 @@ def compare(runs: Sequence[str | Path | Run], sort: str = "mae", plot: str | Pat
         raise RunError("a comparison needs two runs or more.", f"Specify several runs.{remedy}")
     check_installed("Comparing runs", ["scipy"])
     opened = [run if isinstance(run, Run) else Run.open_scored(run) for run in runs]
-    metrics, configs = [read_metrics(run) for run in opened], [run.read_config() for run in opened]
+    metrics, configs = [run.metrics for run in opened], [run.read_config() for run in opened]
     _check_same_windows(opened, metrics)
     table = pd.DataFrame([_make_row(*row) for row in zip(opened, configs, metrics, strict=True)])
     settings = [non_default_values(config) for config in configs]

@@ -39,13 +39,13 @@ def detect(run: Run | str | Path, data: str | Path | None = None, level: float |
     """Write the anomalies of the test set of a run, or of newer rows, as a table and a picture into the run.
 
     data: rows with the columns of the training data; all but the first lookback of each series are compared.
-    level: of the interval, in percent, one of the config's; None takes the widest.
+    level: level of the interval in percent, which must be in the config. None means the widest interval.
 
     Raises:
         RunError: the run is damaged, or has no such interval.
         DataError: `data` cannot be read, or is shorter than the lookback.
     """
-    check_installed("Detecting", ["matplotlib"])
+    check_installed("Detecting anomalies", ["matplotlib"])
     run = run if isinstance(run, Run) else Run.open(run)
     trained = read_trained(run)
     intervals, level = _choose_level(run, trained, level)
@@ -76,10 +76,10 @@ def _choose_level(run: Run, trained: Trained, level: float | None) -> tuple[Inte
 def _read_points(run: Run) -> pd.DataFrame:
     """Read the forecasts of the test set, one step ahead."""
     table = read_predictions(run, lambda table: table.step == 1)
-    count = run.read(run.metrics, TrainingMetrics).test.windows * table.target.nunique()
+    count = run.read(run.metrics_file, TrainingMetrics).test.windows * table.target.nunique()
     if len(table) < count:
         message = "%s has only %d of %d one-step forecasts. To compare all, pass the data file with --data."
-        log.warning(message, run.predictions, len(table), count)
+        log.warning(message, run.predictions_file, len(table), count)
     return table
 
 

@@ -9,10 +9,10 @@ from forecast.runs import Run, read_evidence
 
 
 def diagnose(run: Run | str | Path) -> list[Diagnosis]:
-    """Return the problems of a training, causes before effects. A healthy training has none.
+    """Return the problems of a training run, causes before effects. A run without problems returns an empty list.
 
     Raises:
-        RunError: there is no run, it is damaged, or it stopped for a reason that `explain_failure` cannot explain.
+        RunError: there is no run, it is damaged, or it stopped for an unknown reason.
     """
     if not isinstance(run, Run):
         if problems := explain_failure(Run(run).why_failed):

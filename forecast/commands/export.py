@@ -71,7 +71,7 @@ class Format:
 def export(
     run: Run | str | Path, to: str, output: str | Path | None = None, on_progress: Callable[[str], None] | None = None
 ) -> Export:
-    """Write the network of a run, with scaling and its inverse, in the format `to`, a key of `FORMATS`.
+    """Write the network of a run, with scaling and its inverse, in the format `to`: onnx, keras, saved_model or litert.
 
     output: a folder that is new, empty, or holds an earlier export. None means `exports/TO` in the run.
     on_progress: called with the name of each stage that takes seconds.

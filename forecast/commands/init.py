@@ -23,6 +23,8 @@ LARGE_TRAINING: dict[str, Any] = {
 SMALL_TRAINING: dict[str, Any] = {
     "epochs": 300, "batch_size": 16, "learning_rate": 0.01, "early_stopping": {"patience": 20},
 }  # fmt: skip
+EffortName = Literal["quick", "usual", "thorough"]
+UNUSED = "columns that are not used; use known_covariates for those whose future values are known"
 REMARKS = {
     "validation": "steps, used to select the best epoch",
     "test": "steps, used only for scoring",
@@ -45,17 +47,17 @@ def init(
     target: str | None = None,
     horizon: int | None = None,
     force: bool = False,
-    effort: Literal["quick", "usual", "thorough"] = "usual",
+    effort: EffortName = "usual",
 ) -> Path:
     """Write a config for a data file and return its path. Comments explain the keys.
 
     data: a file, or a DataFrame, whose rows are stored in `runs/data/`.
-    output: None means the name of the data with .yaml, in the current folder.
+    output: the config file to write. None means the name of the data file with the suffix .yaml, in the current folder.
     target, horizon: None chooses them from the data.
     effort: `quick` takes about a fifth of the usual training time, and `thorough` about five times as long.
 
     Raises:
-        DataError: no timestamp or numeric column is found, or no policy makes the rows usable.
+        DataError: no timestamp or numeric column is found, or the rows cannot be repaired.
         RunError: `output` exists and `force` is false, or it cannot be written.
     """
     if effort not in EFFORTS:
@@ -97,12 +99,12 @@ def _write_config(draft: Draft, panel: Panel, horizon: int | None, effort: Effor
         "model": SMALL_MODEL if sizes.small else LARGE_MODEL | segments,
         "training": {"seeds": seeds} | training | {"epochs": epochs},
     }
-    span = f"{panel.timestamps.min()} to {panel.timestamps.max()}"
     lines = [
-        f"# {panel.source}: {len(panel.values)} rows, {len(panel.series_ids)} series, freq {panel.freq}, {span}",
+        f"# {panel.source}: {panel.describe()}",
         "# Written by `forecast init`. Check it with `forecast validate`, train it with `forecast train`.",
         *_format_section("data", draft.keys, draft.remarks),
         *([] if "season_length" in draft.keys else [f"  # season_length: {season} # {evidence}"]),
+        *([f"  # past_covariates: {format_yaml_line(draft.unused)} # {UNUSED}"] if draft.unused else []),
     ]
     for name, keys in sections.items():
         lines += _format_section(name, keys, remarks)

@@ -40,10 +40,11 @@ NUMBER_FORMATS += [(decimal, thousands) for thousands in " '" for decimal in ".,
 
 @dataclass
 class Draft:
-    """The keys of a `data:` section, and remarks on them."""
+    """The keys of a `data:` section, remarks on them, and the columns of numbers that no key names."""
 
     keys: dict[str, Any]
     remarks: dict[str, str] = field(default_factory=dict)
+    unused: list[str] = field(default_factory=list)
 
     def set(self, key: str, value: object, remark: str = "") -> None:
         """Set a key, with a remark on why."""
@@ -56,7 +57,7 @@ def inspect_file(path: Path, target: str | None) -> tuple[Draft, Panel]:
     """Return the keys that read a file, and the panel that they give. target: the column to forecast, None for the first.
 
     Raises:
-        DataError: no timestamp or numeric column is found, or no policy makes the rows usable.
+        DataError: no timestamp or numeric column is found, or the rows cannot be repaired.
     """
     draft = Draft({"path": str(path)})
     table = _read_file(path, draft)
@@ -237,10 +238,10 @@ def _find_target(draft: Draft, table: pd.DataFrame, target: str | None, path: Pa
     if target is not None:
         draft.set("target", target)
     elif numeric:
-        more = ", ".join(map(str, numeric[1:]))
-        draft.set("target", numeric[0], f"the first numeric column; others: {more}" if more else "")
+        draft.set("target", numeric[0], "the first numeric column" if len(numeric) > 1 else "")
     else:
         raise DataError("no column contains numbers.", "Use a file with a numeric column to forecast.", str(path))
+    draft.unused = [str(name) for name in numeric if name != draft.keys["target"]]
 
 
 def _counts_rows(column: pd.Series) -> bool:
@@ -279,7 +280,8 @@ def _explain_repair(draft: Draft, repair: Repair, policies: dict[str, Any]) -> N
         remark = f"the first {repair.rows} rows have no value and are left out"
         draft.set("missing_values", policies["missing_values"], remark)
     elif repair.kind == "missing values":
-        remark = f"{repair.cells} cells are empty; windows with a filled cutoff or target are left out"
+        added = ", those of the added rows included" if "missing_timestamps" in draft.keys else ""
+        remark = f"{repair.cells} cells are empty{added}; windows with a filled value at or after the cutoff are not scored"
         draft.set("missing_values", policies["missing_values"], remark)
         if (repair.longest or 0) > DataConfig.model_fields["max_gap"].default:
             draft.set("max_gap", repair.longest, "length of the longest gap; with a smaller value, this gap is an error")

@@ -9,7 +9,7 @@ import pandas as pd
 from forecast.errors import ForecastError, RunError, did_you_mean
 from forecast.evaluation import find_best_baseline
 from forecast.reports import write_index_page
-from forecast.runs import Run, describe_state, read_contract, read_metrics
+from forecast.runs import Run, describe_state, read_contract
 from forecast.storage import PARTIAL_PREFIX
 
 ERRORS = ("mae", "rmse", "mase", "wape")
@@ -21,12 +21,12 @@ def list_runs(
 ) -> pd.DataFrame:
     """Return a table of the runs in a folder, a row for each, the newest first.
 
-    Its columns: run, kind, state, at (the last change), data, target, horizon, windows (of the test set), mae, rmse, mase,
-    wape, best_baseline (the baseline that forecasts the test set best), gain (its skill over that baseline), and why (the
-    reason of a failure). Errors exist only for finished training runs and backtests.
+    Its columns: run, kind, state, at (the last change), data, target, horizon, windows (of the test set), mae, rmse, mase, wape,
+    best_baseline (the baseline that forecasts the test set best), gain (how much smaller the error is than that of this
+    baseline, as a fraction), and why (the reason for a failure). Errors exist only for finished training runs and backtests.
 
     sort: one of the errors, or gain; the best first. text: keep only runs whose name, kind, state, data or target contains it.
-    html: page to write, which compares the runs and leads to their reports.
+    html: page to write. It compares the runs and links to their reports.
 
     Raises:
         RunError: there is no such folder or column, or `html` is not the name of a page.
@@ -70,7 +70,7 @@ def _describe_briefly(row: dict[str, object]) -> str:
 
 def _describe_scores(run: Run) -> dict[str, object]:
     """Return what a finished run forecasts, and its errors on the test set."""
-    metrics, contract, config = read_metrics(run), read_contract(run), run.read_config()
+    metrics, contract, config = run.metrics, read_contract(run), run.read_config()
     total, (best, comparison) = metrics.test.forecast.total, find_best_baseline(metrics)
     return {
         "data": Path(contract.path).name,

@@ -20,7 +20,7 @@ from forecast.data import (
     read_column_names,
     read_rows,
 )
-from forecast.errors import DataError, RunError, first_few, format_count
+from forecast.errors import DataError, RunError, first_few
 from forecast.forecasters.network.description import Array
 from forecast.runs import Run, Trained, read_rows_to_continue, read_trained
 from forecast.storage import translate_write_errors
@@ -149,14 +149,14 @@ def _check_cells(cells: pd.DataFrame, config: DataConfig, source: str, reason: s
     if len(missing):
         places = [f"`{required[column]}` of '{cells.index[row][0]}' at {cells.index[row][1]}" for row, column in missing[:3]]
         raise DataError(
-            f"the horizon lacks {format_count(len(missing), 'value')}: {first_few(places, total=len(missing))}.",
+            f"values are missing over the horizon ({len(missing)}): {first_few(places, total=len(missing))}.",
             f"Every known covariate needs a value for each step of the forecast{reason}. `forecast plan` writes a template.",
             source,
         )
     for name, policy in config.missing_known.items():
         if count := int(cells[name].isna().sum()):
             log.warning(
-                "`%s` lacks values over the horizon (%d in total). They are replaced as data.missing_known says: %s.",
+                "`%s` lacks values over the horizon (%d in total). They are replaced according to data.missing_known: %s.",
                 name,
                 count,
                 policy,

@@ -37,7 +37,7 @@ def predict(
     runtime: the library that computes the network, numpy or keras.
     future: a file or a DataFrame with the known covariates of the steps to forecast, if the run has any; `plan` names the rows.
     new_series: allow series in `data` that the run does not know; each is scaled by its rows in `data`.
-    steps: number of steps, None for the horizon; those beyond it are rolled out, as forecasts that continue forecasts.
+    steps: number of steps to forecast. None means the horizon. Steps beyond the horizon are forecast from earlier forecasts.
 
     Returns a row per series, step and target: series_id, timestamp, step, target, forecast (in the units of the file), and the
     quantiles of the config, empty beyond the horizon. Nine actual values in ten should exceed `q0.1`.

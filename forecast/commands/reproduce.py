@@ -64,8 +64,8 @@ def reproduce(
 ) -> list[Stage]:
     """Train again with the config, seed and data of a finished run, and compare stage by stage, in the order of training.
 
-    data: the place of the run's data, if it is not that of its config. run_dir: stores the second training, which is removed
-    otherwise. tolerance: relative difference of numbers up to which a stage is within tolerance.
+    data: the path of the run's data, if it differs from the path in the config. run_dir: stores the second training, which is
+    removed otherwise. tolerance: largest relative difference at which numbers count as equal.
 
     Returns the stages: versions, data, windows, initial weights, epochs, weights, metrics. The first one that differs shows the
     cause. Nothing is trained if data or windows differ.
@@ -140,7 +140,7 @@ def _judge(name: str, difference: float, path: str, tolerance: float, detail: st
     """Return the stage for the largest relative difference, and the path at which it is."""
     if difference == 0:
         return Stage(name, "equal")
-    detail = detail or (f"{path} by {difference:.1e} of its size" if math.isfinite(difference) else path)
+    detail = detail or (f"{path} has a relative difference of {difference:.1e}" if math.isfinite(difference) else path)
     return Stage(name, "within tolerance" if difference <= tolerance else "differs", detail)
 
 
@@ -155,10 +155,10 @@ def _compare_trainings(
     elif now:  # An update of the intervals alone has none.
         stages = [_compare_arrays("initial weights", initial.get(seed), weights, tolerance) for seed, weights in now.items()]
         yield max(stages, key=lambda stage: ORDER.index(stage.verdict))
-    if again.history.exists():
-        yield _compare_epochs(run, again, config, tolerance) if run.history.exists() else Stage("epochs", "not recorded")
+    if again.history_file.exists():
+        yield _compare_epochs(run, again, config, tolerance) if run.history_file.exists() else Stage("epochs", "not recorded")
     yield _compare_weights(run, again, tolerance)
-    before, after = (side.read(side.metrics, TrainingMetrics).to_json() for side in (run, again))
+    before, after = (side.read(side.metrics_file, TrainingMetrics).to_json() for side in (run, again))
     yield _judge("metrics", *compare_documents(before, _drop_new_keys(before, after)), tolerance)
 
 
@@ -192,13 +192,13 @@ def _compare_epochs(run: Run, again: Run, config: Config, tolerance: float) -> S
 def _read_epochs(run: Run) -> pd.DataFrame:
     table = read_history(run).set_index(["seed", "epoch"])[EPOCH]
     if table.index.has_duplicates:
-        raise RunError("this file contains an epoch twice.", DAMAGED, str(run.history))
+        raise RunError("this file contains an epoch twice.", DAMAGED, str(run.history_file))
     return table
 
 
 def _compare_weights(run: Run, again: Run, tolerance: float) -> Stage:
     if sha256_of(run.weights) == sha256_of(again.weights):
         return Stage("weights", "equal")
-    count = again.read(again.metrics, TrainingMetrics).parameters
+    count = again.read(again.metrics_file, TrainingMetrics).parameters
     before, now = (fingerprint_arrays(side.read_arrays(side.weights, count)) for side in (run, again))
     return _compare_arrays("weights", before, now, tolerance)

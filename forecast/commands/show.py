@@ -7,7 +7,7 @@ from pathlib import Path
 
 from forecast.config import non_default_values
 from forecast.evaluation import Metrics
-from forecast.runs import Run, Status, describe_state, read_metrics
+from forecast.runs import Run, Status, describe_state
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def show(run: Run | str | Path) -> Summary:
     status = opened.read_status()
     if status.state == "finished":
         Run.open_scored(opened.directory)
-        return Summary(opened, status, "finished", read_metrics(opened), _read_settings(opened))
+        return Summary(opened, status, "finished", opened.metrics, _read_settings(opened))
     settings = _read_settings(opened) if opened.config.is_file() else {}
     return Summary(opened, status, describe_state(status, opened.directory), None, settings)
 

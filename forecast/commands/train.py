@@ -68,11 +68,11 @@ def train(
     """Train the network that `config` (or the file it names) describes, and write a run directory.
 
     run_dir: the directory to write; None takes the next free `runs/NAME-N`. force: replace the run in it. panel: the data of the
-    config, if `read_and_resolve` has already read them. data: a file or a DataFrame in place of `data.path`; the rows of a
-    DataFrame are stored in `runs/data/`, so that the run can be reproduced.
+    config, if it has already been read. data: a file or a DataFrame in place of `data.path`; the rows of a DataFrame are stored
+    in `runs/data/`, so that the run can be reproduced.
 
     Raises:
-        ConfigError, DataError: nothing is written.
+        ConfigError, DataError: the config or the data cannot be used. Nothing is written.
         RunError: the directory cannot be used, or training failed. The status of the run names the reason.
     """
     config = load_config(config) if isinstance(config, (str, Path)) else config
@@ -87,9 +87,9 @@ def train(
 
 
 def resume_training(run_dir: str | Path, config: Config | str | Path | None = None, on_progress: OnProgress | None = None) -> Run:
-    """Resume an interrupted training from its last checkpoint: it ends with the weights of an uninterrupted one, to the last bit.
+    """Resume an interrupted training run from its last checkpoint. On a CPU, its final weights are those of an uninterrupted run.
 
-    config: a config that differs from that of the run only in `RESUMABLE`; None is that of the run.
+    config: the config of the run with other values of keys that may change on resuming. None uses the config of the run.
 
     Raises:
         RunError: there is no interrupted training in this directory, its data changed, or the config differs in other settings.
@@ -117,7 +117,7 @@ def continue_training(
     """Train the networks of a parent run further on newer data, in a new run with the parent's scaling.
 
     Raises:
-        ConfigError, DataError: nothing is written.
+        ConfigError, DataError: the config or the data cannot be used. Nothing is written.
         RunError: the directory cannot be used, training failed, or the result is worse than the parent.
     """
     seconds: dict[str, float] = {}
@@ -255,7 +255,7 @@ def _write_forecast(result: TrainingResult, prepared: Prepared) -> None:
     except DataError as error:  # The known covariates end within the horizon.
         log.warning("forecast.csv was not written: %s", error)
     else:
-        result.run.write_table(result.run.forecast, forecast)
+        result.run.write_table(result.run.forecast_file, forecast)
         result.forecast = result.select_rows(forecast)
 
 

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class UpdateOptions:
-    """The ways in which an update may differ from continuing the training of a run.
+    """Options of an update.
 
     overrides: keys of the sections `training` and `intervals`, dotted. intervals_only: keep the weights, and compute metrics and
     intervals anew. even_if_worse: accept the new run even if the old one forecasts the newest windows better.
@@ -64,8 +64,8 @@ def update(
     force: replace the run in `run_dir`.
 
     Raises:
-        ConfigError, DataError: the rows do not follow, or cannot be used; nothing is written.
-        RunError: the run is damaged, or the new one is worse, which its status says.
+        ConfigError, DataError: the rows do not directly follow those of the run, or cannot be used. Nothing is written.
+        RunError: the run is damaged, or the new run is worse. The status of the new run then contains the reason.
     """
     check_can_train()
     options = options or UpdateOptions()

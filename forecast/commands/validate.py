@@ -57,8 +57,7 @@ def validate(config: Config | str | Path, overrides: Mapping[str, object] | None
 
 
 def _check_data(config: Config, panel: Panel) -> Iterator[Finding]:
-    span = f"{panel.timestamps.min()} to {panel.timestamps.max()}"
-    yield Finding("ok", "data", f"{len(panel.values)} rows, {len(panel.series_ids)} series, freq {panel.freq}, {span}")
+    yield Finding("ok", "data", panel.describe())
     path = Path(config.data.path)
     if path.suffix.lower() not in TYPED and (size := path.stat().st_size) > MAX_TEXT_BYTES:
         text = f"{size / 1e6:.0f} MB of text; Parquet is read several times faster"

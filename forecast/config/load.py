@@ -233,7 +233,7 @@ def _explain(item: Mapping[str, Any], locations: Locations, root: type[Section])
     if item["type"] == "missing":
         return ConfigError(f"`{key}` is missing.", remedy, location)
     if item["type"] == "value_error" and field and find_section(field.annotation):  # The message names the keys.
-        return ConfigError(f"`{key}`: {problem}.", f"Change these keys of `{key}`. `forecast schema` lists all keys.", location)
+        return ConfigError(f"`{key}`: {problem}.", f"Correct the section `{key}`. `forecast schema` lists all keys.", location)
     if key == "model.cell" and (cell := re.fullmatch("bi[-_]?(directional)?[-_]?(lstm|gru)", str(item["input"]).lower())):
         remedy = f"For a bidirectional network, set cell: {cell[2]} and bidirectional: true."
     return ConfigError(f"`{key}` is {item['input']!r}. {problem[:1].upper()}{problem[1:]}.", remedy, location)

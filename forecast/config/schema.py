@@ -36,7 +36,7 @@ from forecast.config.types import (
     YesNo,
 )
 from forecast.config.yaml12 import Dumper
-from forecast.errors import did_you_mean
+from forecast.errors import first_few
 
 OBSERVED = "observed"  # The column that is 0 in rows added by `short_series: pad`, else 1.
 
@@ -131,8 +131,8 @@ class DataConfig(Section):
                 "a wide file cannot have a series_id or several targets. Its target is only a name for the values of all columns"
             )
         if unknown := sorted(set(self.missing_known) - set(self.known_covariates)):
-            hint = did_you_mean(unknown[0], self.known_covariates) if self.known_covariates else ""
-            raise ValueError(f"missing_known names {unknown[0]!r}, which is not a known covariate. {hint}".rstrip(" ."))
+            names = first_few(self.known_covariates) or "none"
+            raise ValueError(f"missing_known names {unknown[0]!r}, which is not among the known covariates ({names})")
         columns = {*self.values, *self.static}
         if reserved := {"series_id", "timestamp"} & columns:
             raise ValueError(
@@ -199,8 +199,8 @@ class SplitsConfig(Section):
     """Split of the rows by time into a training set, a validation set and a test set."""
 
     validation: Border = 0.15
-    """Size of the validation set, on which the best epoch and the ridge strength are chosen: a fraction of the rows, a number of
-    steps, a duration, or the date at which it starts."""
+    """Size of the validation set, on which the best epoch and the penalty of the ridge regression are chosen: a fraction of the
+    rows, a number of steps, a duration, or the date at which it starts."""
     test: Border = 0.15
     """Size of the test set, which is used only for scoring: a fraction of the rows, a number of steps, a duration, or the date
     at which it starts."""
@@ -288,9 +288,9 @@ class ModelConfig(Section):
     """What to subtract from each window: its last value (`last`) or its mean (`mean`). `revin` subtracts the mean, divides by
     the standard deviation of the window, and learns an affine map."""
     decoder: Literal["direct", "parallel", "seq2seq", "recursive"] = "direct"
-    """How to forecast the horizon. `direct` computes all steps at once from the last state. `parallel` takes one recurrent step
-    from that state to each segment of the horizon. `seq2seq` starts a second recurrent layer from that state. `recursive` trains
-    a network to forecast one step. Each forecast becomes the input for the next step."""
+    """How to forecast the horizon. `direct` computes all steps at once from the last state. `parallel` computes each segment of
+    the horizon with one recurrent step from that state. `seq2seq` starts a second recurrent layer from that state. `recursive`
+    trains a network to forecast one step. Each forecast becomes the input for the next step."""
     channel_independent: YesNo = False
     """Whether the network sees each target separately, with the covariates, instead of all targets together."""
     linear_skip: YesNo = True
@@ -327,12 +327,12 @@ class TrainingConfig(Section):
     epochs: Count = 100
     """Maximum number of passes over the training windows."""
     batch_size: BatchSize = 32
-    """Number of windows in each optimizer step. `auto` is the largest of 32, 64, 128 and 256 that leaves at least 16
+    """Number of windows in each batch. `auto` is the largest of 32, 64, 128 and 256 that leaves at least 16
     steps per epoch."""
     jit_compile: Compiled = False
-    """Whether to compile the training step with XLA on TensorFlow, which takes about 10 s. Training is then faster with GRUs,
-    segments and small batches, and slower with dropout or wide layers. `auto` compiles if training uses at least 200,000 windows
-    over all epochs, batches of at most 64 and no dropout."""
+    """Whether to compile the training step with XLA on TensorFlow, which makes the first step some seconds longer. Training is
+    then faster with GRUs, segments and small batches, and slower with dropout or wide layers. `auto` compiles if training uses
+    at least 200,000 windows over all epochs, batches of at most 64 and no dropout."""
     sampling: Literal["windows", "series"] = "windows"
     """Windows to use in each epoch. `windows` uses each window once. `series` draws the same number of windows from
     each series."""
@@ -357,8 +357,8 @@ class TrainingConfig(Section):
     accumulate_gradients: Count = 1
     """Number of batches whose gradients are averaged in each optimizer step."""
     checkpoint_every: Count | None = None
-    """Number of batches between checkpoints within an epoch, for `train --resume`. Each epoch also ends with a checkpoint, at
-    most one per second. With null, one is written every minute."""
+    """Number of batches between checkpoints within an epoch, for `train --resume`. A checkpoint is also written after each
+    epoch, but at most once per second. With null, one is written every minute."""
     mixed_precision: YesNo = False
     """Whether the recurrent layers compute in bfloat16. This is faster on GPUs, and for wide layers on CPUs that support it."""
 
@@ -418,7 +418,7 @@ class Config(Section):
     """A whole config file."""
 
     name: Name = "run"
-    """Prefix of the run directory's name. If it is not set, the name of the config file is used."""
+    """Prefix of the run directory's name. For a config file, the default is the name of the file."""
     seed: Seed = 1
     """Seed of all random numbers: initial weights, dropout, and the order of the windows."""
     data: DataConfig

@@ -54,8 +54,11 @@ def describe_repairs(record: Record) -> list[str]:
     >>> describe_repairs([Repair(kind="missing values", policy="forward", cells=3), Repair(kind="sorted", rows=9)])
     ['missing values: 3 (forward)', 'sorted: 9']
     """
+    added = any(repair.kind == "missing timestamps" for repair in record)
+    kinds = {"missing values": "missing values, those of the added rows included"} if added else {}
     return [
-        f"{repair.kind}: {repair.cells or repair.rows}" + (f" ({repair.policy})" if repair.policy else "") for repair in record
+        f"{kinds.get(repair.kind, repair.kind)}: {repair.cells or repair.rows}" + (f" ({repair.policy})" if repair.policy else "")
+        for repair in record
     ]
 
 
@@ -175,7 +178,7 @@ def fill_values(
             stamps = rows.timestamps[present]
             ranges += [FilledRange(column=name, begin=str(stamps[a]), end=str(stamps[b - 1]), steps=b - a) for a, b in gaps]
     if not keep.all():
-        record.append(Repair(kind="rows before the first value left out", rows=int((~keep).sum())))
+        record.append(Repair(kind="rows before the first value, left out", rows=int((~keep).sum())))
     if ranges:
         steps, policy = [gap.steps for gap in ranges], config.missing_values
         first = ranges[:MAX_RANGES]

@@ -1,4 +1,4 @@
-"""Accept a DataFrame where a file is expected, as a notebook does: the rows are written to a CSV file."""
+"""Accept a DataFrame, for example from a notebook, where a file is expected. The rows are written to a CSV file."""
 
 from __future__ import annotations
 

@@ -53,6 +53,13 @@ class Panel:
     resample_origin: str | None = None
     padding: int = 0
 
+    def describe(self) -> str:
+        """Return the number of rows and series, the spacing and the span, in words."""
+        panel = self.without_padding()
+        rows = f"{len(panel.values)} rows" + " after repairs" * bool(panel.record)
+        span = f"{panel.timestamps.min()} to {panel.timestamps.max()}"
+        return f"{rows}, {len(panel.series_ids)} series, freq {panel.freq}, {span}"
+
     @property
     def begins(self) -> np.ndarray:
         """The first row of each series that is not padding: `(series,)`."""

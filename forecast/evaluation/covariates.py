@@ -43,7 +43,7 @@ def _find_copy(pairs_by_target: Mapping[str, Pairs], horizon: int, is_known: boo
     for name, pairs in pairs_by_target.items():
         shift = next((shift for shift in range(first, min(horizon, MAX_SHIFT) + 1) if _is_copy(pairs, shift)), None)
         if shift is not None and not any(_is_copy(pairs, earlier) for earlier in range(-MAX_SHIFT, first)):
-            return f"`{name}` {_steps_later(shift)}"
+            return f"a copy of `{name}` {_steps_later(shift)}"
     return ""
 
 
@@ -82,7 +82,7 @@ def _find_function(name: str, pairs: Pairs, is_known: bool) -> tuple[str, bool]:
     if not certain and (is_known or share < DOUBT):
         return "", False
     when = f"up to {_steps_later(steps)}" if steps else _steps_later(0)
-    return f"`{name}` {when}, which explain {share:.1%} of the variance that the past leaves unexplained", certain
+    return f"values of `{name}` {when}. They explain {share:.1%} of the variance that the past leaves unexplained", certain
 
 
 def _steps_later(steps: int) -> str:

@@ -99,9 +99,9 @@ def certify(fitted: Fitted) -> list[Check]:
 
 
 def check_leaks(config: Config | str | Path) -> list[Check]:
-    """Return the full certificate: change the file after each of several cutoffs, then repair, scale and cut it again.
+    """Return all leak checks: change the values after several cutoffs in a copy of the data, then repair, scale and cut it.
 
-    A network with random weights makes the forecasts. Training sees nothing but the windows that are compared.
+    A network with random weights makes the forecasts. The checks compare everything that training uses.
 
     Raises:
         ConfigError, DataError

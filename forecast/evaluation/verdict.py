@@ -85,7 +85,7 @@ def write_advice(compared: Mapping[str, Comparison], persistence: float, trained
     if persistence < PERSISTENT:
         return (
             f"The forecast almost repeats the last value: it moves away from that value only {persistence:.0%} as far as the"
-            " actual values do. In a plot, the lines look close, but so do those of the naive forecast."
+            " actual values do. In a plot, the forecast looks close to the actual values, but so does the naive forecast."
         )
     untrained, linear = "", compared["linear"].outcome
     if linear_skip and not trained:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from forecast.evaluation import ALPHA, MODEL, Region, Scores, column_of, format_number, ljung_box
 from forecast.reports.page import Band, Chart, Frame, Line, format_timestamp
-from forecast.reports.selection import histogram_edges, pairs_of_quantiles, panels_of, select_panel
+from forecast.reports.selection import histogram_edges, limit_errors, pairs_of_quantiles, panels_of, select_panel
 from forecast.runs import Gradients
 from forecast.windows import SUBSETS, subset_name
 
@@ -64,7 +64,7 @@ def chart_forecast(
     description = f"Actual values and forecasts from {format_timestamp(index[0])}"
     if steps := len(future):
         description += f", and {steps} {'step' if steps == 1 else 'steps'} ahead, to {format_timestamp(future.index[-1])}"
-    description += ". Drag to zoom, double-click to show all. Keys: + and - zoom, arrows move, 0 shows all."
+    description += "."
     begin = predictions.timestamp.min()
     view = max(0, len(index) - len(future) - max(MIN_VIEW, VIEW_HORIZONS * int(predictions.step.max())))
     return Chart(
@@ -123,7 +123,9 @@ def chart_error_per_step(scores: Scores) -> Chart:
     first, last = format_number(steps[MODEL][0]), format_number(steps[MODEL][-1])
     description = f"MAE by step after the cutoff. The MAE of the forecast is {first} at the first step and {last} at the last."
     x = np.arange(1, len(steps[MODEL]) + 1)
-    return Chart("error-per-step", "Error per step", description, x, lines, "step after the cutoff", "MAE", zero=True)
+    limit = limit_errors(steps.values(), steps[MODEL])
+    x_label = "step after the cutoff"
+    return Chart("error-per-step", "Error per step", description, x, lines, x_label, "MAE", zero=True, limit=limit)
 
 
 def chart_learning_curve(history: pd.DataFrame, saved_epoch: int, seed: int) -> Chart:
@@ -162,7 +164,10 @@ def chart_gradients(gradients: Gradients, linear_skip: bool) -> Chart:
         Line("a simple RNN, untrained", np.where(untrained > 0, untrained, np.nan), "naive"),
     ]
     description = "Gradient of the last state with respect to the input at each step. Where it vanishes, nothing is learned."
-    description += " The linear skip, which is not part of this chart, carries long lags directly." * linear_skip
+    description += (
+        " The linear skip connection, which this chart does not include, gives the forecast direct access to old steps."
+        * linear_skip
+    )
     x, y_label = np.arange(len(trained)) - len(trained) + 1, "norm of the gradient"
     return Chart("gradients", "Gradient per step", description, x, lines, "steps before the last", y_label, log=True)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EXPLANATIONS = {
     "MAE": "Mean absolute error: the average distance between forecast and actual value, in the units of the data.",
     "RMSE": "Root mean squared error, in the units of the data. Large errors count more.",
-    "MASE": "MAE divided by that of seasonal naive forecasts on the training set. Below 1 is better than they were.",
+    "MASE": "MAE divided by that of seasonal naive forecasts on the training set. Values below 1 are better than them.",
     "WAPE": "Sum of absolute errors divided by the sum of absolute actual values.",
     "BIAS": "Mean error. Positive: the forecasts are too high.",
     "windows": "Forecasts that were compared with actual values.",
@@ -156,9 +156,9 @@ class Chart:
     """Lines over ascending x. name: unique in its page. description: the content in words, for those who cannot see it.
 
     bands: intervals, whose lines are edges. unit: the smallest unit in which timestamps differ, if x is in seconds since
-    1970. zero: the axis of the lines begins at zero, as it does for bars. spans: names of stretches of x, with the first x of
-    each. view: where the visible part of x begins; an overview selects others. frames: what a slider shows instead of some
-    lines.
+    1970. zero: the axis of the lines begins at zero, as it does for bars. limit: where this axis ends at the latest. spans:
+    names of stretches of x, with the first x of each. view: where the visible part of x begins; an overview selects others.
+    frames: what a slider shows instead of some lines.
     """
 
     name: str
@@ -172,6 +172,7 @@ class Chart:
     unit: Literal["", "year", "month", "day", "minute", "second"] = ""
     log: bool = False
     zero: bool = False
+    limit: float | None = None
     spans: Sequence[tuple[str, float]] = ()
     view: float | None = None
     frames: Sequence[Frame] = ()

@@ -1,4 +1,4 @@
-"""The colours of charts, plots and text: one palette for pages in the light and in the dark, and for PNG images."""
+"""The colours of charts, plots and text: one palette for pages in light and dark mode, and for PNG images."""
 
 from __future__ import annotations
 

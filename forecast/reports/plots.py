@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from forecast.errors import RunError
 from forecast.evaluation import MODEL, Scores, column_of, split_by_seed
 from forecast.reports.palette import COLOURS
-from forecast.reports.result import TrainingResult
-from forecast.reports.selection import histogram_edges, pairs_of_quantiles, panels_of, select_panel
+from forecast.reports.result import TrainingResult, read_result
+from forecast.reports.selection import histogram_edges, limit_errors, pairs_of_quantiles, panels_of, select_panel
+from forecast.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,18 +29,33 @@ ACTUAL, FORECAST, BASELINE, QUIET = (COLOURS[name][0] for name in ("actual", "fo
 
 def write_plots(result: TrainingResult) -> None:
     """Draw every plot of a training or a backtest into the `plots` folder of its run."""
-    metrics, predictions, evidence = result.metrics, result.predictions, result.evidence
-    figures = {"error_per_step.png": _draw_error_per_step(metrics.test)}
-    if len(predictions):  # A thinned table of many series may have no window of those that are drawn.
-        future = predictions[:0] if result.forecast is None else result.forecast  # Known covariates may be missing.
-        figures["forecast.png"] = _draw_forecast(predictions, future, metrics.verdict, result.actual)
-        figures["residuals.png"] = _draw_residuals(predictions)
+    evidence = result.evidence
+    figures = {"error_per_step.png": _draw_error_per_step(result.metrics.test)}
+    if len(result.predictions):  # A thinned table of many series may have no window of those that are drawn.
+        figures["forecast.png"] = _draw_forecast(result)
+        figures["residuals.png"] = _draw_residuals(result.predictions)
     if result.folds is not None:
         figures["error_per_fold.png"] = _draw_error_per_fold(result.folds, result.metrics.test.labels)
     if evidence and evidence.history is not None:  # An update of the intervals alone has no history.
         figures["learning_curve.png"] = _draw_learning_curve(evidence.history, evidence.metrics.kept_epochs)
     for name, figure in figures.items():
         result.run.write_figure(result.run.plots / name, figure)
+
+
+def plot(run: Run | str | Path, series: str | None = None) -> Figure:
+    """Return a picture of the last actual values, the forecasts of the test set and the forecast after the last row.
+
+    run: a finished training or backtest. series: the id of a series; by default those that the report shows.
+
+    Raises:
+        RunError: the run did not finish or is damaged, or it has no forecasts of this series.
+    """
+    import matplotlib.pyplot  # Once it is imported, notebooks show figures. # noqa: F401
+
+    result = read_result(run if isinstance(run, Run) else Run.open_scored(run), series)
+    if result.predictions.empty:
+        raise RunError("predictions.csv has no rows to draw.", "Specify another series.", str(result.run.predictions_file))
+    return _draw_forecast(result)
 
 
 def draw_anomalies(points: pd.DataFrame, anomalies: pd.DataFrame, level: float) -> Figure:
@@ -69,11 +87,13 @@ def _set_title(axis: Axes, series_id: str, target: str) -> None:
     axis.set_title(textwrap.fill(f"{series_id}: {target}", MAX_TITLE), loc="left", parse_math=False)
 
 
-def _draw_forecast(predictions: pd.DataFrame, future: pd.DataFrame, verdict: str, actual: pd.DataFrame | None = None) -> Figure:
+def _draw_forecast(result: TrainingResult) -> Figure:
     """Draw the steps before the test set, windows whose cutoffs lie one horizon apart, and the forecast after the last row.
 
     Each timestamp has one forecast, and each window is a line. With a horizon of 1, one line goes through the whole test set.
     """
+    predictions, actual = result.predictions, result.actual
+    future = predictions[:0] if result.forecast is None else result.forecast  # Known covariates may be missing.
     panels = panels_of(predictions)
     figure, axes = _make_figure(len(panels))
     for axis, (series_id, target) in zip(axes, panels, strict=True):
@@ -100,7 +120,7 @@ def _draw_forecast(predictions: pd.DataFrame, future: pd.DataFrame, verdict: str
         _draw_line(axis, ahead, MODEL, "future", color=FORECAST, linewidth=2, linestyle=":")
         _set_title(axis, series_id, target)
     axes[0].legend(ncols=6, frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1.06))
-    figure.suptitle(textwrap.fill(verdict, MAX_SMALL), fontsize="small", color="#555555")
+    figure.suptitle(textwrap.fill(result.metrics.verdict, MAX_SMALL), fontsize="small", color="#555555")
     return figure
 
 
@@ -122,11 +142,14 @@ def _draw_intervals(axis: Axes, table: pd.DataFrame, with_labels: bool = False) 
 
 def _draw_forecasters(columns: dict[str, Any], labels: Mapping[str, str], x: Any, **axis_settings: Any) -> Figure:
     """Draw the errors of every forecaster over x, those of the network on top. columns: errors by forecaster."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, (axis,) = _make_figure(1)
     for name in reversed(list(labels)):
         width = 2.2 if name == MODEL else 1.2
         axis.plot(x, columns[name], marker="o", markersize=3, label=labels[name], color=COLOURS[name][0], linewidth=width)
-    axis.set(ylim=(0, None), **axis_settings)
+    axis.set(ylim=(0, limit_errors(columns.values(), columns[MODEL])), **axis_settings)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     lines = sorted(axis.lines, key=lambda line: -float(np.asarray(line.get_ydata())[-1]))  # As they end, from top to bottom.
     axis.legend(handles=lines, frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
@@ -134,7 +157,7 @@ def _draw_forecasters(columns: dict[str, Any], labels: Mapping[str, str], x: Any
 
 def _draw_error_per_fold(folds: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     columns = {name: folds[f"mae_{name}"] for name in labels}
-    return _draw_forecasters(columns, labels, folds.fold, xlabel="fold", ylabel="MAE", xticks=folds.fold)
+    return _draw_forecasters(columns, labels, folds.fold, xlabel="fold", ylabel="MAE")
 
 
 def _draw_error_per_step(scores: Scores) -> Figure:

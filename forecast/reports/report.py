@@ -101,6 +101,8 @@ def _show_forecasts(result: TrainingResult) -> Iterator[Element]:
     """Yield the test set and the future of some series."""
     predictions, future, actual = result.predictions, result.forecast, result.actual
     freq = None if result.contract.timezone else result.contract.freq
+    if len(predictions):
+        yield Text("In a chart: drag to zoom, double-click to show all. Keys: + and - zoom, arrows move, 0 shows all.", "note")
     for number, (series_id, target) in enumerate(panels_of(predictions)):
         tested, ahead = (
             select_panel(predictions[:0] if table is None else table, series_id, target) for table in (predictions, future)
@@ -114,7 +116,11 @@ def _show_forecasts(result: TrainingResult) -> Iterator[Element]:
         if len(ahead):
             quantiles = [column_of(end) for pair in pairs_of_quantiles(ahead) for end in pair]
             columns = ["timestamp", MODEL, *sorted(quantiles)[: 2 * MAX_BANDS]]
-            yield Table(ahead[columns], f"{title}: forecast of the next steps, with interval bounds.", f"future-{number}")
+            bounds = "; ".join(
+                f"{column_of(low)} and {column_of(high)} are the bounds of the {100 * (high - low):.4g}% interval"
+                for low, high in pairs_of_quantiles(ahead[columns])
+            )
+            yield Table(ahead[columns], f"{title}: forecast of the next steps. {bounds}.", f"future-{number}")
 
 
 def _show_errors(result: TrainingResult) -> Iterator[Element]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from forecast.data import Contract
+from forecast.errors import RunError, did_you_mean
 from forecast.evaluation import Certificate, Evidence, Importance, Metrics
 from forecast.reports.selection import select_series
 from forecast.runs import (
@@ -21,7 +22,6 @@ from forecast.runs import (
     read_evidence,
     read_folds,
     read_forecast,
-    read_metrics,
     read_per_series,
     read_predictions,
 )
@@ -56,14 +56,19 @@ class TrainingResult:
         return remove_time_zones(table[table.series_id.isin(select_series(self.per_series))])
 
 
-def read_result(run: Run) -> TrainingResult:
+def read_result(run: Run, series: str | None = None) -> TrainingResult:
     """Read the result of a finished training or backtest.
 
+    series: the only one whose rows are read, instead of those that the report shows.
+
     Raises:
-        RunError: the run is damaged.
+        RunError: the run is damaged, or has no such series.
     """
-    metrics, per_series, is_backtest = read_metrics(run), read_per_series(run), run.folds.exists()
-    drawn = make_series_mask(select_series(per_series))
+    metrics, per_series, is_backtest = run.metrics, read_per_series(run), run.folds.exists()
+    if series is not None and series not in set(per_series.series_id):
+        hint = did_you_mean(series, per_series.series_id)
+        raise RunError(f"the test set of this run has no series `{series}`.", hint, str(run.directory))
+    drawn = make_series_mask(select_series(per_series) if series is None else [series])
     return TrainingResult(
         run=run,
         contract=read_contract(run),
@@ -73,7 +78,7 @@ def read_result(run: Run) -> TrainingResult:
         cutoffs=read_cutoffs(run),
         predictions=read_predictions(run, drawn),
         folds=read_folds(run) if is_backtest else None,
-        forecast=read_forecast(run, drawn) if run.forecast.exists() else None,
+        forecast=read_forecast(run, drawn) if run.forecast_file.exists() else None,
         actual=read_actual(run, drawn) if run.recent.exists() else None,
         evidence=None if is_backtest else read_evidence(run),
         certificate=run.read(run.leakage, Certificate) if run.leakage.exists() else None,

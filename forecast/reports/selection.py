@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from forecast.evaluation import MODEL
 
 MAX_PANELS = 4  # Series and targets in one picture.
+MAX_ERROR_RATIO = 3  # Errors in a picture are at most this many times the largest of the forecast.
 
 
 def select_series(per_series: pd.DataFrame) -> list[str]:
@@ -36,6 +40,18 @@ def pairs_of_quantiles(table: pd.DataFrame) -> list[tuple[float, float]]:
     """
     quantiles = sorted(float(name[1:]) for name in table.columns if name.startswith("q") and name[1:].replace(".", "").isdigit())
     return [(low, high) for low in quantiles for high in quantiles if low < 0.5 and abs(low + high - 1) < 1e-6]
+
+
+def limit_errors(errors: Iterable[ArrayLike], own: ArrayLike) -> float | None:
+    """Return where the axis of errors ends, so that a bad baseline does not flatten the other curves; None for no limit.
+
+    own: the errors of the forecast.
+
+    >>> limit_errors([[1, 2], [3, 50]], [1, 2]), limit_errors([[1, 2], [3, 4]], [1, 2])
+    (6.0, None)
+    """
+    limit = MAX_ERROR_RATIO * float(np.nanmax(np.asarray(own, float)))
+    return limit if limit and any(np.nanmax(np.asarray(values, float)) > limit for values in errors) else None
 
 
 def histogram_edges(values: np.ndarray | pd.Series) -> np.ndarray:

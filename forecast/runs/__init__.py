@@ -15,7 +15,6 @@ from forecast.runs.loaded import (
     pop_prefixed,
     read_contract,
     read_evidence,
-    read_metrics,
     read_trained,
 )
 from forecast.runs.rows import (

@@ -34,9 +34,9 @@ log = logging.getLogger(__name__)
 
 def append_history(run: Run, row: Mapping[str, float]) -> None:
     """Add an epoch to history.csv; the first row brings the header."""
-    with translate_write_errors(run.history):
-        before = run.history.read_text(encoding="utf-8") if run.history.exists() else ""
-    run.write_text(run.history, f"{before or _join(row)}{_join(row.values())}")
+    with translate_write_errors(run.history_file):
+        before = run.history_file.read_text(encoding="utf-8") if run.history_file.exists() else ""
+    run.write_text(run.history_file, f"{before or _join(row)}{_join(row.values())}")
 
 
 def _join(cells: Iterable[object]) -> str:
@@ -45,13 +45,13 @@ def _join(cells: Iterable[object]) -> str:
 
 def _cut_history(run: Run, last_epochs: Mapping[int, float]) -> None:
     """Remove the epochs after the last checkpoint. last_epochs: the last one of each seed."""
-    if not run.history.exists() or not run.history.stat().st_size:
+    if not run.history_file.exists() or not run.history_file.stat().st_size:
         return
-    with explain_damage(run.history, IndexError):
-        header, *rows = (line.split(",") for line in run.history.read_text(encoding="utf-8").splitlines())
+    with explain_damage(run.history_file, IndexError):
+        header, *rows = (line.split(",") for line in run.history_file.read_text(encoding="utf-8").splitlines())
         seed, epoch = header.index("seed"), header.index("epoch")
         rows = [row for row in rows if int(row[epoch]) <= last_epochs.get(int(row[seed]), -1)]
-    run.write_text(run.history, "".join(map(_join, [header, *rows] if rows else [])))
+    run.write_text(run.history_file, "".join(map(_join, [header, *rows] if rows else [])))
 
 
 class Interrupts:

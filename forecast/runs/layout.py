@@ -78,9 +78,9 @@ class RunDirectory:
     """
 
     report = Entry("report.html")  # One page that explains everything.
-    forecast = Entry("forecast.csv")  # The future after the last row.
-    predictions = Entry("predictions.csv")  # The windows of the test set.
-    metrics = Entry("metrics.json")
+    forecast_file = Entry("forecast.csv")  # The future after the last row. `Run.forecast` reads it, and so on.
+    predictions_file = Entry("predictions.csv")  # The windows of the test set.
+    metrics_file = Entry("metrics.json")
     config = Entry("config.yaml")  # Every default is written out.
     plots = Entry("plots")
     data = Entry("data")  # All rows of an update, in one file.
@@ -109,7 +109,7 @@ class RunDirectory:
 
     status = Entry("training/status.json", "status.json")
     log = Entry("training/log.txt", "log.txt")
-    history = Entry("training/history.csv", "history.csv")  # A row per epoch.
+    history_file = Entry("training/history.csv", "history.csv")  # A row per epoch.
     environment = Entry("training/environment.json", "environment.json")
     fingerprints = Entry("training/fingerprints.json", "fingerprints.json")  # The start of the training, for `reproduce`.
     gradients = Entry("training/gradients.json", "gradients.json")  # How far back the network learns, beside a simple RNN.
@@ -196,7 +196,7 @@ class RunDirectory:
     # --- Reading.
 
     def read(self, path: Path, kind: type[DocumentType]) -> DocumentType:
-        """Read one of the JSON documents of this run, such as `run.read(run.metrics, Metrics)`."""
+        """Read one of the JSON documents of this run, such as `run.read(run.metrics_file, Metrics)`."""
         text = self._read_json_text(path)
         with explain_damage(path):
             return kind.model_validate_json(text)

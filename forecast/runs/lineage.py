@@ -109,7 +109,7 @@ def read_parent(run: Run) -> Parent | None:
         problem = f"this run continues another run, which cannot be read: {error.location}: {error.problem}"
         raise RunError(problem, f"Restore that run, or write its new path to {run.parent}.", str(run.directory)) from None
     if sha256_of(parent.weights) != record.weights:
-        raise RunError(f"{run.name} continues this run, but its weights have changed.", DAMAGED, str(parent.directory))
+        raise RunError(f"the weights of this run have changed since {run.name} continued it.", DAMAGED, str(parent.directory))
     return Parent(parent, read_trained(parent, "selected"), record.intervals_only, record.even_if_worse)
 
 

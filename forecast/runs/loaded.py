@@ -17,7 +17,7 @@ import numpy as np
 from forecast.config import Config, ConfigInSteps, resolve_durations
 from forecast.data import Contract
 from forecast.errors import DAMAGED, DataError, RunError, did_you_mean, first_few
-from forecast.evaluation import Evidence, Intervals, Metrics, TrainingMetrics, method_of, quantiles_of
+from forecast.evaluation import Evidence, Intervals, TrainingMetrics, method_of, quantiles_of
 from forecast.forecasters.baselines import SIMPLE, forecast_baselines
 from forecast.forecasters.combination import NETWORK, Combination, combine_by_median
 from forecast.forecasters.network.architectures import describe_network
@@ -271,11 +271,6 @@ def make_member_prefix(config: Config, seed: int) -> str:
     return f"seed_{seed}/" if config.training.seeds else ""
 
 
-def read_metrics(run: Run) -> Metrics:
-    """Read the metrics of a finished backtest, or of a training, which are `TrainingMetrics`."""
-    return run.read(run.metrics, Metrics if run.folds.exists() else TrainingMetrics)
-
-
 def read_contract(run: Run) -> Contract:
     """Return the contract of a run."""
     return run.read(run.contract, Contract)
@@ -283,13 +278,13 @@ def read_contract(run: Run) -> Contract:
 
 def read_evidence(run: Run) -> Evidence:
     """Read the figures of a finished training for `forecast.evaluation.diagnosis`."""
-    metrics, contract = run.read(run.metrics, TrainingMetrics), read_contract(run)
+    metrics, contract = run.read(run.metrics_file, TrainingMetrics), read_contract(run)
     config = _read_config_in_steps(run, contract)
-    history = read_history(run) if run.history.exists() else None
+    history = read_history(run) if run.history_file.exists() else None
     if history is not None and not set(history.seed) <= metrics.kept_epochs.keys():
-        raise RunError("this file contains a seed for which metrics.json has no epoch.", DAMAGED, str(run.history))
+        raise RunError("this file contains a seed for which metrics.json has no epoch.", DAMAGED, str(run.history_file))
     if config.intervals and metrics.test.intervals and method_of(config) not in metrics.test.intervals:
-        raise RunError(f"this file contains no {method_of(config)} intervals.", DAMAGED, str(run.metrics))
+        raise RunError(f"this file contains no {method_of(config)} intervals.", DAMAGED, str(run.metrics_file))
     if "train" not in contract.parts:
         raise RunError("this file does not say how many windows the training set has.", DAMAGED, str(run.contract))
     return Evidence(

@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from forecast.errors import RunError, did_you_mean
 from forecast.runs.documents import Environment, Kind
@@ -15,9 +16,58 @@ from forecast.runs.layout import RunDirectory
 from forecast.runs.status import describe_state
 from forecast.storage import PARTIAL_PREFIX, lock_directory, name_without_suffix, translate_write_errors
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from forecast.evaluation import Metrics
+
 
 class Run(RunDirectory):
-    """One training, or one backtest, and its directory."""
+    """One training run or backtest, and its directory. The properties read their files anew each time."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """Errors of the forecast and the baselines, such as `run.metrics.test.of("naive").total.mae`.
+
+        Those of a training run are `TrainingMetrics`.
+
+        Raises:
+            RunError: the run did not finish, or is damaged. So do the other tables.
+        """
+        from forecast.evaluation import Metrics, TrainingMetrics
+
+        return self.read(self.metrics_file, Metrics if self.folds.exists() else TrainingMetrics)
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """Forecasts of each window of the test set beside the actual values and the baselines: a row per step."""
+        from forecast.runs.tables import read_predictions
+
+        return read_predictions(self)
+
+    @property
+    def forecast(self) -> pd.DataFrame:
+        """The forecast after the last row: a row per step, with quantiles such as `q0.1`."""
+        from forecast.runs.tables import read_forecast
+
+        if not self.forecast_file.exists():
+            remedy = f"Create it with: forecast predict {self.directory}"
+            raise RunError("this run has no forecast of the future yet.", remedy, str(self.directory))
+        return read_forecast(self)
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """Losses, learning rate and gradient norm of each seed and epoch."""
+        from forecast.runs.tables import read_history
+
+        return read_history(self)
+
+    def plot(self, series: str | None = None) -> Figure:
+        """Draw the forecasts of one series, or of those in the report. See `forecast.plot`."""
+        import forecast
+
+        return forecast.plot(self, series)
 
     def _repr_html_(self) -> str:
         """Return the report for a notebook, in a frame of its own, or the name of a run without one."""
@@ -29,7 +79,7 @@ class Run(RunDirectory):
 
     @property
     def finished(self) -> bool:
-        """Return whether a training or backtest is here that has finished."""
+        """Return whether the directory contains a finished training run or backtest."""
         return self.status.is_file() and self.read_status().state == "finished"
 
     @property
@@ -58,7 +108,7 @@ class Run(RunDirectory):
 
     @classmethod
     def open(cls, directory: str | Path) -> Run:
-        """Open a finished training, and check that no file which forecasting reads was changed.
+        """Open a finished training run, and check that no file that forecasting needs has changed.
 
         Raises:
             RunError: there is none here, it did not finish, or it is damaged.
@@ -66,8 +116,12 @@ class Run(RunDirectory):
         run = cls(directory)
         if not run.status.exists():
             problem = "this is not a run directory." if run.directory.exists() else "this directory does not exist."
-            similar = [str(path) for path in run.directory.parent.glob("*") if cls(path).status.is_file()]
-            hint = did_you_mean(str(directory), sorted(similar)) if similar else "Create one with: forecast train CONFIG"
+            if any(cls(path).status.is_file() for path in run.directory.glob("*")):
+                problem, hint = "this is a folder of runs, not a run.", f"To list them: forecast runs {directory}"
+                raise RunError(problem, hint, str(directory))
+            near = [*run.directory.parent.glob("*"), *Path("runs").glob("*")]
+            similar = sorted({str(path) for path in near if cls(path).status.is_file()})
+            hint = did_you_mean(str(directory), similar) if similar else "Create one with: forecast train CONFIG"
             if run.directory.suffix in (".yaml", ".yml"):
                 problem, hint = "this is not a run directory.", f"Train the config first: forecast train {directory}"
             raise RunError(problem, hint, str(directory))
@@ -76,7 +130,7 @@ class Run(RunDirectory):
         status = run.read_status()
         if status.state == "finished" and run.folds.exists():
             raise RunError(
-                "this is a backtest, which keeps no network.", "Specify a run that forecast train created.", str(directory)
+                "this is a backtest, which keeps no network.", "Specify a run that was created by forecast train.", str(directory)
             )
         if status.state != "finished":
             why = f": {status.why:.500}" if status.why else "."
@@ -107,7 +161,9 @@ class Run(RunDirectory):
         run = cls(directory)
         status = run.read_status() if run.status.is_file() else None
         if status and status.kind != "training":
-            remedy = "To resume it, run the same command again" + ("." if run.runs.is_dir() else " with --force.")
+            remedy = "To resume it, run the same command again."
+            if not run.runs.is_dir():
+                remedy = "A backtest cannot be resumed. To start it again, run the same command with --force."
             article = "an" if status.kind == "experiment" else "a"
             raise RunError(f"this is {article} {status.kind}, not a training run.", remedy, str(directory))
         if status and status.state == "finished":
@@ -136,7 +192,7 @@ class Run(RunDirectory):
 
     def locate_forecast(self, data: Path | None) -> Path:
         """Return where the forecast that continues `data` goes: forecast.csv, or forecast-NAME.csv for newer data."""
-        return self.forecast if data is None else self.directory / f"forecast-{name_without_suffix(data)}.csv"
+        return self.forecast_file if data is None else self.directory / f"forecast-{name_without_suffix(data)}.csv"
 
     def locate_anomalies(self, data: Path | None) -> tuple[Path, Path]:
         """Return where the anomalies of the test set, or of `data`, go: a table and a picture."""

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from forecast.data import Contract
 from forecast.evaluation import BASELINES, LABELS, MODEL, column_of, quantiles_of
-from forecast.runs.layout import explain_damage
-from forecast.runs.run import Run
+from forecast.runs.layout import RunDirectory, explain_damage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,28 +26,28 @@ Types = Mapping[str, type]
 Mask = Callable[["pd.DataFrame"], "pd.Series[bool]"]
 
 
-def read_predictions(run: Run, select: Mask) -> pd.DataFrame:
-    """Read the selected rows of predictions.csv: forecasts of the windows of the test set, with the actual values.
+def read_predictions(run: RunDirectory, select: Mask | None = None) -> pd.DataFrame:
+    """Read the selected rows, or all, of predictions.csv: forecasts of the windows of the test set, with the actual values.
 
     Raises:
         RunError: the run is damaged. So do all functions of this module.
     """
     columns = {**STEP_COLUMNS, "cutoff": str, "actual": float, **dict.fromkeys(BASELINES, float)}
-    return _read_local(run, run.predictions, columns, _quantile_columns(run) | dict.fromkeys(OPTIONAL, float), select)
+    return _read_local(run, run.predictions_file, columns, _quantile_columns(run) | dict.fromkeys(OPTIONAL, float), select)
 
 
-def read_forecast(run: Run, select: Mask) -> pd.DataFrame:
-    """Read the selected rows of forecast.csv: the steps after the last row of the data."""
-    return _read_local(run, run.forecast, STEP_COLUMNS, _quantile_columns(run), select)
+def read_forecast(run: RunDirectory, select: Mask | None = None) -> pd.DataFrame:
+    """Read the selected rows, or all, of forecast.csv: the steps after the last row of the data."""
+    return _read_local(run, run.forecast_file, STEP_COLUMNS, _quantile_columns(run), select)
 
 
-def read_recent(run: Run, select: Mask) -> pd.DataFrame:
+def read_recent(run: RunDirectory, select: Mask) -> pd.DataFrame:
     """Read the selected rows of recent.csv: the last rows of the data."""
     targets = dict.fromkeys(run.read_config().data.target, float)
     return _read_local(run, run.recent, {"series_id": str, "timestamp": str, **targets}, select=select)
 
 
-def read_actual(run: Run, select: Mask) -> pd.DataFrame:
+def read_actual(run: RunDirectory, select: Mask) -> pd.DataFrame:
     """Read the selected rows of actual.csv: actual values with their sets. Runs of earlier versions have only recent.csv."""
     targets = dict.fromkeys(run.read_config().data.target, float)
     if run.actual.exists():
@@ -56,26 +55,26 @@ def read_actual(run: Run, select: Mask) -> pd.DataFrame:
     return read_recent(run, select).assign(**{SUBSET: "unknown"})
 
 
-def read_cutoffs(run: Run) -> pd.DataFrame:
+def read_cutoffs(run: RunDirectory) -> pd.DataFrame:
     """Read the mean errors of every forecaster after each cutoff of the test set."""
     scaled = {f"mase_{name}": float for name in FORECASTERS}
     return _read_local(run, run.cutoffs, {"cutoff": str, **ERROR_COLUMNS, **scaled}, OPTIONAL_ERRORS)
 
 
-def read_per_series(run: Run) -> pd.DataFrame:
+def read_per_series(run: RunDirectory) -> pd.DataFrame:
     """Read the mean errors of every forecaster on the test set, a row per series."""
     return run.read_table(run.per_series, {"series_id": str, **ERROR_COLUMNS}, OPTIONAL_ERRORS)
 
 
-def read_folds(run: Run) -> pd.DataFrame:
+def read_folds(run: RunDirectory) -> pd.DataFrame:
     """Read the mean errors of every forecaster in each fold of a backtest."""
     stamps: dict[str, type] = dict.fromkeys(STAMPS[2:], str)
     return _read_local(run, run.folds, {"fold": int, **stamps, **ERROR_COLUMNS}, OPTIONAL_ERRORS)
 
 
-def read_history(run: Run) -> pd.DataFrame:
+def read_history(run: RunDirectory) -> pd.DataFrame:
     """Read the losses, norms of gradients and seconds of each seed and epoch."""
-    return run.read_table(run.history, HISTORY_COLUMNS, HISTORY_OPTIONAL)
+    return run.read_table(run.history_file, HISTORY_COLUMNS, HISTORY_OPTIONAL)
 
 
 def make_series_mask(series_ids: Collection[str]) -> Mask:
@@ -83,11 +82,13 @@ def make_series_mask(series_ids: Collection[str]) -> Mask:
     return lambda table: table.series_id.isin(series_ids)
 
 
-def _quantile_columns(run: Run) -> dict[str, type]:
+def _quantile_columns(run: RunDirectory) -> dict[str, type]:
     return {column_of(quantile): float for quantile in quantiles_of(run.read_config())}
 
 
-def _read_local(run: Run, path: Path, columns: Types, optional: Types | None = None, select: Mask | None = None) -> pd.DataFrame:
+def _read_local(
+    run: RunDirectory, path: Path, columns: Types, optional: Types | None = None, select: Mask | None = None
+) -> pd.DataFrame:
     """Read a table with its `STAMPS` in the time zone of the data, and without that zone."""
     import pandas as pd
 

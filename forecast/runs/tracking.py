@@ -58,7 +58,7 @@ def open_trackers(run: Run, config: Config) -> Iterator[Callable[[Row], None]]:
 
 def _collect_results(run: Run) -> dict[str, float]:
     """Return the errors of a run on both sets, as `test/mae`."""
-    metrics = run.read(run.metrics, TrainingMetrics)
+    metrics = run.read(run.metrics_file, TrainingMetrics)
     totals = {"validation": metrics.validation.forecast.total, "test": metrics.test.forecast.total}
     results = {f"{subset}/{name}": getattr(total, name) for subset, total in totals.items() for name in ("mae", "rmse", "mase")}
     return {name: value for name, value in results.items() if value is not None}
@@ -114,7 +114,7 @@ class _MLflow:
 
     def record_results(self, results: dict[str, float]) -> None:
         self.mlflow.log_metrics(results)
-        for path in (self.run.config, self.run.metrics, self.run.history):
+        for path in (self.run.config, self.run.metrics_file, self.run.history_file):
             self.mlflow.log_artifact(str(path))
         self.mlflow.log_artifacts(str(self.run.plots), "plots")
 

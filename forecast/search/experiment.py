@@ -192,7 +192,7 @@ def _read_scores(run: Run) -> Scores:
         return _fail(f"it could not be checked for leaks: see {run.log}")
     if not run.read(run.leakage, Certificate).passed:
         return _fail(f"a leak was found: see {run.leakage}")
-    metrics = run.read(run.metrics, TrainingMetrics)
+    metrics = run.read(run.metrics_file, TrainingMetrics)
     totals = {"validation": metrics.validation.forecast.total, "test": metrics.test.forecast.total}
     return {f"{subset}_{name}": getattr(totals[subset], name) for subset in SETS for name in METRICS} | {
         "state": "finished",

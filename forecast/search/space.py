@@ -87,7 +87,7 @@ class Search:
     def _check_keys(self) -> None:
         for key in self.spans:
             if find_field(tuple(key.split("."))) and (not key.startswith(SEARCHABLE) or key == "training.seeds"):
-                problem = f"`{key}` cannot be searched, because it changes the windows of the validation set."
+                problem = f"`{key}` cannot be searched."
                 raise ConfigError(problem, f"Search only keys that begin with {first_few(SEARCHABLE, 20)}.", self._locate(key))
         if LAYERS in self.spans:
             sizes = self.spans.get("model.units", {"choice": [self.config.model.units]}).get("choice", [])

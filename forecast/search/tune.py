@@ -21,7 +21,7 @@ from forecast.commands.backtest import backtest
 from forecast.config import Config, differing_sections, load_config, parse_wait
 from forecast.data import Panel
 from forecast.errors import ForecastError, RunError, check_installed
-from forecast.evaluation import Fitted, Metrics, Scoreboard, Scores, TrainingMetrics, format_number, score_validation
+from forecast.evaluation import Fitted, Metrics, Scoreboard, Scores, format_number, score_validation
 from forecast.forecasters.preparation import Prepared, prepare_panel, read_and_resolve
 from forecast.reports import draw_study, write_study_page
 from forecast.runs import Run, RunGroup, read_history
@@ -69,7 +69,8 @@ def tune(
     storage: str | Path | None = None,
     on_finished: Callable[[Finished], None] | None = None,
 ) -> RunGroup:
-    """Search as `tuning` in the config says, and train the best. The result holds the study, `best.yaml` and `runs/best`.
+    """Search for settings as the section `tuning` defines, and train a run with the best. The result holds the study,
+    `best.yaml` and `runs/best`.
 
     run_dir: the directory to write, by default `runs/NAME-tune`. Its study is continued. force: begin anew. overrides: dotted
     keys of the config. workers: where trials are computed, by default in this process. on_finished: called after each trial.
@@ -77,7 +78,8 @@ def tune(
     in the run directory.
 
     Raises:
-        ConfigError, DataError: an end of a span cannot be trained. Nothing is written.
+        ConfigError, DataError: the config cannot be trained with the lowest or the highest value of a search range. Nothing is
+            written.
         RunError: the directory or the storage cannot be used, or holds a study of another config, or no trial finished.
     """
     check_can_train()
@@ -244,7 +246,7 @@ def _compute_backtest_error(config: Config, panel: Panel | None) -> _Outcome:
     with tempfile.TemporaryDirectory() as scratch:
         run = backtest(config.model_copy(update={"splits": before, "tracking": []}), Path(scratch) / "run")
         history = read_history(run)
-        return _Outcome(_error(run.read(run.metrics, Metrics).test), int((history.epoch > 0).sum()))
+        return _Outcome(_error(run.read(run.metrics_file, Metrics).test), int((history.epoch > 0).sum()))
 
 
 def _write_results(search: Search, study: optuna.Study, folder: RunGroup) -> None:
@@ -271,5 +273,5 @@ def _write_results(search: Search, study: optuna.Study, folder: RunGroup) -> Non
         figures = draw_study(study)
         for name, figure in figures.items():
             folder.write_figure(folder.plots / f"{name}.png", figure)
-        verdict = trained.read(trained.metrics, TrainingMetrics).verdict
+        verdict = trained.metrics.verdict
         write_study_page(folder, search.config.name, f"The best of {title}.", verdict, table, figures)

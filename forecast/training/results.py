@@ -86,7 +86,7 @@ def score_run(
     validation, test = Scoreboard(prepared), Scoreboard(prepared)
     fitted, calibration = calibrate_members(prepared, regressions, members, validation)
     _save_scored(run, fitted, members)
-    with run.open_table(run.predictions) as append:
+    with run.open_table(run.predictions_file) as append:
         table = PredictionTable(prepared, append)
         errors = score(fitted, prepared.windows["test"], test, calibration, table)
     if calibration:
@@ -134,7 +134,7 @@ def write_scores(
     per_series, cutoffs = board.per_series(), board.losses()
     run.write_table(run.per_series, per_series)
     run.write_table(run.cutoffs, cutoffs)
-    run.write(run.metrics, metrics)
+    run.write(run.metrics_file, metrics)
     predictions = remove_time_zones(table.select_series(select_series(per_series)))
     return TrainingResult(run, contract, environment, metrics, per_series, remove_time_zones(cutoffs), predictions)
 
@@ -212,7 +212,7 @@ def write_diagnosis(result: TrainingResult, prepared: Prepared) -> None:
     result.evidence = Evidence(
         config=prepared.config,
         metrics=result.metrics,
-        history=read_history(run) if run.history.exists() else None,  # An interrupted process may have begun it.
+        history=read_history(run) if run.history_file.exists() else None,  # An interrupted process may have begun it.
         train_windows=len(prepared.network_windows["train"]),
         gradients=result.gradients.network if result.gradients else None,
         continued=result.parent is not None,

@@ -1,4 +1,4 @@
-"""Cut windows, which hold what a model sees and what it is scored on, and forecast them. Nothing else slices time."""
+"""Cut windows, which hold what a model sees and what it is scored on, and forecast them. No other module cuts windows."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ USAGE = {
     "predict": "error: missing argument 'RUN'.\n  Usage: forecast predict [OPTIONS] {RUN}\n  See: forecast predict --help\n",
     "--verison": "error: no such option: --verison.\n  Did you mean `--version`?\n",
     "compare one": "error: a comparison needs two runs or more.\n  Specify several runs. To see one: forecast show one\n",
-    "predict run --horizon 3": "error: no such option: --horizon.\n  See: forecast predict --help\n",
+    "predict run --horizon 3": "error: no such option: --horizon.\n  Use --steps.\n",
 }
 
 
@@ -160,6 +160,8 @@ WRONG_FILES = {
     "init https://example.com/a.csv": "Only files on this machine can be read. Download the file first",
     "train config.yaml --set model.cell=bilstm": "set cell: lstm and bidirectional: true.",
     "show nowhere": "nowhere: this directory does not exist.",
+    "show somewhere": "somewhere: this is a folder of runs, not a run.\n  To list them: forecast runs somewhere",
+    "predict run-1": "run-1: this directory does not exist.\n  Did you mean `runs/run-1`?",
     "runs nowhere": "nowhere: this directory does not exist.\n  Train a run first: forecast train CONFIG",
     "runs --sort maee": "--sort: there is no metric `maee` to sort by.\n  Did you mean `mae`?",
 }
@@ -171,6 +173,8 @@ def test_a_wrong_file_is_answered_with_what_to_do_next(line, message, project, t
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("name: a\n")
+    for folder in ("somewhere", "runs"):
+        Run.create("run", tmp_path / folder / "run-1").write_status("finished")
     done = call(*line.split())
     assert done.exit_code == 1
     assert done.stderr.startswith("error: ")
@@ -294,6 +298,7 @@ def test_quick_goes_from_data_to_a_report(project, tmp_path, monkeypatch):
     done = call("quick", "data.csv", "--horizon", "3", "--open")
     assert done.exit_code == 0, done.output
     assert "HTML report: runs/data-1/report.html" in done.stdout
+    assert done.stderr.startswith("Wrote data.yaml.\n")
     assert (tmp_path / "data.yaml").exists()
     assert opened == [(tmp_path / "runs/data-1/report.html").as_uri()]
 

@@ -94,10 +94,10 @@ def test_rows_after_a_fold_change_nothing_in_it(sales, tmp_path):
 @pytest.mark.slow
 def test_a_run_that_is_never_refitted_is_its_own_test(sales, tmp_path):
     tested = backtest(sales / "run", tmp_path / "never", overrides={"backtest.refit": "never"})
-    ours, theirs = (Run(path).read_json(Run(path).metrics)["test"] for path in (tested.directory, sales / "run"))
+    ours, theirs = (Run(path).read_json(Run(path).metrics_file)["test"] for path in (tested.directory, sales / "run"))
     assert ours["forecast"]["total"] == pytest.approx(theirs["forecast"]["total"])
     assert ours["scored_on"] == theirs["scored_on"]
-    assert not tested.history.exists(), "nothing was trained"
+    assert not tested.history_file.exists(), "nothing was trained"
 
 
 @pytest.mark.slow
@@ -107,7 +107,7 @@ def test_stride_makes_the_test_part_fit(sales, tmp_path):
     folds = pd.read_csv(tested.folds)
     assert folds.windows.tolist() == [6, 6]
     assert folds.trained_until.nunique() == 1, "the second fold is the first one's network"
-    assert len(pd.read_csv(tested.history).fold.unique()) == 1
+    assert len(pd.read_csv(tested.history_file).fold.unique()) == 1
 
 
 @pytest.mark.slow
@@ -161,4 +161,4 @@ def test_worse_than_it_may_be_is_exit_code_3(sales, tmp_path):
     shown = CliRunner().invoke(app, ["train", str(sales / "config.yaml"), *steps, "--fail-if-worse-than", "linear"])
     assert shown.exit_code == 3, shown.output
     assert "The network is worse than linear" in shown.stderr
-    assert Run.open(tmp_path / "run").metrics.exists(), "and the run is there to be looked at"
+    assert Run.open(tmp_path / "run").metrics_file.exists(), "and the run is there to be looked at"

@@ -36,11 +36,11 @@ def combined(tmp_path_factory, explained):
 
 def test_the_table_shows_the_combination_the_network_and_every_baseline(combined):
     run, _ = combined
-    metrics = run.read_json(run.metrics)
+    metrics = run.read_json(run.metrics_file)
     assert {"forecast", "network", "theta", "linear", "boosting"} <= metrics["test"].keys()
     assert {"network", "theta", "boosting"} <= metrics["compared"].keys()
     assert sum(metrics["combination"]["weights"].values()) == pytest.approx(1)
-    predictions = pd.read_csv(run.predictions)
+    predictions = pd.read_csv(run.predictions_file)
     weights = metrics["combination"]["weights"]
     expected = sum(weight * predictions[name] for name, weight in weights.items())
     assert predictions.forecast.to_numpy() == pytest.approx(expected.to_numpy(), rel=1e-5)

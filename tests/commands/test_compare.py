@@ -92,7 +92,7 @@ DAMAGES = {
     "no losses": lambda run: run.cutoffs.unlink(),
     "fewer losses": lambda run: run.cutoffs.write_text("\n".join(run.cutoffs.read_text().splitlines()[:5])),
     "losses of garbage": lambda run: run.cutoffs.write_bytes(b"\xff\x00"),
-    "no scores": lambda run: run.metrics.write_text("{}"),
+    "no scores": lambda run: run.metrics_file.write_text("{}"),
 }
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from forecast.cli.app import app
 from forecast.commands.export import export
 from forecast.commands.plan import plan
 from forecast.commands.predict import predict
@@ -15,6 +19,7 @@ from forecast.config.schema import name_calendar_columns
 from forecast.data.calendar import CYCLES, make_calendar_features
 from forecast.errors import DataError, ForecastError, RunError
 from forecast.forecasters.preparation import prepare
+from forecast.reports.report import report
 from tests.shops import NOISE, config, future, priced, rmse_of
 
 
@@ -83,7 +88,9 @@ def test_plan_writes_what_predict_asks_for(priced_run, tmp_path):
     template = pd.read_csv(tmp_path / "future.csv")
     assert template.columns.tolist() == ["day", "shop", "price"]
     assert len(template) == 6
-    with pytest.raises(DataError, match=r"the horizon lacks 6 values: `price` of 'north' at 2021-02-04 00:00:00, .* and 3 more"):
+    with pytest.raises(
+        DataError, match=r"values are missing over the horizon \(6\): `price` of 'north' at 2021-02-04 00:00:00, .* and 3 more"
+    ):
         predict(priced_run, future=tmp_path / "future.csv")
     filled = predict(priced_run, future=future(priced_run))
     template.assign(price=[0.1, 0.5, 0.9] * 2).to_csv(tmp_path / "filled.csv", index=False)
@@ -94,14 +101,14 @@ def test_plan_writes_what_predict_asks_for(priced_run, tmp_path):
 
 @pytest.mark.slow
 def test_a_future_that_is_missing_or_of_no_use(priced_run, project, tmp_path):
-    assert not priced_run.forecast.exists()
+    assert not priced_run.forecast_file.exists()
     with pytest.raises(RunError, match=r"this forecast needs `price` over 3 steps.\n  Write a template with: forecast plan RUN"):
         predict(priced_run)
     with pytest.raises(DataError, match="4 repeated timestamps"):
         predict(priced_run, future=future(priced_run, day="2021-02-04"))
     path = config(project, priced(), calendar=["month", "day_of_week"])
     plain = train(load_config(path, {"training.epochs": 1}), tmp_path / "plain")
-    assert plain.forecast.exists(), "the calendar knows the future by itself"
+    assert plain.forecast_file.exists(), "the calendar knows the future by itself"
     with pytest.raises(RunError, match="this run has no known covariates"):
         predict(plain, future=future(priced_run))
 
@@ -136,3 +143,13 @@ def test_holidays(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ForecastError, match=r"data.calendar: holidays\(DE\) needs `holidays`, which is not installed"):
         make_calendar_features(days, ["holidays(DE)"])
+
+
+@pytest.mark.slow
+def test_the_first_forecast_is_added_to_the_report(priced_run, tmp_path):
+    shutil.copytree(priced_run.directory, tmp_path / "run")
+    page = report(tmp_path / "run")
+    assert '"label":"future"' not in page.read_text()
+    done = CliRunner().invoke(app, ["predict", str(tmp_path / "run"), "--future", str(future(priced_run))])
+    assert done.exit_code == 0, done.output
+    assert '"label":"future"' in page.read_text()

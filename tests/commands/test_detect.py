@@ -66,7 +66,7 @@ def test_other_levels_are_refused(sales, tmp_path):
         detect(sales / "run", level=90)
     without = train(load_config(sales / "config.yaml", {"intervals": None, "training.epochs": 1}), tmp_path / "run")
     assert not without.intervals.exists()
-    assert "q0.1" not in pd.read_csv(without.forecast)
+    assert "q0.1" not in pd.read_csv(without.forecast_file)
     with pytest.raises(RunError, match=r"the run has no intervals.\s+Train again with intervals."):
         detect(without)
 

@@ -44,7 +44,7 @@ def test_shared_data_trains_unedited(shared_data, tmp_path, name):
     quick = {"training.epochs": 1, "training.seeds": None, "windows.stride": 40, "baselines": []}
     config = load_config(init(shared_data / name, tmp_path / "config.yaml"), quick)
     run = train(config, tmp_path / "run")
-    assert run.read_json(run.metrics)["skill"]["seasonal_naive"] > 0
+    assert run.read_json(run.metrics_file)["skill"]["seasonal_naive"] > 0
 
 
 @pytest.mark.parametrize(("effort", "seeds", "epochs"), [("quick", 1, 120), ("usual", 3, 300), ("thorough", 7, 450)])
@@ -77,7 +77,8 @@ def write(folder, table, name="data.csv", **options):
 def test_what_was_chosen_is_said(tmp_path):
     table = pd.DataFrame({"row": range(120), "month": MONTHS, "sales": seasonal_rows(), "visits": seasonal_rows(seed=2)})
     text = write(tmp_path, table).read_text()
-    assert "target: sales # the first numeric column; others: visits" in text
+    assert "target: sales # the first numeric column" in text
+    assert "  # past_covariates: [visits] # columns that are not used;" in text
     assert "horizon: 12 # steps to forecast; chosen from the season, change it as needed" in text
     assert "path: data.csv" in text
     assert "confirmed by autocorrelation" in text

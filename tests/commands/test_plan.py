@@ -84,7 +84,7 @@ def test_the_first_steps_are_the_same_however_many_are_forecast(segmented, steps
 
 @pytest.mark.slow
 def test_a_segment_whose_covariates_are_incomplete_is_refused(segmented):
-    with pytest.raises(DataError, match=r"the horizon lacks 6 values.*\n.*computes whole segments of 4 steps"):
+    with pytest.raises(DataError, match=r"values are missing over the horizon \(6\).*\n.*computes whole segments of 4 steps"):
         predict(segmented, future=prices(segmented, 1), steps=1)
 
 
@@ -94,7 +94,7 @@ def test_detection_forecasts_as_the_run_did(segmented, caplog):
     of_data = detection._forecast_points(segmented, trained, trained.intervals, segmented.directory.parent / "data.csv")
     assert "the last 3 rows of each series are not compared" in caplog.text
     assert len(of_data) == 2 * (200 - 8 - 3)
-    table = pd.read_csv(segmented.predictions, parse_dates=["timestamp"]).query("step == 1")
+    table = pd.read_csv(segmented.predictions_file, parse_dates=["timestamp"]).query("step == 1")
     both = table.merge(of_data, on=["series_id", "timestamp"], suffixes=("", "_detected"))
     assert len(both) == len(table)
     np.testing.assert_allclose(both.forecast_detected, both.forecast, rtol=1e-5)
@@ -127,7 +127,7 @@ def test_policies_for_what_is_missing_ahead(project, tmp_path, caplog):
     keys = {"known_covariates": ["price", "visits"], "missing_known": {"price": "hold"}}
     path = config(project, priced(), **keys)
     run = train(load_config(path, {"training.epochs": 15}), tmp_path / "run")
-    metrics = run.read_json(run.metrics)
+    metrics = run.read_json(run.metrics_file)
     assert metrics["missing_known"]["price"]["policy"] == "hold"
     assert metrics["missing_known"]["price"]["mae"] > 3 * metrics["test"]["forecast"]["total"]["mae"]
     table = pd.read_csv(future(run)).assign(visits=1.0)
@@ -187,7 +187,7 @@ def test_rows_of_the_future_in_the_training_file(project, tmp_path):
     table, ahead = with_future()
     path = config(project, table, known_covariates="price")
     run = train(load_config(path, {"training.epochs": 3}), tmp_path / "run")
-    forecast = pd.read_csv(run.forecast)
+    forecast = pd.read_csv(run.forecast_file)
     assert forecast.timestamp.str[:10].tolist() == AHEAD * 2
     ahead.to_csv(tmp_path / "future.csv", index=False)
     for again in (predict(run), predict(run, future=tmp_path / "future.csv"), predict(run, path.parent / "data.csv")):
@@ -202,8 +202,8 @@ def test_rows_of_the_future_that_end_too_early(project, tmp_path, caplog):
     with caplog.at_level("WARNING"):
         run = train(load_config(path, {"training.epochs": 1}), tmp_path / "run")
     assert "forecast.csv was not written" in caplog.text
-    assert "the horizon lacks 4 values: `price` of 'north' at 2021-02-06" in caplog.text
-    assert not run.forecast.exists()
+    assert "values are missing over the horizon (4): `price` of 'north' at 2021-02-06" in caplog.text
+    assert not run.forecast_file.exists()
 
 
 def test_rows_of_the_future_change_nothing_of_the_past(project):
@@ -313,7 +313,7 @@ def test_plan_writes_the_file_as_the_data_is_written(project, tmp_path):
     plan(run, output=tmp_path / "future.csv")
     template = pd.read_csv(tmp_path / "future.csv", sep=";", decimal=",", encoding="latin-1")
     assert template.price.tolist()[:2] == [0.4, 0.6], "what the data tells already"
-    with pytest.raises(DataError, match="the horizon lacks 2 values: `price` of 'Köln north' at 2021-02-06"):
+    with pytest.raises(DataError, match="values are missing over the horizon \(2\): `price` of 'Köln north' at 2021-02-06"):
         predict(run, future=tmp_path / "future.csv")
     template.fillna(0.5).to_csv(tmp_path / "future.csv", index=False, sep=";", decimal=",", encoding="latin-1")
     assert len(predict(run, future=tmp_path / "future.csv")) == 6

@@ -77,7 +77,7 @@ def test_both_runtimes_agree(run):
 
 
 def test_training_compares_both_runtimes(run):
-    assert 0 < run.read_json(run.metrics)["runtime_difference"] <= 1e-5
+    assert 0 < run.read_json(run.metrics_file)["runtime_difference"] <= 1e-5
 
 
 def test_a_new_series_is_forecast_where_it_is_allowed(run, tmp_path, caplog):

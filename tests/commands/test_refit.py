@@ -50,7 +50,7 @@ def test_the_test_set_reaches_nothing_that_is_scored(pair):
     linear = [read_trained(run, stage).regressions.linear.kernel for stage in ("scored", "final") for run in pair]
     np.testing.assert_array_equal(linear[0], linear[1])
     assert not np.array_equal(linear[2], linear[3])
-    first, second = (pd.read_csv(run.predictions).query("step <= 3").head(3) for run in pair)
+    first, second = (pd.read_csv(run.predictions_file).query("step <= 3").head(3) for run in pair)
     np.testing.assert_array_equal(first.forecast, second.forecast)
     certificates = [run.read_json(run.leakage) for run in pair]
     assert all("refit windows" in [check["what"] for check in document["checks"]] for document in certificates)
@@ -60,7 +60,7 @@ def test_each_stage_learns_from_more_rows(pair):
     stages = [weights_at(pair[0], stage) for stage in ("selected", "scored", "final")]
     name = next(iter(stages[0]))
     assert len({values[name].tobytes() for values in stages}) == 3
-    assert pair[0].read_json(pair[0].metrics)["kept_epochs"]["1"] > 0, "an untrained network is not refitted"
+    assert pair[0].read_json(pair[0].metrics_file)["kept_epochs"]["1"] > 0, "an untrained network is not refitted"
 
 
 def test_the_validation_set_is_scored_with_networks_that_never_saw_it(pair):
@@ -69,7 +69,7 @@ def test_the_validation_set_is_scored_with_networks_that_never_saw_it(pair):
     regressions, _ = fit_regressions(prepared)
     board = Scoreboard(prepared)
     score_validation(Fitted(prepared, [trained.forward("numpy")], regressions, trained.combination), board)
-    stored = run.read_json(run.metrics)["validation"]
+    stored = run.read_json(run.metrics_file)["validation"]
     for name in ("forecast", "network", "linear"):
         assert board.scores().of(name).total.mae == pytest.approx(stored[name]["total"]["mae"], rel=1e-3)
 

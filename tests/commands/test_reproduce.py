@@ -102,10 +102,10 @@ def test_other_versions_are_named_but_do_not_matter_by_themselves(run):
 
 @pytest.mark.slow
 def test_an_epoch_is_named(run):
-    history = pd.read_csv(run.history)
+    history = pd.read_csv(run.history_file)
     history.loc[2, "val_loss"] *= 1.01
     history.loc[3, "val_loss"] *= 1.01
-    run.write_table(run.history, history)
+    run.write_table(run.history_file, history)
     stages = reproduce(run)
     assert differing(stages) == ["epochs"]
     assert next(stage.detail for stage in stages if stage.name == "epochs").startswith("epoch 2: val_loss changed from 0.")
@@ -113,9 +113,9 @@ def test_an_epoch_is_named(run):
 
 @pytest.mark.slow
 def test_numbers_within_the_tolerance(run):
-    metrics = json.loads(run.metrics.read_text())
+    metrics = json.loads(run.metrics_file.read_text())
     metrics["test"]["forecast"]["total"]["mae"] *= 1.0001
-    run.write_json(run.metrics, metrics)
+    run.write_json(run.metrics_file, metrics)
     run.fingerprints.unlink()
     stages = reproduce(run)
     assert [stage.verdict for stage in stages if stage.name in {"windows", "initial weights"}] == ["not recorded"] * 2

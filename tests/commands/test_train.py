@@ -22,7 +22,7 @@ from forecast.evaluation.scores import BASELINES, MODEL
 from forecast.forecasters.network.fitting import Batches, compute_learning_rate
 from forecast.forecasters.network.numpy_runtime import forward
 from forecast.forecasters.preparation import prepare
-from forecast.runs.loaded import read_metrics, read_trained
+from forecast.runs.loaded import read_trained
 from forecast.runs.run import Run
 from forecast.training.results import _reader_difference
 from forecast.windows.windows import Windows
@@ -105,11 +105,11 @@ def test_a_run_is_whole(project, tmp_path):
     assert run.read_json(run.status)["state"] == "finished"
     assert [progress.epoch for progress in seen if progress.done == 1 and not progress.refit] == [0, 1, 2]
 
-    history = pd.read_csv(run.history)
+    history = pd.read_csv(run.history_file)
     assert list(history.columns) == ["seed", "epoch", "loss", "val_loss", "learning_rate", "seconds", "gradient_norm", "clipped"]
     assert history.epoch.tolist() == [0, 1, 2]
 
-    predictions = pd.read_csv(run.predictions, parse_dates=["cutoff", "timestamp"])
+    predictions = pd.read_csv(run.predictions_file, parse_dates=["cutoff", "timestamp"])
     quantiles = ["q0.025", "q0.1", "q0.9", "q0.975"]
     known = ["series_id", "cutoff", "timestamp", "step", "target", "actual"]
     assert list(predictions.columns) == [*known, MODEL, *BASELINES, *quantiles]
@@ -121,7 +121,7 @@ def test_a_run_is_whole(project, tmp_path):
     found = predictions.set_index(["series_id", "target", "timestamp"]).actual
     np.testing.assert_allclose(found, truth.reindex(found.index))
 
-    metrics = run.read_json(run.metrics)
+    metrics = run.read_json(run.metrics_file)
     errors = (predictions[MODEL] - predictions.actual).abs()
     assert metrics["test"][MODEL]["total"]["mae"] == pytest.approx(errors.mean())
     per_step = errors.groupby(predictions.step).mean()
@@ -179,11 +179,11 @@ def test_a_perfect_fit_is_explained(project, tmp_path, monkeypatch):
     months = pd.date_range("2010-01-01", periods=120, freq="MS")
     sales = np.r_[np.full(105, 5.0), np.random.default_rng(0).normal(5, 1, 15)]  # nothing to learn before the test part
     run = train(project(pd.DataFrame({"month": months, "sales": sales})), tmp_path / "run")
-    assert pd.read_csv(run.history).val_loss.tolist() == [0.0, 0.0, 0.0]
+    assert pd.read_csv(run.history_file).val_loss.tolist() == [0.0, 0.0, 0.0]
     assert run.report.exists()
     assert "unstable training" not in [finding.name for finding in diagnose(run)]
     monkeypatch.setattr("forecast.cli.output.diagnose", divide_by_zero)
-    assert list(describe_training(run, read_metrics(run)))[-1].startswith("Next: forecast predict"), "whatever fails"
+    assert list(describe_training(run, run.metrics))[-1].startswith("Next: forecast predict"), "whatever fails"
 
 
 @pytest.mark.slow
@@ -210,9 +210,9 @@ def test_a_run_predicts_after_its_config_and_data_are_gone(project, tmp_path):
 @pytest.mark.slow
 def test_epoch_zero_is_the_linear_baseline_and_is_kept_if_nothing_beats_it(project, tmp_path):
     run = train(project(training={"learning_rate": 10.0, "optimizer": "sgd", "clipnorm": None, "epochs": 1}), tmp_path / "run")
-    metrics = run.read_json(run.metrics)
+    metrics = run.read_json(run.metrics_file)
     assert metrics["kept_epochs"] == {"1": 0}
-    predictions = pd.read_csv(run.predictions)
+    predictions = pd.read_csv(run.predictions_file)
     np.testing.assert_allclose(predictions[MODEL], predictions.linear, rtol=1e-4)
     assert metrics["verdict"].endswith("equals linear.")
 
@@ -269,7 +269,7 @@ def test_what_was_chosen_stays_when_it_is_resumed(project, tmp_path):
 def test_history_tells_how_long_gradients_are_and_how_many_are_cut(trained):
     told = {}
     for clipnorm in (1e-9, None):
-        history = pd.read_csv(trained(training={"clipnorm": clipnorm}, model={"cell": "simple_rnn"}).history)
+        history = pd.read_csv(trained(training={"clipnorm": clipnorm}, model={"cell": "simple_rnn"}).history_file)
         assert history.gradient_norm.isna().tolist() == [True, False, False], "there is none before training"
         assert (history.gradient_norm[1:] > 0).all()
         told[clipnorm] = history.clipped[1:].tolist()
@@ -280,10 +280,10 @@ def test_history_tells_how_long_gradients_are_and_how_many_are_cut(trained):
 def test_best_epoch_is_kept(project, tmp_path):
     keys = {"epochs": 12, "learning_rate": 0.05, "early_stopping": {"patience": 3}}
     run = train(project(model={"linear_skip": False}, training=keys), tmp_path / "run")
-    history = pd.read_csv(run.history)
-    kept = run.read_json(run.metrics)["kept_epochs"]["1"]
+    history = pd.read_csv(run.history_file)
+    kept = run.read_json(run.metrics_file)["kept_epochs"]["1"]
     assert kept == history.epoch[history.val_loss.argmin()]
-    scored = run.read_json(run.metrics)["validation"][MODEL]["total"]["mse_scaled"]
+    scored = run.read_json(run.metrics_file)["validation"][MODEL]["total"]["mse_scaled"]
     assert scored == pytest.approx(history.val_loss.min(), rel=1e-4)
 
 
@@ -293,8 +293,8 @@ def test_same_seed_same_run(project, tmp_path):
     seeds = {"a": 1, "b": 1, "c": 2}
     changes = {"training.epochs": 1}
     first, second, other = (train(load_config(config, changes | {"seed": seed}), tmp_path / name) for name, seed in seeds.items())
-    assert first.predictions.read_bytes() == second.predictions.read_bytes()
-    assert first.predictions.read_bytes() != other.predictions.read_bytes()
+    assert first.predictions_file.read_bytes() == second.predictions_file.read_bytes()
+    assert first.predictions_file.read_bytes() != other.predictions_file.read_bytes()
 
 
 @pytest.mark.slow
@@ -309,9 +309,9 @@ def test_same_seed_same_run(project, tmp_path):
 )
 def test_training_options_train(project, tmp_path, keys):
     run = train(project(training=keys), tmp_path / "run")
-    assert len(pd.read_csv(run.history)) == 3
+    assert len(pd.read_csv(run.history_file)) == 3
     if "warmup_epochs" in keys:
-        assert pd.read_csv(run.history).learning_rate.tolist() == pytest.approx([0, 1e-3, 1e-3])
+        assert pd.read_csv(run.history_file).learning_rate.tolist() == pytest.approx([0, 1e-3, 1e-3])
 
 
 @pytest.mark.slow
@@ -323,7 +323,7 @@ def test_the_plateau_schedule_takes_quantiles(project, tmp_path):
 @pytest.mark.slow
 def test_penalties_are_not_counted_as_loss(trained):
     plain, penalised = trained(), trained(model={"l2": 10.0})
-    first = [pd.read_csv(run.history).val_loss[0] for run in (plain, penalised)]
+    first = [pd.read_csv(run.history_file).val_loss[0] for run in (plain, penalised)]
     assert first[0] == pytest.approx(first[1], rel=1e-6)
 
 
@@ -420,17 +420,17 @@ def test_a_ragged_panel_trains_and_scores_what_it_can(project, tmp_path):
     data = {"series_id": "shop", "short_series": "skip"}
     config = project(pd.concat(shops), data=data, training={"epochs": 1, "sampling": "series"}, scaling={"per": "all"})
     run = train(config, tmp_path / "run")
-    scored = pd.read_csv(run.predictions)
+    scored = pd.read_csv(run.predictions_file)
     assert set(scored.series_id) == {"long", "late", "new"}
     per_series = pd.read_csv(run.per_series).set_index("series_id")
     errors = (scored.forecast - scored.actual).abs().groupby(scored.series_id).mean()
     np.testing.assert_allclose(per_series.mae_forecast, errors[per_series.index])
     assert per_series.windows.to_dict() == {"late": 16, "long": 16, "new": 9}
-    assert "tiny" not in pd.read_csv(run.forecast).series_id.tolist()
+    assert "tiny" not in pd.read_csv(run.forecast_file).series_id.tolist()
     repairs = {repair["what"]: repair["first"] for repair in run.read_json(run.contract)["repairs"]}
     assert repairs["series too short for a window, left out"] == ["tiny"]
     assert repairs["series without a training window, only scored"] == ["new"]
-    assert np.isfinite(run.read_json(run.metrics)["test"]["forecast"]["total"]["mase"])
+    assert np.isfinite(run.read_json(run.metrics_file)["test"]["forecast"]["total"]["mase"])
 
 
 # --- several networks
@@ -457,15 +457,15 @@ def test_several_seeds_forecast_their_median(ensemble):
     each = [forward(trained.network, weights, windows.inputs()) for weights in trained.members]
     assert not np.allclose(each[0], each[1])
     median = trained.scaler.undo(np.median(each, axis=0), windows.series)
-    np.testing.assert_allclose(pd.read_csv(ensemble.predictions).forecast, median.ravel(), rtol=1e-5)
+    np.testing.assert_allclose(pd.read_csv(ensemble.predictions_file).forecast, median.ravel(), rtol=1e-5)
     np.testing.assert_allclose(predict(ensemble).forecast, predict(ensemble, runtime="keras").forecast, rtol=1e-5)
-    metrics = ensemble.read_json(ensemble.metrics)
-    actual = pd.read_csv(ensemble.predictions).actual.to_numpy()
+    metrics = ensemble.read_json(ensemble.metrics_file)
+    actual = pd.read_csv(ensemble.predictions_file).actual.to_numpy()
     errors = [np.abs(trained.scaler.undo(own, windows.series).ravel() - actual).mean() for own in each]
     assert [member["mae"] for member in metrics["test"]["members"]] == pytest.approx(errors, rel=1e-5)
     assert metrics["parameters"] == 3 * trained.network.parameters
     assert list(metrics["kept_epochs"]) == ["1", "5", "7"]
-    assert pd.read_csv(ensemble.history).seed.tolist() == [1] * 3 + [5] * 3 + [7] * 3
+    assert pd.read_csv(ensemble.history_file).seed.tolist() == [1] * 3 + [5] * 3 + [7] * 3
 
 
 def data_of(run):

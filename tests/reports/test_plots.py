@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,12 @@ def future(predictions: pd.DataFrame) -> pd.DataFrame:
     return last.assign(timestamp=last.timestamp + pd.Timedelta(len(last), "D"))
 
 
+def draw(predictions: pd.DataFrame, ahead: pd.DataFrame):
+    """The picture of these forecasts."""
+    metrics = SimpleNamespace(verdict=VERDICT)
+    return _draw_forecast(SimpleNamespace(predictions=predictions, forecast=ahead, actual=None, metrics=metrics))
+
+
 def lines(axis, label: str) -> list:
     """Every line that is drawn like the one with this label."""
     (named,) = [line for line in axis.lines if line.get_label() == label]
@@ -42,7 +49,7 @@ def lines(axis, label: str) -> list:
 
 def test_a_horizon_of_1_is_one_line_through_the_whole_test_set():
     predictions = forecasts(1, 500)
-    figure = _draw_forecast(predictions, future(predictions), VERDICT)
+    figure = draw(predictions, future(predictions))
     (axis,) = figure.axes
     for label, offset in (("forecast", 0), ("actual", 0.5), ("seasonal naive", -7)):
         (line,) = lines(axis, label)
@@ -59,7 +66,7 @@ def test_a_horizon_of_1_is_one_line_through_the_whole_test_set():
 @pytest.mark.parametrize(("horizon", "windows"), [(2, 60), (3, 40), (12, 12), (48, 12)])
 def test_longer_horizons_are_lines_that_do_not_overlap(horizon, windows):
     predictions = forecasts(horizon, 800)
-    (axis,) = _draw_forecast(predictions, future(predictions), VERDICT).axes
+    (axis,) = draw(predictions, future(predictions)).axes
     drawn = lines(axis, "forecast")
     assert [len(line.get_ydata()) for line in drawn] == [horizon] * windows
     values = np.concatenate([line.get_ydata() for line in drawn])
@@ -71,13 +78,13 @@ def test_longer_horizons_are_lines_that_do_not_overlap(horizon, windows):
 
 def test_every_series_and_target_has_a_panel():
     predictions = pd.concat([forecasts(1, 30, series, target) for series in "ab" for target in "yz"])
-    axes = _draw_forecast(predictions, predictions[:0], VERDICT).axes
+    axes = draw(predictions, predictions[:0]).axes
     assert [axis.get_title("left") for axis in axes] == ["a: y", "a: z", "b: y", "b: z"]
 
 
 def test_titles_are_not_clipped():
     predictions = forecasts(1, 30, series="a name that goes on " * 8)
-    figure = _draw_forecast(predictions, predictions[:0], VERDICT)
+    figure = draw(predictions, predictions[:0])
     figure.savefig(io.BytesIO())
     (axis,) = figure.axes
     for text in (figure._suptitle, axis._left_title):

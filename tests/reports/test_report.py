@@ -25,7 +25,6 @@ from forecast.reports.charts import chart_forecast
 from forecast.reports.page import Chart, Line, Picture, Table, Text, render_page, spread_of
 from forecast.reports.report import report
 from forecast.reports.searches import write_index_page
-from forecast.runs import read_metrics
 from forecast.runs.run import Run
 from tests.hostile_runs import OLD_RUNS
 
@@ -47,13 +46,13 @@ def test_train_ends_with_a_report_that_begins_with_the_verdict(sales):
     text = run.report.read_text()
     whole = ["Forecast", "Errors", "Diagnosis", "Training", "Importance", "Residuals", "Data", "Leak checks", "Reproduction"]
     assert headings(run) == whole
-    verdict = run.read_json(run.metrics)["verdict"].split(" (")[0]
+    verdict = run.read_json(run.metrics_file)["verdict"].split(" (")[0]
     assert text.index(verdict) < text.index("Diagnosis")
     assert re.search(r"training.epochs</td><td[^>]*>2<", text)
     assert "p = " in text, "Ljung-Box"
     assert "data.csv" in text
     assert "Actual values within the 80% interval: " in text
-    future = pd.read_csv(run.forecast)
+    future = pd.read_csv(run.forecast_file)
     texts = [format_number(value, spread_of(future.forecast)) for value in future.forecast]
     assert all(f"<td>{value}</td>" in text for value in texts), "what comes next, in numbers"
 
@@ -415,7 +414,7 @@ OUTCOMES = {
 
 @pytest.mark.parametrize(("comparison", "value", "tone"), OUTCOMES.values(), ids=OUTCOMES)
 def test_the_card_of_the_gain_is_green_only_for_a_significant_lead(comparison, value, tone):
-    metrics = read_metrics(Run(OLD_RUNS / "version-3-scored"))
+    metrics = Run(OLD_RUNS / "version-3-scored").metrics
     others = dict.fromkeys(metrics.compared, Comparison(0.9, 0.8, 0.95, 0.001))
     cards = make_cards(metrics.model_copy(update={"compared": others | {"linear": comparison}}), "conformal")
     (card,) = [card for card in cards if card.title == "Against linear, the best baseline"]
@@ -427,7 +426,7 @@ COVERAGES = {0.80: "good", 0.78: "good", 0.70: "fair", 0.60: "bad", 0.90: "fair"
 
 @pytest.mark.parametrize(("coverage", "tone"), COVERAGES.items())
 def test_the_card_of_the_coverage_is_red_only_for_narrow_intervals(coverage, tone):
-    metrics = read_metrics(Run(OLD_RUNS / "version-3-scored"))
+    metrics = Run(OLD_RUNS / "version-3-scored").metrics
     method, scores = next(iter(metrics.test.intervals.items()))
     levels = {"80": scores.levels["80"].model_copy(update={"coverage": coverage})}
     intervals = {method: scores.model_copy(update={"levels": levels})}

@@ -65,7 +65,7 @@ def digest(run: Run) -> str:
 
 
 def history(run: Run) -> pd.DataFrame:
-    return pd.read_csv(run.history).drop(columns="seconds")
+    return pd.read_csv(run.history_file).drop(columns="seconds")
 
 
 @pytest.fixture(autouse=True)

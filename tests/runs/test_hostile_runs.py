@@ -18,7 +18,7 @@ from tests.hostile_runs import CANARY, HOSTILE, OLD_RUNS, copy_in_current_layout
 @pytest.mark.parametrize("version", sorted(path.name for path in OLD_RUNS.iterdir()))
 def test_old_runs_open_and_forecast_the_same(version):
     run = Run.open(OLD_RUNS / version)
-    then = pd.read_csv(run.forecast, parse_dates=["timestamp"])
+    then = pd.read_csv(run.forecast_file, parse_dates=["timestamp"])
     pd.testing.assert_frame_equal(predict(run), then, rtol=1e-5, check_dtype=False)  # another processor rounds differently
 
 

@@ -14,7 +14,6 @@ from forecast.commands.diagnose import diagnose
 from forecast.errors import ResourceError, RunError
 from forecast.reports.report import report
 from forecast.runs.checkpoints import append_history
-from forecast.runs.loaded import read_metrics
 from forecast.runs.run import Run
 from tests.hostile_runs import OLD_RUNS
 
@@ -81,10 +80,10 @@ def test_status_says_how_it_went(tmp_path, error, state):
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     run = Run.create("a", tmp_path / "x")
-    run.write_json(run.metrics, {"mae": 1})
+    run.write_json(run.metrics_file, {"mae": 1})
     with pytest.raises(ValueError, match="not JSON compliant"):
-        run.write_json(run.metrics, {"mae": float("nan")})
-    assert run.read_json(run.metrics) == {"mae": 1}
+        run.write_json(run.metrics_file, {"mae": float("nan")})
+    assert run.read_json(run.metrics_file) == {"mae": 1}
 
 
 def test_a_full_disk_is_told(tmp_path, monkeypatch):
@@ -95,7 +94,7 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.replace", full)
     with pytest.raises(RunError, match=r"metrics.json: cannot write to this path \(No space left on device\)"):
-        run.write_json(run.metrics, {})
+        run.write_json(run.metrics_file, {})
 
 
 def test_a_run_says_whether_its_process_lives(tmp_path):
@@ -148,12 +147,12 @@ def test_only_one_process_records_in_a_run(tmp_path):
 def test_history_is_whole_at_any_moment(tmp_path, monkeypatch):
     run = Run.create("run", tmp_path / "run")
     append_history(run, {"epoch": 0, "loss": 1.5})
-    before = run.history.read_text()
+    before = run.history_file.read_text()
     monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(RunError, match=r"history.csv: cannot write to this path \(No space left on device\)"):
         append_history(run, {"epoch": 1, "loss": 0.5})
-    assert run.history.read_text() == before == "epoch,loss\n0,1.5\n"
-    assert [path for path in run.directory.rglob("*") if path.is_file()] == [run.history]
+    assert run.history_file.read_text() == before == "epoch,loss\n0,1.5\n"
+    assert [path for path in run.directory.rglob("*") if path.is_file()] == [run.history_file]
 
 
 def test_what_is_not_whole_stays_beside(tmp_path):
@@ -218,22 +217,22 @@ def test_a_bug_while_recording_is_logged_with_its_traceback(tmp_path, name):
 
 
 DAMAGES = {
-    "no field": ("metrics", lambda data: data["test"]["naive"].pop("total"), "`test.naive.total`: Field required"),
+    "no field": ("metrics_file", lambda data: data["test"]["naive"].pop("total"), "`test.naive.total`: Field required"),
     "text for a number": (
-        "metrics", lambda data: data["test"]["forecast"]["total"].update(mae="low"),
+        "metrics_file", lambda data: data["test"]["forecast"]["total"].update(mae="low"),
         "`test.forecast.total.mae`: Input should be a valid number",
     ),
-    "no baseline": ("metrics", lambda data: data["compared"].pop("mean"), "`compared`: .*there is no mean"),
-    "an empty object": ("metrics", lambda data: data.clear(), "`verdict`: Field required"),
+    "no baseline": ("metrics_file", lambda data: data["compared"].pop("mean"), "`compared`: .*there is no mean"),
+    "an empty object": ("metrics_file", lambda data: data.clear(), "`verdict`: Field required"),
     "no gradients": ("gradients", lambda data: data.pop("simple_rnn"), "`simple_rnn`: Field required"),
     "no checks": ("leakage", lambda data: data.pop("checks"), "`checks`: Field required"),
     "a repair of nothing": ("contract", lambda data: data.update(repairs=[{"what": 7}]), "`repairs.0.what`: Input should be"),
-    "a list": ("metrics", lambda text: "[]", "Input should be an object"),
-    "half a file": ("metrics", lambda text: text[:1000], "Invalid JSON"),
-    "no column": ("history", lambda text: "seed,epoch\n1,0\n", "there is no column `loss`, `val_loss`"),
-    "text for a loss": ("history", lambda text: text.replace("0.03", "low"), "could not convert string to float"),
-    "another seed": ("history", lambda text: text.replace("\n1,", "\n7,"), "contains a seed for which"),
-    "no time": ("predictions", lambda text: text.replace("2016", "when"), "cannot be read"),
+    "a list": ("metrics_file", lambda text: "[]", "Input should be an object"),
+    "half a file": ("metrics_file", lambda text: text[:1000], "Invalid JSON"),
+    "no column": ("history_file", lambda text: "seed,epoch\n1,0\n", "there is no column `loss`, `val_loss`"),
+    "text for a loss": ("history_file", lambda text: text.replace("0.03", "low"), "could not convert string to float"),
+    "another seed": ("history_file", lambda text: text.replace("\n1,", "\n7,"), "contains a seed for which"),
+    "no time": ("predictions_file", lambda text: text.replace("2016", "when"), "cannot be read"),
 }  # fmt: skip
 
 
@@ -259,5 +258,30 @@ def test_a_run_of_the_earlier_layout_is_read(tmp_path):
     run = Run.open(tmp_path / "run")
     assert diagnose(run) == []
     assert "Beats naive by 74%" in report(run).read_text()
-    assert compare([run, run]).mae[0] == read_metrics(run).test.forecast.total.mae
-    assert read_metrics(run).to_json() == json.loads(run.metrics.read_text())
+    assert compare([run, run]).mae[0] == run.metrics.test.forecast.total.mae
+    assert run.metrics.to_json() == json.loads(run.metrics_file.read_text())
+
+
+def test_the_results_of_a_run_are_attributes(tmp_path):
+    shutil.copytree(OLD_RUNS / "version-3-scored", tmp_path / "run")
+    run = Run.open(tmp_path / "run")
+    error = run.predictions.eval("forecast - actual").abs().mean()
+    assert error == pytest.approx(run.metrics.test.forecast.total.mae)
+    assert set(run.forecast.step) == {1, 2, 3}
+    assert run.history.epoch.tolist() == [0, 1, 2]
+    run.forecast_file.unlink()
+    with pytest.raises(RunError, match=r"no forecast of the future yet.\n  Create it with: forecast predict .*run"):
+        run.forecast  # noqa: B018
+
+
+def test_a_run_draws_its_forecasts(tmp_path):
+    run = Run(OLD_RUNS / "version-3-scored")
+    names = sorted(set(run.predictions.series_id))
+    assert len(names) > 1
+    axes = run.plot().axes
+    assert {line.get_label() for line in axes[0].lines} >= {"actual", "forecast", "seasonal naive", "future"}
+    (alone,) = run.plot(names[1]).axes
+    assert alone.get_title("left") in [axis.get_title("left") for axis in axes]
+    assert alone.get_title("left").startswith(names[1])
+    with pytest.raises(RunError, match="the test set of this run has no series `shop`"):
+        run.plot("shop")

@@ -25,12 +25,12 @@ def test_tensorboard_has_every_epoch_of_every_seed(project, tmp_path):
 
     config = load_config(project(), {"tracking": "tensorboard", "training.seeds": [3, 4]})
     run = train(config, tmp_path / "run")
-    history = pd.read_csv(run.history)
+    history = pd.read_csv(run.history_file)
     for seed in (3, 4):
         events = EventAccumulator(str(run.tensorboard / f"seed-{seed}")).Reload()
         losses = [(event.step, pytest.approx(value_of(event))) for event in events.Tensors("val_loss")]
         assert losses == list(history[history.seed == seed][["epoch", "val_loss"]].itertuples(index=False, name=None))
-        total = json.loads(run.metrics.read_text())["test"]["forecast"]["total"]
+        total = json.loads(run.metrics_file.read_text())["test"]["forecast"]["total"]
         assert value_of(events.Tensors("test/mae")[0]) == pytest.approx(total["mae"])
 
 
@@ -53,10 +53,10 @@ def test_mlflow_has_parameters_metrics_and_artifacts(project, tmp_path, store):
     assert recorded.info.status == "FINISHED"
     assert recorded.info.run_name == "run"
     assert recorded.data.params["training.epochs"] == "2"
-    history = pd.read_csv(run.history)
+    history = pd.read_csv(run.history_file)
     steps = {metric.step: metric.value for metric in client.get_metric_history(recorded.info.run_id, "val_loss")}
     assert steps == pytest.approx(dict(zip(history.epoch, history.val_loss, strict=True)))
-    assert recorded.data.metrics["test/mae"] == json.loads(run.metrics.read_text())["test"]["forecast"]["total"]["mae"]
+    assert recorded.data.metrics["test/mae"] == json.loads(run.metrics_file.read_text())["test"]["forecast"]["total"]["mae"]
     assert {item.path for item in client.list_artifacts(recorded.info.run_id)} == {
         "config.yaml",
         "metrics.json",
@@ -90,7 +90,7 @@ def test_a_tracker_that_fails_later_costs_no_training(project, tmp_path, store, 
         run = train(load_config(project(), {"tracking": ["mlflow", "tensorboard"]}), tmp_path / "run")
     mlflow.end_run()
     assert run.finished
-    assert pd.read_csv(run.history).epoch.tolist() == [0, 1, 2]
+    assert pd.read_csv(run.history_file).epoch.tolist() == [0, 1, 2]
     for tracker in ("mlflow", "tensorboard"):
         assert f"recording in {tracker} failed (ConnectionError: the server is gone). The run folder" in caplog.text
 

@@ -48,10 +48,10 @@ def install(patch: pytest.MonkeyPatch, trained: Path, seconds: float = 0.0) -> N
             except RunError as failure:
                 run.write_status("failed", failure.problem)
                 raise
-            metrics = run.read_json(run.metrics)
+            metrics = run.read_json(run.metrics_file)
             for subset, share in (("validation", 1.0), ("test", 1.25)):
                 metrics[subset]["forecast"]["total"] |= {"mase": share * error, "mae": 10 * share * error}
-            run.write_json(run.metrics, metrics)
+            run.write_json(run.metrics_file, metrics)
             run.write_text(run.config, config.to_yaml())
             run.seal()
 

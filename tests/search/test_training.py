@@ -25,7 +25,7 @@ def test_runs_of_an_experiment_are_trained(folder, tmp_path):
     run = experiment(folder / "one.yaml", tmp_path / "out")
     (row,) = pd.read_csv(run.leaderboard).to_dict("records")
     trained = Run.open(run.runs / "cell=gru")
-    metrics = json.loads(trained.metrics.read_text())
+    metrics = json.loads(trained.metrics_file.read_text())
     assert row["validation_mase"] == pytest.approx(metrics["validation"]["forecast"]["total"]["mase"])
     assert trained.read_config().model.cell == load_config(run.best).model.cell == "gru"
 
@@ -35,7 +35,7 @@ def test_the_best_trial_is_trained_with_the_same_error(folder, tmp_path):
     run = tune(folder / "config.yaml", tmp_path / "out", overrides=SEARCH | {"tuning.trials": 1, "training.epochs": 2})
     (trial,) = pd.read_csv(run.trials).to_dict("records")
     trained = Run.open(run.runs / "best")
-    total = trained.read_json(trained.metrics)["validation"]["forecast"]["total"]
+    total = trained.read_json(trained.metrics_file)["validation"]["forecast"]["total"]
     assert total["mase"] == pytest.approx(trial["error"], rel=1e-5)
     assert trial["epochs"] == 2
 

@@ -165,7 +165,7 @@ def test_the_best_trial_is_trained_and_its_config_is_written(study):
     assert reports[-1].best_value == pytest.approx(best.error)
     assert reports[-1].best == f"trial {best.trial}"
     assert {path.name for path in run.plots.iterdir()} == {"history.png", "importance.png", "slice.png"}
-    assert trained.read_json(trained.metrics)["verdict"][:20] in run.report.read_text()
+    assert trained.read_json(trained.metrics_file)["verdict"][:20] in run.report.read_text()
 
 
 @pytest.mark.slow

@@ -89,8 +89,9 @@ function axis(label, size) {
   return { label, stroke: colour("text"), grid: lines, ticks: lines, size, font: "13px system-ui", labelFont: "13px system-ui" };
 }
 
-function timeAxis(unit) {
-  return unit ? { values: times(unit), space: 70, ...(STEPS[unit] ? { incrs: STEPS[unit] } : {}) } : {};
+function xAxis({ unit, x }) {
+  if (unit) return { values: times(unit), space: 70, ...(STEPS[unit] ? { incrs: STEPS[unit] } : {}) };
+  return x.every(Number.isInteger) ? { incrs: [...Array(9).keys()].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power)) } : {};
 }
 
 // Names the stretches of x, such as training set and test set, above the chart, and draws a line where each begins.
@@ -170,7 +171,7 @@ function draw(place) {
   const spec = JSON.parse(document.getElementById(place.dataset.chart).textContent);
   const bars = spec.lines.some((line) => line.kind === "bars");
   const margin = spec.x.length < 2 ? 0.5 : bars ? (spec.x[1] - spec.x[0]) / 2 : 0;
-  const fromZero = (chart, low, high) => uPlot.rangeNum(Math.min(0, low), Math.max(0, high), 0.1, true);
+  const fromZero = (chart, low, high) => uPlot.rangeNum(Math.min(0, low), Math.max(0, Math.min(high, spec.limit ?? high)), 0.1, true);
   const chart = new uPlot(
     {
       width: place.clientWidth,
@@ -180,7 +181,7 @@ function draw(place) {
         x: { time: spec.unit !== "", range: (chart, low, high) => [low - margin, high + margin] },
         y: spec.log ? { distr: 3 } : bars || spec.zero ? { range: fromZero } : {},
       },
-      axes: [{ ...axis(spec.x_label, 46), ...timeAxis(spec.unit) }, { ...axis(spec.y_label, width), values: labels }],
+      axes: [{ ...axis(spec.x_label, 46), ...xAxis(spec) }, { ...axis(spec.y_label, width), values: labels }],
       series: [{}, ...spec.lines.map(series)],
       bands: spec.bands.map((band) => ({ series: [band.high + 1, band.low + 1], fill: shade(spec.lines[band.low].colour, band.shade) })),
       legend: { show: false },
@@ -334,10 +335,11 @@ function selectFrame(input) {
 }
 
 function save(button) {
-  const { chart, spec } = find(button.dataset.of);
+  const item = find(button.dataset.of);
+  const { spec } = item;
   const link = document.createElement("a");
   link.download = `${document.title.split(":")[0]}-${spec.name}.${button.dataset.save}`;
-  link.href = button.dataset.save === "csv" ? URL.createObjectURL(new Blob([csv(spec)], { type: "text/csv" })) : png(chart);
+  link.href = button.dataset.save === "csv" ? URL.createObjectURL(new Blob([csv(spec)], { type: "text/csv" })) : png(item);
   link.click();
 }
 
@@ -350,13 +352,35 @@ function csv(spec) {
   return [head, ...rows, ""].join("\n");
 }
 
-function png(chart) {
+// The chart with its title, and the entries of its legend that are shown.
+function png({ chart, spec }) {
+  const source = chart.ctx.canvas;
+  const size = (pixels) => pixels * devicePixelRatio;
+  const font = `${size(13)}px system-ui`;
   const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [chart.ctx.canvas.width, chart.ctx.canvas.height];
   const context = canvas.getContext("2d");
+  context.font = font;
+  let [left, top] = [size(8), size(44)];
+  const entries = [...document.querySelectorAll(`[data-legend="${spec.name}"] [aria-pressed="true"]`)].map((button) => {
+    const width = context.measureText(button.textContent).width + size(36);
+    if (left + width > source.width) [left, top] = [size(8), top + size(20)];
+    left += width;
+    return { text: button.textContent, colour: getComputedStyle(button.firstChild).color, left: left - width, top };
+  });
+  [canvas.width, canvas.height] = [source.width, source.height + top + size(12)];
   context.fillStyle = colour("paper");
   context.fillRect(0, 0, canvas.width, canvas.height);
-  context.drawImage(chart.ctx.canvas, 0, 0);
+  context.drawImage(source, 0, top + size(12));
+  context.fillStyle = colour("text");
+  context.font = `bold ${font}`;
+  context.fillText(spec.title, size(8), size(20));
+  context.font = font;
+  for (const entry of entries) {
+    context.fillStyle = entry.colour;
+    context.fillRect(entry.left, entry.top - size(7), size(16), size(4));
+    context.fillStyle = colour("text");
+    context.fillText(entry.text, entry.left + size(22), entry.top);
+  }
   return canvas.toDataURL();
 }
 
