@@ -149,7 +149,7 @@ def test_policies_for_what_is_missing_ahead(project, tmp_path, caplog):
 
 def test_policies_are_checked(project):
     path = config(project, priced(), known_covariates="price", missing_known={"visits": "hold"})
-    with pytest.raises(ConfigError, match="missing_known names 'visits', which is not a known covariate"):
+    with pytest.raises(ConfigError, match="missing_known names 'visits', which is not among the known covariates"):
         load_config(path)
     path = config(project, priced(), known_covariates="price", missing_known={"price": "seasonal"})
     with pytest.raises(ConfigError, match="seasonal needs a whole season of 7 steps in the lookback of 6"):

@@ -58,7 +58,7 @@ def test_rows_before_the_first_value_are_left_out(tmp_path):
     panel = read(tmp_path, [*days(None, None, 3, 4), *days(1, 2, series="b")], missing_values="forward")
     assert panel.values[:, 0].tolist() == [3, 4, 1, 2]
     assert panel.offsets.tolist() == [0, 2, 4]
-    assert panel.record == [Repair(kind="rows before the first value left out", rows=2)]
+    assert panel.record == [Repair(kind="rows before the first value, left out", rows=2)]
 
 
 @pytest.mark.parametrize("policy", ["interpolate", "forward", "season"])

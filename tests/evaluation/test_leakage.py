@@ -128,7 +128,7 @@ def test_a_covariate_that_is_the_target_to_come_is_found(visited, column, shift)
     checks = check_leaks(visited(plant))
     assert failed(checks) == {f"covariate `{column}`"}
     when = {0: "of the same step", 1: "1 step later"}.get(shift, f"{shift} steps later")
-    assert f"is `sales` {when}" in {check.result for check in checks}
+    assert f"is a copy of `sales` {when}" in {check.result for check in checks}
 
 
 AHEAD = {
@@ -165,14 +165,14 @@ def test_a_covariate_that_is_made_of_targets_to_come_is_found(visited, name, ste
     (check,) = [check for check in check_covariates(with_visits(visited, AHEAD[name], column)) if not check.passed]
     assert check.subject == f"covariate `{column}`"
     when = "1 step later" if steps == 1 else f"{steps} steps later"
-    explained = "which explain 100.0% of the variance that the past leaves unexplained"
-    assert check.result == f"is computed from `sales` up to {when}, {explained}"
+    explained = "They explain 100.0% of the variance that the past leaves unexplained"
+    assert check.result == f"is computed from values of `sales` up to {when}. {explained}"
 
 
 def test_a_known_covariate_that_is_made_of_the_target_of_its_step_is_found(visited):
     checks = check_covariates(with_visits(visited, HONEST["trailing average"], "price"))
     (check,) = [check for check in checks if not check.passed]
-    assert check.result.startswith("is computed from `sales` of the same step")
+    assert check.result.startswith("is computed from values of `sales` of the same step")
 
 
 def test_a_covariate_that_may_be_made_of_targets_to_come_is_doubtful(visited):
@@ -182,7 +182,7 @@ def test_a_covariate_that_may_be_made_of_targets_to_come_is_doubtful(visited):
     checks = check_covariates(with_visits(visited, noisy))
     assert not failed(checks)
     (doubt,) = [check.result for check in checks if check.doubtful]
-    assert doubt.startswith("may be computed from `sales` up to 1 step later, which explain 9")
+    assert doubt.startswith("may be computed from values of `sales` up to 1 step later. They explain 9")
     assert doubt.endswith(". Check that it is known at its timestamp.")
 
 
