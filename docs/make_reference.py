@@ -1,4 +1,4 @@
-"""Write the reference pages and config.schema.json of docs/ from the code: python docs/make_reference.py"""
+"""Write the reference pages and the JSON Schemas of docs/ from the code: python docs/make_reference.py"""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import forecast
 from forecast.config import Config, Section, describe, find_section
+from forecast.evaluation import TrainingMetrics
 from forecast.search.grid import ExperimentConfig
 
 FOLDER = Path(__file__).parent
@@ -33,6 +34,7 @@ def pages() -> dict[Path, str]:
         "commands.md": commands(),
         "configuration-reference.md": reference(),
         "config.schema.json": json.dumps(forecast.schema(), indent=2) + "\n",
+        "metrics.schema.json": json.dumps(TrainingMetrics.model_json_schema(), indent=2) + "\n",
     }
     return {FOLDER / name: text for name, text in texts.items()}
 

@@ -160,6 +160,19 @@ def test_every_block_of_a_page_runs(page, folder, shared):
                 run_line(line, shared)
 
 
+@pytest.mark.slow
+def test_the_notebook_runs(folder, monkeypatch):
+    notebook = json.loads((ROOT / "docs" / "notebook.ipynb").read_text())
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == [*range(1, len(cells) + 1)], "run the whole notebook, then store it"
+    assert all(cell["outputs"] and cell["outputs"][0]["output_type"] != "error" for cell in cells[1:])
+    (folder / "docs").mkdir()
+    monkeypatch.chdir(folder / "docs")
+    namespace: dict[str, object] = {}
+    for cell in cells:
+        exec(compile("".join(cell["source"]), "notebook.ipynb", "exec"), namespace)
+
+
 def keep_two_runs(experiment: Path) -> None:
     """Let an experiment train two of its cases, with the first value of each grid and one seed."""
     plan = yaml.load(experiment.read_text(), Loader)  # noqa: S506
@@ -199,7 +212,7 @@ def run_line(line: str, shared: dict[tuple[str, ...], Path]) -> None:
     allowed = (0, 3) if "--fail-if-worse-than" in arguments else (0,)
     assert done.exit_code in allowed, f"{line}\n{done.output}"
     if shipped:
-        shared[tuple(arguments)] = Path(shutil.copytree(run, run.with_name("shared")))
+        shared[tuple(arguments)] = Path(shutil.copytree(run, run.with_name(f"shared-{run.name}")))
     if target:
         Path(shlex.split(target, comments=True)[0]).write_text(done.stdout)
 
@@ -218,6 +231,32 @@ def test_every_message_of_the_faq_is_one():
     quoted = re.findall(r'^## .*?"(.*)"', (ROOT / "docs" / "faq.md").read_text(), re.MULTILINE)
     assert len(quoted) > 8
     assert [text for text in quoted if text not in code] == []
+
+
+@pytest.mark.slow
+def test_every_field_of_a_json_document_is_explained(sales, tmp_path):
+    page = (ROOT / "docs" / "json-output.md").read_text()
+    rows = re.findall(r"^\| (`.*?`) \| (.*) \|$", page, re.MULTILINE)
+    explained = {name: set(re.findall(r"`(\w+)`", text)) for names, text in rows for name in re.findall(r"`([\w-]+)`", names)}
+    explained["doctor"] = {"level", "subject", "text", "remedy"}
+    run, config = sales / "run", sales / "config.yaml"
+    lines = [f"{command} {run}" for command in ("show", "predict", "detect", "diagnose", "plan")]
+    lines += [f"{command} {config}" for command in ("validate", "check-leaks")]
+    lines += [
+        f"compare {run} {run}",
+        f"runs {sales}",
+        "doctor",
+        f"export {run} --to keras -o {tmp_path / 'made'}",
+        f"reproduce {run}",
+    ]
+    for line in lines:
+        document = json.loads(CliRunner().invoke(app, [*line.split(), "--json"], catch_exceptions=False).stdout)
+        fields = document if isinstance(document, dict) else {name for row in document for name in row}
+        assert set(fields) <= explained[line.split()[0]], line
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert set(metrics) <= set(explained)
+    schema = json.loads((ROOT / "docs" / "metrics.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(metrics)
 
 
 @pytest.mark.slow
@@ -288,6 +327,14 @@ def test_dependencies_have_reasons():
     named = {re.match(r"[\w-]+", need)[0] for needs in (project["dependencies"], *extras.values()) for need in needs}
     assert "tensorflow" in named
     assert all(re.search(rf"^\|.*\b{name}\b", page, re.MULTILINE) for name in named)
+
+
+def test_badges_are_true():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    versions = [name.rpartition(" ")[2] for name in project["project"]["classifiers"] if "Python :: 3." in name]
+    label = f"Python {versions[0]} to {versions[-1]}; license {project['project']['license']}; types checked by mypy"
+    assert f'aria-label="{label}"' in (ROOT / "docs" / "badges.svg").read_text()
+    assert project["tool"]["mypy"]["strict"]
 
 
 def test_licence_version_and_authors_agree():

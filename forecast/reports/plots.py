@@ -50,8 +50,10 @@ def plot(run: Run | str | Path, series: str | None = None) -> Figure:
     Raises:
         RunError: the run did not finish or is damaged, or it has no forecasts of this series.
     """
-    import matplotlib.pyplot  # Once it is imported, notebooks show figures. # noqa: F401
+    import matplotlib as mpl
+    from matplotlib import pyplot
 
+    pyplot.switch_backend(mpl.get_backend())  # Once pyplot has loaded its backend, notebooks show figures.
     result = read_result(run if isinstance(run, Run) else Run.open_scored(run), series)
     if result.predictions.empty:
         raise RunError("predictions.csv has no rows to draw.", "Specify another series.", str(result.run.predictions_file))

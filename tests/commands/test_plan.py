@@ -138,7 +138,8 @@ def test_policies_for_what_is_missing_ahead(project, tmp_path, caplog):
     with caplog.at_level("WARNING"):
         np.testing.assert_allclose(predict(run, future=tmp_path / "without.csv").forecast, held, rtol=1e-6)
     assert (
-        "`price` lacks values over the horizon (6 in total). They are replaced as data.missing_known says: hold." in caplog.text
+        "`price` lacks values over the horizon (6 in total). They are replaced according to data.missing_known: hold."
+        in caplog.text
     )
     told = {need.column: need.missing for need in plan(run, output=tmp_path / "plan.csv")}
     assert told == {"sales": None, "price": "hold", "visits": None}

@@ -120,7 +120,7 @@ def test_numbers_within_the_tolerance(run):
     stages = reproduce(run)
     assert [stage.verdict for stage in stages if stage.name in {"windows", "initial weights"}] == ["not recorded"] * 2
     assert stages[-1].verdict == "within tolerance"
-    assert stages[-1].detail == "test/forecast/total/mae by 1.0e-04 of its size"
+    assert stages[-1].detail == "test/forecast/total/mae has a relative difference of 1.0e-04"
     assert verdict_of(stages) == "within tolerance"
 
 
