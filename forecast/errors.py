@@ -9,8 +9,9 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 MAX_NAME_LENGTH, MAX_NAMES = 100, 1000  # Limits of what `nearest` compares, which takes time.
 BACKENDS = {"tensorflow": None, "jax": "jax"}  # Keras backends that can train, and the extra that installs each.
@@ -33,6 +34,19 @@ class ForecastError(Exception):
     def combine(cls, errors: Sequence[ForecastError]) -> ForecastError:
         """Return one error with all of `errors`, so that a user corrects a file once and not five times."""
         return errors[0] if len(errors) == 1 else cls("\n".join(str(error) for error in errors))
+
+    @classmethod
+    def collect(cls, calls: Iterable[Callable[[], Any]]) -> list[Any]:
+        """Return the result of each call. If any fails, all are tried, and one error with all of theirs is raised."""
+        results, errors = [], []
+        for call in calls:
+            try:
+                results.append(call())
+            except cls as error:
+                errors.append(error)
+        if errors:
+            raise cls.combine(errors)
+        return results
 
 
 class ConfigError(ForecastError):

@@ -11,9 +11,9 @@ from typing import Literal
 
 import numpy as np
 
-from forecast.config import Config, load_config
-from forecast.data import TYPED, Panel, describe_repairs
-from forecast.errors import ConfigError, ForecastError
+from forecast.config import Config, change_config, load_config
+from forecast.data import TYPED, Panel, describe_repairs, read_panel
+from forecast.errors import ConfigError, DataError, ForecastError
 from forecast.evaluation import CROWDED, check_covariates, count_independent, explain_few_windows
 from forecast.forecasters.baselines import estimate_seconds
 from forecast.forecasters.preparation import Prepared, prepare_panel, read_and_resolve
@@ -25,6 +25,7 @@ MIN_WINDOWS = 50  # Training windows. With fewer, a network hardly learns more t
 MAX_SEASON = 100  # Steps. The lookback need not cover a longer season.
 MAX_TEXT_BYTES = 100e6
 SLOW_BASELINE = 300  # Seconds.
+REPAIRS = {"data.duplicates": "first", "data.missing_timestamps": "fill", "data.missing_values": "interpolate"}
 Level = Literal["ok", "warning", "error"]
 
 
@@ -48,12 +49,26 @@ def validate(config: Config | str | Path, overrides: Mapping[str, object] | None
         # An installation for prediction only has no scikit-learn, and cannot fit a scaler.
         prepared = prepare_panel(resolved, panel) if importlib.util.find_spec("sklearn") else None
     except ForecastError as error:
-        is_config_error = isinstance(error, ConfigError) or not findings
-        return [*findings, Finding("error", "config" if is_config_error else "data", str(error))]
+        if isinstance(error, ConfigError) or not findings:
+            return [*findings, Finding("error", "config", str(error))]
+        return [*findings, *(Finding("error", "data", message) for message in _find_data_errors(loaded, error))]
     findings += _check_data(loaded, prepared.panel if prepared else panel)
     if prepared:
         findings += [*_check_leaks(prepared), *_check_windows(prepared), *_check_network(prepared), *_check_baselines(prepared)]
     return [*findings, *_check_packages(loaded)]
+
+
+def _find_data_errors(config: Config, error: ForecastError) -> list[str]:
+    """Return the message of an error, and of those that would follow if the config repaired what it names."""
+    messages = [str(error)]
+    for key, policy in REPAIRS.items():
+        config = change_config(config, {key: policy})
+        try:
+            read_panel(config.data)
+            break
+        except DataError as later:
+            messages.append(str(later))
+    return list(dict.fromkeys(messages))
 
 
 def _check_data(config: Config, panel: Panel) -> Iterator[Finding]:

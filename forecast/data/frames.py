@@ -22,7 +22,7 @@ Data = str | Path | pd.DataFrame
 
 
 def store_frame(frame: pd.DataFrame, folder: Path, config: DataConfig | None = None) -> Path:
-    """Write a DataFrame to a CSV file in `folder`, which is named after its content, and return the path.
+    """Write a DataFrame to `data.csv` in a subfolder of `folder` that is named after its content, and return the path.
 
     An index of timestamps or with names becomes columns. config: how the file will be read, and the names of columns, for which
     `unique_id`, `ds` and `y` may stand.
@@ -38,9 +38,9 @@ def store_frame(frame: pd.DataFrame, folder: Path, config: DataConfig | None = N
         frame = frame if config.wide else frame.rename(columns=_find_aliases(frame, config))
         options["date_format"] = config.date_format
     text = frame.to_csv(index=False, **options).encode(codec_name(config.encoding) if config else "utf-8")
-    path = folder / f"data-{hashlib.sha256(text).hexdigest()[:12]}.csv"
+    path = folder / hashlib.sha256(text).hexdigest()[:12] / "data.csv"
     with translate_write_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
     with replace_file(path) as temporary:
         temporary.write_bytes(text)
     return path

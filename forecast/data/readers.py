@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -63,8 +64,10 @@ class _Reader:
         self.columns = find_value_columns(self.config, list(table.columns))
         if not self.columns:
             raise DataError("the only column is the timestamp.", "A wide file needs a column for each series.", str(self.path))
-        values = np.stack([self._read_numbers(table[name]) for name in self.columns], axis=1)
-        ids = self._read_series_ids(table)
+        reading: list[partial[Any]] = [partial(self._read_numbers, table[name]) for name in self.columns]
+        reading += [partial(self._read_series_ids, table), partial(self._read_timestamps, table[self.config.timestamp])]
+        *numbers, ids, timestamps = DataError.collect(reading)
+        values = np.stack(numbers, axis=1)
         if self.config.static:
             cells = table[self.config.static]
             # Rows of the future, which have no target, need not repeat the static covariates.
@@ -72,7 +75,7 @@ class _Reader:
             present = has_static | np.isfinite(values[:, : len(self.config.target)]).any(axis=1)
             self.static.append(self._read_static(table[present], ids if ids is None else ids[present]))
         row_numbers = (table.index.to_numpy() + FIRST_DATA_ROW).astype(np.int32)
-        return _Chunk(row_numbers, ids, self._read_timestamps(table[self.config.timestamp]), values)
+        return _Chunk(row_numbers, ids, timestamps, values)
 
     def join(self, chunks: list[_Chunk]) -> tuple[Rows, StaticCovariates]:
         """Join all chunks, which are released on the way so that memory does not hold them twice."""

@@ -23,7 +23,7 @@ EXPLANATIONS = {
     "RMSE": "Root mean squared error, in the units of the data. Large errors count more.",
     "MASE": "MAE divided by that of seasonal naive forecasts on the training set. Values below 1 are better than them.",
     "WAPE": "Sum of absolute errors divided by the sum of absolute actual values.",
-    "BIAS": "Mean error. Positive: the forecasts are too high.",
+    "bias": "Mean error. Positive: the forecasts are too high.",
     "windows": "Forecasts that were compared with actual values.",
     "cutoff": "The last timestamp that the forecast has seen.",
     "filled": "Share of cells that were missing and filled in.",

@@ -21,9 +21,9 @@ COLOURS = {  # For light and for dark backgrounds.
     "drift": ("#2a7f62", "#6fcfa9"),
     "mean": ("#6b7280", "#a8b0ba"),
     "linear": ("#7a4fa3", "#c19be8"),
-    "theta": ("#2563a8", "#7db7f5"),
+    "theta": ("#0e7490", "#67d3e8"),
     "ets": ("#8a6d00", "#d9c36a"),
-    "arima": ("#1f7a8c", "#72c7d6"),
+    "arima": ("#b0408f", "#f0a0d8"),
     "boosting": ("#5c6f1f", "#b5c96a"),
 }
 assert set(LABELS) <= set(COLOURS)

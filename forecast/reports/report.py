@@ -41,6 +41,10 @@ from forecast.runs import SUBSET, Run
 
 MAX_SERIES = 2000
 FACTS = ("path", "sha256", "rows", "series", "freq", "first_timestamp", "last_timestamp")  # Fields of `Contract`.
+INTERVALS = (
+    "The width of conformal intervals is based on the errors on the validation set. Adaptive intervals also become wider or"
+    " narrower after each actual value. `intervals.method` chooses those of the forecast."
+)
 COLLAPSED = {"Training", "Importance", "Residuals", "Leak checks", "Reproduction"}  # Sections for experts.
 MAX_CUTOFFS = 5  # Cutoffs with the largest errors.
 
@@ -127,13 +131,17 @@ def _show_errors(result: TrainingResult) -> Iterator[Element]:
     test, per_series, folds = result.metrics.test, result.per_series, result.folds
     labels = test.labels
     totals = pd.DataFrame([vars(test.of(name).total) for name in labels], index=pd.Index(labels.values(), name="forecaster"))
-    scores = totals[["mae", "rmse", "mase", "wape", "bias"]].rename(columns=str.upper).reset_index()
+    scores = (
+        totals[["mae", "rmse", "mase", "wape", "bias"]].rename(columns=str.upper).rename(columns={"BIAS": "bias"}).reset_index()
+    )
     scores["WAPE"] = scores.WAPE.map("{:.1%}".format, na_action="ignore")
     yield Table(scores, f"Test set: {test.windows} windows, used only for scoring.")
     yield Items([(name, EXPLANATIONS[name]) for name in scores.columns if name in EXPLANATIONS])
     if isinstance(result.metrics, TrainingMetrics) and result.metrics.combination:
         yield Text(describe_combination(result.metrics.combination))
     yield from map(Text, describe_coverage(result.metrics))
+    if test.intervals:
+        yield Text(INTERVALS, "note")
     if folds is not None:
         yield Table(_label(folds, labels), "Mean absolute error of each fold.")
     yield chart_error_per_step(test)

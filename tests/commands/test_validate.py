@@ -113,3 +113,20 @@ def test_what_train_would_not_find_installed(absent, backend, tracking, level, t
     assert (last.level, last.subject) == (level, "training")
     assert f"`{absent}`, which is not installed." in last.text
     assert last.remedy.endswith(target)
+
+
+def test_all_errors_of_the_data_are_found_at_once(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "data: {path: data.csv, timestamp: day, target: sales, past_covariates: price}\nwindows: {lookback: 2, horizon: 1}\n"
+    )
+    (tmp_path / "data.csv").write_text("day,sales,price\n2024-01-01,x,1\n2024-01-02,2,low\nsoon,3,1\n")
+    (finding,) = [finding for finding in validate(path) if finding.level == "error"]
+    for problem in ("`sales` is not a number", "`price` is not a number", "`day` is not a timestamp"):
+        assert problem in finding.text
+    (tmp_path / "data.csv").write_text(
+        "day,sales,price\n2024-01-01,1,1\n2024-01-02,,1\n2024-01-02,3,1\n2024-01-03,3,1\n2024-01-09,3,1\n"
+    )
+    errors = [finding.text for finding in validate(path) if finding.level == "error"]
+    assert ["repeated timestamp" in errors[0], "the spacing is not" in errors[1], "`sales` is empty" in errors[2]] == [True] * 3
+    assert len(errors) == 3
