@@ -157,7 +157,7 @@ def report(run: opt.RunFolder, quiet: opt.Quiet = False, open_page: opt.Open = F
 
 @command("Trust")
 def show(run: opt.RunFolder, as_json: opt.Json = False, open_page: opt.Open = False) -> None:
-    """Show a run: its state, its verdict, its errors and the settings that differ from the defaults.
+    """Show a run: its state, verdict, errors and settings.
 
     Example:  forecast show runs/airline-1
     """

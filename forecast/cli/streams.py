@@ -6,7 +6,9 @@ import codecs
 import io
 import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
@@ -40,13 +42,30 @@ def echo(text: str = "", err: bool = False, end: str = "\n") -> None:
     if stream.isatty():
         from rich.text import Text
 
-        coloured = Text.from_ansi(text)
+        width = shutil.get_terminal_size().columns
+        coloured = Text.from_ansi("\n".join(_wrap(line, width) for line in text.split("\n")))
         for pattern, style in COLOURS.items():
             coloured.highlight_regex(re.compile(pattern, re.MULTILINE), style)
-        _make_console(stream).print(coloured, end=end, soft_wrap=True)
+        console = _make_console(stream)
+        with console.capture() as capture:  # A progress bar that is shown redirects the stream, not consoles that write to it.
+            console.print(coloured, end=end, soft_wrap=True)
+        stream.write(capture.get())
     else:
         stream.write(escape_controls(text) + end)
     stream.flush()
+
+
+def _wrap(line: str, width: int) -> str:
+    """Break a long line between words. Tables, long words such as paths, and commands to copy stay whole.
+
+    >>> print(_wrap("  To resume: forecast train --resume runs/airline-1", 30))
+      To resume: forecast train
+      --resume runs/airline-1
+    """
+    if len(line) <= width or "  " in line.strip() or line.startswith("Next:"):
+        return line
+    indent = " " * (len(line) - len(line.lstrip()))
+    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def escape_controls(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +113,11 @@ class Table:
     def explain(self, heading: str) -> str:
         """Return the meaning of a heading, "" for one that needs no explanation."""
         return EXPLANATIONS.get(heading, "")
+
+    def text_columns(self) -> list[bool]:
+        """Return whether each column but the first holds words, which are aligned left, and not numbers or timestamps."""
+        words = [not any(re.match(r"[-+]?\d", str(cell)) for cell in column) for _, column in self.rows.items()]
+        return [is_text and number > 0 for number, is_text in enumerate(words)]
 
     def cells(self) -> list[list[str | Link]]:
         """Return the cells as text or links, row by row."""

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
+from forecast.errors import format_count
 from forecast.evaluation import format_number
 from forecast.reports.page import Link, Picture, Section, Table, Text, render_page
 from forecast.reports.palette import COLOURS
@@ -89,9 +90,9 @@ def write_index_page(path: Path, table: pd.DataFrame) -> None:
     caption = "Errors on the test set. Compare only runs on the same data."
     caption += " Gain: how much smaller the error is than that of the best baseline."
     better, scored = int((table.gain > 0).sum()), int(table.mae.notna().sum())
-    summary = [
-        Text(f"{len(table)} runs. {better} of {scored} have a lower error than the best baseline of their test set.", "verdict")
-    ]
+    runs_text = format_count(len(table), "run")
+    verdict = f"{runs_text}. {better} of {scored} have a lower error than the best baseline of their test set."
+    summary = [Text(verdict, "verdict")]
     with replace_file(path) as temporary:
         page = render_page("Runs", "forecast", summary, [Section("All runs", [Table(shown, caption, "runs")])])
         temporary.write_text(page, encoding="utf-8")
