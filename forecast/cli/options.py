@@ -188,7 +188,7 @@ Format = Annotated[
 
 @dataclass(frozen=True)
 class InitOptions:
-    """What to forecast, and the config to write."""
+    """Settings of a config to write."""
 
     output: ConfigOutput = None
     target: Target = None

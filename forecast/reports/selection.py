@@ -42,15 +42,13 @@ def pairs_of_quantiles(table: pd.DataFrame) -> list[tuple[float, float]]:
     return [(low, high) for low in quantiles for high in quantiles if low < 0.5 and abs(low + high - 1) < 1e-6]
 
 
-def limit_errors(errors: Iterable[ArrayLike], own: ArrayLike) -> float | None:
+def limit_errors(errors: Iterable[ArrayLike], forecast_errors: ArrayLike) -> float | None:
     """Return where the axis of errors ends, so that a bad baseline does not flatten the other curves; None for no limit.
-
-    own: the errors of the forecast.
 
     >>> limit_errors([[1, 2], [3, 50]], [1, 2]), limit_errors([[1, 2], [3, 4]], [1, 2])
     (6.0, None)
     """
-    limit = MAX_ERROR_RATIO * float(np.nanmax(np.asarray(own, float)))
+    limit = MAX_ERROR_RATIO * float(np.nanmax(np.asarray(forecast_errors, float)))
     return limit if limit and any(np.nanmax(np.asarray(values, float)) > limit for values in errors) else None
 
 
