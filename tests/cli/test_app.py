@@ -159,7 +159,7 @@ WRONG_FILES = {
     "init dat.csv": "dat.csv: the data file does not exist.\n  Did you mean `data.csv`?",
     "init https://example.com/a.csv": "Only files on this machine can be read. Download the file first",
     "train config.yaml --set training.epoch=3": "unknown key `training.epoch`.\n  Did you mean `epochs`?",
-    "validate config.yaml --set training.epochs": "training.epochs is not of the form KEY=VALUE.\n  For example, use --set training",
+    "validate config.yaml --set training.epochs": "is not of the form KEY=VALUE.\n  For example, use --set training.epochs=5.",
     "init data.csv --target salez": "data.csv:1: the file has no column `salez`.\n  Did you mean `sales`?",
     "init data.csv -o config.yaml": "config.yaml: this file already exists.\n  Choose another with -o, or replace it",
     "train config.yaml --fail-if-worse-than seasonal": "there is no baseline `seasonal`.\n  Did you mean `seasonal_naive`?",
