@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 MAX_NAME_LENGTH, MAX_NAMES = 100, 1000  # Limits of what `nearest` compares, which takes time.
+MAX_ERRORS = 10  # Errors that are shown at once.
 BACKENDS = {"tensorflow": None, "jax": "jax"}  # Keras backends that can train, and the extra that installs each.
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ class ForecastError(Exception):
     @classmethod
     def combine(cls, errors: Sequence[ForecastError]) -> ForecastError:
         """Return one error with all of `errors`, so that a user corrects a file once and not five times."""
-        return errors[0] if len(errors) == 1 else cls("\n".join(str(error) for error in errors))
+        more = [f"... and {len(errors) - MAX_ERRORS} more errors"] if len(errors) > MAX_ERRORS else []
+        return errors[0] if len(errors) == 1 else cls("\n".join([*map(str, errors[:MAX_ERRORS]), *more]))
 
     @classmethod
     def collect(cls, calls: Iterable[Callable[[], Any]]) -> list[Any]:

@@ -128,17 +128,13 @@ def predict(
     Example:  forecast predict runs/airline-1 --data new.csv
     """
     from forecast.cli.output import describe_forecast
-    from forecast.errors import log_and_continue
+    from forecast.commands.predict import store_forecast
     from forecast.runs import Run
 
     opened = Run.open(run)
     path = locate_output(opened, output, source.data)
     table = forecast.predict(opened, source.data, runtime, new_series, future, source.steps)
-    is_new = path == opened.forecast_file and not path.exists()
-    opened.write_table(path, table)
-    if is_new and opened.report.exists():
-        with log_and_continue("adding the forecast to the report", "Please report it."):
-            forecast.report(opened)
+    store_forecast(opened, path, table)
     lines = [str(path)] if printing.quiet else describe_forecast(table, path)
     print_result(printing.as_json, {"file": path, "forecast": table}, lines)
 

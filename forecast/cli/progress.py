@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from forecast.cli.streams import echo
+from forecast.cli.streams import echo, printing_above
 from forecast.storage import watch_reading, watch_stages
 
 if TYPE_CHECKING:
@@ -46,19 +46,22 @@ def reading() -> Iterator[None]:
                 stack.close()
                 return
             if not bars:
-                bars.append(stack.enter_context(_bar()))
+                bars.append(stack.enter_context(_show_bar()))
             _update_reading(bars[0], path, share)
 
         with watch_reading(_show if sys.stderr.isatty() else None):
             yield
 
 
-def _bar() -> Bar:
+@contextlib.contextmanager
+def _show_bar() -> Iterator[Bar]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     times = [TimeElapsedColumn(), TextColumn("elapsed,"), TimeRemainingColumn(), TextColumn("remaining")]
-    return Progress(TextColumn("{task.description}"), BarColumn(), *times, console=Console(stderr=True), transient=True)
+    columns = [TextColumn("{task.description}"), BarColumn(), *times]
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar, printing_above(bar.console):
+        yield bar
 
 
 @contextlib.contextmanager
@@ -69,7 +72,7 @@ def progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
     elif not sys.stderr.isatty():
         yield _print_epoch
     else:
-        with _bar() as bar, watch_reading(lambda path, share: _update_reading(bar, path, share)):
+        with _show_bar() as bar, watch_reading(lambda path, share: _update_reading(bar, path, share)):
             task = bar.add_task("", total=None)
             with watch_stages(lambda stage: bar.update(task, description=f"{STAGES[stage]} ...", total=None)):
                 yield lambda progress: _update_bar(bar, task, progress)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import os
 import re
-import shutil
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MAX_WIDTH = 10_000  # Characters in a line.
+USUAL_WIDTH = 80  # Of a terminal that does not tell.
 COLOURS = {  # Styles of patterns on a terminal.
     r"^\s*✔|\b[Bb]eats\b": "green",
     r"^\s*⚠|^warning:|\b[Ii]s not distinguishable from\b": "yellow",
@@ -25,6 +26,7 @@ COLOURS = {  # Styles of patterns on a terminal.
     r"^error:": "bold red",
     r"^Next:.*": "bold",
 }
+_bar_consoles: list[Console] = []  # Of the progress bars that are shown.
 MARKS = {"✔": "+", "✘": "x", "⚠": "!", "·": "-"}  # Replacements where an encoding lacks the mark.
 
 
@@ -42,27 +44,43 @@ def echo(text: str = "", err: bool = False, end: str = "\n") -> None:
     if stream.isatty():
         from rich.text import Text
 
-        width = shutil.get_terminal_size().columns
+        width = _measure_width(stream)
         coloured = Text.from_ansi("\n".join(_wrap(line, width) for line in text.split("\n")))
         for pattern, style in COLOURS.items():
             coloured.highlight_regex(re.compile(pattern, re.MULTILINE), style)
-        console = _make_console(stream)
-        with console.capture() as capture:  # A progress bar that is shown redirects the stream, not consoles that write to it.
-            console.print(coloured, end=end, soft_wrap=True)
-        stream.write(capture.get())
+        console = _bar_consoles[-1] if err and _bar_consoles else _make_console(stream)
+        console.print(coloured, end=end, soft_wrap=True)
     else:
         stream.write(escape_controls(text) + end)
     stream.flush()
 
 
-def _wrap(line: str, width: int) -> str:
-    """Break a long line between words. Tables, long words such as paths, and commands to copy stay whole.
+@contextlib.contextmanager
+def printing_above(console: Console) -> Iterator[None]:
+    """Print texts for stderr on the console of a progress bar, which moves down to make room."""
+    _bar_consoles.append(console)
+    try:
+        yield
+    finally:
+        _bar_consoles.remove(console)
 
-    >>> print(_wrap("  To resume: forecast train --resume runs/airline-1", 30))
-      To resume: forecast train
-      --resume runs/airline-1
+
+def _measure_width(stream: TextIO) -> int:
+    with contextlib.suppress(OSError, ValueError):  # It has no descriptor, or is no terminal.
+        return os.get_terminal_size(stream.fileno()).columns or USUAL_WIDTH
+    return USUAL_WIDTH
+
+
+def _wrap(line: str, width: int) -> str:
+    """Break a long line between words. Tables, long words such as paths, and lines with a command to copy stay whole.
+
+    >>> print(_wrap("  Use a longer test set, or a backtest.", 25))
+      Use a longer test set,
+      or a backtest.
+    >>> print(_wrap("To resume: forecast train --resume runs/airline-1", 25))
+    To resume: forecast train --resume runs/airline-1
     """
-    if len(line) <= width or "  " in line.strip() or line.startswith("Next:"):
+    if len(line) <= width or "  " in line.strip() or ": forecast " in line:
         return line
     indent = " " * (len(line) - len(line.lstrip()))
     return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

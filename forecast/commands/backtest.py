@@ -119,7 +119,7 @@ def _read_networks(run: Run, config: Config, first: Prepared) -> _Networks:
     if read_contract(run).sha256 != first.panel.sha256:
         raise RunError(
             "the data file has changed since the run was trained.",
-            "To train new networks on the changed data, run: forecast backtest {run.config}",
+            f"To train new networks on the changed data, run: forecast backtest {run.config}",
             str(run.directory),
         )
     epochs = run.read(run.metrics_file, TrainingMetrics).kept_epochs

@@ -40,7 +40,11 @@ def list_runs(
         raise RunError("this directory does not exist.", "Train a run first: forecast train CONFIG", str(folder))
     if Run(folder).status.is_file():
         raise RunError("this is a run, not a folder of runs.", f"To see it: forecast show {folder}", str(folder))
-    runs = [run for path in folder.iterdir() if not path.name.startswith(PARTIAL_PREFIX) and (run := Run(path)).status.is_file()]
+    runs = [
+        run
+        for path in folder.iterdir()
+        if not (path.name.startswith(PARTIAL_PREFIX) or path.is_symlink()) and (run := Run(path)).status.is_file()
+    ]
     rows = [row for run in runs if text.lower() in _describe_briefly(row := _describe(run)).lower()]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table = table.sort_values(sort or "at", ascending=sort is not None and sort != "gain", kind="stable").reset_index(drop=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from forecast.data import compare_with_contract
+from forecast.errors import log_and_continue
 from forecast.evaluation import columns_of, explain_few_windows
 from forecast.runs import Run, make_continuing_windows, read_rows_to_continue, read_trained
 
@@ -77,6 +78,17 @@ def predict(
     forecasts, quantiles = trained.forecast(windows, forward, panel)
     columns = columns_of(trained.intervals.quantiles, quantiles) if trained.intervals and quantiles is not None else {}
     return _tabulate(panel, forecasts, columns)
+
+
+def store_forecast(run: Run, path: Path, table: pd.DataFrame) -> None:
+    """Write a forecast to a file. If it is a new one of the run itself, the report shows it from now on."""
+    before = path.read_bytes() if path.exists() else b""
+    run.write_table(path, table)
+    if path == run.forecast_file and run.report.exists() and path.read_bytes() != before:
+        from forecast.reports import report  # It is slow to load.
+
+        with log_and_continue("adding the forecast to the report", "Please report it."):
+            report(run)
 
 
 def _tabulate(panel: Panel, forecasts: Array, columns: Mapping[str, Array]) -> pd.DataFrame:

@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 
 from forecast.config import Config, change_config, load_config
-from forecast.data import TYPED, Panel, describe_repairs, read_panel
-from forecast.errors import ConfigError, DataError, ForecastError
+from forecast.data import TYPED, Panel, build_panel, describe_repairs, read_rows
+from forecast.errors import ConfigError, ForecastError
 from forecast.evaluation import CROWDED, check_covariates, count_independent, explain_few_windows
 from forecast.forecasters.baselines import estimate_seconds
 from forecast.forecasters.preparation import Prepared, prepare_panel, read_and_resolve
@@ -60,13 +60,17 @@ def validate(config: Config | str | Path, overrides: Mapping[str, object] | None
 
 def _find_data_errors(config: Config, error: ForecastError) -> list[str]:
     """Return the message of an error, and of those that would follow if the config repaired what it names."""
-    messages = [str(error)]
+    messages, path = [str(error)], Path(config.data.path)
+    try:
+        rows = read_rows(config.data, path)
+    except ForecastError:  # No policy repairs cells that cannot be read.
+        return messages
     for key, policy in REPAIRS.items():
         config = change_config(config, {key: policy})
         try:
-            read_panel(config.data)
+            build_panel(*rows, config.data, str(path))
             break
-        except DataError as later:
+        except ForecastError as later:
             messages.append(str(later))
     return list(dict.fromkeys(messages))
 

@@ -116,8 +116,7 @@ class Table:
 
     def text_columns(self) -> list[bool]:
         """Return whether each column but the first holds words, which are aligned left, and not numbers or timestamps."""
-        words = [not any(re.match(r"[-+]?\d", str(cell)) for cell in column) for _, column in self.rows.items()]
-        return [is_text and number > 0 for number, is_text in enumerate(words)]
+        return [number > 0 and _holds_words(column) for number, (_, column) in enumerate(self.rows.items())]
 
     def cells(self) -> list[list[str | Link]]:
         """Return the cells as text or links, row by row."""
@@ -246,6 +245,17 @@ def _round_values(values: np.ndarray, log: bool) -> list[float | int | None]:
     size = max(np.ptp(finite), np.abs(finite).max() * 1e-9) if finite.size else 0.0
     digits = 4 - math.floor(math.log10(size)) if size else 0
     return [round(value, digits) if math.isfinite(value) else None for value in values.tolist()]
+
+
+def _holds_words(column: pd.Series) -> bool:
+    """Return whether a column holds words, and not numbers, shares such as 14.0% or timestamps.
+
+    >>> [_holds_words(pd.Series(cells)) for cells in (["airline.csv", "1st shop"], ["14.0%", None], [np.nan])]
+    [True, False, False]
+    """
+    if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column):
+        return False
+    return not all(re.fullmatch(r"[-+]?\d[\d.,: -]*%?|", str(cell)) for cell in column.dropna())
 
 
 def spread_of(values: pd.Series) -> float:

@@ -65,6 +65,7 @@ def read_result(run: Run, series: str | None = None) -> TrainingResult:
         RunError: the run is damaged, or has no such series.
     """
     metrics, per_series, is_backtest = run.metrics, read_per_series(run), run.folds.exists()
+    series = None if series is None else str(series)  # Ids may have been numbers in a DataFrame.
     if series is not None and series not in set(per_series.series_id):
         hint = did_you_mean(series, per_series.series_id)
         raise RunError(f"the test set of this run has no series `{series}`.", hint, str(run.directory))

@@ -45,11 +45,22 @@ def pairs_of_quantiles(table: pd.DataFrame) -> list[tuple[float, float]]:
 def limit_errors(errors: Iterable[ArrayLike], forecast_errors: ArrayLike) -> float | None:
     """Return where the axis of errors ends, so that a bad baseline does not flatten the other curves; None for no limit.
 
-    >>> limit_errors([[1, 2], [3, 50]], [1, 2]), limit_errors([[1, 2], [3, 4]], [1, 2])
-    (6.0, None)
+    errors: those of all forecasters by step. The two best are always seen.
+
+    >>> limit_errors([[1, 2], [3, 4], [9, 50]], [1, 2]), limit_errors([[1, 2], [7, 8], [9, 50]], [1, 2])
+    (6.0, 8.0)
     """
-    limit = MAX_ERROR_RATIO * float(np.nanmax(np.asarray(forecast_errors, float)))
-    return limit if limit and any(np.nanmax(np.asarray(values, float)) > limit for values in errors) else None
+    largest = sorted(float(np.max(finite)) for values in errors if (finite := _select_finite(values)).size)
+    if len(largest) < 2 or not (own := _select_finite(forecast_errors)).size:
+        return None
+    limit = max(MAX_ERROR_RATIO * float(np.max(own)), largest[1])
+    return limit if largest[-1] > limit else None
+
+
+def _select_finite(values: ArrayLike) -> np.ndarray:
+    numbers: np.ndarray = np.asarray(values, float)
+    finite: np.ndarray = numbers[np.isfinite(numbers)]
+    return finite
 
 
 def histogram_edges(values: np.ndarray | pd.Series) -> np.ndarray:

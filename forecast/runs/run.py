@@ -33,10 +33,11 @@ class Run(RunDirectory):
         Those of a training run are `TrainingMetrics`.
 
         Raises:
-            RunError: the run did not finish, or is damaged. So do the other tables.
+            RunError: the run did not finish, or is damaged. The other properties raise the same.
         """
         from forecast.evaluation import Metrics, TrainingMetrics
 
+        self._check_finished()
         return self.read(self.metrics_file, Metrics if self.folds.exists() else TrainingMetrics)
 
     @property
@@ -44,6 +45,7 @@ class Run(RunDirectory):
         """Forecasts of each window of the test set beside the actual values and the baselines: a row per step."""
         from forecast.runs.tables import read_predictions
 
+        self._check_finished()
         return read_predictions(self)
 
     @property
@@ -51,6 +53,9 @@ class Run(RunDirectory):
         """The forecast after the last row: a row per step, with quantiles such as `q0.1`."""
         from forecast.runs.tables import read_forecast
 
+        self._check_finished()
+        if self.folds.exists():
+            raise RunError("a backtest does not forecast the future.", "Specify a training run.", str(self.directory))
         if not self.forecast_file.exists():
             remedy = f"Create it with: forecast predict {self.directory}"
             raise RunError("this run has no forecast of the future yet.", remedy, str(self.directory))
@@ -61,13 +66,22 @@ class Run(RunDirectory):
         """Losses, learning rate and gradient norm of each seed and epoch."""
         from forecast.runs.tables import read_history
 
+        self._check_finished()
+        if not self.history_file.exists():
+            problem = "this run has no history, because no network was trained for it."
+            raise RunError(problem, "Specify the run that it continues or tests.", str(self.directory))
         return read_history(self)
 
     def plot(self, series: str | None = None) -> Figure:
         """Draw the forecasts of one series, or of those in the report. See `forecast.plot`."""
-        import forecast
+        import forecast  # A package below this one draws: `reports`.
 
         return forecast.plot(self, series)
+
+    def _check_finished(self) -> None:
+        """Raise what `open_scored` says about a run that did not finish."""
+        if not self.finished:
+            Run.open_scored(self.directory)
 
     def _repr_html_(self) -> str:
         """Return the report for a notebook, in a frame of its own, or the name of a run without one."""

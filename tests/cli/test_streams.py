@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import re
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from forecast.cli.progress import progress
 from forecast.cli.streams import OutputError, echo, prepare_streams
 from forecast.runs.run import Run
+from forecast.storage import report_stage
 from tests.hostile_runs import OLD_RUNS
 
 ROOT = Path(__file__).parents[2]
@@ -85,3 +91,41 @@ def test_nothing_prints_beside_echo():
     printing = re.compile(r"^(?!\s*>>>).*?(?:(?:typer|click)\.s?echo\(|\bprint\(|sys\.std(?:out|err)\.write)", re.MULTILINE)
     calls = {path.stem: len(printing.findall(path.read_text())) for path in (ROOT / "forecast").rglob("*.py")}
     assert {name for name, count in calls.items() if count} == {"streams"}, "rich prints there"
+
+
+def on_terminal(monkeypatch, show, columns=40) -> str:
+    """What `show` writes to stderr, a terminal of so many columns, without its colours."""
+    main, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with open(terminal, "w") as stream, monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", stream)
+        patched.setenv("TERM", "xterm")
+        show()
+        stream.flush()
+        shown = (
+            os.read(main, 100_000).decode().replace("\r\n", "\n").replace("\r", "\n")
+        )  # A bar returns to the start of its line.
+    os.close(main)
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+
+
+def test_lines_break_between_words_and_paths_stay_whole(monkeypatch):
+    path = "/a/folder/with/a/very/long/name/that/must/stay/whole.csv"
+    shown = on_terminal(monkeypatch, lambda: echo(f"warning: this file has changed since the training: {path}", err=True))
+    assert shown == f"warning: this file has changed since the\ntraining:\n{path}\n"
+    command = "Next: forecast predict runs/a-run-with-a-rather-long-name-1"
+    assert on_terminal(monkeypatch, lambda: echo(command, err=True)) == f"{command}\n"
+
+
+def test_a_warning_has_lines_of_its_own_above_a_progress_bar(monkeypatch):
+    path = "/a/folder/with/a/very/long/name/that/must/stay/whole.csv"
+
+    def show() -> None:
+        with progress(quiet=False):
+            report_stage("scoring")
+            echo(f"warning: {path}", err=True)
+
+    lines = [line.rstrip() for line in on_terminal(monkeypatch, show).splitlines()]
+    assert "warning:" in lines
+    assert path in lines
+    assert any(line.startswith("scoring the test set ...") for line in lines)
