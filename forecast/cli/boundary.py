@@ -93,6 +93,8 @@ def _explain_usage(error: typer.TyperException) -> str:
             remedy = f"To change the config, use: {' or '.join(keys)}"
         elif similar := nearest(option, options):
             remedy = f"Did you mean `{similar}`?"
+    elif "unexpected extra argument" in message and "--data" in [name for item in context.command.params for name in item.opts]:
+        remedy = "To name a data file, use: --data FILE"
     elif message.startswith("missing argument"):
         remedy = f"{context.get_usage()}\n  {remedy}"
     return f"{message}\n  {remedy}"

@@ -212,7 +212,12 @@ class PrintOptions:
 class ForecastOptions:
     """Rows to forecast from, and number of steps to forecast."""
 
-    data: Annotated[Path | None, typer.Option(help="File of newer rows, with the same columns as the training data.")] = None
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="File that ends with newer rows. It has the columns of the training data, at least a lookback of each series."
+        ),
+    ] = None
     steps: Annotated[int | None, typer.Option(min=1, help="Number of steps to forecast. [default: the horizon of the run]")] = (
         None
     )

@@ -77,8 +77,9 @@ def describe_training(run: Run, metrics: TrainingMetrics) -> Iterator[str]:
     yield "\nSeconds: " + ", ".join(f"{stage} {spent:.1f}" for stage, spent in stages.items())
     epochs = ", ".join(map(str, metrics.kept_epochs.values()))
     refit = " and refitted them on the newest rows" if run.scored.exists() else ""
+    content = "Forecast, predictions, metrics" if run.forecast_file.exists() else "Predictions, metrics"
     noun = "epoch" if len(metrics.kept_epochs) == 1 else "epochs"
-    yield f"Kept the weights of {noun} {epochs}{refit}. Predictions, metrics and plots: {run.directory}/"
+    yield f"Kept the weights of {noun} {epochs}{refit}. {content} and plots: {run.directory}/"
     if run.report.exists():
         yield f"HTML report: {run.report}"
     if any(comparison.outcome == "loses to" for comparison in metrics.compared.values()):

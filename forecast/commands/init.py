@@ -66,7 +66,8 @@ def init(
     data = Path(data) if isinstance(data, (str, Path)) else store_frame(data, Path("runs/data"))
     output = Path(output or f"{name}.yaml")
     if output.exists() and not force:
-        raise RunError("this file already exists.", "Choose another with -o, or replace it with --force.", str(output))
+        remedy = f"To train it: forecast train {output}. Or choose another name with -o, or replace it with --force."
+        raise RunError("this file already exists.", remedy, str(output))
     draft, panel = inspect_file(data, target)
     draft.keys["path"] = os.path.relpath(data.absolute(), output.absolute().parent)
     text = _write_config(draft, panel, horizon, EFFORTS[effort])

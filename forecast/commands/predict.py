@@ -63,7 +63,7 @@ def predict(
     ends = panel.filled[panel.offsets[1:] - 1].any(axis=1)
     if ends.any():
         log.warning("%s: the forecast starts from filled values in %d series.", source, int(ends.sum()))
-    if trained.intervals and (sentence := explain_few_windows(trained.contract.calibration_windows)):
+    if run.finished and trained.intervals and (sentence := explain_few_windows(trained.contract.calibration_windows)):
         log.warning("%s: %s", run.name, sentence)
     horizon = trained.config.windows.horizon
     if trained.horizon > horizon:

@@ -82,7 +82,7 @@ def _check_data(config: Config, panel: Panel) -> Iterator[Finding]:
         text = f"{size / 1e6:.0f} MB of text; Parquet is read several times faster"
         yield Finding("ok", "data", text, "Convert it to Parquet, with numbers and names unchanged, and set data.path.")
     for repair in describe_repairs(panel.record):
-        yield Finding("warning", "data", repair, "contract.json in the run will list the rows.")
+        yield Finding("warning", "data", repair, "contract.json in the run will list the first places.")
 
 
 def _check_leaks(prepared: Prepared) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ TRIM_SERIES = (
     "If a series ends before its known covariates, remove the rows after its last measured value, and pass their known covariates"
     " with `predict --future`."
 )
+ADDED = 0  # The number of a row that is not in the file.
 MAX_RANGES = 1000  # Filled ranges that a record names; their count is always exact.
 
 
@@ -28,6 +29,7 @@ class FilledRange(Document, validate_by_name=True, serialize_by_alias=True):
     """A gap of a column that was filled, from its first to its last timestamp."""
 
     column: str
+    series: str | None = None  # Runs of earlier versions lack it.
     begin: str = Field(alias="from")
     end: str = Field(alias="to")
     steps: int
@@ -123,8 +125,8 @@ def fill_timestamps(rows: Rows, freq: str, config: DataConfig, record: Record) -
     if config.missing_timestamps == "error":
         return rows
     pieces: list[Rows] = []
-    added: list[str] = []
-    for span in rows.spans():
+    added: list[tuple[pd.Timestamp, str]] = []
+    for series, span in enumerate(rows.spans()):
         piece = rows[span]
         first, last = piece.timestamps[0], piece.timestamps[-1]
         pieces.append(piece)
@@ -133,13 +135,15 @@ def fill_timestamps(rows: Rows, freq: str, config: DataConfig, record: Record) -
         ticks = make_ticks(first, freq, last)
         missing = ~ticks.isin(piece.timestamps)
         if missing.any() and (~missing).sum() == len(piece):  # `check_spacing` refuses rows that lie between ticks.
-            previous = np.cumsum(~missing) - 1  # Lends an added row its number.
+            previous = np.cumsum(~missing) - 1
             values = np.where(missing[:, None], np.nan, piece.values[previous])
-            pieces[-1] = replace(piece[previous], timestamps=ticks, values=values)
-            added += [str(tick) for tick in ticks[missing]]
+            numbers = np.where(missing, ADDED, piece.row_numbers[previous])
+            pieces[-1] = replace(piece[previous], row_numbers=numbers, timestamps=ticks, values=values)
+            added += [(tick, rows.series_ids[series]) for tick in ticks[missing]]
     if added:
-        policy = config.missing_timestamps
-        record.append(Repair(kind="missing timestamps", policy=policy, rows=len(added), first=added[:3]))
+        policy, several = config.missing_timestamps, len(rows.series_ids) > 1
+        examples = [f"{tick} of '{name}'" if several else str(tick) for tick, name in sorted(added)[:3]]
+        record.append(Repair(kind="missing timestamps", policy=policy, rows=len(added), first=examples))
     return join_rows(pieces)
 
 
@@ -176,7 +180,8 @@ def fill_values(
             _check_gaps(gaps, rows[present], name, config, max_gap, source)
             values[present, column] = _fill(values[present, column], config.missing_values, season_length)
             stamps = rows.timestamps[present]
-            ranges += [FilledRange(column=name, begin=str(stamps[a]), end=str(stamps[b - 1]), steps=b - a) for a, b in gaps]
+            place = {"column": name, "series": rows.series_ids[series]}
+            ranges += [FilledRange(**place, begin=str(stamps[a]), end=str(stamps[b - 1]), steps=b - a) for a, b in gaps]
     if not keep.all():
         record.append(Repair(kind="rows before the first value, left out", rows=int((~keep).sum())))
     if ranges:
@@ -187,9 +192,10 @@ def fill_values(
 
 
 def _fill(values: np.ndarray, policy: str, season_length: int) -> np.ndarray:
-    if policy == "interpolate":
+    is_flag = set(np.unique(values[~np.isnan(values)])) <= {0, 1}  # Half a promotion is none.
+    if policy == "interpolate" and not is_flag:
         return np.asarray(pd.Series(values).interpolate())
-    if policy == "forward":
+    if policy in ("forward", "interpolate"):
         return np.asarray(pd.Series(values).ffill())
     filled = values.copy()
     for row in np.flatnonzero(np.isnan(filled)):  # The value a season before may itself have been filled.
@@ -201,18 +207,20 @@ def refuse_empty_cells(rows: Rows, empty: np.ndarray, config: DataConfig, source
     """Raise a `DataError` that names the first empty cells of a column; empty: `(rows, columns)`."""
     column = int(np.flatnonzero(empty.any(axis=0))[0])
     bad = np.flatnonzero(empty[:, column])
+    bad = bad[np.argsort(rows.row_numbers[bad] == ADDED, kind="stable")]
     remedy = "Fill these cells, or set data.missing_values to interpolate, forward or season."
     examples = first_few(_name_rows(rows, bad), total=len(bad))
     raise DataError(
         f"`{config.values[column]}` is empty in {len(bad)} of {format_count(len(rows), 'row')}: {examples}.",
         f"{remedy} {TRIM_SERIES}" if config.known_covariates else remedy,
-        f"{source}:{rows.row_numbers[bad[0]]}",
+        source if rows.row_numbers[bad[0]] == ADDED else f"{source}:{rows.row_numbers[bad[0]]}",
     )
 
 
 def _name_rows(rows: Rows, chosen: np.ndarray) -> list[str]:
     """Return the number and the timestamp of the first three of some rows."""
-    return [f"row {rows.row_numbers[row]} ({rows.timestamps[row]})" for row in chosen[:3]]
+    names = {number: f"row {number}" for number in rows.row_numbers[chosen[:3]]} | {ADDED: "an added row"}
+    return [f"{names[rows.row_numbers[row]]} ({rows.timestamps[row]})" for row in chosen[:3]]
 
 
 def _find_gaps(empty: np.ndarray) -> list[tuple[int, int]]:

@@ -57,7 +57,8 @@ class Panel:
         """Return the number of rows and series, the spacing and the span, in words."""
         panel = self.without_padding()
         rows = f"{len(panel.values)} rows" + " after repairs" * bool(panel.record)
-        span = f"{panel.timestamps.min()} to {panel.timestamps.max()}"
+        first, last = (str(stamp).removesuffix(" 00:00:00") for stamp in (panel.timestamps.min(), panel.timestamps.max()))
+        span = f"{first} to {last}"
         return f"{rows}, {len(panel.series_ids)} series, freq {panel.freq}, {span}"
 
     @property

@@ -155,6 +155,9 @@ class Metrics(Document):
     test: Scores
     calibration_windows: int | None = None  # Runs of earlier versions lack it.
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.verdict!r})"
+
 
 class MissingCost(Document):
     """The MAE on the test set if a known covariate is missing over the horizon and its policy replaces it."""

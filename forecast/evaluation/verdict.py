@@ -96,8 +96,9 @@ def write_advice(compared: Mapping[str, Comparison], persistence: float, trained
     rivals = [name for name, comparison in compared.items() if comparison.outcome != "beats" and name not in ("linear", NETWORK)]
     if rivals:
         best = min(rivals, key=lambda name: OUTCOMES.index(compared[name].outcome))
-        warning = "Do not trust this combination yet" if combined else "Do not trust this network yet"
-        return f"{warning}: {LABELS[best]} costs nothing and may be as good. {untrained}".rstrip()
+        if combined:
+            return f"{LABELS[best]} alone is simpler than this combination and may be as good. {untrained}".rstrip()
+        return f"Do not trust this network yet: {LABELS[best]} costs nothing and may be as good. {untrained}".rstrip()
     if untrained or combined:
         return untrained
     if linear == "is not distinguishable from":

@@ -19,8 +19,8 @@ def make_cards(metrics: Metrics, method: str) -> Iterator[Card]:
     method: that of the intervals.
     """
     total = metrics.test.forecast.total
-    share = "" if total.wape is None else f"{total.wape:.1%} of the average size of the values"
-    yield Card("Mean absolute error", format_number(total.mae), share)
+    size = "" if total.wape is None else f"{total.wape:.1%} of the average size of the values"
+    yield Card("Mean absolute error", format_number(total.mae), size)
     best, comparison = find_best_baseline(metrics)
     yield Card(f"Against {metrics.test.labels[best]}, the best baseline", *_describe_gain(comparison))
     scores = metrics.test.intervals.get(method)
@@ -30,8 +30,9 @@ def make_cards(metrics: Metrics, method: str) -> Iterator[Card]:
         low, high = measured.coverage_low, measured.coverage_high
         spread = "" if low is None or high is None else f", 95% CI {_percent(low)} to {_percent(high)}%"
         yield Card(f"Coverage of the {level}% interval", f"{measured.coverage:.0%}", f"{method}{spread}", tone)
-    direction = "too high on average" if total.bias > 0 else "too low on average"
-    tone = _grade(abs(total.bias) / total.mae if total.mae else 0.0, FAIR_BIAS, BAD_BIAS)
+    share = abs(total.bias) / total.mae if total.mae else 0.0
+    direction = f"too {'high' if total.bias > 0 else 'low'} on average, by {share:.0%} of the error"
+    tone = _grade(share, FAIR_BIAS, BAD_BIAS)
     is_certain = any(bias.p_value is not None and bias.p_value < ALPHA for bias in metrics.test.bias.values())
     value = format_number(total.bias, digits=3)
     note = direction if total.bias else "none"

@@ -106,11 +106,13 @@ def _draw_forecast(result: TrainingResult) -> Figure:
             cutoffs = cutoffs.iloc[: max(MIN_WINDOWS, MIN_STEPS // horizon)]
         rows = rows[rows.cutoff.isin(cutoffs)].sort_values("timestamp")
         windows = [window for _, window in rows.groupby("cutoff")] if horizon > 1 else [rows]
-        axis.plot(rows.timestamp, rows.actual, color=ACTUAL, linewidth=1.2, label="actual")
-        if actual is not None:
-            before = actual[(actual.series_id == series_id) & (actual.timestamp <= rows.timestamp.min())].tail(len(rows))
-            axis.plot(before.timestamp, before[target], color=ACTUAL, linewidth=1.2)
-            axis.axvline(rows.timestamp.min(), color=QUIET, linewidth=0.8, linestyle=":")
+        begin, measured = rows.timestamp.min(), rows.rename(columns={"actual": target})
+        stored = predictions[:0] if actual is None else actual[actual.series_id == series_id]
+        if (stored.timestamp >= begin).any():  # They include rows without a scored window, and those before.
+            measured = stored[stored.timestamp <= rows.timestamp.max()]
+            measured = measured.tail(len(rows) + int((measured.timestamp >= begin).sum()))
+            axis.axvline(begin, color=QUIET, linewidth=0.8, linestyle=":")
+        axis.plot(measured.timestamp, measured[target], color=ACTUAL, linewidth=1.2, label="actual")
         for window in windows:
             is_first = window is windows[0]  # Only the first has labels, for the legend.
             _draw_intervals(axis, window, with_labels=is_first)
@@ -133,13 +135,13 @@ def _draw_line(axis: Axes, table: pd.DataFrame, column: str, label: str | None, 
 
 def _draw_intervals(axis: Axes, table: pd.DataFrame, with_labels: bool = False) -> None:
     """Shade between the quantiles of one line, darker where more intervals overlap; at a single point, draw bars."""
-    for begin, end in pairs_of_quantiles(table):
+    for number, (begin, end) in enumerate(pairs_of_quantiles(table)):
         low, high = (table[column_of(quantile)].to_numpy(float) for quantile in (begin, end))
         label = f"{100 * (end - begin):.4g}% interval" if with_labels else None
         if len(table) == 1:
             axis.vlines(table.timestamp, low, high, color=FORECAST, alpha=0.3, linewidth=4, label=label or "")
         else:
-            axis.fill_between(table.timestamp, low, high, color=FORECAST, alpha=0.15, linewidth=0, label=label)
+            axis.fill_between(table.timestamp, low, high, color=FORECAST, alpha=0.15 + 0.1 * number, linewidth=0, label=label)
 
 
 def _draw_forecasters(columns: dict[str, Any], labels: Mapping[str, str], x: Any, **axis_settings: Any) -> Figure:

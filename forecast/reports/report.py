@@ -42,8 +42,8 @@ from forecast.runs import SUBSET, Run
 MAX_SERIES = 2000
 FACTS = ("path", "sha256", "rows", "series", "freq", "first_timestamp", "last_timestamp")  # Fields of `Contract`.
 INTERVALS = (
-    "The width of conformal intervals is based on the errors on the validation set. Adaptive intervals also become wider or"
-    " narrower after each actual value. `intervals.method` chooses those of the forecast."
+    "The forecast has {} intervals. The width of conformal intervals is based on the errors on the validation set. Adaptive"
+    " intervals also become wider or narrower after each actual value."
 )
 COLLAPSED = {"Training", "Importance", "Residuals", "Leak checks", "Reproduction"}  # Sections for experts.
 MAX_CUTOFFS = 5  # Cutoffs with the largest errors.
@@ -75,7 +75,7 @@ def write_report(result: TrainingResult) -> Path:
     ]
     sections = {
         "Forecast": _show_forecasts(result),
-        "Errors": _show_errors(result),
+        "Errors": _show_errors(result, config),
         "Diagnosis": _diagnose(result),
         "Training": _show_training(result, config.model.linear_skip),
         "Importance": _show_importance(result),
@@ -127,12 +127,16 @@ def _show_forecasts(result: TrainingResult) -> Iterator[Element]:
             yield Table(ahead[columns], f"{title}: forecast of the next steps. {bounds}.", f"future-{number}")
 
 
-def _show_errors(result: TrainingResult) -> Iterator[Element]:
+def _show_errors(result: TrainingResult, config: Config) -> Iterator[Element]:
     test, per_series, folds = result.metrics.test, result.per_series, result.folds
     labels = test.labels
     totals = pd.DataFrame([vars(test.of(name).total) for name in labels], index=pd.Index(labels.values(), name="forecaster"))
     scores = (
-        totals[["mae", "rmse", "mase", "wape", "bias"]].rename(columns=str.upper).rename(columns={"BIAS": "bias"}).reset_index()
+        totals[["mae", "rmse", "mase", "wape", "bias"]]
+        .rename(columns=str.upper)
+        .rename(columns={"BIAS": "bias"})
+        .sort_values("MAE")
+        .reset_index()
     )
     scores["WAPE"] = scores.WAPE.map("{:.1%}".format, na_action="ignore")
     yield Table(scores, f"Test set: {test.windows} windows, used only for scoring.")
@@ -141,7 +145,7 @@ def _show_errors(result: TrainingResult) -> Iterator[Element]:
         yield Text(describe_combination(result.metrics.combination))
     yield from map(Text, describe_coverage(result.metrics))
     if test.intervals:
-        yield Text(INTERVALS, "note")
+        yield Text(INTERVALS.format(method_of(config)), "note")
     if folds is not None:
         yield Table(_label(folds, labels), "Mean absolute error of each fold.")
     yield chart_error_per_step(test)
@@ -183,6 +187,8 @@ def _show_importance(result: TrainingResult) -> Iterator[Element]:
 def _describe_data(result: TrainingResult) -> Iterator[Element]:
     contract = result.contract
     facts = {name.replace("_", " "): getattr(contract, name) for name in FACTS}
+    if contract.repairs:
+        facts["rows after repairs"] = facts.pop("rows")
     facts |= {f"{subset} windows": counts.windows for subset, counts in contract.parts.items()}
     yield Table(pd.DataFrame({"fact": facts.keys(), "value": map(str, facts.values())}), "Data file.")
     columns = pd.DataFrame([{"column": name, **vars(column)} for name, column in contract.columns.items()])

@@ -90,8 +90,7 @@ def write_index_page(path: Path, table: pd.DataFrame) -> None:
     caption = "Errors on the test set. Compare only runs on the same data."
     caption += " Gain: how much smaller the error is than that of the best baseline."
     better, scored = int((table.gain > 0).sum()), int(table.mae.notna().sum())
-    runs_text = format_count(len(table), "run")
-    verdict = f"{runs_text}. {better} of {scored} have a lower error than the best baseline of their test set."
+    verdict = f"{format_count(len(table), 'run')}. Better than the best baseline of the test set: {better} of {scored}."
     summary = [Text(verdict, "verdict")]
     with replace_file(path) as temporary:
         page = render_page("Runs", "forecast", summary, [Section("All runs", [Table(shown, caption, "runs")])])

@@ -161,7 +161,7 @@ WRONG_FILES = {
     "train config.yaml --set training.epoch=3": "unknown key `training.epoch`.\n  Did you mean `epochs`?",
     "validate config.yaml --set training.epochs": "is not of the form KEY=VALUE.\n  For example, use --set training.epochs=5.",
     "init data.csv --target salez": "data.csv:1: the file has no column `salez`.\n  Did you mean `sales`?",
-    "init data.csv -o config.yaml": "config.yaml: this file already exists.\n  Choose another with -o, or replace it",
+    "init data.csv -o config.yaml": "config.yaml: this file already exists.\n  To train it: forecast train config.yaml.",
     "train config.yaml --fail-if-worse-than seasonal": "there is no baseline `seasonal`.\n  Did you mean `seasonal_naive`?",
     "train config.yaml --set model.cell=bilstm": "set cell: lstm and bidirectional: true.",
     "show nowhere": "nowhere: this directory does not exist.",
@@ -278,7 +278,7 @@ def test_runs_lists_ranks_filters_and_writes_a_page(tmp_path):
     page = tmp_path / "runs.html"
     done = call("runs", tmp_path, "--filter", "b-1", "--html", page)
     assert [line.split()[0] for line in done.stdout.splitlines()[:3]] == ["Wrote", "run", str(tmp_path / "b-1")]
-    assert "1 of 1 have a lower error than the best baseline" in page.read_text()
+    assert "Better than the best baseline of the test set: 1 of 1." in page.read_text()
     assert call("runs", tmp_path, "--html", "runs.txt").exit_code == 1
 
 

@@ -220,7 +220,7 @@ def test_options(tmp_path):
     pd.DataFrame({"month": MONTHS, "sales": 1.0, "visits": seasonal_rows()}).to_csv(tmp_path / "a.csv", index=False)
     config = load_config(init(tmp_path / "a.csv", tmp_path / "b.yaml", target="visits", horizon=5))
     assert (config.data.target, config.windows.horizon) == (["visits"], 5)
-    with pytest.raises(RunError, match=r"b.yaml: this file already exists.\n  Choose another with -o"):
+    with pytest.raises(RunError, match=r"b.yaml: this file already exists.\n  To train it: forecast train"):
         init(tmp_path / "a.csv", tmp_path / "b.yaml")
     init(tmp_path / "a.csv", tmp_path / "b.yaml", force=True)
     with pytest.raises(DataError, match=r"no column `visit`.\n  Did you mean `visits`\?"):

@@ -314,7 +314,7 @@ def test_plan_writes_the_file_as_the_data_is_written(project, tmp_path):
     plan(run, output=tmp_path / "future.csv")
     template = pd.read_csv(tmp_path / "future.csv", sep=";", decimal=",", encoding="latin-1")
     assert template.price.tolist()[:2] == [0.4, 0.6], "what the data tells already"
-    with pytest.raises(DataError, match="values are missing over the horizon \(2\): `price` of 'Köln north' at 2021-02-06"):
+    with pytest.raises(DataError, match=r"values are missing over the horizon \(2\): `price` of 'Köln north' at 2021-02-06"):
         predict(run, future=tmp_path / "future.csv")
     template.fillna(0.5).to_csv(tmp_path / "future.csv", index=False, sep=";", decimal=",", encoding="latin-1")
     assert len(predict(run, future=tmp_path / "future.csv")) == 6

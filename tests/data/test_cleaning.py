@@ -8,6 +8,7 @@ import pytest
 from forecast.config.schema import DataConfig
 from forecast.data.cleaning import Repair
 from forecast.data.panel import read_panel
+from forecast.errors import DataError
 
 
 def read(folder, rows, **keys):
@@ -35,7 +36,20 @@ def test_missing_timestamps_are_rows_without_values(tmp_path):
     assert panel.values[:, 0].tolist() == [1, 2, 3, 4, 5, 7, 8]
     assert panel.filled[:, 0].tolist() == [False, True, False, True, False, False, False]
     assert panel.record[0].rows == 2
-    assert panel.record[0].first == ["2020-01-02 00:00:00", "2020-01-04 00:00:00"]
+    assert panel.record[0].first == ["2020-01-02 00:00:00 of 'a'", "2020-01-04 00:00:00 of 'a'"]
+
+
+def test_empty_cells_of_the_file_are_named_before_added_rows(tmp_path):
+    rows = [*days(1, 2, 3, 4)[::3], ("2020-01-05", "a", None)]
+    with pytest.raises(
+        DataError, match=r":4: `y` is empty in 3 of 5 rows: row 4 \(2020-01-05 00:00:00\), an added row \(2020-01-02"
+    ):
+        read(tmp_path, rows, missing_timestamps="fill")
+
+
+def test_a_flag_is_never_filled_with_a_half(tmp_path):
+    panel = read(tmp_path, days(0, None, 1, None, 0), missing_values="interpolate")
+    assert panel.values[:, 0].tolist() == [0, 0, 1, 1, 0]
 
 
 SEASONS = list(range(1, 8)) + [11, None, 13, None, 15, 16, None]

@@ -276,7 +276,7 @@ def test_contract(tmp_path):
     assert told["sha256"] == hashlib.sha256((tmp_path / "a.csv").read_bytes()).hexdigest()
     assert (told["rows"], told["freq"], told["last_timestamp"], told["timezone"]) == (3, "D", "2020-01-03 00:00:00", None)
     assert told["columns"]["y"] == pytest.approx({"min": 1, "max": 6, "mean": 8 / 3, "median_size": 1, "filled": 1 / 3}, abs=1e-9)
-    filled = {"column": "y", "from": "2020-01-02 00:00:00", "to": "2020-01-02 00:00:00", "steps": 1}
+    filled = {"column": "y", "series": "a", "from": "2020-01-02 00:00:00", "to": "2020-01-02 00:00:00", "steps": 1}
     assert told["repairs"] == [{"what": "missing values", "policy": "forward", "cells": 1, "longest": 1, "ranges": [filled]}]
 
 

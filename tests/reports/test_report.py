@@ -449,4 +449,4 @@ def test_the_index_page_leads_to_reports_whatever_their_runs_are_called(tmp_path
     links = re.findall(r'<a href="([^#"][^"]*)"', text)
     assert links == ["a%23b%201/report.html", "javascript%3Aalert%281%29/report.html", "%3Cb%3E/report.html"]
     assert "<b>" not in text
-    assert "3 of 3 have a lower error than the best baseline" in text
+    assert "Better than the best baseline of the test set: 3 of 3." in text

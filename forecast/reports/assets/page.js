@@ -161,8 +161,9 @@ function tooltip(spec) {
 
 function data(spec, frame) {
   const lines = spec.lines.map((line) => line.values);
+  const future = spec.spans.find(([label]) => label === "future")?.[1] ?? Infinity; // It has the newest cutoff.
   for (const [place, values] of Object.entries(frame?.lines ?? {})) {
-    lines[place] = spec.x.map((_, index) => values[index - frame.start] ?? null);
+    lines[place] = spec.x.map((x, index) => (x >= future ? spec.lines[place].values[index] : values[index - frame.start]) ?? null);
   }
   return [spec.x, ...lines];
 }
@@ -331,7 +332,10 @@ function selectFrame(input) {
   document.querySelector(`[data-frame="${spec.name}"]`).textContent = label;
   input.setAttribute("aria-valuetext", label);
   chart.setData(data(spec, frame), false);
-  chart.redraw();
+  const [left, right] = frame ? [-2, 3].map((lengths) => frame.start + lengths * Object.values(frame.lines)[0].length) : [];
+  const [first, last] = [spec.x[Math.max(0, left)], spec.x[Math.min(spec.x.length - 1, right)]];
+  if (frame && (spec.x[frame.start] < chart.scales.x.min || last > chart.scales.x.max)) chart.setScale("x", { min: first, max: last });
+  else chart.redraw();
 }
 
 function save(button) {
