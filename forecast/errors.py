@@ -39,7 +39,7 @@ class ForecastError(Exception):
 
     @classmethod
     def collect(cls, calls: Iterable[Callable[[], Any]]) -> list[Any]:
-        """Return the result of each call. If any fails, all are tried, and one error with all of theirs is raised."""
+        """Try each call, and return the results. If any fail, raise one error with all of their errors."""
         results, errors = [], []
         for call in calls:
             try:

@@ -214,9 +214,7 @@ class ForecastOptions:
 
     data: Annotated[
         Path | None,
-        typer.Option(
-            help="File that ends with newer rows. It has the columns of the training data, at least a lookback of each series."
-        ),
+        typer.Option(help="File that ends with newer rows. It has the same columns, and at least one lookback of each series."),
     ] = None
     steps: Annotated[int | None, typer.Option(min=1, help="Number of steps to forecast. [default: the horizon of the run]")] = (
         None

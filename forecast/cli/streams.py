@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MAX_WIDTH = 10_000  # Characters in a line.
-USUAL_WIDTH = 80  # Of a terminal that does not tell.
+USUAL_WIDTH = 80  # Characters, if a terminal does not report its width.
 COLOURS = {  # Styles of patterns on a terminal.
     r"^\s*✔|\b[Bb]eats\b": "green",
     r"^\s*⚠|^warning:|\b[Ii]s not distinguishable from\b": "yellow",

@@ -9,7 +9,7 @@ from forecast.runs import Run, read_evidence
 
 
 def diagnose(run: Run | str | Path) -> list[Diagnosis]:
-    """Return the problems of a training run, causes before effects. A run without problems returns an empty list.
+    """Return the problems of a training run, causes before effects. Return an empty list for a run without problems.
 
     Raises:
         RunError: there is no run, it is damaged, or it stopped for an unknown reason.

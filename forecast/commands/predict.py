@@ -63,6 +63,7 @@ def predict(
     ends = panel.filled[panel.offsets[1:] - 1].any(axis=1)
     if ends.any():
         log.warning("%s: the forecast starts from filled values in %d series.", source, int(ends.sum()))
+    # While a run trains, `train` says so itself.
     if run.finished and trained.intervals and (sentence := explain_few_windows(trained.contract.calibration_windows)):
         log.warning("%s: %s", run.name, sentence)
     horizon = trained.config.windows.horizon
@@ -81,7 +82,7 @@ def predict(
 
 
 def store_forecast(run: Run, path: Path, table: pd.DataFrame) -> None:
-    """Write a forecast to a file. If it is a new one of the run itself, the report shows it from now on."""
+    """Write a forecast to a file. If it is the forecast of the run itself and has changed, add it to the report."""
     before = path.read_bytes() if path.exists() else b""
     run.write_table(path, table)
     if path == run.forecast_file and run.report.exists() and path.read_bytes() != before:

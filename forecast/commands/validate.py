@@ -59,7 +59,7 @@ def validate(config: Config | str | Path, overrides: Mapping[str, object] | None
 
 
 def _find_data_errors(config: Config, error: ForecastError) -> list[str]:
-    """Return the message of an error, and of those that would follow if the config repaired what it names."""
+    """Return the message of an error, and those of the errors that would follow if the config repaired the first one."""
     messages, path = [str(error)], Path(config.data.path)
     try:
         rows = read_rows(config.data, path)

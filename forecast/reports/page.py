@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EXPLANATIONS = {
     "MAE": "Mean absolute error: the average distance between forecast and actual value, in the units of the data.",
     "RMSE": "Root mean squared error, in the units of the data. Large errors count more.",
-    "MASE": "MAE divided by that of seasonal naive forecasts on the training set. Values below 1 are better than them.",
+    "MASE": "MAE divided by that of seasonal naive forecasts on the training set. A value below 1 is better than these.",
     "WAPE": "Sum of absolute errors divided by the sum of absolute actual values.",
     "bias": "Mean error. Positive: the forecasts are too high.",
     "windows": "Forecasts that were compared with actual values.",
@@ -115,7 +115,7 @@ class Table:
         return EXPLANATIONS.get(heading, "")
 
     def text_columns(self) -> list[bool]:
-        """Return whether each column but the first holds words, which are aligned left, and not numbers or timestamps."""
+        """Return for each column whether it holds words, which are aligned left. It is false for the first column."""
         return [number > 0 and _holds_words(column) for number, (_, column) in enumerate(self.rows.items())]
 
     def cells(self) -> list[list[str | Link]]:
@@ -160,8 +160,8 @@ class Frame:
 class Chart:
     """Lines over ascending x. name: unique in its page. description: the content in words, for those who cannot see it.
 
-    bands: intervals, whose lines are edges. unit: the smallest unit in which timestamps differ, if x is in seconds since
-    1970. zero: the axis of the lines begins at zero, as it does for bars. limit: where this axis ends at the latest. spans:
+    bands: intervals, whose lines are edges. unit: the smallest unit in which timestamps differ, if x is in seconds since 1970.
+    zero: the axis of the lines begins at zero, as it does for bars. limit: the largest value at which this axis may end. spans:
     names of stretches of x, with the first x of each. view: where the visible part of x begins; an overview selects others.
     frames: what a slider shows instead of some lines.
     """
