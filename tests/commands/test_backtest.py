@@ -160,5 +160,5 @@ def test_worse_than_it_may_be_is_exit_code_3(sales, tmp_path):
     steps = ["--set", "model.linear_skip=false", "--set", "training.epochs=1", "--run-dir", str(tmp_path / "run"), "--quiet"]
     shown = CliRunner().invoke(app, ["train", str(sales / "config.yaml"), *steps, "--fail-if-worse-than", "linear"])
     assert shown.exit_code == 3, shown.output
-    assert "The network is worse than linear" in shown.stderr
+    assert "The forecast is worse than linear" in shown.stderr
     assert Run.open(tmp_path / "run").metrics_file.exists(), "and the run is there to be looked at"
