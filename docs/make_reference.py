@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
 import forecast
-from forecast.config import Config, Section, describe, find_section
+from forecast.config import Config, Section, describe, find_item, find_section
 from forecast.evaluation import TrainingMetrics
 from forecast.search.grid import ExperimentConfig
 
@@ -72,7 +72,7 @@ def _rows(prefix: str, fields: dict[str, FieldInfo]) -> list[str]:
     rows = []
     for name, field in fields.items():
         rows.append(f"| `{prefix}{name}` | {_default(field)} | {describe(field)}{_choices(field)} |")
-        if inner := find_section(field.annotation):
+        if inner := find_section(field.annotation) or find_item(field.annotation):
             rows += _rows(f"{prefix}{name}.", inner.model_fields)
     return rows
 

@@ -21,6 +21,7 @@ from forecast.evaluation import (
     TrainingMetrics,
     describe_combination,
     describe_coverage,
+    describe_fit,
     format_number,
     remark,
     warn_of_few_windows,
@@ -176,8 +177,11 @@ def _describe_scores(metrics: Metrics, title: str) -> Iterator[str]:
         yield from ["", *_align(rows)]
     if sentences := describe_coverage(metrics):
         yield from ["", *sentences]
-    if isinstance(metrics, TrainingMetrics) and metrics.combination:
-        yield f"\n{describe_combination(metrics.combination)}"
+    if isinstance(metrics, TrainingMetrics):
+        if metrics.combination:
+            yield f"\n{describe_combination(metrics.combination)}"
+        if sentence := describe_fit(metrics):
+            yield f"\n{sentence}"
     if advice := [sentence for sentence in (metrics.advice, warn_of_few_windows(metrics)) if sentence]:
         yield "\n" + " ".join(advice)
 

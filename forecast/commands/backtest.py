@@ -267,7 +267,7 @@ def _fit(
         number = {"fold": fold + 1}
         members = fit_members(prepared, ridge, lambda row: append_history(run, number | row), report, refits=["scored"])
         tested = _Networks(members)
-    fitted, calibration = calibrate_members(prepared, regressions, tested.members, Scoreboard(prepared))
+    fitted, calibration, _ = calibrate_members(prepared, regressions, tested.members, Scoreboard(prepared))
     return fitted, calibration, max(member.epoch for member in tested.members.values())
 
 

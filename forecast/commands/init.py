@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ LARGE_TRAINING: dict[str, Any] = {
 SMALL_TRAINING: dict[str, Any] = {
     "epochs": 300, "batch_size": 16, "learning_rate": 0.01, "early_stopping": {"patience": 20},
 }  # fmt: skip
+MAX_TARGETS = 10  # Columns that are suggested as targets.
 EffortName = Literal["quick", "usual", "thorough"]
 UNUSED = "columns that are not used; use known_covariates for those whose future values are known"
 REMARKS = {
@@ -105,7 +106,7 @@ def _write_config(draft: Draft, panel: Panel, horizon: int | None, effort: Effor
         "# Written by `forecast init`. Check it with `forecast validate`, train it with `forecast train`.",
         *_format_section("data", draft.keys, draft.remarks),
         *([] if "season_length" in draft.keys else [f"  # season_length: {season} # {evidence}"]),
-        *([f"  # past_covariates: {format_yaml_line(draft.unused)} # {UNUSED}"] if draft.unused else []),
+        *_suggest_columns(draft),
     ]
     for name, keys in sections.items():
         lines += _format_section(name, keys, remarks)
@@ -119,6 +120,14 @@ def _format_section(name: str, keys: Mapping[str, object], remarks: Mapping[str,
     yield f"\n{name}:"
     for key, value in keys.items():
         yield f"  {key}: {format_yaml_line(value)}" + (f" # {remarks[key]}" if key in remarks else "")
+
+
+def _suggest_columns(draft: Draft) -> Iterator[str]:
+    """Yield comments on what to do with the columns of numbers that are not used. Only people know what they mean."""
+    if draft.unused:
+        yield f"  # past_covariates: {format_yaml_line(draft.unused)} # {UNUSED}"
+    if draft.unused and len(draft.unused) < MAX_TARGETS:
+        yield f"  # target: {format_yaml_line([draft.keys['target'], *draft.unused])} # forecasts these columns together"
 
 
 def _ordinal(number: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from forecast.config.durations import duration_to_steps, fixed_step, infer_season_length
-from forecast.config.keys import describe, differing_sections, find_field, find_section, list_keys, non_default_values
+from forecast.config.keys import describe, differing_sections, find_field, find_item, find_section, list_keys, non_default_values
 from forecast.config.load import (
     DATA_SUFFIXES,
     change_config,
@@ -27,6 +27,7 @@ from forecast.config.resolve import (
 )
 from forecast.config.schema import (
     OBSERVED,
+    REPLACED,
     Config,
     DataConfig,
     ModelConfig,

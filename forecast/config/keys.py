@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -23,7 +23,8 @@ def non_default_values(section: Section, prefix: str = "") -> dict[str, object]:
         if isinstance(value, Section):
             values |= non_default_values(value, f"{prefix}{name}.")
         elif field.is_required() or value != field.default:
-            values[prefix + name] = value
+            is_stack = isinstance(value, list) and value and isinstance(value[0], Section)
+            values[prefix + name] = [item.model_dump(exclude_defaults=True) for item in value] if is_stack else value
     return values
 
 
@@ -49,7 +50,7 @@ def find_field(path: tuple[str | int, ...], root: type[Section] = Config) -> Fie
     for name in path:
         if isinstance(name, str):
             field = section.model_fields.get(name) if section else None
-            section = find_section(field.annotation) if field else None
+            section = find_section(field.annotation) or find_item(field.annotation) if field else None
     return field
 
 
@@ -63,3 +64,14 @@ def find_section(annotation: object) -> type[Section] | None:
     """Return the section class in a field's annotation (`X` or `X | None`), or None if the field is a value."""
     choices = [annotation, *getattr(annotation, "__args__", ())]
     return next((choice for choice in choices if isinstance(choice, type) and issubclass(choice, Section)), None)
+
+
+def find_item(annotation: object) -> type[Section] | None:
+    """Return the section class of the items in a field's annotation, if the field is a list of sections."""
+    return next((find_section(get_args(choice)[0]) for choice in _split(annotation) if get_origin(choice) is list), None)
+
+
+def _split(annotation: object) -> list[object]:
+    """Return the choices of an annotation, without what is annotated to them."""
+    plain = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    return [plain, *(item for choice in get_args(plain) for item in _split(choice))]

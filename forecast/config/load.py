@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from forecast.config.keys import describe, find_field, find_section
+from forecast.config.keys import describe, find_field, find_item, find_section
 from forecast.config.schema import Config, Section
 from forecast.config.yaml12 import Loader, parse_yaml_value
 from forecast.errors import ConfigError, did_you_mean, nearest, suggest_file
@@ -211,7 +211,7 @@ def _is_misspelt(missing: tuple[str | int, ...], unknown: list[tuple[str | int, 
 def _suggest_key(path: tuple[str | int, ...], root: type[Section]) -> str:
     """Return a hint for an unknown key: a similar name in its section, or the same name in another section."""
     field, name = find_field(path[:-1], root), str(path[-1])
-    section = (find_section(field.annotation) if field else None) or root
+    section = (find_section(field.annotation) or find_item(field.annotation) if field else None) or root
     sections = {key: find_section(field.annotation) for key, field in root.model_fields.items()}
     elsewhere = [f"{key}.{name}" for key, inner in sections.items() if inner and name in inner.model_fields]
     if elsewhere and not nearest(name, section.model_fields):
@@ -224,8 +224,9 @@ def _explain(item: Mapping[str, Any], locations: Locations, root: type[Section])
     path, problem = tuple(item["loc"]), _describe_expected(item)
     if not path:  # The error is about several sections.
         return ConfigError(f"{problem}.", "Set one of the two to null, or leave it out.", locations.get("", ""))
-    key = ".".join(part for part in path if isinstance(part, str))
-    location = locations.get(key) or locations.get(".".join(str(part) for part in path[:-1])) or locations.get("", "")
+    names = [part for part in path if isinstance(part, str)]
+    key, outer = ".".join(names), [".".join(names[:count]) for count in range(len(names), -1, -1)]
+    location = next((locations[name] for name in outer if name in locations), "")
     if item["type"] == "extra_forbidden":
         return ConfigError(f"unknown key `{key}`.", _suggest_key(path, root), location)
     field = find_field(path, root)

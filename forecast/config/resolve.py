@@ -119,7 +119,7 @@ def _choose_compilation(config: ConfigInSteps, batch_size: int, windows: int) ->
     """Return whether XLA is faster than TensorFlow's graph, and training long enough to pay for compiling."""
     if isinstance(config.training.jit_compile, bool):
         return config.training.jit_compile
-    faster = batch_size <= MAX_COMPILED_BATCH and config.model.dropout == 0
+    faster = batch_size <= MAX_COMPILED_BATCH and not any(layer.dropout for layer in config.model.stack)
     return faster and windows * config.training.epochs >= MIN_COMPILED_WINDOWS and check_backend() == "tensorflow"
 
 

@@ -259,15 +259,39 @@ class FrontConfig(Section):
     """Whether to apply batch normalization after each convolution."""
 
 
+REPLACED = ("cell", "units", "bidirectional", "dropout", "layer_norm")  # Keys that `model.layers` replaces.
+Cell = Literal["lstm", "gru", "simple_rnn", "peephole_lstm"]
+
+
+class LayerConfig(Section):
+    """One recurrent layer."""
+
+    units: Width
+    """Number of units."""
+    cell: Cell = "lstm"
+    """Recurrent cell."""
+    bidirectional: YesNo = False
+    """Whether to read each window in both directions."""
+    dropout: Share = 0.0
+    """Fraction of the outputs to drop during training."""
+    layer_norm: YesNo = False
+    """Whether to normalize the outputs."""
+    residual: YesNo = False
+    """Whether to add the input of the layer to its outputs. If their widths differ, a dense layer adapts the input."""
+
+
 class ModelConfig(Section):
     """Architecture of the network."""
 
-    cell: Literal["lstm", "gru", "simple_rnn", "peephole_lstm"] = "lstm"
+    cell: Cell = "lstm"
     """Recurrent cell. In `peephole_lstm`, the gates also see the cell state."""
     bidirectional: YesNo = False
     """Whether to read each window in both directions, which doubles the outputs of each recurrent layer."""
     units: Units = [64]
     """Number of units of each stacked recurrent layer, from first to last."""
+    layers: Annotated[list[LayerConfig], Field(min_length=1, max_length=100)] | None = None
+    """Recurrent layers from first to last, each with its own settings, such as `[{units: 64, cell: gru}, {units: 64, residual:
+    true}]`. They replace `cell`, `units`, `bidirectional`, `dropout` and `layer_norm`."""
     segment: Steps | None = None
     """Number of steps that a recurrent layer reads at once. Windows are cut into segments of this length, and each segment
     becomes one vector. This is faster, and better with long lookbacks. With null, the layers read one step at a time."""
@@ -280,8 +304,12 @@ class ModelConfig(Section):
     """Fraction of the outputs of each recurrent layer to drop during training."""
     recurrent_dropout: Share = 0.0
     """Fraction of the recurrent state to drop during training. Values above 0 prevent the use of cuDNN, which is faster."""
+    l1: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    """Penalty on the absolute weights of the recurrent layers and the output layer."""
     l2: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Penalty on the squared weights of the recurrent layers and the output layer."""
+    initializer: Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "orthogonal"] = "glorot_uniform"
+    """How to draw the initial weights of the inputs of each layer. Recurrent weights always start as an orthogonal matrix."""
     layer_norm: YesNo = False
     """Whether to normalize the outputs of each recurrent layer."""
     normalization: Literal["none", "last", "mean", "revin"] = "mean"
@@ -302,11 +330,20 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.cell == "peephole_lstm" and self.recurrent_dropout:
+        if self.recurrent_dropout and any(layer.cell == "peephole_lstm" for layer in self.stack):
             raise ValueError("peephole_lstm does not support recurrent_dropout. Use dropout")
+        replaced = [name for name in REPLACED if getattr(self, name) != type(self).model_fields[name].default]
+        if self.layers and replaced:
+            raise ValueError(f"layers and {replaced[0]} cannot be combined. Move {replaced[0]} into the items of layers")
         if self.quantiles and self.decoder == "recursive":
             raise ValueError("decoder: recursive does not work with quantiles. Use direct, parallel or seq2seq")
         return self
+
+    @property
+    def stack(self) -> list[LayerConfig]:
+        """The recurrent layers, from first to last."""
+        shared = {name: getattr(self, name) for name in REPLACED if name != "units"}
+        return self.layers or [LayerConfig(units=units, **shared) for units in self.units]
 
 
 class EarlyStoppingConfig(Section):
@@ -343,15 +380,22 @@ class TrainingConfig(Section):
     loss: Literal["mse", "mae", "huber"] | None = None
     """Loss to minimize, in scaled units. With null, it is `mse`, or the pinball loss with `model.quantiles`."""
     clipnorm: Annotated[float, Field(gt=0)] | None = 1.0
-    """Maximum norm of the gradient of each weight. With null, gradients are not clipped."""
+    """Maximum norm of the gradient of each weight. With null, norms are not limited."""
+    clipvalue: Annotated[float, Field(gt=0)] | None = None
+    """Maximum absolute value of each component of a gradient. It requires `clipnorm: null`. With null, values are not limited."""
     early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
     """When to stop training early: `patience` and `min_delta`. With null, all epochs run, and the last weights are kept."""
     refit: YesNo = True
     """Whether to continue training once the best epoch is chosen: on the training and validation sets before the test set is
     scored, and on all rows before the final forecast. Each refit takes a fifth of the chosen number of epochs."""
     schedule: Literal["constant", "step", "cosine", "plateau"] = "constant"
-    """Learning rate after the warm-up. `step` halves it every 10 epochs, `cosine` lowers it to zero, and `plateau` halves it when
-    the validation loss stalls."""
+    """Learning rate after the warm-up. `step` lowers it every `schedule_every` epochs, `cosine` lowers it to zero, and `plateau`
+    lowers it when the validation loss has not improved for `schedule_every` epochs."""
+    schedule_every: Count | None = None
+    """Number of epochs for `step` and `plateau`. With null, it is 10, or for `plateau` a third of the patience of early
+    stopping."""
+    schedule_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Factor by which `step` and `plateau` multiply the learning rate."""
     warmup_epochs: Annotated[int, Field(ge=0, le=10**9)] = 0
     """Number of epochs over which the learning rate rises to `learning_rate`."""
     accumulate_gradients: Count = 1
@@ -361,6 +405,12 @@ class TrainingConfig(Section):
     epoch, but at most once per second. With null, one is written every minute."""
     mixed_precision: YesNo = False
     """Whether the recurrent layers compute in bfloat16. This is faster on GPUs, and for wide layers on CPUs that support it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.clipnorm is not None and self.clipvalue is not None:
+            raise ValueError("clipnorm and clipvalue cannot be combined. Set clipnorm: null")
+        return self
 
 
 class IntervalsConfig(Section):

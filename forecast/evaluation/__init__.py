@@ -21,12 +21,21 @@ from forecast.evaluation.leakage import UNSEEN, Certificate, certify, check_cova
 from forecast.evaluation.metrics import format_number
 from forecast.evaluation.scoreboard import Scoreboard
 from forecast.evaluation.scores import BASELINES, LABELS, MODEL, Diagnoses, Diagnosis, Errors, Metrics, Scores, TrainingMetrics
-from forecast.evaluation.scoring import MAX_VALUES, Fitted, measure_missing_costs, score, score_validation
+from forecast.evaluation.scoring import (
+    MAX_VALUES,
+    Fitted,
+    make_fitted_rows,
+    measure_missing_costs,
+    measure_training_errors,
+    score,
+    score_validation,
+)
 from forecast.evaluation.significance import ALPHA, EQUAL, Comparison, compare_losses, ljung_box
 from forecast.evaluation.verdict import (
     choose_loss_metric,
     describe_combination,
     describe_coverage,
+    describe_fit,
     find_best_baseline,
     is_worse_than,
     summarize,

@@ -85,7 +85,7 @@ def _check_stability(curve: Curve, config: Config) -> Diagnosis | None:
         f"the validation loss rose by more than {LEAP:.0%} in {leaps} of {curve.epochs} epochs. It was {errors[0]:.3g} before"
         f" training and {curve.end:.3g} at the end."
     )
-    if config.training.clipnorm is None and curve.gradient_norm > EXPLODED:
+    if config.training.clipnorm is None and config.training.clipvalue is None and curve.gradient_norm > EXPLODED:
         name, clip = "exploding gradients", ", and set training.clipnorm: 1.0"
         evidence += f" The mean norm of the gradient in an epoch reached {curve.gradient_norm:.3g}."
     return Diagnosis(name, evidence, f"Lower training.learning_rate from {rate:g}, for example to {rate / 10:g}{clip}.")

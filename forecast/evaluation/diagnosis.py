@@ -129,7 +129,7 @@ def _check_network(evidence: Evidence) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "too little data for this network",
             f"{parameters:,} parameters learn from {values:,} target values.",
-            f"Use fewer model.units than {model.units}, or more rows.",
+            f"Use fewer model.units than {[layer.units for layer in model.stack]}, or more rows.",
         )
     lookback, season = config.windows.lookback, metrics.season_length
     naive, seasonal_naive = metrics.test.naive.total.mae, metrics.test.seasonal_naive.total.mae
@@ -140,7 +140,7 @@ def _check_network(evidence: Evidence) -> Iterator[Diagnosis]:
             f" {seasonal_naive / naive:.0%} of that of naive.",
             f"Set windows.lookback to {2 * season}.",
         )
-    if not evidence.gradients or model.linear_skip or model.attention or model.bidirectional:
+    if not evidence.gradients or model.linear_skip or model.attention or any(layer.bidirectional for layer in model.stack):
         return  # Recurrent layers are not the only path to old steps.
     norms = np.array(evidence.gradients, dtype=float)
     learned = norms > FADED * np.nanmax(norms)

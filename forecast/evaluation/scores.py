@@ -159,6 +159,14 @@ class Metrics(Document):
         return f"{type(self).__name__}({self.verdict!r})"
 
 
+class TrainingErrors(Document):
+    """Errors of the network alone on windows of the training set, in the units of the data. It learned from these windows."""
+
+    windows: int
+    mae: float
+    rmse: float
+
+
 class MissingCost(Document):
     """The MAE on the test set if a known covariate is missing over the horizon and its policy replaces it."""
 
@@ -171,6 +179,7 @@ class TrainingMetrics(Metrics):
 
     kept_epochs: by seed. missing_known: by known covariate. runtime_difference: between the forecasts of NumPy and of Keras, as a
     fraction of the largest. linear_strength: the chosen penalty of the linear baseline by target. combination: its members.
+    training: before the network was refitted.
     """
 
     missing_known: dict[str, MissingCost] = {}
@@ -179,6 +188,7 @@ class TrainingMetrics(Metrics):
     runtime_difference: float | None = None
     linear_strength: dict[str, float] = {}
     combination: Combination | None = None
+    training: TrainingErrors | None = None  # Runs of earlier versions lack it.
     validation: Scores
 
 

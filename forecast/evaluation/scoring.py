@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pandas as pd
 
 from forecast.evaluation.forecasts import PredictionTable, join_forecasts
 from forecast.evaluation.intervals import (
@@ -22,7 +23,7 @@ from forecast.evaluation.intervals import (
 )
 from forecast.evaluation.metrics import Values
 from forecast.evaluation.scoreboard import Scoreboard, measure_scales
-from forecast.evaluation.scores import MissingCost
+from forecast.evaluation.scores import MissingCost, TrainingErrors
 from forecast.forecasters.baselines import MAX_FORECAST, SIMPLE, forecast_baselines
 from forecast.forecasters.combination import NETWORK, Combination, choose_weights, combine_by_median, name_members
 from forecast.forecasters.naive import forecast_seasonal_naive
@@ -33,6 +34,8 @@ from forecast.windows import Forward, Windows, gather, make_imputations
 
 MAX_VALUES = 10**6  # Values of each forecaster in memory at once.
 EARLIER_HORIZONS, MAX_EASE = 6, 2.0  # See `measure_ease`.
+MAX_FITTED_WINDOWS = 2_000  # Windows of the training set whose errors are measured.
+MAX_FITTED_ROWS = 3_000  # Timestamps of a series whose fitted values the report shows.
 MAX_WEIGHED_WINDOWS = 2_000  # Windows of the validation set on which the weights of a combination are chosen.
 
 
@@ -59,6 +62,10 @@ class Fitted:
         if self.combination:
             return self.forecast_all(windows)[0]
         return windows.forecast_with(self.forward, self.prepared.network.horizon)
+
+    def forecast_network(self, windows: Windows) -> Values:
+        """Return the forecasts of the network alone for some windows, in units of the data."""
+        return self._undo(windows.forecast_with(self.forward, self.prepared.network.horizon), windows)
 
     def forecast_all(self, windows: Windows, share: float = 1.0) -> tuple[Values, dict[str, Values]]:
         """Return the scaled output for some windows, and the forecasts in units of the data of everything else that is scored.
@@ -184,6 +191,41 @@ def score(
 def split_into_chunks(windows: Windows, quantiles: int = 0) -> Iterator[Windows]:
     """Split windows so that a forecaster has `MAX_VALUES` in memory. With many quantiles of each value, chunks are smaller."""
     return windows.chunks(MAX_VALUES // (windows.horizon * windows.future.shape[1] * max(1, quantiles // 4)))
+
+
+def measure_training_errors(fitted: Fitted) -> TrainingErrors:
+    """Return the errors of the network alone on at most `MAX_FITTED_WINDOWS` windows of the training set."""
+    windows = fitted.prepared.windows["train"].sample_evenly(MAX_FITTED_WINDOWS)
+    actual = gather(fitted.prepared.panel.target_values, windows.first, windows.horizon)
+    errors = fitted.forecast_network(windows) - actual
+    return TrainingErrors(windows=len(windows), mae=float(np.abs(errors).mean()), rmse=float(np.sqrt(np.square(errors).mean())))
+
+
+def make_fitted_rows(fitted: Fitted, series_ids: Collection[str]) -> pd.DataFrame:
+    """Return the forecasts of the network alone for windows of the training set that lie one horizon apart, of some series.
+
+    Columns: series_id, timestamp, target, fitted. The newest `MAX_FITTED_ROWS` timestamps of each series.
+    """
+    prepared, tables = fitted.prepared, []
+    panel, train = prepared.panel, prepared.windows["train"]
+    for number in [number for number, name in enumerate(panel.series_ids) if name in series_ids]:
+        chosen: list[int] = []
+        for window in np.flatnonzero(train.series == number)[::-1]:
+            if len(chosen) * train.horizon >= MAX_FITTED_ROWS:
+                break
+            if not chosen or train.first[window] + train.horizon <= train.first[chosen[-1]]:
+                chosen.append(int(window))
+        windows = train.select(np.array(chosen[::-1], dtype=np.int64))
+        if not len(windows):
+            continue
+        rows = (windows.first[:, None] + np.arange(windows.horizon)).ravel()
+        values = fitted.forecast_network(windows).reshape(len(rows), -1)
+        columns = {"series_id": panel.series_ids[number], "timestamp": panel.timestamps[rows]}
+        tables += [
+            pd.DataFrame(columns | {"target": target, "fitted": values[:, column]}) for column, target in enumerate(panel.targets)
+        ]
+    empty = pd.DataFrame({"series_id": [], "timestamp": [], "target": [], "fitted": []})
+    return pd.concat(tables, ignore_index=True) if tables else empty
 
 
 def measure_missing_costs(fitted: Fitted) -> dict[str, MissingCost]:

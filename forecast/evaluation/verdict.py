@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import pandas as pd
 
 from forecast.evaluation.intervals import explain_few_windows
+from forecast.evaluation.metrics import format_number
 from forecast.evaluation.scoreboard import Scoreboard
-from forecast.evaluation.scores import LABELS, MODEL, Metrics
+from forecast.evaluation.scores import LABELS, MODEL, Metrics, TrainingMetrics
 from forecast.evaluation.significance import OUTCOMES, Comparison, Outcome, compare_losses
 from forecast.forecasters.combination import NETWORK, Combination
 
@@ -123,6 +124,18 @@ def warn_of_few_windows(metrics: Metrics) -> str:
     if any(comparison.p_value is not None or comparison.skill is None for comparison in metrics.compared.values()):
         return ""
     return "There are too few cutoffs for a significance test. Use a longer test set, or run `forecast backtest` with --stride."
+
+
+def describe_fit(metrics: TrainingMetrics) -> str:
+    """Return the error of the network alone on each set in a sentence; "" for runs that did not measure the first."""
+    if metrics.training is None:
+        return ""
+    sets = {"training": metrics.training.mae}
+    for name, scores in (("validation", metrics.validation), ("test", metrics.test)):
+        sets[name] = (scores.network or scores.forecast).total.mae
+    errors = [f"{format_number(error)} on the {name} set" for name, error in sets.items()]
+    name = "network alone" if metrics.test.network else "network"
+    return f"The MAE of the {name} is {', '.join(errors[:-1])} and {errors[-1]}."
 
 
 def describe_combination(combination: Combination) -> str:

@@ -24,14 +24,20 @@ MAX_LAGS = 40
 
 
 def chart_forecast(
-    name: str, title: str, predictions: pd.DataFrame, future: pd.DataFrame, history: pd.DataFrame, freq: str | None
+    name: str,
+    title: str,
+    predictions: pd.DataFrame,
+    future: pd.DataFrame,
+    history: pd.DataFrame,
+    freq: str | None,
+    fitted: pd.Series[float] | None = None,
 ) -> Chart:
     """Return test windows one horizon apart, so that each timestamp has one forecast, then the forecast after the last row.
 
     A slider shows the windows of single cutoffs. At first, the chart shows the last horizons.
 
-    history: actual values and sets of earlier rows, columns `actual` and `subset`, by timestamp. freq: None if missing steps
-    cannot be told.
+    history: actual values and sets of earlier rows, columns `actual` and `subset`, by timestamp. fitted: forecasts of the
+    training set by timestamp. freq: None if missing steps cannot be told.
     """
     cutoffs = predictions.cutoff.drop_duplicates().sort_values(ascending=False).iloc[:: int(predictions.step.max())]
     tested = predictions[predictions.cutoff.isin(cutoffs)].drop_duplicates("timestamp").set_index("timestamp")
@@ -50,6 +56,8 @@ def chart_forecast(
         Line("seasonal naive", tested.seasonal_naive.reindex(index).to_numpy(float), "seasonal_naive", dashed=True),
     ]
     columns = {1: MODEL, 2: "seasonal_naive"}  # The lines that the slider changes.
+    if fitted is not None:
+        lines.append(Line("network, training set", fitted.reindex(index).to_numpy(float), "network"))
     if len(future):
         lines.append(Line("future", future[MODEL].reindex(index).to_numpy(float), "forecast", strong=True, dashed=True))
     bands = []

@@ -34,6 +34,8 @@ def write_plots(result: TrainingResult) -> None:
     if len(result.predictions):  # A thinned table of many series may have no window of those that are drawn.
         figures["forecast.png"] = _draw_forecast(result)
         figures["residuals.png"] = _draw_residuals(result.predictions)
+        if result.fitted is not None and result.actual is not None and len(result.fitted):
+            figures["fit.png"] = _draw_fit(result, result.fitted, result.actual)
     if result.folds is not None:
         figures["error_per_fold.png"] = _draw_error_per_fold(result.folds, result.metrics.test.labels)
     if evidence and evidence.history is not None:  # An update of the intervals alone has no history.
@@ -125,6 +127,23 @@ def _draw_forecast(result: TrainingResult) -> Figure:
         _set_title(axis, series_id, target)
     axes[0].legend(ncols=6, frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1.06))
     figure.suptitle(textwrap.fill(result.metrics.verdict, MAX_SMALL), fontsize="small", color="#555555")
+    return figure
+
+
+def _draw_fit(result: TrainingResult, fitted: pd.DataFrame, actual: pd.DataFrame) -> Figure:
+    """Draw all actual values, what the network alone forecasts for its training set, and the forecasts of the test set."""
+    panels = panels_of(result.predictions)
+    figure, axes = _make_figure(len(panels))
+    for axis, (series_id, target) in zip(axes, panels, strict=True):
+        rows, trained = (select_panel(table, series_id, target) for table in (result.predictions, fitted))
+        measured = actual[actual.series_id == series_id]
+        cutoffs = rows.cutoff.drop_duplicates().sort_values(ascending=False).iloc[:: int(rows.step.max())]
+        tested = rows[rows.cutoff.isin(cutoffs)].sort_values("timestamp")
+        axis.plot(measured.timestamp, measured[target], color=ACTUAL, linewidth=1.2, label="actual")
+        axis.plot(trained.timestamp, trained.fitted, color=COLOURS["network"][0], linewidth=1.2, label="network, training set")
+        _draw_line(axis, tested, MODEL, "forecast, test set", color=FORECAST, linewidth=1.2)
+        _set_title(axis, series_id, target)
+    axes[0].legend(ncols=3, frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1.06))
     return figure
 
 

@@ -18,6 +18,7 @@ from forecast.evaluation import (
     column_of,
     describe_combination,
     describe_coverage,
+    describe_fit,
     find_problems,
     method_of,
     remark,
@@ -116,7 +117,10 @@ def _show_forecasts(result: TrainingResult) -> Iterator[Element]:
             history = actual[actual.series_id == series_id].set_index("timestamp")
             history = history[[target, SUBSET]].set_axis(["actual", "subset"], axis=1)
         title = f"{series_id}: {target}"
-        yield chart_forecast(f"forecast-{number}", title, tested, ahead, history, freq)
+        fitted = None
+        if result.fitted is not None:
+            fitted = select_panel(result.fitted, series_id, target).drop_duplicates("timestamp").set_index("timestamp").fitted
+        yield chart_forecast(f"forecast-{number}", title, tested, ahead, history, freq, fitted)
         if len(ahead):
             quantiles = [column_of(end) for pair in pairs_of_quantiles(ahead) for end in pair]
             columns = ["timestamp", MODEL, *sorted(quantiles)[: 2 * MAX_BANDS]]
@@ -141,8 +145,10 @@ def _show_errors(result: TrainingResult, config: Config) -> Iterator[Element]:
     scores["WAPE"] = scores.WAPE.map("{:.1%}".format, na_action="ignore")
     yield Table(scores, f"Test set: {test.windows} windows, used only for scoring.")
     yield Items([(name, EXPLANATIONS[name]) for name in scores.columns if name in EXPLANATIONS])
-    if isinstance(result.metrics, TrainingMetrics) and result.metrics.combination:
-        yield Text(describe_combination(result.metrics.combination))
+    if isinstance(result.metrics, TrainingMetrics):
+        combination = result.metrics.combination
+        sentences = [describe_combination(combination) if combination else "", describe_fit(result.metrics)]
+        yield from [Text(sentence) for sentence in sentences if sentence]
     yield from map(Text, describe_coverage(result.metrics))
     if test.intervals:
         yield Text(INTERVALS.format(method_of(config)), "note")

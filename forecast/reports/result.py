@@ -20,6 +20,7 @@ from forecast.runs import (
     read_contract,
     read_cutoffs,
     read_evidence,
+    read_fitted,
     read_folds,
     read_forecast,
     read_per_series,
@@ -31,7 +32,7 @@ from forecast.runs import (
 class TrainingResult:
     """The result of a training or a backtest. A training that has just ended holds it already; `read_result` reads it from a run.
 
-    predictions, forecast, actual: rows of the series to draw only. Timestamps are local and have no time zone.
+    predictions, forecast, actual, fitted: rows of the series to draw only. Timestamps are local and have no time zone.
     folds: of a backtest only. The fields from `forecast` on are None if a run lacks them, or if computing them failed.
     """
 
@@ -45,6 +46,7 @@ class TrainingResult:
     folds: pd.DataFrame | None = None
     forecast: pd.DataFrame | None = None
     actual: pd.DataFrame | None = None
+    fitted: pd.DataFrame | None = None
     evidence: Evidence | None = None
     certificate: Certificate | None = None
     importance: Importance | None = None
@@ -81,6 +83,7 @@ def read_result(run: Run, series: str | None = None) -> TrainingResult:
         folds=read_folds(run) if is_backtest else None,
         forecast=read_forecast(run, drawn) if run.forecast_file.exists() else None,
         actual=read_actual(run, drawn) if run.recent.exists() else None,
+        fitted=read_fitted(run, drawn) if run.fitted.exists() else None,
         evidence=None if is_backtest else read_evidence(run),
         certificate=run.read(run.leakage, Certificate) if run.leakage.exists() else None,
         importance=run.read(run.importance, Importance) if run.importance.exists() else None,

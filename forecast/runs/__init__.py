@@ -32,6 +32,7 @@ from forecast.runs.tables import (
     make_series_mask,
     read_actual,
     read_cutoffs,
+    read_fitted,
     read_folds,
     read_forecast,
     read_history,

@@ -48,9 +48,10 @@ def find_slow_settings(config: Config, environment: Environment) -> list[str]:
     """Return a sentence for each setting that makes training slower than this machine could be."""
     model, cells = config.model, CUDNN[environment.backend]
     if any(kind in device for device in environment.devices for kind in ("gpu", "cuda")):
-        if model.cell in cells and not model.recurrent_dropout:
+        slow = [layer.cell for layer in model.stack if layer.cell not in cells]
+        if not slow and not model.recurrent_dropout:
             return []
-        cause = f"model.recurrent_dropout: {model.recurrent_dropout:g}" if model.cell in cells else f"model.cell: {model.cell}"
+        cause = f"model.cell: {slow[0]}" if slow else f"model.recurrent_dropout: {model.recurrent_dropout:g}"
         able = f"With {environment.backend}, cuDNN supports {' and '.join(cells)} without recurrent_dropout."
         return [f"cuDNN cannot run recurrent layers with {cause}, so the GPU is slower than it could be. {able}"]
     flags = _read_cpu_info("flags", "Features")

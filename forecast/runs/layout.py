@@ -100,6 +100,7 @@ class RunDirectory:
 
     per_series = Entry("evaluation/series.csv", "series.csv")  # A row per series.
     actual = Entry("evaluation/actual.csv")  # Actual values of the series that the report shows.
+    fitted = Entry("evaluation/fitted.csv")  # Forecasts of the training set of these series, by the network alone.
     cutoffs = Entry("evaluation/cutoffs.csv", "losses.csv")  # A row per cutoff.
     folds = Entry("evaluation/folds.csv", "folds.csv")  # A row per fold of a backtest.
     steps = Entry("evaluation/steps.csv", "steps.csv")  # A row per horizon step of a backtest.

@@ -55,6 +55,12 @@ def read_actual(run: RunDirectory, select: Mask) -> pd.DataFrame:
     return read_recent(run, select).assign(**{SUBSET: "unknown"})
 
 
+def read_fitted(run: RunDirectory, select: Mask) -> pd.DataFrame:
+    """Read the selected rows of fitted.csv: forecasts of windows of the training set by the network alone."""
+    columns = {"series_id": str, "timestamp": str, "target": str, "fitted": float}
+    return _read_local(run, run.fitted, columns, select=select)
+
+
 def read_cutoffs(run: RunDirectory) -> pd.DataFrame:
     """Read the mean errors of every forecaster after each cutoff of the test set."""
     scaled = {f"mase_{name}": float for name in FORECASTERS}

@@ -58,7 +58,7 @@ def suggest_less_memory(prepared: Prepared) -> str:
     """Return the settings that reduce the memory of a training."""
     batch = prepared.config.training.batch_size
     if WEIGHT * prepared.network.parameters > estimate_memory(prepared) / 2:
-        return f"Lower model.units from {prepared.config.model.units}."
+        return f"Lower model.units from {[layer.units for layer in prepared.config.model.stack]}."
     return (
         f"Lower training.batch_size (now {batch}), for example to {max(1, batch // 4)}."
         " You can also reduce windows.lookback or model.units."

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from forecast.config import Config
+from forecast.config import REPLACED, Config
 from forecast.data import Contract
 from forecast.evaluation import (
     Calibration,
@@ -24,8 +24,10 @@ from forecast.evaluation import (
     certify,
     count_independent,
     find_problems,
+    make_fitted_rows,
     measure_importance,
     measure_missing_costs,
+    measure_training_errors,
     method_of,
     score,
     score_validation,
@@ -84,7 +86,7 @@ def score_run(
     """Write the metrics of network and baselines and the forecasts of the test set. Return the forecasters and the result."""
     config, network = prepared.config, prepared.network
     validation, test = Scoreboard(prepared), Scoreboard(prepared)
-    fitted, calibration = calibrate_members(prepared, regressions, members, validation)
+    fitted, calibration, selected = calibrate_members(prepared, regressions, members, validation)
     _save_scored(run, fitted, members)
     with run.open_table(run.predictions_file) as append:
         table = PredictionTable(prepared, append)
@@ -103,28 +105,36 @@ def score_run(
         runtime_difference=_reader_difference(network, weights, inputs, fitted.forward(inputs)),
         linear_strength=dict(zip(prepared.panel.targets, regressions.linear.strength, strict=True)),
         combination=fitted.combination,
+        training=measure_training_errors(selected),
         validation=validation.scores(),
     )
-    return fitted, write_scores(run, contract, environment, metrics, test, table)
+    result = write_scores(run, contract, environment, metrics, test, table)
+    with run.log_and_continue("computing fitted values"):
+        rows = make_fitted_rows(selected, select_series(result.per_series))
+        run.write_table(run.fitted, rows)
+        result.fitted = remove_time_zones(rows)
+    return fitted, result
 
 
 def calibrate_members(
     prepared: Prepared, regressions: Regressions, members: Members, board: Scoreboard
-) -> tuple[Fitted, Calibration | None]:
+) -> tuple[Fitted, Calibration | None, Fitted]:
     """Choose the combination and the intervals on the validation set, which is scored with networks that never saw it.
 
-    Returns the forecasters of the test set, which were refitted on the validation set if the config says so, and the intervals.
+    Returns the forecasters of the test set, which were refitted on the validation set if the config says so, the intervals, and
+    the forecasters before the refit.
     """
     from forecast.forecasters.network.keras_builder import load_keras
 
     def load(stage: TrainingStage) -> list[Forward]:
         return [load_keras(prepared.network, member.at(stage)).predict_on_batch for member in members.values()]
 
-    fitted = Fitted(prepared, load("selected"), regressions).choose_combination()
-    calibration = score_validation(fitted, board)
-    if any(member.scored is not member.selected for member in members.values()):
-        fitted = replace(fitted, members=load("scored"))
-    return replace(fitted, regressions=refit_regressions(prepared, regressions, "scored"), computed={}), calibration
+    selected = Fitted(prepared, load("selected"), regressions).choose_combination()
+    calibration = score_validation(selected, board)
+    is_refitted = any(member.scored is not member.selected for member in members.values())
+    networks = load("scored") if is_refitted else selected.members
+    fitted = replace(selected, members=networks, regressions=refit_regressions(prepared, regressions, "scored"), computed={})
+    return fitted, calibration, selected
 
 
 def write_scores(
@@ -188,11 +198,13 @@ def explain(result: TrainingResult, fitted: Fitted, weights: Weights) -> None:
     result.importance = measure_importance(prepared, fitted.forward)
     if result.importance:
         run.write(run.importance, result.importance)
-    width = max(config.model.units) * len(prepared.panel.targets) * prepared.network.lookback
+    width = max(layer.units for layer in config.model.stack) * len(prepared.panel.targets) * prepared.network.lookback
     windows = prepared.limit_horizon(prepared.windows["validation"])
     inputs = windows.sample_evenly(max(1, min(MAX_PROBED_WINDOWS, MAX_PROBED_STATES // width))).inputs()
     trained = load_keras(prepared.network, weights)
-    simple = config.model_copy(update={"model": config.model.model_copy(update={"cell": "simple_rnn"})})
+    layers = [layer.model_copy(update={"cell": "simple_rnn"}) for layer in config.model.stack]
+    shared = {name: type(config.model).model_fields[name].default for name in REPLACED}
+    simple = config.model_copy(update={"model": config.model.model_copy(update=shared | {"layers": layers})})
     network = describe_network(simple, prepared.scaler)
     norms = measure_gradient_norms(trained, prepared.network, inputs)
     simple_norms = measure_gradient_norms(build_keras(network, simple.model, config.seed), network, inputs)

@@ -79,6 +79,7 @@ def test_what_was_chosen_is_said(tmp_path):
     text = write(tmp_path, table).read_text()
     assert "target: sales # the first numeric column" in text
     assert "  # past_covariates: [visits] # columns that are not used;" in text
+    assert "  # target: [sales, visits] # forecasts these columns together" in text
     assert "horizon: 12 # steps to forecast; chosen from the season, change it as needed" in text
     assert "path: data.csv" in text
     assert "confirmed by autocorrelation" in text

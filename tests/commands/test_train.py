@@ -97,10 +97,10 @@ def test_a_run_is_whole(project, tmp_path):
         "model/network.json", "model/weights.safetensors", "model/scored.safetensors", "model/intervals.safetensors",
         "model/scaler.json", "model/contract.json", "model/recent.csv", "model/SHA256SUMS",
         "evaluation/series.csv", "evaluation/cutoffs.csv", "evaluation/importance.json", "evaluation/leakage.json",
-        "evaluation/diagnosis.json", "evaluation/actual.csv",
+        "evaluation/diagnosis.json", "evaluation/actual.csv", "evaluation/fitted.csv",
         "training/history.csv", "training/log.txt", "training/status.json", "training/environment.json",
         "training/fingerprints.json", "training/gradients.json",
-        "plots/forecast.png", "plots/learning_curve.png", "plots/error_per_step.png", "plots/residuals.png",
+        "plots/forecast.png", "plots/learning_curve.png", "plots/error_per_step.png", "plots/residuals.png", "plots/fit.png",
     }  # fmt: skip
     assert run.read_json(run.status)["state"] == "finished"
     assert [progress.epoch for progress in seen if progress.done == 1 and not progress.refit] == [0, 1, 2]
@@ -141,6 +141,18 @@ def test_a_run_is_whole(project, tmp_path):
     contract = run.read_json(run.contract)
     assert (contract["rows"], contract["freq"], contract["repairs"]) == (240, "MS", [])
     assert contract["parts"]["test"] == {"windows": 36, "independent": 12}
+
+
+@pytest.mark.slow
+def test_the_fit_to_the_training_set_is_measured(trained):
+    run = trained(windows={"horizon": 1}, training={"refit": False})
+    fitted = pd.read_csv(run.fitted, parse_dates=["timestamp"])
+    data = pd.read_csv(run.read_config().data.path, parse_dates=["month"]).set_index("month").sales
+    errors = fitted.fitted - data.reindex(fitted.timestamp).to_numpy()
+    assert run.metrics.training.windows == len(fitted) == run.read_json(run.contract)["parts"]["train"]["windows"]
+    assert run.metrics.training.mae == pytest.approx(errors.abs().mean(), rel=1e-5)
+    assert run.metrics.training.rmse == pytest.approx(np.sqrt(np.square(errors).mean()), rel=1e-5)
+    assert fitted.timestamp.max() < run.predictions.timestamp.min()
 
 
 STEPS = {  # that come after the result is complete, and what they are called

@@ -8,12 +8,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from forecast.config.schema import ModelConfig
+from forecast.config.schema import ModelConfig, TrainingConfig
 from forecast.errors import RunError
 from forecast.forecasters.network.architectures import describe_layers
 from forecast.forecasters.network.backend import keras
 from forecast.forecasters.network.description import VERSION, Network
-from forecast.forecasters.network.fitting import ignore_missing, pinball
+from forecast.forecasters.network.fitting import compile_model, ignore_missing, pinball
 from forecast.forecasters.network.gradients import measure_gradient_norms
 from forecast.forecasters.network.keras_builder import build_keras, get_weights, load_keras, set_weights
 from forecast.forecasters.network.layers import KINDS
@@ -56,6 +56,11 @@ OTHERS = [
     {"units": [7, 6], "channel_independent": True, "decoder": "seq2seq"},
     {"units": [6], "channel_independent": True, "normalization": "revin"},
     {"units": [7, 6], "cell": "gru", "bidirectional": True, "normalization": "revin", "dropout": 0.1, "l2": 1e-4},
+    {"units": [7, 6], "cell": "peephole_lstm", "bidirectional": True, "initializer": "he_normal", "l1": 1e-4},
+    {"layers": [{"units": 7, "cell": "gru", "bidirectional": True}, {"units": 6, "residual": True, "dropout": 0.1}]},
+    {"layers": [{"units": 4, "residual": True}, {"units": 4, "cell": "simple_rnn", "residual": True}], "decoder": "seq2seq"},
+    {"layers": [{"units": 6, "layer_norm": True}, {"units": 6, "cell": "peephole_lstm", "residual": True}], "attention": True},
+    {"layers": [{"units": 7}, {"units": 6, "cell": "gru", "residual": True}], "segment": 2, "decoder": "parallel"},
     {"units": [6], "quantiles": [0.1, 0.5, 0.9], "normalization": "revin", "channel_independent": True},
     {"units": [6], "quantiles": [0.1, 0.5, 0.9], "normalization": "mean"},
 ]
@@ -274,3 +279,52 @@ def test_a_damaged_description_of_version_1(data):
 def test_description_is_plain_data():
     network = describe(ModelConfig(units=[4, 3], normalization="revin"))
     assert Network.from_json(json.loads(json.dumps(network.to_json()))) == network
+
+
+@pytest.mark.parametrize("cell", ["lstm", "peephole_lstm"])
+@pytest.mark.parametrize(
+    ("initializer", "fan"),
+    [("he_normal", lambda rows, columns: 2 / rows), ("glorot_normal", lambda rows, columns: 2 / (rows + columns))],
+)
+def test_initial_weights_are_drawn_as_asked(cell, initializer, fan):
+    config = ModelConfig(units=[200], cell=cell, initializer=initializer, linear_skip=False)
+    weights = get_weights(build_keras(network := describe(config), config, 1), network)
+    for kernel in [values for name, values in weights.items() if name.endswith("kernel") and "recurrent" not in name]:
+        rows = kernel.shape[0]
+        variance = fan(rows, kernel.size // rows)
+        assert kernel.var() == pytest.approx(variance, rel=0.25)
+
+
+def test_penalties_are_the_sums_of_absolute_and_of_squared_weights():
+    keys = {"units": [4], "linear_skip": False}
+    for penalty, size in (("l1", np.abs), ("l2", np.square)):
+        network, model = built({**keys, penalty: 0.5})
+        kernels = [values for name, values in get_weights(model, network).items() if name.endswith("kernel")]
+        assert float(sum(model.losses)) == pytest.approx(0.5 * sum(size(values).sum() for values in kernels), rel=1e-5)
+
+
+def test_clipvalue_limits_each_component_of_a_gradient():
+    network, model = built({"units": [4]})
+    before = get_weights(model, network)
+    training = TrainingConfig(optimizer="sgd", learning_rate=1.0, clipnorm=None, clipvalue=1e-3)
+    compile_model(model, training, [])
+    model.train_on_batch(inputs(), 100 * FUTURE)
+    steps = [np.abs(values - before[name]).max() for name, values in get_weights(model, network).items()]
+    assert max(steps) == pytest.approx(1e-3, rel=1e-2)
+    assert model.optimizer.pop_gradient_statistics()[1] == 1, "the batch was clipped"
+
+
+def test_layers_one_by_one_are_the_short_form():
+    short = describe(ModelConfig(cell="gru", units=[7, 6], dropout=0.1, layer_norm=True, bidirectional=True))
+    layer = {"cell": "gru", "dropout": 0.1, "layer_norm": True, "bidirectional": True}
+    assert describe(ModelConfig(layers=[layer | {"units": 7}, layer | {"units": 6}])) == short
+
+
+def test_a_residual_connection_adds_the_input_of_a_layer():
+    keys = {"linear_skip": False, "normalization": "none", "layers": [{"units": 4}, {"units": 4, "residual": True}]}
+    network, model = built(keys)
+    weights = get_weights(model, network)
+    silent = {name: np.zeros_like(values) if name.startswith("recurrent_2/") else values for name, values in weights.items()}
+    alone = describe(ModelConfig(**keys | {"layers": [{"units": 4}]}))
+    kept = {name: values for name, values in weights.items() if not name.startswith("recurrent_2/")}
+    np.testing.assert_allclose(forward(network, silent, inputs()), forward(alone, kept, inputs()), atol=1e-6)

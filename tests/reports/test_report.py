@@ -365,7 +365,7 @@ def test_a_browser_shows_values_at_the_cursor_and_hides_lines(page):
     assert "95% interval: " in text
     entries = page.locator("[data-legend]").first.locator("button")
     names = [entry.strip() for entry in entries.all_text_contents()]
-    assert names == ["actual", "forecast", "seasonal naive", "future", "95% interval", "80% interval"]
+    assert names == ["actual", "forecast", "seasonal naive", "network, training set", "future", "95% interval", "80% interval"]
     entries.nth(1).click()
     assert page.evaluate("shown[0].chart.series[2].show") is False
 

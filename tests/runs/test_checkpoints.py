@@ -56,6 +56,13 @@ NETWORKS = {
         "training.optimizer": "adamw",
     },
     "bidirectional, two seeds": {"model.bidirectional": True, "training.seeds": [1, 2], "training.sampling": "series"},
+    "layers": {
+        "model.layers": [{"units": 4, "cell": "gru", "dropout": 0.2}, {"units": 4, "residual": True}],
+        "model.units": [64],  # The default, which the layers replace.
+        "model.dropout": 0.0,
+        "training.clipnorm": None,
+        "training.clipvalue": 0.5,
+    },
     "no early stopping": {"training.early_stopping": None, "training.epochs": 6, "training.optimizer": "rmsprop"},
 }
 

@@ -101,7 +101,7 @@ class _Graph:
         self.shapes: dict[str, Shape] = dict(inputs)
         self.layers: list[Layer] = []
         # With a linear skip the last layer starts at zero, so that the untrained network is the linear baseline.
-        self.start = "zeros" if model.linear_skip else "glorot_uniform"
+        self.start = "zeros" if model.linear_skip else model.initializer
 
     def add(self, name: str, kind: str, inputs: list[str], **options: object) -> str:
         shape, weights = KINDS[kind](**options).infer_shapes(*(self.shapes[layer] for layer in inputs))
@@ -109,7 +109,8 @@ class _Graph:
         self.layers.append(Layer(name, kind, inputs, list(shape), options, {key: list(size) for key, size in weights.items()}))
         return name
 
-    def add_dense(self, name: str, seen: str, units: int, activation: str, start: str = "glorot_uniform") -> str:
+    def add_dense(self, name: str, seen: str, units: int, activation: str, start: str | None = None) -> str:
+        start = start or self.model.initializer
         return self.add(name, "dense", [seen], units=units, activation=activation, start=start)
 
     def concat(self, name: str, parts: list[str]) -> str:
@@ -154,26 +155,35 @@ class _Graph:
                     seen = self.add(f"batch_norm_{number}", "batch_norm", [seen], epsilon=1e-3)
         if segment:
             segments = self.add("segments", "segments", [seen], length=segment, pad="left")
-            seen = self.add_dense("segment_embedding", segments, self.model.units[0], "relu")
+            seen = self.add_dense("segment_embedding", segments, self.model.stack[0].units, "relu")
         return seen
 
     def add_encoder(self, seen: str) -> str:
-        """Add the recurrent layers of `model.units`, up to the state that the decoder starts from."""
-        model = self.model
-        for number, units in enumerate(model.units, 1):
-            last = number == len(model.units) and not model.attention
-            options = {"cell": model.cell, "units": units, "bidirectional": model.bidirectional, "sequences": not last}
+        """Add the recurrent layers of the config, up to the state that the decoder starts from."""
+        model, stack = self.model, self.model.stack
+        for number, layer in enumerate(stack, 1):
+            below, last = seen, number == len(stack) and not model.attention
+            options = {"cell": layer.cell, "units": layer.units, "bidirectional": layer.bidirectional, "sequences": not last}
             seen = self.add(f"recurrent_{number}", "recurrent", [seen], **options)
-            if model.layer_norm:
+            if layer.layer_norm:
                 seen = self.add(f"layer_norm_{number}", "layer_norm", [seen], epsilon=1e-3)
             # The parallel decoder drops its own outputs instead of the state, as SegRNN does.
-            if model.dropout and not (last and model.decoder == "parallel"):
-                seen = self.add(f"dropout_{number}", "dropout", [seen], rate=model.dropout)
+            if layer.dropout and not (last and model.decoder == "parallel"):
+                seen = self.add(f"dropout_{number}", "dropout", [seen], rate=layer.dropout)
+            if layer.residual:
+                seen = self.add_residual(number, self.add(f"last_step_{number}", "last_step", [below]) if last else below, seen)
         if not model.attention:
             return seen
         # Additive attention (Bahdanau et al. 2015) with the same query for all windows.
-        hidden = self.add_dense("attention_hidden", seen, model.units[-1], "tanh")
+        hidden = self.add_dense("attention_hidden", seen, stack[-1].units, "tanh")
         return self.add("attended", "attend", [seen, self.add_dense("attention_scores", hidden, 1, "linear")])
+
+    def add_residual(self, number: int, below: str, seen: str) -> str:
+        """Add the input of a layer to its output. A dense layer adapts its width (He et al. 2016)."""
+        width = self.shapes[seen][-1]
+        if self.shapes[below][-1] != width:
+            below = self.add_dense(f"shortcut_{number}", below, width, "linear")
+        return self.add(f"residual_{number}", "sum", [seen, below])
 
     def add_direct_decoder(self, state: str, future: list[str], forecast: tuple[int, int]) -> str:
         """Add a head for all steps, and a dense layer for what known covariates, seen with the state, change at each step."""
@@ -181,8 +191,8 @@ class _Graph:
         head = self.add("head", "head", [state], start=self.start, horizon=horizon, targets=targets)
         if not future:
             return head
-        width = self.model.units[-1]
-        context = self.add("context", "head", [state], horizon=horizon, targets=width, start="glorot_uniform")
+        width = self.model.stack[-1].units
+        context = self.add("context", "head", [state], horizon=horizon, targets=width, start=self.model.initializer)
         hidden = self.add_dense("hidden", self.concat("context_and_known", [context, *future]), width, "tanh")
         return self.add("head_and_ahead", "sum", [head, self.add_dense("ahead", hidden, targets, "linear", self.start)])
 
@@ -190,11 +200,11 @@ class _Graph:
         """Add a recurrent layer over the horizon, which starts from the encoder's state and sees it, and the known covariates, at
         each step (Sutskever et al. 2014, with the context of Cho et al. 2014).
         """
-        (horizon, targets), model = forecast, self.model
+        (horizon, targets), layer = forecast, self.model.stack[-1]
         first_state = self.add_first_state(state)
         context = self.add("context", "repeat", [state], steps=horizon)
         seen = self.concat("context_and_known", [context, *future])
-        options = {"cell": model.cell, "units": model.units[-1], "bidirectional": False, "sequences": True}
+        options = {"cell": layer.cell, "units": layer.units, "bidirectional": False, "sequences": True}
         decoder = self.add("decoder", "recurrent", [seen, first_state], **options)
         return self.add_dense("head", decoder, targets, "linear", self.start)
 
@@ -202,8 +212,8 @@ class _Graph:
         """Add a recurrent step from the encoder's state to each segment of the horizon. Its input is the vector of the segment's
         position, the vector of the channel, and the known covariates (SegRNN, Lin et al. 2023).
         """
-        (horizon, targets), model = forecast, self.model
-        length, units = model.segment or 1, model.units[-1]
+        (horizon, targets), layer = forecast, self.model.stack[-1]
+        length, units = self.model.segment or 1, layer.units
         segments = -(-horizon // length)
         context = [self.add("positions", "positions", [state], rows=segments, units=units)]
         if channels > 1:
@@ -212,13 +222,14 @@ class _Graph:
         if future:
             context.append(self.add("known_segments", "segments", future, length=length, pad="right"))
         seen = self.concat("context", context)
-        seen = self.add("decoder", "recurrent_step", [seen, self.add_first_state(state)], cell=model.cell, units=units)
-        if model.dropout:
-            seen = self.add("decoder_dropout", "dropout", [seen], rate=model.dropout)
+        seen = self.add("decoder", "recurrent_step", [seen, self.add_first_state(state)], cell=layer.cell, units=units)
+        if layer.dropout:
+            seen = self.add("decoder_dropout", "dropout", [seen], rate=layer.dropout)
         joined = self.add_dense("head", seen, length * targets, "linear", self.start)
         return self.add("joined_segments", "join_segments", [joined], horizon=horizon, targets=targets)
 
     def add_first_state(self, state: str) -> str:
         """Return the encoder's state, or add a dense layer where the decoder's cell needs a state of another size."""
-        units = self.model.units[-1] * CELLS[self.model.cell].states
+        layer = self.model.stack[-1]
+        units = layer.units * CELLS[layer.cell].states
         return state if self.shapes[state] == (units,) else self.add_dense("first_state", state, units, "tanh")

@@ -37,7 +37,7 @@ class Progress:
     learning_rate: float
     seconds: float  # Since the epoch began.
     gradient_norm: float = math.nan  # Mean over the batches, after the epoch.
-    clipped: float = math.nan  # Share of the batches in which the gradient of some weight was longer than `clipnorm`.
+    clipped: float = math.nan  # Share of the batches in which the gradient of some weight was clipped.
     member: int = 1  # Number of the network in a combination, from 1.
     members: int = 1
     fold: int = 1  # Number of the fold in a backtest, from 1.
@@ -209,7 +209,8 @@ class ReportProgress(keras.callbacks.Callback):
             RunError: the loss is not finite.
         """
         if not math.isfinite(logs["loss"]):
-            rate, clip = self.config.learning_rate, "" if self.config.clipnorm else " and set training.clipnorm: 1.0"
+            rate, is_clipped = self.config.learning_rate, self.config.clipnorm or self.config.clipvalue
+            clip = "" if is_clipped else " and set training.clipnorm: 1.0"
             raise RunError(
                 f"the loss is no longer a number in epoch {self.epoch}: the gradients exploded.",
                 f"Lower training.learning_rate from {rate:g} to {rate / 10:g}{clip}.",

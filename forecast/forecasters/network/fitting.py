@@ -26,12 +26,12 @@ from forecast.forecasters.network.layers.interface import Tensor
 from forecast.windows import MAX_BATCH, Subset, Windows
 
 LOSSES = {"mse": keras.losses.mean_squared_error, "mae": keras.losses.mean_absolute_error, "huber": keras.losses.huber}
-HALVING_EPOCHS = 10  # Epochs between two halvings of the learning rate by `schedule: step`.
+USUAL_EPOCHS = 10  # Epochs between two steps of the learning rate, unless `schedule_every` says otherwise.
 log = logging.getLogger(__name__)
 
 
 class _GradientStatistics(keras.optimizers.Optimizer):
-    """A part of an optimizer that sums the norms of the batches' gradients, and counts those that `clipnorm` clips."""
+    """A part of an optimizer that sums the norms of the batches' gradients, and counts those that are clipped."""
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         if not self.built:
@@ -45,6 +45,9 @@ class _GradientStatistics(keras.optimizers.Optimizer):
         dense = [keras.ops.reshape(gradient, (-1,)) if hasattr(gradient, "indices") else gradient for gradient in gradients]
         squares = keras.ops.stack([keras.ops.sum(keras.ops.square(gradient)) for gradient in dense])
         clipped = keras.ops.max(squares) > (self.clipnorm or math.inf) ** 2
+        if self.clipvalue:
+            largest = keras.ops.stack([keras.ops.max(keras.ops.abs(gradient)) for gradient in dense])
+            clipped = keras.ops.max(largest) > self.clipvalue
         norm = keras.ops.sqrt(keras.ops.sum(squares))
         update = keras.ops.stack([keras.ops.ones_like(norm), norm, keras.ops.cast(clipped, norm.dtype)])
         self.assign_add(self.statistics, update)
@@ -64,11 +67,14 @@ OPTIMIZERS = {kind.__name__.lower(): type(kind.__name__, (_GradientStatistics, k
 def compile_model(model: keras.Model, config: ResolvedTrainingConfig, quantiles: Sequence[float]) -> None:
     """Give a model its optimizer and its loss, which is that of its quantiles if it forecasts any."""
     loss = ignore_missing(pinball(quantiles) if quantiles else LOSSES[config.loss or "mse"])
-    # The metric is the loss without the L2 penalty: smaller weights are not better forecasts.
+    # The metric is the loss without penalties: smaller weights are not better forecasts.
     error = keras.metrics.MeanMetricWrapper(loss, name="error")
     accumulated = config.accumulate_gradients if config.accumulate_gradients > 1 else None
     optimizer = OPTIMIZERS[config.optimizer](
-        config.learning_rate, clipnorm=config.clipnorm, gradient_accumulation_steps=accumulated
+        config.learning_rate,
+        clipnorm=config.clipnorm,
+        clipvalue=config.clipvalue,
+        gradient_accumulation_steps=accumulated,
     )
     compiled = config.jit_compile if keras.backend.backend() == "tensorflow" else "auto"  # JAX always compiles.
     with warnings.catch_warnings():
@@ -164,8 +170,9 @@ class _Training:
         config = self.config
         callbacks: list[keras.callbacks.Callback] = []
         if config.schedule == "plateau":
-            patience = max(1, config.early_stopping.patience // 3) if config.early_stopping else HALVING_EPOCHS
-            options = {"factor": 0.5, "patience": patience, "mode": "min", "min_delta": 0}
+            patience = max(1, config.early_stopping.patience // 3) if config.early_stopping else USUAL_EPOCHS
+            patience = config.schedule_every or patience
+            options = {"factor": config.schedule_factor, "patience": patience, "mode": "min", "min_delta": 0}
             callbacks.append(keras.callbacks.ReduceLROnPlateau("val_error", **options))
         if config.schedule != "plateau" or config.warmup_epochs:
             schedule = keras.callbacks.LearningRateScheduler(lambda epoch, rate: compute_learning_rate(epoch, config, rate))
@@ -210,12 +217,15 @@ def compute_learning_rate(epoch: int, config: TrainingConfig, current: float | N
     >>> config = TrainingConfig(learning_rate=0.8, schedule="step", warmup_epochs=2)
     >>> [compute_learning_rate(epoch, config) for epoch in (0, 1, 2, 11, 12, 22)]
     [0.4, 0.8, 0.8, 0.8, 0.4, 0.2]
+    >>> config = TrainingConfig(learning_rate=1, schedule="step", schedule_every=2, schedule_factor=0.1)
+    >>> [round(compute_learning_rate(epoch, config), 6) for epoch in (1, 2, 4)]
+    [1.0, 0.1, 0.01]
     """
     if epoch < config.warmup_epochs:
         return config.learning_rate * (epoch + 1) / config.warmup_epochs
     after = epoch - config.warmup_epochs
     if config.schedule == "step":
-        return config.learning_rate * 0.5 ** (after // HALVING_EPOCHS)
+        return config.learning_rate * config.schedule_factor ** (after // (config.schedule_every or USUAL_EPOCHS))
     if config.schedule == "cosine":
         left = max(1, config.epochs - config.warmup_epochs)
         return config.learning_rate * 0.5 * (1 + math.cos(math.pi * after / left))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from forecast.forecasters.network.backend import keras
-from forecast.forecasters.network.layers.interface import Tensor
+from forecast.forecasters.network.layers.interface import Tensor, make_initializer
 from forecast.forecasters.network.layers.recurrent import CELLS, States
 
 
@@ -30,19 +30,29 @@ class StepCell(keras.layers.Layer):
     The arguments are plain values, so that Keras can copy the cell.
     """
 
-    def __init__(self, cell: str, units: int, kernel_seed: int, recurrent_seed: int, l2: float = 0.0, **options: Any):
+    def __init__(
+        self,
+        cell: str,
+        units: int,
+        kernel_seed: int,
+        recurrent_seed: int,
+        initializer: str = "glorot_uniform",
+        l1: float = 0.0,
+        l2: float = 0.0,
+        **options: Any,
+    ):
         super().__init__(**options)
-        self.cell, self.units, self.l2 = cell, units, l2
+        self.cell, self.units, self.penalty = cell, units, keras.regularizers.L1L2(l1, l2) if l1 or l2 else None
         self.state_size, self.output_size = [units] * CELLS[cell].states, units
         self.initializers = {
-            "kernel": keras.initializers.GlorotUniform(kernel_seed),
+            "kernel": make_initializer(keras, initializer, kernel_seed),
             "recurrent_kernel": keras.initializers.Orthogonal(seed=recurrent_seed),
             "bias": self._initialize_bias,
         }
 
     def build(self, shape: tuple[int, ...]) -> None:
         """Make the weights for inputs `(batch, channels)`."""
-        penalties = {name: keras.regularizers.L2(self.l2) for name in ("kernel", "recurrent_kernel") if self.l2}
+        penalties = dict.fromkeys(("kernel", "recurrent_kernel"), self.penalty)
         self.arrays = {
             name: self.add_weight(size, self.initializers.get(name, "zeros"), name=name, regularizer=penalties.get(name))
             for name, size in CELLS[self.cell].weights(shape[-1], self.units).items()

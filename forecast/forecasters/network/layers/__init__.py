@@ -15,6 +15,7 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "for_each": reshaping.repeat_windows,
     "join_channels": reshaping.join_channels,
     "join_segments": reshaping.join_segments,
+    "last_step": reshaping.select_last_step,
     "normalize": normalization.normalize,
     "quantiles": reshaping.sort_quantiles,
     "repeat": reshaping.repeat_vector,

@@ -20,7 +20,7 @@ class Dense(Kind):
 
     units: int
     activation: str
-    start: str  # Initial kernel: zeros or glorot_uniform.
+    start: str  # Initial kernel: zeros, or `model.initializer`.
 
     def infer_shapes(self, x: Shape) -> Shapes:
         return (*x[:-1], self.units), {"kernel": (x[-1], self.units), "bias": (self.units,)}
@@ -84,7 +84,12 @@ class Conv(Kind):
         return (-(-steps // self.strides), self.filters), weights
 
     def build(self, builder: Builder, x: Tensor) -> Tensor:
-        options = {"padding": "causal", "activation": "relu", "name": builder.name, **builder.kernel_options()}
+        options = {
+            "padding": "causal",
+            "activation": "relu",
+            "name": builder.name,
+            **builder.kernel_options(builder.model.initializer),
+        }
         return builder.keras.layers.Conv1D(self.filters, self.kernel_size, self.strides, **options)(x)
 
     def compute(self, weights: Weights, x: Array) -> Array:

@@ -44,14 +44,20 @@ class Builder:
         """Draw the next seed."""
         return int(self.rng.integers(2**31))
 
-    def l2(self) -> Any:
+    def penalty(self) -> Any:
         """Return the penalty on a kernel, or None."""
-        return self.keras.regularizers.L2(self.model.l2) if self.model.l2 else None
+        model = self.model
+        return self.keras.regularizers.L1L2(model.l1, model.l2) if model.l1 or model.l2 else None
 
-    def kernel_options(self, start: str = "glorot_uniform") -> dict[str, Any]:
+    def kernel_options(self, start: str) -> dict[str, Any]:
         """Return the penalty and the initializer of a kernel, which draws the next seed unless it starts at zeros."""
-        initializer = "zeros" if start == "zeros" else self.keras.initializers.GlorotUniform(self.seed())
-        return {"kernel_initializer": initializer, "kernel_regularizer": self.l2()}
+        initializer = "zeros" if start == "zeros" else make_initializer(self.keras, start, self.seed())
+        return {"kernel_initializer": initializer, "kernel_regularizer": self.penalty()}
+
+
+def make_initializer(keras: ModuleType, name: str, seed: int) -> Any:
+    """Return the initializer of Keras with a name such as `he_uniform`."""
+    return getattr(keras.initializers, name.title().replace("_", ""))(seed=seed)
 
 
 class Kind(ABC):

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from forecast.forecasters.network.description import Array, Shape
-from forecast.forecasters.network.layers.interface import Builder, Kind, Shapes, Tensor, Weights, add
+from forecast.forecasters.network.layers.interface import Builder, Kind, Shapes, Tensor, Weights, add, make_initializer
 
 States = list[Tensor]  # What a cell remembers, in NumPy or Keras; the first is its output.
 
@@ -190,18 +190,19 @@ def sigmoid(x: Tensor, ops: ModuleType = np) -> Tensor:
 
 def _build_cell(builder: Builder, cell: str, units: int, **options: Any) -> Any:
     """Build the untrained Keras layer of a cell."""
-    keras, keras_layer = builder.keras, CELLS[cell].keras_layer
+    keras, model, keras_layer = builder.keras, builder.model, CELLS[cell].keras_layer
     seeds, options = (builder.seed(), builder.seed()), {"dtype": builder.precision, **options}
     if not keras_layer:
-        step_cell = builder.keras_layers.StepCell(cell, units, *seeds, builder.model.l2, dtype=builder.precision)
+        settings = {"initializer": model.initializer, "l1": model.l1, "l2": model.l2, "dtype": builder.precision}
+        step_cell = builder.keras_layers.StepCell(cell, units, *seeds, **settings)
         return keras.layers.RNN(step_cell, **options)
     return getattr(keras.layers, keras_layer)(
         units,
-        kernel_initializer=keras.initializers.GlorotUniform(seeds[0]),
+        kernel_initializer=make_initializer(keras, model.initializer, seeds[0]),
         recurrent_initializer=keras.initializers.Orthogonal(seed=seeds[1]),
-        kernel_regularizer=builder.l2(),
-        recurrent_regularizer=builder.l2(),
-        recurrent_dropout=builder.model.recurrent_dropout,
+        kernel_regularizer=builder.penalty(),
+        recurrent_regularizer=builder.penalty(),
+        recurrent_dropout=model.recurrent_dropout,
         seed=builder.seed(),
         **options,
     )

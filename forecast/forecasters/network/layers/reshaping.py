@@ -17,6 +17,11 @@ def concat(ops: ModuleType, *parts: Tensor) -> Tensor:
     return ops.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
 
 
+def select_last_step(ops: ModuleType, x: Tensor) -> Tensor:
+    """Return the channels of the last step."""
+    return x[:, -1]
+
+
 def sum_inputs(ops: ModuleType, x: Tensor, y: Tensor) -> Tensor:
     """Return the sum of two inputs."""
     return add(x, y)
