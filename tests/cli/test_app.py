@@ -376,7 +376,7 @@ def test_time_zones_reach_the_forecast(tmp_path, monkeypatch):
     assert call("train", "a.yaml", "-q").exit_code == 0
     ahead = pd.read_csv("runs/a-1/forecast.csv").timestamp.tolist()
     assert ahead == [f"2020-10-25 {text}" for text in ("01:00:00+01:00", "01:00:00+00:00", "02:00:00+00:00", "03:00:00+00:00")]
-    assert len(list((tmp_path / "runs/a-1/plots").iterdir())) == 4
+    assert len(list((tmp_path / "runs/a-1/plots").iterdir())) == 5
     again = call("predict", "runs/a-1", "-q")
     assert (again.exit_code, pd.read_csv("runs/a-1/forecast.csv").timestamp.tolist()) == (0, ahead)
 
