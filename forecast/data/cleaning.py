@@ -180,8 +180,8 @@ def fill_values(
             _check_gaps(gaps, rows[present], name, config, max_gap, source)
             values[present, column] = _fill(values[present, column], config.missing_values, season_length)
             stamps = rows.timestamps[present]
-            place = {"column": name, "series": rows.series_ids[series]}
-            ranges += [FilledRange(**place, begin=str(stamps[a]), end=str(stamps[b - 1]), steps=b - a) for a, b in gaps]
+            labels = {"column": name, "series": rows.series_ids[series]}
+            ranges += [FilledRange(**labels, begin=str(stamps[a]), end=str(stamps[b - 1]), steps=b - a) for a, b in gaps]
     if not keep.all():
         record.append(Repair(kind="rows before the first value, left out", rows=int((~keep).sum())))
     if ranges:

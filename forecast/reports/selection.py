@@ -51,9 +51,9 @@ def limit_errors(errors: Iterable[ArrayLike], forecast_errors: ArrayLike) -> flo
     (6.0, 8.0)
     """
     largest = sorted(float(np.max(finite)) for values in errors if (finite := _select_finite(values)).size)
-    if len(largest) < 2 or not (own := _select_finite(forecast_errors)).size:
+    if len(largest) < 2 or not (finite_errors := _select_finite(forecast_errors)).size:
         return None
-    limit = max(MAX_ERROR_RATIO * float(np.max(own)), largest[1])
+    limit = max(MAX_ERROR_RATIO * float(np.max(finite_errors)), largest[1])
     return limit if largest[-1] > limit else None
 
 
