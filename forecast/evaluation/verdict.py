@@ -98,7 +98,8 @@ def write_advice(compared: Mapping[str, Comparison], persistence: float, trained
     if rivals:
         best = min(rivals, key=lambda name: OUTCOMES.index(compared[name].outcome))
         if combined:
-            return f"{LABELS[best]} alone is simpler than this combination and may be as good. {untrained}".rstrip()
+            name = LABELS[best][:1].upper() + LABELS[best][1:]
+            return f"{name} alone is simpler than this combination and may be as good. {untrained}".rstrip()
         return f"Do not trust this network yet: {LABELS[best]} costs nothing and may be as good. {untrained}".rstrip()
     if untrained or combined:
         return untrained
