@@ -27,7 +27,6 @@ from forecast.config.resolve import (
 )
 from forecast.config.schema import (
     OBSERVED,
-    REPLACED,
     Config,
     DataConfig,
     ModelConfig,

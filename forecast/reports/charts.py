@@ -11,7 +11,7 @@ import pandas as pd
 
 from forecast.evaluation import ALPHA, MODEL, Region, Scores, column_of, format_number, ljung_box
 from forecast.reports.page import Band, Chart, Frame, Line, format_timestamp
-from forecast.reports.selection import histogram_edges, limit_errors, pairs_of_quantiles, panels_of, select_panel
+from forecast.reports.selection import histogram_edges, limit_errors, pairs_of_quantiles, panels_of, select_cutoffs, select_panel
 from forecast.runs import Gradients
 from forecast.windows import SUBSETS, subset_name
 
@@ -39,8 +39,7 @@ def chart_forecast(
     history: actual values and sets of earlier rows, columns `actual` and `subset`, by timestamp. fitted: forecasts of the
     training set by timestamp. freq: None if missing steps cannot be told.
     """
-    cutoffs = predictions.cutoff.drop_duplicates().sort_values(ascending=False).iloc[:: int(predictions.step.max())]
-    tested = predictions[predictions.cutoff.isin(cutoffs)].drop_duplicates("timestamp").set_index("timestamp")
+    tested = predictions[predictions.cutoff.isin(select_cutoffs(predictions))].drop_duplicates("timestamp").set_index("timestamp")
     history = history[~history.index.duplicated()]  # In autumn, an hour occurs twice.
     actual = predictions.drop_duplicates("timestamp").set_index("timestamp").actual
     if len(history):

@@ -14,7 +14,7 @@ from forecast.errors import RunError
 from forecast.evaluation import MODEL, Scores, column_of, split_by_seed
 from forecast.reports.palette import COLOURS
 from forecast.reports.result import TrainingResult, read_result
-from forecast.reports.selection import histogram_edges, limit_errors, pairs_of_quantiles, panels_of, select_panel
+from forecast.reports.selection import histogram_edges, limit_errors, pairs_of_quantiles, panels_of, select_cutoffs, select_panel
 from forecast.runs import Run
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _draw_forecast(result: TrainingResult) -> Figure:
     for axis, (series_id, target) in zip(axes, panels, strict=True):
         rows = select_panel(predictions, series_id, target)
         horizon = int(rows.step.max())
-        cutoffs = rows.cutoff.drop_duplicates().sort_values(ascending=False).iloc[::horizon]
+        cutoffs = select_cutoffs(rows)
         if horizon > 1:
             cutoffs = cutoffs.iloc[: max(MIN_WINDOWS, MIN_STEPS // horizon)]
         rows = rows[rows.cutoff.isin(cutoffs)].sort_values("timestamp")
@@ -137,8 +137,7 @@ def _draw_fit(result: TrainingResult, fitted: pd.DataFrame, actual: pd.DataFrame
     for axis, (series_id, target) in zip(axes, panels, strict=True):
         rows, trained = (select_panel(table, series_id, target) for table in (result.predictions, fitted))
         measured = actual[actual.series_id == series_id]
-        cutoffs = rows.cutoff.drop_duplicates().sort_values(ascending=False).iloc[:: int(rows.step.max())]
-        tested = rows[rows.cutoff.isin(cutoffs)].sort_values("timestamp")
+        tested = rows[rows.cutoff.isin(select_cutoffs(rows))].sort_values("timestamp")
         axis.plot(measured.timestamp, measured[target], color=ACTUAL, linewidth=1.2, label="actual")
         axis.plot(trained.timestamp, trained.fitted, color=COLOURS["network"][0], linewidth=1.2, label="network, training set")
         _draw_line(axis, tested, MODEL, "forecast, test set", color=FORECAST, linewidth=1.2)

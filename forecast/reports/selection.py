@@ -32,6 +32,11 @@ def select_panel(table: pd.DataFrame, series_id: str, target: str) -> pd.DataFra
     return table[(table.series_id == series_id) & (table.target == target)]
 
 
+def select_cutoffs(rows: pd.DataFrame) -> pd.Series[pd.Timestamp]:
+    """Return cutoffs one horizon apart, the newest first, so that each timestamp has one forecast."""
+    return rows.cutoff.drop_duplicates().sort_values(ascending=False).iloc[:: int(rows.step.max())]
+
+
 def pairs_of_quantiles(table: pd.DataFrame) -> list[tuple[float, float]]:
     """Return the pairs of quantiles that are the ends of an interval, the widest first.
 

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from forecast.config import REPLACED, Config
+from forecast.config import Config
 from forecast.data import Contract
 from forecast.evaluation import (
     Calibration,
@@ -203,8 +203,7 @@ def explain(result: TrainingResult, fitted: Fitted, weights: Weights) -> None:
     inputs = windows.sample_evenly(max(1, min(MAX_PROBED_WINDOWS, MAX_PROBED_STATES // width))).inputs()
     trained = load_keras(prepared.network, weights)
     layers = [layer.model_copy(update={"cell": "simple_rnn"}) for layer in config.model.stack]
-    shared = {name: type(config.model).model_fields[name].default for name in REPLACED}
-    simple = config.model_copy(update={"model": config.model.model_copy(update=shared | {"layers": layers})})
+    simple = config.model_copy(update={"model": config.model.model_copy(update={"layers": layers})})
     network = describe_network(simple, prepared.scaler)
     norms = measure_gradient_norms(trained, prepared.network, inputs)
     simple_norms = measure_gradient_norms(build_keras(network, simple.model, config.seed), network, inputs)
